@@ -1,0 +1,263 @@
+"""The MindSpore twin: PVT v1 and v2 from one spec, with every number given explicitly.
+
+Reads side by side with ``pvt_torch/model.py``. Sources: Wang et al., ICCV 2021 and 2022, and
+whai362/PVT ``pvt.py`` and ``pvt_v2.py``. May import mindspore, pvt_spec and pvt_train.
+"""
+
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn, ops
+
+from pvt_spec import (
+    NUM_STAGES,
+    PATCH_STRIDES,
+    POOL_SIZE,
+    Numerics,
+    PVTConfig,
+    symmetric_padding,
+)
+
+
+def strided_conv2d(
+    in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int
+) -> nn.Conv2d:
+    """A downsampling convolution that pads as the numerics say."""
+    mode = "same" if padding == "same" else "pad"
+    return nn.Conv2d(
+        in_chans,
+        dim,
+        kernel,
+        stride,
+        pad_mode=mode,
+        padding=pad if mode == "pad" else 0,
+        has_bias=True,
+        weight_init="zeros",
+        bias_init="zeros",
+    )
+
+
+def layer_norm(dim: int, eps: float) -> nn.LayerNorm:
+    """A layer norm over the channels."""
+    return nn.LayerNorm((dim,), begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
+
+
+def linear(in_features: int, out_features: int) -> nn.Dense:
+    """A linear layer with bias; its weights are filled after construction."""
+    return nn.Dense(
+        in_features, out_features, weight_init="zeros", bias_init="zeros", has_bias=True
+    )
+
+
+class PatchEmbed(nn.Cell):
+    """Image or feature map to tokens: v1 cuts tiles, v2 overlapping ones."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics, stage: int):
+        super().__init__()
+        in_chans = config.embed_dims[stage - 1] if stage else config.in_chans
+        dim = config.embed_dims[stage]
+        self.proj = strided_conv2d(
+            in_chans,
+            dim,
+            config.patch_kernel(stage),
+            PATCH_STRIDES[stage],
+            numerics.conv_padding,
+            symmetric_padding(config, stage),
+        )
+        self.norm = layer_norm(dim, numerics.patch_norm_eps)
+
+    def construct(self, x: Tensor) -> tuple[Tensor, int, int]:  # (B, C, H, W)
+        x = self.proj(x)
+        B, C, H, W = x.shape
+        x = x.reshape(B, C, H * W).transpose(0, 2, 1)  # (B, N, C)
+        return self.norm(x), H, W
+
+
+class Attention(nn.Cell):
+    """Spatial-reduction attention: keys and values come from a coarser grid than queries."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics, stage: int):
+        super().__init__()
+        dim, ratio = config.embed_dims[stage], config.sr_ratios[stage]
+        self.num_heads = config.num_heads[stage]
+        self.head_dim = dim // self.num_heads
+        self.scale = self.head_dim**-0.5
+        self.linear = config.linear
+        self.reduces = config.reduces(stage)
+        self.q = linear(dim, dim)
+        self.kv = linear(dim, 2 * dim)
+        self.proj = linear(dim, dim)
+        if self.reduces:
+            ratio = 1 if self.linear else ratio
+            self.sr = strided_conv2d(dim, dim, ratio, ratio, numerics.conv_padding, 0)
+            self.norm = layer_norm(dim, numerics.attn_norm_eps)
+        if self.linear:
+            self.act = nn.GELU(approximate=numerics.gelu == "tanh")
+
+    def reduce(self, x: Tensor, H: int, W: int) -> Tensor:
+        """The tokens that keys and values are made of."""
+        B, N, C = x.shape
+        x = x.transpose(0, 2, 1).reshape(B, C, H, W)
+        if self.linear:
+            x = ops.adaptive_avg_pool2d(x, (POOL_SIZE, POOL_SIZE))
+        x = self.sr(x)
+        x = x.reshape(B, C, -1).transpose(0, 2, 1)  # (B, M, C)
+        x = self.norm(x)
+        return self.act(x) if self.linear else x
+
+    def construct(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+        B, N, C = x.shape
+        q = self.q(x).reshape(B, N, self.num_heads, self.head_dim).transpose(0, 2, 1, 3)
+        kv = self.kv(self.reduce(x, H, W) if self.reduces else x)
+        kv = kv.reshape(B, -1, 2, self.num_heads, self.head_dim).transpose(2, 0, 3, 1, 4)
+        k, v = kv[0], kv[1]  # (B, heads, M, head_dim)
+        attn = ops.matmul(q, k.transpose(0, 1, 3, 2)) * self.scale  # (B, heads, N, M)
+        attn = ops.softmax(attn, axis=-1)
+        x = ops.matmul(attn, v).transpose(0, 2, 1, 3).reshape(B, N, C)
+        return self.proj(x)
+
+
+class DWConv(nn.Cell):
+    """v2's 3x3 depthwise convolution between the two linear layers of the MLP."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dwconv = nn.Conv2d(
+            dim,
+            dim,
+            3,
+            1,
+            pad_mode="pad",
+            padding=1,
+            group=dim,
+            has_bias=True,
+            weight_init="zeros",
+            bias_init="zeros",
+        )
+
+    def construct(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+        B, N, C = x.shape
+        x = self.dwconv(x.transpose(0, 2, 1).reshape(B, C, H, W))
+        return x.reshape(B, C, N).transpose(0, 2, 1)
+
+
+class Mlp(nn.Cell):
+    """Feed-forward; v2 adds a depthwise convolution, linear v2 a ReLU before it."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics, stage: int):
+        super().__init__()
+        dim = config.embed_dims[stage]
+        hidden = dim * config.mlp_ratios[stage]
+        self.linear = config.linear
+        self.convolves = config.version == 2
+        self.fc1 = linear(dim, hidden)
+        if self.convolves:
+            self.dwconv = DWConv(hidden)
+        self.act = nn.GELU(approximate=numerics.gelu == "tanh")
+        self.fc2 = linear(hidden, dim)
+
+    def construct(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+        x = self.fc1(x)
+        if self.linear:
+            x = ops.relu(x)
+        if self.convolves:
+            x = self.dwconv(x, H, W)
+        return self.fc2(self.act(x))
+
+
+class Block(nn.Cell):
+    """A transformer encoder layer."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics, stage: int):
+        super().__init__()
+        dim = config.embed_dims[stage]
+        self.norm1 = layer_norm(dim, numerics.norm1_eps)
+        self.attn = Attention(config, numerics, stage)
+        self.norm2 = layer_norm(dim, numerics.norm2_eps)
+        self.mlp = Mlp(config, numerics, stage)
+
+    def construct(self, x: Tensor, H: int, W: int, drop_path: Tensor | None = None) -> Tensor:
+        """``x`` (B, N, C); ``drop_path`` (2, B): what each branch of each sample is scaled by."""
+        attn = self.attn(self.norm1(x), H, W)
+        x = x + (attn if drop_path is None else attn * drop_path[0].reshape(-1, 1, 1))
+        mlp = self.mlp(self.norm2(x), H, W)
+        return x + (mlp if drop_path is None else mlp * drop_path[1].reshape(-1, 1, 1))
+
+
+class PyramidVisionTransformer(nn.Cell):
+    """PVT v1 or v2. Parameters have canonical names; see :func:`pvt_ms.create_model`."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics):
+        super().__init__()
+        self.config = config
+        self.numerics = numerics
+        self.version = config.version
+        dim = config.embed_dims[-1]
+        for stage in range(NUM_STAGES):
+            self.add_stage(config, numerics, stage)
+        if self.version == 1:
+            self.cls_token = Parameter(ops.zeros((1, 1, dim), ms.float32), name="cls_token")
+            self.norm = layer_norm(dim, numerics.final_norm_eps)
+        self.head = linear(dim, config.num_classes) if config.num_classes else nn.Identity()
+
+    def add_stage(self, config: PVTConfig, numerics: Numerics, stage: int) -> None:
+        """Adds the layers of one stage under their canonical names."""
+        blocks = [Block(config, numerics, stage) for _ in range(config.depths[stage])]
+        setattr(self, f"patch_embed{stage + 1}", PatchEmbed(config, numerics, stage))
+        setattr(self, f"block{stage + 1}", nn.CellList(blocks))
+        if self.version == 2:
+            norm = layer_norm(config.embed_dims[stage], numerics.final_norm_eps)
+            setattr(self, f"norm{stage + 1}", norm)
+        else:
+            H, W = config.pos_embed_grid(stage)
+            shape = (1, H * W + (stage == NUM_STAGES - 1), config.embed_dims[stage])
+            zeros = ops.zeros(shape, getattr(ms, numerics.pos_embed_dtype))
+            name = f"pos_embed{stage + 1}"
+            setattr(self, name, Parameter(zeros, name=name))
+            setattr(self, f"embed{stage + 1}", nn.Identity())
+
+    def resized_pos_embed(self, pos_embed: Tensor, stage: int, H: int, W: int) -> Tensor:
+        """Position embeddings (1, N, C) of one stage's own grid, resized to (1, H * W, C)."""
+        grid = self.config.pos_embed_grid(stage)
+        if grid == (H, W):
+            return pos_embed
+        x = pos_embed.reshape(1, grid[0], grid[1], -1).transpose(0, 3, 1, 2)
+        corners = self.numerics.pos_embed_resize == "align_corners"
+        x = ops.interpolate(x, size=(H, W), mode="bilinear", align_corners=corners)
+        return x.reshape(1, -1, H * W).transpose(0, 2, 1)
+
+    def add_positions(self, x: Tensor, stage: int, H: int, W: int) -> Tensor:
+        """v1: tokens (B, N, C) with position embeddings, in the last stage with the class token."""
+        pos_embed = getattr(self, f"pos_embed{stage + 1}").astype(x.dtype)
+        if stage == NUM_STAGES - 1:
+            cls_token = self.cls_token.astype(x.dtype).broadcast_to((x.shape[0], 1, x.shape[2]))
+            x = ops.cat((cls_token, x), axis=1)
+            grid = self.resized_pos_embed(pos_embed[:, 1:], stage, H, W)
+            pos_embed = ops.cat((pos_embed[:, :1], grid), axis=1)
+        else:
+            pos_embed = self.resized_pos_embed(pos_embed, stage, H, W)
+        return getattr(self, f"embed{stage + 1}")(x + pos_embed)
+
+    def forward_features(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor:
+        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2)."""
+        B, layer = x.shape[0], 0
+        for stage in range(NUM_STAGES):
+            x, H, W = getattr(self, f"patch_embed{stage + 1}")(x)
+            if self.version == 1:
+                x = self.add_positions(x, stage, H, W)
+            for block in getattr(self, f"block{stage + 1}"):
+                x = block(x, H, W, None if drop_path is None else drop_path[layer])
+                layer += 1
+            if self.version == 2:
+                x = getattr(self, f"norm{stage + 1}")(x)
+            if stage < NUM_STAGES - 1:
+                x = x.reshape(B, H, W, -1).transpose(0, 3, 1, 2)
+        return self.norm(x)[:, 0] if self.version == 1 else x.mean(axis=1)
+
+    def construct(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor:
+        """Images to logits (B, num_classes), or to features without a head.
+
+        Args:
+            x: float32 (B, in_chans, H, W), normalised.
+            drop_path: float32 (blocks, 2, B), training only: what the two branches of each block
+                are scaled by, 0 or 1 / (1 - rate); see ``pvt_train.drop_path_scales``.
+        """
+        return self.head(self.forward_features(x, drop_path))

@@ -1,0 +1,74 @@
+"""What a PVT is, as data, and what goes into it.
+
+``config`` (variants), ``numerics`` (profiles), ``tensors`` (tensors and taps) and ``model_info``
+need the standard library only and are exported here. ``images`` and ``evaluation`` need numpy
+and Pillow, ``command_line`` needs click: import them by name.
+"""
+
+from pvt_spec.config import (
+    NUM_STAGES,
+    PATCH_STRIDES,
+    POOL_SIZE,
+    VARIANTS,
+    PVTConfig,
+    list_models,
+    make_config,
+    variant_name,
+)
+from pvt_spec.errors import ConfigError, FileExists, ImageError, PvtError
+from pvt_spec.model_info import (
+    CROP_PCT,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    METADATA_KEY,
+    ModelInfo,
+    Preprocessing,
+    default_preprocessing,
+)
+from pvt_spec.numerics import (
+    CHOICES,
+    EPSILONS,
+    PROFILES,
+    Numerics,
+    describe_numerics,
+    profile_numerics,
+    same_padding,
+    stage_grids,
+    symmetric_padding,
+)
+from pvt_spec.tensors import TensorSpec, output_name, tap_names, tensor_specs
+
+__all__ = [
+    "CHOICES",
+    "CROP_PCT",
+    "EPSILONS",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "METADATA_KEY",
+    "NUM_STAGES",
+    "PATCH_STRIDES",
+    "POOL_SIZE",
+    "PROFILES",
+    "VARIANTS",
+    "ConfigError",
+    "FileExists",
+    "ImageError",
+    "ModelInfo",
+    "Numerics",
+    "PVTConfig",
+    "Preprocessing",
+    "PvtError",
+    "TensorSpec",
+    "default_preprocessing",
+    "describe_numerics",
+    "list_models",
+    "make_config",
+    "output_name",
+    "profile_numerics",
+    "same_padding",
+    "stage_grids",
+    "symmetric_padding",
+    "tap_names",
+    "tensor_specs",
+    "variant_name",
+]

@@ -1,0 +1,135 @@
+"""What the command lines share: error reporting, and ``predict`` and ``validate`` of any runtime.
+
+May import click; everything heavier is imported inside the commands, so that ``--help`` stays
+quick.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pvt_spec.errors import FileExists, PvtError
+
+if TYPE_CHECKING:
+    from pvt_spec.evaluation import Forward
+    from pvt_spec.model_info import ModelInfo
+
+Load = Callable[[Path], "tuple[Forward, ModelInfo]"]
+"""Opens a model file in one runtime: its forward pass, and what travelled with the weights."""
+
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    # MindCV's users type --data_dir; the token is the same to us.
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands end bad input with one message and exit code 1."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"context_settings": CONTEXT, **kwargs})
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command, turning a :class:`PvtError` into its message."""
+        try:
+            return super().invoke(ctx)
+        except PvtError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def say(message: str) -> None:
+    """One line on stderr, where everything goes that is not the result."""
+    click.echo(message, err=True)
+
+
+def show_progress(done: int, total: int) -> None:
+    """A counter on a terminal, nothing elsewhere."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{done}/{total} images", err=True, nl=done == total)
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """``"224"`` or ``"224x192"`` (H x W) as (H, W).
+
+    Raises:
+        PvtError: The text is neither.
+    """
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not match:
+        raise PvtError(f"image size {text!r}: expected pixels, S or HxW, as in 224 or 192x256")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def refuse_existing(target: Path, force: bool) -> None:
+    """Ends before any work where the target exists and may not be replaced.
+
+    Raises:
+        FileExists: It does.
+    """
+    if target.exists() and not force:
+        raise FileExists(f"{target} exists: name another target, or give --force to replace it")
+
+
+def add_predict(group: click.Group, load: Load) -> None:
+    """Adds ``predict MODEL IMAGES…`` to a runtime's command line."""
+
+    @group.command()
+    @click.argument("model", type=click.Path(path_type=Path))
+    @click.argument("images", nargs=-1, required=True)
+    @click.option("--top-k", default=5, show_default=True, help="Classes to show per image.")
+    @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    def predict(
+        model: Path, images: tuple[str, ...], top_k: int, batch_size: int, as_json: bool
+    ) -> None:
+        """Most probable classes of IMAGES: files, folders or glob patterns.
+
+        Preprocessing and class names come from MODEL itself.
+        """
+        from pvt_spec.evaluation import predict as predict_images
+        from pvt_spec.images import list_images
+
+        paths = list_images(images)
+        forward, info = load(model)
+        rows = predict_images(forward, info, paths, batch_size, top_k)
+        if as_json:
+            click.echo(json.dumps([row for row in rows], indent=1))
+            return
+        width = max(len(str(path)) for path in paths)
+        for row in rows:
+            classes = "  ".join(f"{c['label']} {c['probability']:6.2%}" for c in row["classes"])
+            click.echo(f"{row['image']:<{width}}  {classes}")
+
+
+def add_validate(group: click.Group, load: Load) -> None:
+    """Adds ``validate MODEL --data-dir DIR`` to a runtime's command line."""
+
+    @group.command()
+    @click.argument("model", type=click.Path(path_type=Path))
+    @click.option("--data-dir", required=True, type=click.Path(path_type=Path), metavar="DIR")
+    @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    def validate(model: Path, data_dir: Path, batch_size: int, as_json: bool) -> None:
+        """Top-1 and top-5 accuracy over the images of DIR/CLASS/*.
+
+        Preprocessing and the order of classes come from MODEL itself.
+        """
+        import dataclasses
+
+        from pvt_spec.evaluation import validate as validate_folder
+
+        forward, info = load(model)
+        accuracy = validate_folder(forward, info, data_dir, batch_size, show_progress)
+        if as_json:
+            click.echo(json.dumps(dataclasses.asdict(accuracy)))
+        else:
+            click.echo(
+                f"Top-1 {accuracy.top1:.2f} %  Top-5 {accuracy.top5:.2f} %  "
+                f"over {accuracy.count} images"
+            )

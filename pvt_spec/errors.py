@@ -1,0 +1,20 @@
+"""The errors that are told to the user as one message, with exit code 1.
+
+Standard library only.
+"""
+
+
+class PvtError(Exception):
+    """Bad input, told in full: what was got, what was expected, what to do next."""
+
+
+class ConfigError(PvtError):
+    """A model configuration or model description that cannot be."""
+
+
+class ImageError(PvtError):
+    """An image, or a folder of images, that cannot be used."""
+
+
+class FileExists(PvtError):
+    """A target that exists and may not be overwritten without ``--force``."""

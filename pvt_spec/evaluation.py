@@ -1,0 +1,132 @@
+"""Answers and accuracy of any runtime over image files: one loop for all of them.
+
+A runtime is a function from float32 (B, C, H, W) to float32 (B, num_classes). May import numpy.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pvt_spec.errors import ImageError
+from pvt_spec.images import list_labelled, load_image
+from pvt_spec.model_info import ModelInfo, Preprocessing
+
+Forward = Callable[[np.ndarray], np.ndarray]
+"""float32 (B, C, H, W), normalised, to float32 (B, num_classes)."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of ``count`` images had their label first, or among the first five, in percent."""
+
+    top1: float
+    top5: float
+    count: int
+
+
+def batched(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """Consecutive slices of at most ``size`` items."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def load_batch(paths: Sequence[Path], preprocessing: Preprocessing) -> np.ndarray:
+    """Image files as one float32 array (B, C, H, W)."""
+    return np.stack([load_image(path, preprocessing) for path in paths])
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities float64 (B, num_classes) of logits of the same shape."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def top_k(logits: np.ndarray, k: int) -> np.ndarray:
+    """Class indices int64 (B, k) of the largest logits, largest first, ties by lower index."""
+    return np.argsort(-logits, axis=1, kind="stable")[:, :k]
+
+
+def predict(
+    forward: Forward, info: ModelInfo, paths: Sequence[Path], batch_size: int, k: int
+) -> list[dict[str, Any]]:
+    """The ``k`` most probable classes of every image, most probable first.
+
+    Returns:
+        One record per image: ``{"image", "classes": [{"index", "label", "probability"}, …]}``,
+        probabilities in [0, 1].
+
+    Raises:
+        ImageError: An image cannot be used, or the model has no classes.
+    """
+    if not info.config.num_classes:
+        raise ImageError("the model has no head: it answers features, not classes")
+    rows = []
+    for batch in batched(paths, batch_size):
+        logits = forward(load_batch(batch, info.preprocessing))
+        probabilities = softmax(logits)
+        for path, best, row in zip(batch, top_k(logits, k), probabilities, strict=True):
+            classes = [
+                {"index": int(i), "label": info.label(i), "probability": float(row[i])} for i in best
+            ]
+            rows.append({"image": str(path), "classes": classes})
+    return rows
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> Accuracy:
+    """Top-1 and top-5 of logits (B, num_classes) against labels (B,)."""
+    hits = top_k(logits, 5) == labels[:, None]
+    return Accuracy(100 * hits[:, 0].mean(), 100 * hits.any(axis=1).mean(), len(labels))
+
+
+def labelled_for(info: ModelInfo, folder: Path) -> tuple[list[Path], np.ndarray]:
+    """The images of a labelled folder and their class indices in the model's own order.
+
+    Classes are matched to the model's labels by name, where it has labels; without, the sorted
+    class folders are classes 0, 1, ….
+
+    Raises:
+        ImageError: The folder cannot be used, or has a class that the model does not know.
+    """
+    samples, classes = list_labelled(folder)
+    known = list(info.labels) or classes
+    unknown = [name for name in classes if name not in known]
+    if unknown or len(known) > info.config.num_classes:
+        raise ImageError(
+            f"{folder}: its {len(classes)} classes ({', '.join(classes[:5])}, …) do not fit a model "
+            f"of {info.config.num_classes} classes"
+            + (f" ({', '.join(info.labels[:5])}, …)" if info.labels else "")
+        )
+    order = [known.index(name) for name in classes]
+    return [path for path, _ in samples], np.array([order[index] for _, index in samples])
+
+
+def validate(
+    forward: Forward,
+    info: ModelInfo,
+    folder: Path,
+    batch_size: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Accuracy:
+    """Top-1 and top-5 of a runtime over a labelled folder.
+
+    Args:
+        forward: The runtime.
+        info: Of the model it runs.
+        folder: ``CLASS/*.png``.
+        batch_size: Images per call; the last batch may hold fewer.
+        progress: Told (images done, images in all) after every batch.
+
+    Raises:
+        ImageError: The folder or an image in it cannot be used.
+    """
+    paths, labels = labelled_for(info, folder)
+    answers: list[np.ndarray] = []
+    for batch in batched(paths, batch_size):
+        answers.append(forward(load_batch(batch, info.preprocessing)))
+        progress(sum(map(len, answers)), len(paths))
+    return accuracy(np.concatenate(answers), labels)

@@ -1,0 +1,131 @@
+"""The one evaluation preprocessing: image file to float32 array; and folders of images.
+
+May import numpy and Pillow; :mod:`pvt_spec` does not import this module by itself.
+"""
+
+from collections.abc import Iterable
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pvt_spec.errors import ImageError
+from pvt_spec.model_info import Preprocessing
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+"""File name endings that count as images where a folder is given."""
+
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's image mode for a model's number of input channels."""
+
+
+def open_image(path: Path, channels: int) -> Image.Image:
+    """The decoded image of a file, as stored (EXIF orientation is not applied, as in training).
+
+    Args:
+        path: An image file.
+        channels: 1 (grey) or 3 (RGB); any image is converted.
+
+    Raises:
+        ImageError: The file is not an image that Pillow can read, or ``channels`` is another
+            number.
+    """
+    if channels not in MODES:
+        raise ImageError(
+            f"the model takes {channels} channels, but an image file gives 1 or 3: "
+            "call the model with arrays instead"
+        )
+    try:
+        with Image.open(path) as image:
+            return image.convert(MODES[channels])
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise ImageError(
+            f"{path}: cannot be read as an image ({error}); expected one of {', '.join(SUFFIXES)}"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: {error}; resize the image first") from error
+
+
+def to_array(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """An image, already of the model's size, as normalised float32 (C, H, W)."""
+    pixels = np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
+    mean = np.asarray(preprocessing.mean, np.float32) * np.float32(255)
+    std = np.asarray(preprocessing.std, np.float32) * np.float32(255)
+    return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1))
+
+
+def load_image(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    """An image file as the model's input: resized, cropped from the centre, normalised.
+
+    Resizing is Pillow's bicubic filter (bit-identical to MindSpore's ``Inter.PILCUBIC``), to the
+    smallest size of the same aspect that covers ``floor(image_size / crop_pct)``; the crop's
+    corner is rounded half to even, as in torchvision.
+
+    Args:
+        path: An image file.
+        preprocessing: What the model expects.
+
+    Returns:
+        float32 (C, H, W), normalised.
+
+    Raises:
+        ImageError: The file cannot be used.
+    """
+    image = open_image(path, len(preprocessing.mean))
+    H, W = preprocessing.image_size
+    cover_h, cover_w = int(H / preprocessing.crop_pct), int(W / preprocessing.crop_pct)
+    if cover_h * image.width >= cover_w * image.height:
+        size = (max(cover_h * image.width // image.height, cover_w), cover_h)
+    else:
+        size = (cover_w, max(cover_w * image.height // image.width, cover_h))
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    top, left = round((image.height - H) / 2), round((image.width - W) / 2)
+    return to_array(image.crop((left, top, left + W, top + H)), preprocessing)
+
+
+def list_images(sources: Iterable[str | Path]) -> list[Path]:
+    """The image files that files, folders (searched through) and glob patterns name, in order.
+
+    Raises:
+        ImageError: A source names nothing, or a folder holds no image.
+    """
+    found: list[Path] = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            matches = sorted(p for p in path.rglob("*") if _is_image(p))
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = sorted(p for p in map(Path, glob(str(source), recursive=True)) if _is_image(p))
+        if not matches:
+            what = "holds no image" if path.is_dir() else "no such file, and no image matches it"
+            raise ImageError(f"{source}: {what}; images end in {', '.join(SUFFIXES)}")
+        found += matches
+    return found
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def list_labelled(folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
+    """The images of an ImageNet-style folder ``CLASS/*.png`` and its class names.
+
+    Returns:
+        (image file, class index) in order of class and name; the class names, sorted.
+
+    Raises:
+        ImageError: The folder is missing, holds no class folders, or a class holds no image.
+    """
+    if not folder.is_dir():
+        raise ImageError(f"{folder}: no such folder; expected one with a folder of images per class")
+    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not classes:
+        raise ImageError(f"{folder}: holds no class folders; expected {folder}/CLASS/*.png")
+    samples = [
+        (path, index) for index, name in enumerate(classes) for path in list_images([folder / name])
+    ]
+    return samples, classes

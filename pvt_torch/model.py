@@ -1,0 +1,237 @@
+"""The PyTorch twin: PVT v1 and v2 from one spec, with every number given explicitly.
+
+Reads side by side with ``pvt_ms/model.py``. Sources: Wang et al., ICCV 2021 and 2022, and
+whai362/PVT ``pvt.py`` and ``pvt_v2.py``. May import torch, pvt_spec and pvt_train.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pvt_spec import (
+    NUM_STAGES,
+    PATCH_STRIDES,
+    POOL_SIZE,
+    Numerics,
+    PVTConfig,
+    same_padding,
+    symmetric_padding,
+)
+
+
+class StridedConv2d(nn.Conv2d):
+    """A downsampling convolution that pads as the numerics say."""
+
+    def __init__(self, in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int):
+        super().__init__(in_chans, dim, kernel, stride, pad if padding == "symmetric" else 0, bias=True)
+        self.conv_padding = padding
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
+        if self.conv_padding == "same":
+            top, bottom = same_padding(x.shape[2], self.kernel_size[0], self.stride[0])
+            left, right = same_padding(x.shape[3], self.kernel_size[1], self.stride[1])
+            x = F.pad(x, (left, right, top, bottom), mode="constant", value=0.0)
+        return super().forward(x)  # (B, dim, H / stride, W / stride)
+
+
+class PatchEmbed(nn.Module):
+    """Image or feature map to tokens: v1 cuts tiles, v2 overlapping ones."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics, stage: int):
+        super().__init__()
+        in_chans = config.embed_dims[stage - 1] if stage else config.in_chans
+        dim = config.embed_dims[stage]
+        self.proj = StridedConv2d(
+            in_chans,
+            dim,
+            config.patch_kernel(stage),
+            PATCH_STRIDES[stage],
+            numerics.conv_padding,
+            symmetric_padding(config, stage),
+        )
+        self.norm = nn.LayerNorm(dim, eps=numerics.patch_norm_eps)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, int, int]:  # (B, C, H, W)
+        x = self.proj(x)
+        B, C, H, W = x.shape
+        x = x.reshape(B, C, H * W).permute(0, 2, 1)  # (B, N, C)
+        return self.norm(x), H, W
+
+
+class Attention(nn.Module):
+    """Spatial-reduction attention: keys and values come from a coarser grid than queries."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics, stage: int):
+        super().__init__()
+        dim, ratio = config.embed_dims[stage], config.sr_ratios[stage]
+        self.num_heads = config.num_heads[stage]
+        self.head_dim = dim // self.num_heads
+        self.scale = self.head_dim**-0.5
+        self.linear = config.linear
+        self.reduces = config.reduces(stage)
+        self.q = nn.Linear(dim, dim, bias=True)
+        self.kv = nn.Linear(dim, 2 * dim, bias=True)
+        self.proj = nn.Linear(dim, dim, bias=True)
+        if self.reduces:
+            ratio = 1 if self.linear else ratio
+            self.sr = StridedConv2d(dim, dim, ratio, ratio, numerics.conv_padding, 0)
+            self.norm = nn.LayerNorm(dim, eps=numerics.attn_norm_eps)
+        if self.linear:
+            self.act = nn.GELU(approximate="tanh" if numerics.gelu == "tanh" else "none")
+
+    def reduce(self, x: Tensor, H: int, W: int) -> Tensor:
+        """The tokens that keys and values are made of."""
+        B, N, C = x.shape
+        x = x.permute(0, 2, 1).reshape(B, C, H, W)
+        if self.linear:
+            x = F.adaptive_avg_pool2d(x, (POOL_SIZE, POOL_SIZE))
+        x = self.sr(x)
+        x = x.reshape(B, C, -1).permute(0, 2, 1)  # (B, M, C)
+        x = self.norm(x)
+        return self.act(x) if self.linear else x
+
+    def forward(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+        B, N, C = x.shape
+        q = self.q(x).reshape(B, N, self.num_heads, self.head_dim).permute(0, 2, 1, 3)
+        kv = self.kv(self.reduce(x, H, W) if self.reduces else x)
+        kv = kv.reshape(B, -1, 2, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        k, v = kv[0], kv[1]  # (B, heads, M, head_dim)
+        attn = torch.matmul(q, k.permute(0, 1, 3, 2)) * self.scale  # (B, heads, N, M)
+        attn = torch.softmax(attn, dim=-1)
+        x = torch.matmul(attn, v).permute(0, 2, 1, 3).reshape(B, N, C)
+        return self.proj(x)
+
+
+class DWConv(nn.Module):
+    """v2's 3x3 depthwise convolution between the two linear layers of the MLP."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dwconv = nn.Conv2d(dim, dim, 3, 1, 1, groups=dim, bias=True)
+
+    def forward(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+        B, N, C = x.shape
+        x = self.dwconv(x.permute(0, 2, 1).reshape(B, C, H, W))
+        return x.reshape(B, C, N).permute(0, 2, 1)
+
+
+class Mlp(nn.Module):
+    """Feed-forward; v2 adds a depthwise convolution, linear v2 a ReLU before it."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics, stage: int):
+        super().__init__()
+        dim = config.embed_dims[stage]
+        hidden = dim * config.mlp_ratios[stage]
+        self.linear = config.linear
+        self.convolves = config.version == 2
+        self.fc1 = nn.Linear(dim, hidden, bias=True)
+        if self.convolves:
+            self.dwconv = DWConv(hidden)
+        self.act = nn.GELU(approximate="tanh" if numerics.gelu == "tanh" else "none")
+        self.fc2 = nn.Linear(hidden, dim, bias=True)
+
+    def forward(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+        x = self.fc1(x)
+        if self.linear:
+            x = F.relu(x)
+        if self.convolves:
+            x = self.dwconv(x, H, W)
+        return self.fc2(self.act(x))
+
+
+class Block(nn.Module):
+    """A transformer encoder layer."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics, stage: int):
+        super().__init__()
+        dim = config.embed_dims[stage]
+        self.norm1 = nn.LayerNorm(dim, eps=numerics.norm1_eps)
+        self.attn = Attention(config, numerics, stage)
+        self.norm2 = nn.LayerNorm(dim, eps=numerics.norm2_eps)
+        self.mlp = Mlp(config, numerics, stage)
+
+    def forward(self, x: Tensor, H: int, W: int, drop_path: Tensor | None = None) -> Tensor:
+        """``x`` (B, N, C); ``drop_path`` (2, B): what each branch of each sample is scaled by."""
+        attn = self.attn(self.norm1(x), H, W)
+        x = x + (attn if drop_path is None else attn * drop_path[0].reshape(-1, 1, 1))
+        mlp = self.mlp(self.norm2(x), H, W)
+        return x + (mlp if drop_path is None else mlp * drop_path[1].reshape(-1, 1, 1))
+
+
+class PyramidVisionTransformer(nn.Module):
+    """PVT v1 or v2. Parameters have canonical names; see :func:`pvt_torch.create_model`."""
+
+    def __init__(self, config: PVTConfig, numerics: Numerics):
+        super().__init__()
+        self.config = config
+        self.numerics = numerics
+        self.version = config.version
+        dim = config.embed_dims[-1]
+        for stage in range(NUM_STAGES):
+            self.add_stage(config, numerics, stage)
+        if self.version == 1:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+            self.norm = nn.LayerNorm(dim, eps=numerics.final_norm_eps)
+        self.head = nn.Linear(dim, config.num_classes, bias=True) if config.num_classes else nn.Identity()
+
+    def add_stage(self, config: PVTConfig, numerics: Numerics, stage: int) -> None:
+        """Adds the layers of one stage under their canonical names."""
+        blocks = [Block(config, numerics, stage) for _ in range(config.depths[stage])]
+        setattr(self, f"patch_embed{stage + 1}", PatchEmbed(config, numerics, stage))
+        setattr(self, f"block{stage + 1}", nn.ModuleList(blocks))
+        if self.version == 2:
+            norm = nn.LayerNorm(config.embed_dims[stage], eps=numerics.final_norm_eps)
+            setattr(self, f"norm{stage + 1}", norm)
+        else:
+            H, W = config.pos_embed_grid(stage)
+            shape = (1, H * W + (stage == NUM_STAGES - 1), config.embed_dims[stage])
+            dtype = getattr(torch, numerics.pos_embed_dtype)
+            setattr(self, f"pos_embed{stage + 1}", nn.Parameter(torch.zeros(shape, dtype=dtype)))
+            setattr(self, f"embed{stage + 1}", nn.Identity())
+
+    def resized_pos_embed(self, pos_embed: Tensor, stage: int, H: int, W: int) -> Tensor:
+        """Position embeddings (1, N, C) of one stage's own grid, resized to (1, H * W, C)."""
+        grid = self.config.pos_embed_grid(stage)
+        if grid == (H, W):
+            return pos_embed
+        x = pos_embed.reshape(1, grid[0], grid[1], -1).permute(0, 3, 1, 2)
+        corners = self.numerics.pos_embed_resize == "align_corners"
+        x = F.interpolate(x, size=(H, W), mode="bilinear", align_corners=corners, antialias=False)
+        return x.reshape(1, -1, H * W).permute(0, 2, 1)
+
+    def add_positions(self, x: Tensor, stage: int, H: int, W: int) -> Tensor:
+        """v1: tokens (B, N, C) with position embeddings, in the last stage with the class token."""
+        pos_embed = getattr(self, f"pos_embed{stage + 1}").to(x.dtype)
+        if stage == NUM_STAGES - 1:
+            x = torch.cat((self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x), dim=1)
+            grid = self.resized_pos_embed(pos_embed[:, 1:], stage, H, W)
+            pos_embed = torch.cat((pos_embed[:, :1], grid), dim=1)
+        else:
+            pos_embed = self.resized_pos_embed(pos_embed, stage, H, W)
+        return getattr(self, f"embed{stage + 1}")(x + pos_embed)
+
+    def forward_features(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor:
+        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2)."""
+        B, layer = x.shape[0], 0
+        for stage in range(NUM_STAGES):
+            x, H, W = getattr(self, f"patch_embed{stage + 1}")(x)
+            if self.version == 1:
+                x = self.add_positions(x, stage, H, W)
+            for block in getattr(self, f"block{stage + 1}"):
+                x = block(x, H, W, None if drop_path is None else drop_path[layer])
+                layer += 1
+            if self.version == 2:
+                x = getattr(self, f"norm{stage + 1}")(x)
+            if stage < NUM_STAGES - 1:
+                x = x.reshape(B, H, W, -1).permute(0, 3, 1, 2)
+        return self.norm(x)[:, 0] if self.version == 1 else x.mean(dim=1)
+
+    def forward(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor:
+        """Images to logits (B, num_classes), or to features without a head.
+
+        Args:
+            x: float32 (B, in_chans, H, W), normalised.
+            drop_path: float32 (blocks, 2, B), training only: what the two branches of each block
+                are scaled by, 0 or 1 / (1 - rate); see ``pvt_train.drop_path_scales``.
+        """
+        return self.head(self.forward_features(x, drop_path))

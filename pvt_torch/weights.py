@@ -1,0 +1,84 @@
+"""Between the PyTorch twin and ``dict[str, np.ndarray]`` under canonical names."""
+
+import numpy as np
+import torch
+
+from pvt_spec import (
+    Numerics,
+    PvtError,
+    make_config,
+    profile_numerics,
+)
+from pvt_torch.model import PyramidVisionTransformer
+from pvt_train.initialisation import initial_weights
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    drop_path_rate: float | None = None,
+    numerics: Numerics | str = "official",
+    seed: int = 0,
+) -> PyramidVisionTransformer:
+    """A freshly initialised model of a named variant.
+
+    Args:
+        name: A variant; see :func:`pvt_spec.list_models`.
+        num_classes: Outputs of the head; 0 for features.
+        in_chans: Channels of the input image.
+        image_size: Pixels, a square's side or (H, W).
+        drop_path_rate: Stochastic depth of the last block.
+        numerics: The maths, or a profile's name.
+        seed: Of the initial weights, which ``pvt_ms.create_model`` shares bit for bit.
+
+    Raises:
+        ConfigError: The variant, profile or a value cannot be.
+    """
+    config = make_config(
+        name,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        image_size=image_size,
+        drop_path_rate=drop_path_rate,
+    )
+    if isinstance(numerics, str):
+        numerics = profile_numerics(numerics, config.version)
+    model = PyramidVisionTransformer(config, numerics)
+    set_weights(model, initial_weights(config, seed))
+    return model
+
+
+def set_weights(model: PyramidVisionTransformer, weights: dict[str, np.ndarray]) -> None:
+    """Fills every parameter of ``model`` from canonical weights.
+
+    A parameter keeps its dtype; float16 and bfloat16 weights are widened, which is exact.
+
+    Raises:
+        PvtError: The names or shapes are not the model's.
+    """
+    parameters = dict(model.named_parameters())
+    shapes = {name: tuple(p.shape) for name, p in parameters.items()}
+    if shapes != {name: w.shape for name, w in weights.items()}:
+        wrong = sorted(
+            name
+            for name in shapes.keys() | weights.keys()
+            if name not in weights or shapes.get(name) != weights[name].shape
+        )
+        raise PvtError(f"weights are not this model's: {', '.join(wrong)}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.from_numpy(_native(weights[name])))
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """As something torch takes: writable, contiguous, and not numpy's add-on bfloat16."""
+    wide = array.dtype.name == "bfloat16"
+    return np.array(array, dtype=np.float32 if wide else array.dtype, order="C")
+
+
+def get_weights(model: PyramidVisionTransformer) -> dict[str, np.ndarray]:
+    """Copies of every parameter under canonical names, in their own dtypes."""
+    return {name: p.detach().cpu().numpy().copy() for name, p in model.named_parameters()}
