@@ -1,15 +1,16 @@
 """The MindSpore twin. May import mindspore, pvt_spec, pvt_train and convert."""
 
-from pvt_ms.model import PyramidVisionTransformer
-from pvt_ms.taps import run_taps
-from pvt_ms.weights import create_model, get_weights, set_weights
-from pvt_spec import list_models
+from pvt_spec.lazy import lazy_exports
 
-__all__ = [
-    "PyramidVisionTransformer",
-    "create_model",
-    "get_weights",
-    "list_models",
-    "run_taps",
-    "set_weights",
-]
+_HOMES = {
+    "PyramidVisionTransformer": "pvt_ms.model",
+    "create_model": "pvt_ms.weights",
+    "get_weights": "pvt_ms.weights",
+    "list_models": "pvt_spec",
+    "load_forward": "pvt_ms.runner",
+    "model_from_weights": "pvt_ms.weights",
+    "run_taps": "pvt_ms.taps",
+    "set_weights": "pvt_ms.weights",
+}
+__all__ = list(_HOMES)
+__getattr__ = lazy_exports(__name__, _HOMES)

@@ -17,22 +17,23 @@ from pvt_spec import (
 )
 
 
-def strided_conv2d(
-    in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int
-) -> nn.Conv2d:
+class StridedConv2d(nn.Conv2d):
     """A downsampling convolution that pads as the numerics say."""
-    mode = "same" if padding == "same" else "pad"
-    return nn.Conv2d(
-        in_chans,
-        dim,
-        kernel,
-        stride,
-        pad_mode=mode,
-        padding=pad if mode == "pad" else 0,
-        has_bias=True,
-        weight_init="zeros",
-        bias_init="zeros",
-    )
+
+    def __init__(self, in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int):
+        super().__init__(
+            in_chans,
+            dim,
+            kernel,
+            stride,
+            pad_mode="pad" if padding == "symmetric" else "same",
+            padding=pad if padding == "symmetric" else 0,
+            dilation=1,
+            group=1,
+            has_bias=True,
+            weight_init="zeros",
+            bias_init="zeros",
+        )
 
 
 def layer_norm(dim: int, eps: float) -> nn.LayerNorm:
@@ -47,6 +48,11 @@ def linear(in_features: int, out_features: int) -> nn.Dense:
     )
 
 
+def gelu(form: str) -> nn.GELU:
+    """GELU, exact (``"erf"``) or approximated (``"tanh"``)."""
+    return nn.GELU(approximate=form == "tanh")
+
+
 class PatchEmbed(nn.Cell):
     """Image or feature map to tokens: v1 cuts tiles, v2 overlapping ones."""
 
@@ -54,7 +60,7 @@ class PatchEmbed(nn.Cell):
         super().__init__()
         in_chans = config.embed_dims[stage - 1] if stage else config.in_chans
         dim = config.embed_dims[stage]
-        self.proj = strided_conv2d(
+        self.proj = StridedConv2d(
             in_chans,
             dim,
             config.patch_kernel(stage),
@@ -64,7 +70,8 @@ class PatchEmbed(nn.Cell):
         )
         self.norm = layer_norm(dim, numerics.patch_norm_eps)
 
-    def construct(self, x: Tensor) -> tuple[Tensor, int, int]:  # (B, C, H, W)
+    def construct(self, x: Tensor) -> tuple[Tensor, int, int]:
+        """Maps (B, C, H, W) to tokens (B, N, dim), and the grid's height and width."""
         x = self.proj(x)
         B, C, H, W = x.shape
         x = x.reshape(B, C, H * W).transpose(0, 2, 1)  # (B, N, C)
@@ -87,14 +94,14 @@ class Attention(nn.Cell):
         self.proj = linear(dim, dim)
         if self.reduces:
             ratio = 1 if self.linear else ratio
-            self.sr = strided_conv2d(dim, dim, ratio, ratio, numerics.conv_padding, 0)
+            self.sr = StridedConv2d(dim, dim, ratio, ratio, numerics.conv_padding, 0)
             self.norm = layer_norm(dim, numerics.attn_norm_eps)
         if self.linear:
-            self.act = nn.GELU(approximate=numerics.gelu == "tanh")
+            self.act = gelu(numerics.gelu)
 
     def reduce(self, x: Tensor, H: int, W: int) -> Tensor:
-        """The tokens that keys and values are made of."""
-        B, N, C = x.shape
+        """The tokens (B, M, C) that keys and values are made of."""
+        B, _, C = x.shape
         x = x.transpose(0, 2, 1).reshape(B, C, H, W)
         if self.linear:
             x = ops.adaptive_avg_pool2d(x, (POOL_SIZE, POOL_SIZE))
@@ -103,7 +110,8 @@ class Attention(nn.Cell):
         x = self.norm(x)
         return self.act(x) if self.linear else x
 
-    def construct(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+    def construct(self, x: Tensor, H: int, W: int) -> Tensor:
+        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         B, N, C = x.shape
         q = self.q(x).reshape(B, N, self.num_heads, self.head_dim).transpose(0, 2, 1, 3)
         kv = self.kv(self.reduce(x, H, W) if self.reduces else x)
@@ -127,13 +135,15 @@ class DWConv(nn.Cell):
             1,
             pad_mode="pad",
             padding=1,
+            dilation=1,
             group=dim,
             has_bias=True,
             weight_init="zeros",
             bias_init="zeros",
         )
 
-    def construct(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+    def construct(self, x: Tensor, H: int, W: int) -> Tensor:
+        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         B, N, C = x.shape
         x = self.dwconv(x.transpose(0, 2, 1).reshape(B, C, H, W))
         return x.reshape(B, C, N).transpose(0, 2, 1)
@@ -151,10 +161,11 @@ class Mlp(nn.Cell):
         self.fc1 = linear(dim, hidden)
         if self.convolves:
             self.dwconv = DWConv(hidden)
-        self.act = nn.GELU(approximate=numerics.gelu == "tanh")
+        self.act = gelu(numerics.gelu)
         self.fc2 = linear(hidden, dim)
 
-    def construct(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+    def construct(self, x: Tensor, H: int, W: int) -> Tensor:
+        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         x = self.fc1(x)
         if self.linear:
             x = ops.relu(x)

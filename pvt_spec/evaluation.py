@@ -71,7 +71,8 @@ def predict(
         probabilities = softmax(logits)
         for path, best, row in zip(batch, top_k(logits, k), probabilities, strict=True):
             classes = [
-                {"index": int(i), "label": info.label(i), "probability": float(row[i])} for i in best
+                {"index": int(i), "label": info.label(i), "probability": float(row[i])}
+                for i in best
             ]
             rows.append({"image": str(path), "classes": classes})
     return rows
@@ -97,8 +98,8 @@ def labelled_for(info: ModelInfo, folder: Path) -> tuple[list[Path], np.ndarray]
     unknown = [name for name in classes if name not in known]
     if unknown or len(known) > info.config.num_classes:
         raise ImageError(
-            f"{folder}: its {len(classes)} classes ({', '.join(classes[:5])}, …) do not fit a model "
-            f"of {info.config.num_classes} classes"
+            f"{folder}: its {len(classes)} classes ({', '.join(classes[:5])}, …) do not fit "
+            f"a model of {info.config.num_classes} classes"
             + (f" ({', '.join(info.labels[:5])}, …)" if info.labels else "")
         )
     order = [known.index(name) for name in classes]

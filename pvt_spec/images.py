@@ -99,7 +99,9 @@ def list_images(sources: Iterable[str | Path]) -> list[Path]:
         elif path.exists():
             matches = [path]
         else:
-            matches = sorted(p for p in map(Path, glob(str(source), recursive=True)) if _is_image(p))
+            matches = sorted(
+                p for p in map(Path, glob(str(source), recursive=True)) if _is_image(p)
+            )
         if not matches:
             what = "holds no image" if path.is_dir() else "no such file, and no image matches it"
             raise ImageError(f"{source}: {what}; images end in {', '.join(SUFFIXES)}")
@@ -121,7 +123,9 @@ def list_labelled(folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
         ImageError: The folder is missing, holds no class folders, or a class holds no image.
     """
     if not folder.is_dir():
-        raise ImageError(f"{folder}: no such folder; expected one with a folder of images per class")
+        raise ImageError(
+            f"{folder}: no such folder; expected one with a folder of images per class"
+        )
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not classes:
         raise ImageError(f"{folder}: holds no class folders; expected {folder}/CLASS/*.png")

@@ -122,7 +122,7 @@ def symmetric_padding(config: PVTConfig, stage: int) -> int:
 def stage_grids(
     config: PVTConfig, numerics: Numerics, image_size: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """(H, W) of the token grid after each stage's patch embedding, for an image of (H, W) pixels."""
+    """(H, W) of each stage's token grid, for an image of (H, W) pixels."""
 
     def length(size: int, stage: int) -> int:
         stride = PATCH_STRIDES[stage]

@@ -64,7 +64,11 @@ def _v2(config: PVTConfig) -> Iterator[TensorSpec]:
 
 
 def _patch_embed(config: PVTConfig, stage: int) -> Iterator[TensorSpec]:
-    name, dim, kernel = f"patch_embed{stage + 1}", config.embed_dims[stage], config.patch_kernel(stage)
+    name, dim, kernel = (
+        f"patch_embed{stage + 1}",
+        config.embed_dims[stage],
+        config.patch_kernel(stage),
+    )
     in_chans = config.embed_dims[stage - 1] if stage else config.in_chans
     yield from _layer(f"{name}.proj", "conv", dim, in_chans, kernel, kernel)
     yield from _layer(f"{name}.norm", "norm", dim)

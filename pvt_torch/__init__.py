@@ -1,15 +1,16 @@
 """The PyTorch twin. May import torch, pvt_spec, pvt_train and convert."""
 
-from pvt_spec import list_models
-from pvt_torch.model import PyramidVisionTransformer
-from pvt_torch.taps import run_taps
-from pvt_torch.weights import create_model, get_weights, set_weights
+from pvt_spec.lazy import lazy_exports
 
-__all__ = [
-    "PyramidVisionTransformer",
-    "create_model",
-    "get_weights",
-    "list_models",
-    "run_taps",
-    "set_weights",
-]
+_HOMES = {
+    "PyramidVisionTransformer": "pvt_torch.model",
+    "create_model": "pvt_torch.weights",
+    "get_weights": "pvt_torch.weights",
+    "list_models": "pvt_spec",
+    "load_forward": "pvt_torch.runner",
+    "model_from_weights": "pvt_torch.weights",
+    "run_taps": "pvt_torch.taps",
+    "set_weights": "pvt_torch.weights",
+}
+__all__ = list(_HOMES)
+__getattr__ = lazy_exports(__name__, _HOMES)

@@ -23,15 +23,41 @@ class StridedConv2d(nn.Conv2d):
     """A downsampling convolution that pads as the numerics say."""
 
     def __init__(self, in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int):
-        super().__init__(in_chans, dim, kernel, stride, pad if padding == "symmetric" else 0, bias=True)
+        super().__init__(
+            in_chans,
+            dim,
+            kernel,
+            stride,
+            padding=pad if padding == "symmetric" else 0,
+            padding_mode="zeros",
+            dilation=1,
+            groups=1,
+            bias=True,
+        )
         self.conv_padding = padding
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, dim, H / stride, W / stride)."""
         if self.conv_padding == "same":
             top, bottom = same_padding(x.shape[2], self.kernel_size[0], self.stride[0])
             left, right = same_padding(x.shape[3], self.kernel_size[1], self.stride[1])
             x = F.pad(x, (left, right, top, bottom), mode="constant", value=0.0)
-        return super().forward(x)  # (B, dim, H / stride, W / stride)
+        return super().forward(x)
+
+
+def layer_norm(dim: int, eps: float) -> nn.LayerNorm:
+    """A layer norm over the channels."""
+    return nn.LayerNorm((dim,), eps=eps, elementwise_affine=True, bias=True)
+
+
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer with bias; its weights are filled after construction."""
+    return nn.Linear(in_features, out_features, bias=True)
+
+
+def gelu(form: str) -> nn.GELU:
+    """GELU, exact (``"erf"``) or approximated (``"tanh"``)."""
+    return nn.GELU(approximate="tanh" if form == "tanh" else "none")
 
 
 class PatchEmbed(nn.Module):
@@ -49,9 +75,10 @@ class PatchEmbed(nn.Module):
             numerics.conv_padding,
             symmetric_padding(config, stage),
         )
-        self.norm = nn.LayerNorm(dim, eps=numerics.patch_norm_eps)
+        self.norm = layer_norm(dim, numerics.patch_norm_eps)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, int, int]:  # (B, C, H, W)
+    def forward(self, x: Tensor) -> tuple[Tensor, int, int]:
+        """Maps (B, C, H, W) to tokens (B, N, dim), and the grid's height and width."""
         x = self.proj(x)
         B, C, H, W = x.shape
         x = x.reshape(B, C, H * W).permute(0, 2, 1)  # (B, N, C)
@@ -69,19 +96,19 @@ class Attention(nn.Module):
         self.scale = self.head_dim**-0.5
         self.linear = config.linear
         self.reduces = config.reduces(stage)
-        self.q = nn.Linear(dim, dim, bias=True)
-        self.kv = nn.Linear(dim, 2 * dim, bias=True)
-        self.proj = nn.Linear(dim, dim, bias=True)
+        self.q = linear(dim, dim)
+        self.kv = linear(dim, 2 * dim)
+        self.proj = linear(dim, dim)
         if self.reduces:
             ratio = 1 if self.linear else ratio
             self.sr = StridedConv2d(dim, dim, ratio, ratio, numerics.conv_padding, 0)
-            self.norm = nn.LayerNorm(dim, eps=numerics.attn_norm_eps)
+            self.norm = layer_norm(dim, numerics.attn_norm_eps)
         if self.linear:
-            self.act = nn.GELU(approximate="tanh" if numerics.gelu == "tanh" else "none")
+            self.act = gelu(numerics.gelu)
 
     def reduce(self, x: Tensor, H: int, W: int) -> Tensor:
-        """The tokens that keys and values are made of."""
-        B, N, C = x.shape
+        """The tokens (B, M, C) that keys and values are made of."""
+        B, _, C = x.shape
         x = x.permute(0, 2, 1).reshape(B, C, H, W)
         if self.linear:
             x = F.adaptive_avg_pool2d(x, (POOL_SIZE, POOL_SIZE))
@@ -90,7 +117,8 @@ class Attention(nn.Module):
         x = self.norm(x)
         return self.act(x) if self.linear else x
 
-    def forward(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+    def forward(self, x: Tensor, H: int, W: int) -> Tensor:
+        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         B, N, C = x.shape
         q = self.q(x).reshape(B, N, self.num_heads, self.head_dim).permute(0, 2, 1, 3)
         kv = self.kv(self.reduce(x, H, W) if self.reduces else x)
@@ -107,9 +135,20 @@ class DWConv(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dwconv = nn.Conv2d(dim, dim, 3, 1, 1, groups=dim, bias=True)
+        self.dwconv = nn.Conv2d(
+            dim,
+            dim,
+            3,
+            1,
+            padding=1,
+            padding_mode="zeros",
+            dilation=1,
+            groups=dim,
+            bias=True,
+        )
 
-    def forward(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+    def forward(self, x: Tensor, H: int, W: int) -> Tensor:
+        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         B, N, C = x.shape
         x = self.dwconv(x.permute(0, 2, 1).reshape(B, C, H, W))
         return x.reshape(B, C, N).permute(0, 2, 1)
@@ -124,13 +163,14 @@ class Mlp(nn.Module):
         hidden = dim * config.mlp_ratios[stage]
         self.linear = config.linear
         self.convolves = config.version == 2
-        self.fc1 = nn.Linear(dim, hidden, bias=True)
+        self.fc1 = linear(dim, hidden)
         if self.convolves:
             self.dwconv = DWConv(hidden)
-        self.act = nn.GELU(approximate="tanh" if numerics.gelu == "tanh" else "none")
-        self.fc2 = nn.Linear(hidden, dim, bias=True)
+        self.act = gelu(numerics.gelu)
+        self.fc2 = linear(hidden, dim)
 
-    def forward(self, x: Tensor, H: int, W: int) -> Tensor:  # (B, N, C)
+    def forward(self, x: Tensor, H: int, W: int) -> Tensor:
+        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         x = self.fc1(x)
         if self.linear:
             x = F.relu(x)
@@ -145,9 +185,9 @@ class Block(nn.Module):
     def __init__(self, config: PVTConfig, numerics: Numerics, stage: int):
         super().__init__()
         dim = config.embed_dims[stage]
-        self.norm1 = nn.LayerNorm(dim, eps=numerics.norm1_eps)
+        self.norm1 = layer_norm(dim, numerics.norm1_eps)
         self.attn = Attention(config, numerics, stage)
-        self.norm2 = nn.LayerNorm(dim, eps=numerics.norm2_eps)
+        self.norm2 = layer_norm(dim, numerics.norm2_eps)
         self.mlp = Mlp(config, numerics, stage)
 
     def forward(self, x: Tensor, H: int, W: int, drop_path: Tensor | None = None) -> Tensor:
@@ -171,8 +211,8 @@ class PyramidVisionTransformer(nn.Module):
             self.add_stage(config, numerics, stage)
         if self.version == 1:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-            self.norm = nn.LayerNorm(dim, eps=numerics.final_norm_eps)
-        self.head = nn.Linear(dim, config.num_classes, bias=True) if config.num_classes else nn.Identity()
+            self.norm = layer_norm(dim, numerics.final_norm_eps)
+        self.head = linear(dim, config.num_classes) if config.num_classes else nn.Identity()
 
     def add_stage(self, config: PVTConfig, numerics: Numerics, stage: int) -> None:
         """Adds the layers of one stage under their canonical names."""
@@ -180,7 +220,7 @@ class PyramidVisionTransformer(nn.Module):
         setattr(self, f"patch_embed{stage + 1}", PatchEmbed(config, numerics, stage))
         setattr(self, f"block{stage + 1}", nn.ModuleList(blocks))
         if self.version == 2:
-            norm = nn.LayerNorm(config.embed_dims[stage], eps=numerics.final_norm_eps)
+            norm = layer_norm(config.embed_dims[stage], numerics.final_norm_eps)
             setattr(self, f"norm{stage + 1}", norm)
         else:
             H, W = config.pos_embed_grid(stage)

@@ -5,6 +5,7 @@ import torch
 
 from pvt_spec import (
     Numerics,
+    PVTConfig,
     PvtError,
     make_config,
     profile_numerics,
@@ -49,6 +50,19 @@ def create_model(
     model = PyramidVisionTransformer(config, numerics)
     set_weights(model, initial_weights(config, seed))
     return model
+
+
+def model_from_weights(
+    config: PVTConfig, numerics: Numerics, weights: dict[str, np.ndarray]
+) -> PyramidVisionTransformer:
+    """A model with the given weights, in evaluation mode.
+
+    Raises:
+        PvtError: The names or shapes are not the model's.
+    """
+    model = PyramidVisionTransformer(config, numerics)
+    set_weights(model, weights)
+    return model.eval()
 
 
 def set_weights(model: PyramidVisionTransformer, weights: dict[str, np.ndarray]) -> None:

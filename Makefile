@@ -1,0 +1,33 @@
+# make demo: the main job end to end. make test: tests, lint and types.
+# Both make .venv and install the locked environment first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# torch's default build for Linux carries several GB of CUDA; the tests need none of it.
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types check install clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/python -m benchmarks.demo
+
+test: lint types
+	$(BIN)/python -m pytest -n 2
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

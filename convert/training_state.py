@@ -1,0 +1,49 @@
+"""What a training checkpoint holds beside the weights, told by name.
+
+Only whole names and leading parts count: a suffix would take ``adam_m.head.weight`` for
+``head.weight``, as MindSpore's own loader has done. Facts: MindSpore 2.10's optimizers and
+MindCV's trainer.
+"""
+
+LEADING = (
+    "adam_m.",
+    "adam_v.",
+    "moment1.",
+    "moment2.",
+    "moments.",
+    "accum.",
+    "ema.",
+    "grad_accumulation.",
+    "accumulated_grads.",
+)
+"""Leading parts of per-tensor state: moments, averaged weights, accumulated gradients."""
+
+WHOLE = frozenset(
+    {
+        "beta1_power",
+        "beta2_power",
+        "current_iterator_step",
+        "epoch_num",
+        "global_step",
+        "growth_tracker",
+        "last_overflow_iterator_step",
+        "learning_rate",
+        "loss_scale",
+        "momentum",
+        "scale_sense",
+        "state_step",
+        "step_num",
+        "updates",
+        "weight_decay",
+    }
+)
+"""Whole names of counters, tables and loss-scale state."""
+
+OPTIMIZER = "optimizer."
+"""What MindCV's gradient accumulation puts before the optimizer's own names."""
+
+
+def is_training_state(name: str) -> bool:
+    """Whether a checkpoint's entry is training state, not a weight."""
+    name = name.removeprefix(OPTIMIZER)
+    return name in WHOLE or name.startswith(LEADING)

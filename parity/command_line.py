@@ -1,0 +1,65 @@
+"""``parity``: the command line. No logic lives here."""
+
+import json
+from pathlib import Path
+
+import click
+
+from pvt_spec.command_line import Commands, say
+
+
+@click.group(cls=Commands)
+def main() -> None:
+    """Prove that a PVT answers the same in every runtime."""
+
+
+@main.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--images", multiple=True, help="Files, folders or glob patterns; may be repeated.")
+@click.option("--limit", default=32, show_default=True, type=click.IntRange(1), help="Images.")
+@click.option(
+    "--random",
+    default=8,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Noise images, where no others are given.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the noise.")
+@click.option("--runtime", multiple=True, help="May be repeated; default: all that are installed.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def run(
+    models: tuple[Path, ...],
+    images: tuple[str, ...],
+    limit: int,
+    random: int,
+    seed: int,
+    runtime: tuple[str, ...],
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    """The same images through every runtime, tap by tap, against PyTorch in float64.
+
+    MODELS are .ckpt, .pth or .onnx files; several are compared as one model. Exit code 0 if all
+    are the same within float32 rounding, 1 if not.
+    """
+    from parity import report
+    from parity import run as parity
+    from pvt_spec.images import list_images
+
+    runtimes = parity.choose_runtimes(runtime)
+    paths = list_images(images)[:limit] if images else []
+    read = parity.read_models(models)
+    info = read[0].info
+    if paths:
+        batches = parity.image_batches(info, paths, batch_size)
+    else:
+        batches = parity.random_batches(info, random, seed, batch_size)
+    say(f"{info.variant or 'PVT'}, profile {info.profile}; reference: PyTorch in float64")
+    comparisons = parity.run(models, read, runtimes, batches)
+    if as_json:
+        click.echo(json.dumps(report.as_data(comparisons), indent=1))
+    else:
+        click.echo("\n".join(report.table(comparisons)))
+    if not all(comparison.same for comparison in comparisons):
+        raise click.exceptions.Exit(1)

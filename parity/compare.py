@@ -1,0 +1,99 @@
+"""How far a runtime's results are from the reference, tap by tap.
+
+May import numpy and pvt_spec.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SCALED_ERROR_BOUND = 5e-5
+"""Largest |difference| / RMS(reference) that float32 rounding is taken to explain at a tap."""
+
+COSINE_BOUND = 1.0 - 1e-8
+"""Smallest cosine similarity that float32 rounding is taken to explain at a tap."""
+
+
+@dataclass
+class TapError:
+    """The distance of one tap from the reference, gathered over batches."""
+
+    max_abs: float = 0.0
+    _sums: np.ndarray = field(default_factory=lambda: np.zeros(4))
+
+    def add(self, actual: np.ndarray, reference: np.ndarray) -> None:
+        """Takes in one batch: ``actual`` of any float dtype, ``reference`` float64, same shape."""
+        wide = actual.astype(np.float64)
+        difference = np.abs(wide - reference)
+        # max() would hide a NaN where the reference has none, and a comparison with NaN is false.
+        worst = float(difference.max()) if np.isfinite(difference).all() else float("inf")
+        self.max_abs = max(self.max_abs, worst)
+        self._sums += [
+            reference.size,
+            np.vdot(reference, reference),
+            np.vdot(wide, wide),
+            np.vdot(wide, reference),
+        ]
+
+    @property
+    def scaled(self) -> float:
+        """Largest absolute error over the reference's root mean square."""
+        count, square, _, _ = self._sums
+        return self.max_abs / max(float(np.sqrt(square / count)), np.finfo(np.float64).tiny)
+
+    @property
+    def cosine(self) -> float:
+        """Cosine similarity over all values."""
+        _, reference, actual, product = self._sums
+        return float(product / max(np.sqrt(reference * actual), np.finfo(np.float64).tiny))
+
+    @property
+    def within_bounds(self) -> bool:
+        """Whether float32 rounding explains the error; false for anything not finite."""
+        return self.scaled <= SCALED_ERROR_BOUND and self.cosine >= COSINE_BOUND
+
+
+@dataclass
+class Comparison:
+    """One runtime against the reference.
+
+    Attributes:
+        runtime: Its name, with the file's where there are several.
+        taps: Error of each tap, in forward order.
+        structure: What differs from the spec, in words; see :mod:`parity.structure`.
+        agreeing: Images whose top-1 class is the reference's.
+        images: Images seen.
+        seconds: Spent in forward passes.
+    """
+
+    runtime: str
+    taps: dict[str, TapError]
+    structure: list[str]
+    agreeing: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+    def add(self, actual: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> None:
+        """Takes in one batch of taps."""
+        for name, error in self.taps.items():
+            error.add(actual[name], reference[name])
+        answer = list(self.taps)[-1]
+        same = actual[answer].argmax(axis=1) == reference[answer].argmax(axis=1)
+        self.agreeing += int(same.sum())
+        self.images += len(same)
+
+    @property
+    def first_out_of_bounds(self) -> str | None:
+        """The first tap, in forward order, that rounding does not explain."""
+        return next((name for name, e in self.taps.items() if not e.within_bounds), None)
+
+    @property
+    def same(self) -> bool:
+        """Whether the runtime computes the reference's function."""
+        return self.first_out_of_bounds is None and not self.structure
+
+
+def compare_names(names: Sequence[str], runtime: str, structure: list[str]) -> Comparison:
+    """A comparison that has seen nothing yet."""
+    return Comparison(runtime, {name: TapError() for name in names}, structure)

@@ -1,0 +1,16 @@
+"""The ONNX twin: spec and weights to a graph, and onnxruntime to run it.
+
+May import onnx, onnxruntime, numpy and pvt_spec.
+"""
+
+from pvt_spec.lazy import lazy_exports
+
+_HOMES = {
+    "build": "pvt_onnx.build",
+    "list_models": "pvt_spec",
+    "load_forward": "pvt_onnx.session",
+    "load_proto": "pvt_onnx.session",
+    "open_taps": "pvt_onnx.session",
+}
+__all__ = list(_HOMES)
+__getattr__ = lazy_exports(__name__, _HOMES)

@@ -1,0 +1,55 @@
+"""Adaptive average pooling as ONNX nodes, exact at every size.
+
+ONNX has no such operator. May import numpy.
+"""
+
+import numpy as np
+
+from pvt_onnx.graph import GraphWriter, Size
+
+
+def adaptive_avg_pool(g: GraphWriter, x: str, H: Size, W: Size, out: int, name: str) -> str:
+    """Maps (B, C, H, W) to (B, C, out, out): cell i averages floor(iH/out) … ceil((i+1)H/out)."""
+    if isinstance(H, int) and isinstance(W, int) and H % out == W % out == 0:
+        stride = [H // out, W // out]
+        if stride == [1, 1]:
+            return x
+        return g.add(
+            "AveragePool",
+            x,
+            name=name,
+            kernel_shape=stride,
+            strides=stride,
+            pads=[0, 0, 0, 0],
+            ceil_mode=0,
+            count_include_pad=0,
+            auto_pad="NOTSET",
+        )
+    columns = g.transpose(pooling_matrix(g, W, out), 1, 0, name=f"pool/{W}/columns")
+    x = g.add("MatMul", x, columns, name=f"{name}/columns")  # (B, C, H, out)
+    return g.add("MatMul", pooling_matrix(g, H, out), x, name=name)
+
+
+def pooling_matrix(g: GraphWriter, size: Size, out: int) -> str:
+    """float32 (out, size): row i is 1 / n where cell i averages its n pixels, else 0."""
+    if isinstance(size, int):
+        pixel, cell = np.arange(size), np.arange(out)[:, None]
+        inside = (pixel >= cell * size // out) & (pixel < -(-(cell + 1) * size // out))
+        matrix = inside / inside.sum(axis=1, keepdims=True)
+        return g.constant(f"pool/{size}/rows", matrix.astype(np.float32))
+    name = f"pool/{size}"
+    cell = g.constant(f"cells/{out}", np.arange(out, dtype=np.int64)[:, None])
+    pixels = g.add("Squeeze", size, name=f"{name}/size")
+    zero, one = (g.constant(f"index/{i}", np.array(i, np.int64)) for i in (0, 1))
+    pixel = g.add("Range", zero, pixels, one, name=f"{name}/pixels")
+    start = g.add("Mul", cell, size, name=f"{name}/scaled")
+    end = g.add("Add", start, size, name=f"{name}/next")
+    end = g.add("Add", end, g.ints(out - 1), name=f"{name}/rounded")
+    start = g.add("Div", start, g.ints(out), name=f"{name}/start")
+    end = g.add("Div", end, g.ints(out), name=f"{name}/end")
+    after = g.add("GreaterOrEqual", pixel, start, name=f"{name}/after")
+    before = g.add("Less", pixel, end, name=f"{name}/before")
+    inside = g.add("And", after, before, name=f"{name}/inside")
+    inside = g.add("Cast", inside, name=f"{name}/mask", to=1)
+    count = g.add("Cast", g.add("Sub", end, start, name=f"{name}/count"), name=f"{name}/n", to=1)
+    return g.add("Div", inside, count, name=f"{name}/rows")

@@ -1,0 +1,35 @@
+"""Running any model file in PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from convert import load_model
+from pvt_spec import ModelInfo
+from pvt_spec.evaluation import Forward
+from pvt_torch.weights import model_from_weights
+
+
+def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
+    """Opens a model file: its forward pass, and what travelled with the weights.
+
+    Args:
+        path: Any format and dialect that ``convert`` reads.
+
+    Returns:
+        A function from float32 (B, in_chans, H, W), normalised, to float32 (B, num_classes);
+        the model's description.
+
+    Raises:
+        ConvertError: The file cannot be used.
+    """
+    weights, info = load_model(path)
+    model = model_from_weights(info.config, info.numerics, weights)
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            logits: np.ndarray = model(torch.from_numpy(images)).numpy()
+        return logits
+
+    return forward, info
