@@ -1,6 +1,6 @@
 """Model files: read in any format and dialect into canonical weights and ModelInfo, and written.
 
-The currency is ``dict[str, np.ndarray]`` under canonical names. May import numpy, pvt_spec and
+The currency is ``dict[str, Array]`` under canonical names. May import numpy, pvt_spec and
 pvt_onnx's graph builder.
 """
 
@@ -29,6 +29,7 @@ from pvt_spec import (
     tensor_specs,
     variant_name,
 )
+from pvt_spec.arrays import Array
 
 FORMATS = {".ckpt": "ckpt", ".pth": "pth", ".pt": "pth", ".onnx": "onnx"}
 """File name ending -> format."""
@@ -73,7 +74,7 @@ class Model:
         extras: Names of what else the file holds.
     """
 
-    weights: dict[str, np.ndarray]
+    weights: dict[str, Array]
     info: ModelInfo
     dialect: str
     findings: tuple[tuple[str, str], ...]
@@ -121,7 +122,7 @@ def read_file(path: Path) -> WeightFile:
     return readers[file_format(path)](path)
 
 
-def load_model(path: Path) -> tuple[dict[str, np.ndarray], ModelInfo]:
+def load_model(path: Path) -> tuple[dict[str, Array], ModelInfo]:
     """Canonical weights and ModelInfo of a model file in any format and dialect.
 
     Raises:
@@ -165,10 +166,10 @@ def read_model(path: Path, given: Given = Given()) -> Model:
 def _understand(
     path: Path,
     file: WeightFile,
-    weights: dict[str, np.ndarray],
+    weights: dict[str, Array],
     given: Given,
     findings: list[tuple[str, str]],
-) -> tuple[ModelInfo, Dialect, dict[str, np.ndarray]]:
+) -> tuple[ModelInfo, Dialect, dict[str, Array]]:
     shapes = {name: array.shape for name, array in weights.items()}
     written = file.metadata.get(METADATA_KEY)
     info = ModelInfo.from_json(written) if written else None
@@ -179,13 +180,20 @@ def _understand(
     canonical = _complete(weights, config, inferred, dialect, given)
     info = _describe(path, info, config, dialect, canonical, given)
     findings += [
-        ("variant", (info.variant or "not a named one") + _origin(given.model)),
+        ("variant", (info.variant or _architecture(config)) + _origin(given.model)),
         ("classes", str(config.num_classes)),
         ("profile", info.profile + _origin(given.profile, "metadata" if written else "dialect")),
         ("image size", "{}x{}".format(*info.preprocessing.image_size) + _origin(given.image_size)),
     ]
     findings += [("guess", guess) for guess in guesses]
     return info, dialect, canonical
+
+
+def _architecture(config: PVTConfig) -> str:
+    linear = " linear" if config.linear else ""
+    return (
+        f"none named: v{config.version}{linear}, widths {config.embed_dims}, depths {config.depths}"
+    )
 
 
 def _origin(given: object, otherwise: str = "") -> str:
@@ -222,12 +230,12 @@ def _named(name: str, inferred: PVTConfig) -> PVTConfig:
 
 
 def _complete(
-    weights: dict[str, np.ndarray],
+    weights: dict[str, Array],
     config: PVTConfig,
     inferred: PVTConfig,
     dialect: Dialect,
     given: Given,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Array]:
     """The weights under canonical names, if they are exactly the configuration's."""
     specs = {dialect.from_canonical(spec.name): spec for spec in tensor_specs(config)}
     problems = [f"{name} is missing" for name in specs if name not in weights]
@@ -257,7 +265,7 @@ def _describe(
     info: ModelInfo | None,
     config: PVTConfig,
     dialect: Dialect,
-    weights: Mapping[str, np.ndarray],
+    weights: Mapping[str, Array],
     given: Given,
 ) -> ModelInfo:
     """The ModelInfo of a file, from its metadata or its dialect, with what the user gives."""
@@ -288,7 +296,7 @@ def _describe(
 
 def save_model(
     path: Path,
-    weights: Mapping[str, np.ndarray],
+    weights: Mapping[str, Array],
     info: ModelInfo,
     *,
     force: bool = False,
@@ -339,12 +347,12 @@ def _computes_as_mindcv(info: ModelInfo) -> bool:
 
 def _write_onnx(
     stream: BinaryIO,
-    weights: Mapping[str, np.ndarray],
+    weights: Mapping[str, Array],
     info: ModelInfo,
     dynamic_size: bool,
     opset: int | None,
 ) -> None:
-    from pvt_onnx.build import DEFAULT_OPSET, build_skeleton, write
+    from pvt_onnx.assembly import DEFAULT_OPSET, build_skeleton, write
 
     dtypes = {name: array.dtype for name, array in weights.items()}
     skeleton = build_skeleton(info, dtypes, dynamic_size=dynamic_size, opset=opset or DEFAULT_OPSET)

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from convert.errors import ConvertError
 from convert.weight_file import WeightFile
 from pvt_spec import METADATA_KEY
+from pvt_spec.arrays import Array
 
 
 def read(path: Path) -> WeightFile:
@@ -42,7 +43,7 @@ def read(path: Path) -> WeightFile:
     return WeightFile({tensor.name: _array(tensor, path) for tensor in weights}, metadata)
 
 
-def _array(tensor: onnx.TensorProto, path: Path) -> np.ndarray:
+def _array(tensor: onnx.TensorProto, path: Path) -> Array:
     if tensor.data_location == TensorProto.EXTERNAL:
         raise ConvertError(f"{path}: {tensor.name} is kept in another file, which is not read")
     try:

@@ -40,23 +40,24 @@ def run(
 ) -> None:
     """The same images through every runtime, tap by tap, against PyTorch in float64.
 
-    MODELS are .ckpt, .pth or .onnx files; several are compared as one model. Exit code 0 if all
-    are the same within float32 rounding, 1 if not.
+    MODELS are .ckpt, .pth or .onnx files. One file is run in every runtime; several are taken
+    to be one model, each run in its own (.ckpt in MindSpore, .pth in PyTorch, .onnx in
+    onnxruntime). Exit code 0 if all are the same within float32 rounding, 1 if not.
     """
     from parity import report
     from parity import run as parity
     from pvt_spec.images import list_images
 
-    runtimes = parity.choose_runtimes(runtime)
+    pairs = parity.pair_up(models, runtime)
     paths = list_images(images)[:limit] if images else []
     read = parity.read_models(models)
-    info = read[0].info
+    info = read[models[0]].info
     if paths:
         batches = parity.image_batches(info, paths, batch_size)
     else:
         batches = parity.random_batches(info, random, seed, batch_size)
     say(f"{info.variant or 'PVT'}, profile {info.profile}; reference: PyTorch in float64")
-    comparisons = parity.run(models, read, runtimes, batches)
+    comparisons = parity.run(pairs, read, batches)
     if as_json:
         click.echo(json.dumps(report.as_data(comparisons), indent=1))
     else:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pvt_spec.arrays import Array
+
 SCALED_ERROR_BOUND = 5e-5
 """Largest |difference| / RMS(reference) that float32 rounding is taken to explain at a tap."""
 
@@ -20,9 +22,9 @@ class TapError:
     """The distance of one tap from the reference, gathered over batches."""
 
     max_abs: float = 0.0
-    _sums: np.ndarray = field(default_factory=lambda: np.zeros(4))
+    _sums: Array = field(default_factory=lambda: np.zeros(4))
 
-    def add(self, actual: np.ndarray, reference: np.ndarray) -> None:
+    def add(self, actual: Array, reference: Array) -> None:
         """Takes in one batch: ``actual`` of any float dtype, ``reference`` float64, same shape."""
         wide = actual.astype(np.float64)
         difference = np.abs(wide - reference)
@@ -74,7 +76,7 @@ class Comparison:
     images: int = 0
     seconds: float = 0.0
 
-    def add(self, actual: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> None:
+    def add(self, actual: dict[str, Array], reference: dict[str, Array]) -> None:
         """Takes in one batch of taps."""
         for name, error in self.taps.items():
             error.add(actual[name], reference[name])

@@ -1,7 +1,8 @@
 """``parity run``: the same images through every runtime, against PyTorch in float64."""
 
+import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from parity.compare import Comparison, compare_names
 from parity.runners import RUNTIMES, Runner, installed, open_reference
 from parity.structure import attribute_differences, expected_attributes
 from pvt_spec import ModelInfo, PvtError, tap_names
+from pvt_spec.arrays import Array
 from pvt_spec.evaluation import batched, load_batch
 
 
@@ -36,30 +38,34 @@ def choose_runtimes(wanted: Sequence[str]) -> list[str]:
     return list(wanted) or [name for name in RUNTIMES if installed(name)]
 
 
-def read_models(paths: Sequence[Path]) -> list[Model]:
-    """The models of all files.
+def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
+    """The models of all files, by path.
 
     Raises:
         ConvertError: A file cannot be read.
         ParityError: They are not of one architecture, so that there is nothing to compare.
     """
-    models = [read_model(path) for path in paths]
-    for path, model in zip(paths, models, strict=True):
-        if tap_names(model.info.config) != tap_names(models[0].info.config):
+    models = {path: read_model(path) for path in paths}
+    first = models[paths[0]].info
+    for path, model in models.items():
+        if dataclasses.replace(model.info.config, drop_path_rate=0.0) != dataclasses.replace(
+            first.config, drop_path_rate=0.0
+        ):
             raise ParityError(
-                f"{path} is {model.info.variant or 'another architecture'}, {paths[0]} is "
-                f"{models[0].info.variant or 'none of the variants'}: they have different layers"
+                f"{path} is {model.info.variant or 'not a named variant'} ({model.info.config}), "
+                f"{paths[0]} is {first.variant or 'not a named variant'} ({first.config}): "
+                "they have different layers, so there is nothing to compare"
             )
     return models
 
 
-def image_batches(info: ModelInfo, images: Sequence[Path], size: int) -> Iterator[np.ndarray]:
+def image_batches(info: ModelInfo, images: Sequence[Path], size: int) -> Iterator[Array]:
     """Image files as the model's input, float32 (B, in_chans, H, W), a batch at a time."""
     for batch in batched(images, size):
         yield load_batch(batch, info.preprocessing)
 
 
-def random_batches(info: ModelInfo, count: int, seed: int, size: int) -> Iterator[np.ndarray]:
+def random_batches(info: ModelInfo, count: int, seed: int, size: int) -> Iterator[Array]:
     """Standard normal noise in place of normalised images, a batch at a time."""
     rng = np.random.default_rng(seed)
     shape = (info.config.in_chans, *info.preprocessing.image_size)
@@ -67,33 +73,54 @@ def random_batches(info: ModelInfo, count: int, seed: int, size: int) -> Iterato
         yield rng.standard_normal((len(batch), *shape), np.float32)
 
 
-def run(
-    paths: Sequence[Path],
-    models: Sequence[Model],
-    runtimes: Sequence[str],
-    batches: Iterator[np.ndarray],
-) -> list[Comparison]:
-    """Every file in every runtime, against the first file in float64.
+HOME = {".ckpt": "mindspore", ".pth": "torch", ".pt": "torch", ".onnx": "onnxruntime"}
+"""Where a file is run when several files are compared and no runtime is asked for."""
+
+
+def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, str]]:
+    """Which file is run where: one file in every runtime, several each in its own.
 
     Args:
         paths: Model files.
-        models: As they were read.
-        runtimes: Of :data:`parity.runners.RUNTIMES`.
+        wanted: Runtimes that the user named, for all files; may be empty.
+
+    Raises:
+        ParityError: A runtime is unknown or not installed, or a file's ending is unknown.
+    """
+    if len(paths) == 1 or wanted:
+        return [(path, runtime) for path in paths for runtime in choose_runtimes(wanted)]
+    unknown = [str(path) for path in paths if path.suffix.lower() not in HOME]
+    if unknown:
+        raise ParityError(
+            f"{', '.join(unknown)}: expected file names that end in {', '.join(HOME)}"
+        )
+    homes = [HOME[path.suffix.lower()] for path in paths]
+    choose_runtimes(homes)
+    return list(zip(paths, homes, strict=True))
+
+
+def run(
+    pairs: Sequence[tuple[Path, str]], models: Mapping[Path, Model], batches: Iterator[Array]
+) -> list[Comparison]:
+    """Files in runtimes, against the first file in float64.
+
+    Args:
+        pairs: From :func:`pair_up`.
+        models: From :func:`read_models`.
         batches: float32 (B, in_chans, H, W), normalised.
 
     Returns:
-        One comparison per file and runtime, files first.
+        One comparison per pair.
     """
-    reference = open_reference(models[0])
-    spec = expected_attributes(models[0].info.config, models[0].info.numerics)
+    first = models[pairs[0][0]]
+    reference = open_reference(first)
+    spec = expected_attributes(first.info.config, first.info.numerics)
     runners: list[tuple[Runner, Comparison]] = []
-    for path, model in zip(paths, models, strict=True):
-        for runtime in runtimes:
-            runner = RUNTIMES[runtime](model, path)
-            name = runtime if len(paths) == 1 else f"{runtime} {path.name}"
-            structure = attribute_differences(spec, runner.attributes)
-            comparison = compare_names(tap_names(model.info.config), name, structure)
-            runners.append((runner, comparison))
+    for path, runtime in pairs:
+        runner = RUNTIMES[runtime](models[path], path)
+        name = runtime if len(models) == 1 else f"{runtime} {path.name}"
+        structure = attribute_differences(spec, runner.attributes)
+        runners.append((runner, compare_names(tap_names(first.info.config), name, structure)))
     for batch in batches:
         expected = reference(batch)
         for runner, comparison in runners:

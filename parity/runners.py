@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
 from convert.model_file import Model
 from parity.structure import (
     Attributes,
@@ -17,8 +15,9 @@ from parity.structure import (
     onnx_attributes,
     torch_attributes,
 )
+from pvt_spec.arrays import Array
 
-Taps = dict[str, np.ndarray]
+Taps = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Runner:
     """
 
     runtime: str
-    taps: Callable[[np.ndarray], Taps]
+    taps: Callable[[Array], Taps]
     attributes: Attributes
 
 
@@ -64,7 +63,7 @@ def open_onnxruntime(model: Model, path: Path) -> Runner:
     return Runner("onnxruntime", pvt_onnx.open_taps(proto, str(path)), onnx_attributes(proto))
 
 
-def open_reference(model: Model) -> Callable[[np.ndarray], Taps]:
+def open_reference(model: Model) -> Callable[[Array], Taps]:
     """What every runtime is measured against: the PyTorch twin in float64."""
     import pvt_torch
 

@@ -6,7 +6,7 @@ May import onnx, onnxruntime, numpy and pvt_spec.
 from pvt_spec.lazy import lazy_exports
 
 _HOMES = {
-    "build": "pvt_onnx.build",
+    "build": "pvt_onnx.assembly",
     "list_models": "pvt_spec",
     "load_forward": "pvt_onnx.session",
     "load_proto": "pvt_onnx.session",

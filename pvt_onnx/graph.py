@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from pvt_spec.arrays import Array
+
 Size = int | str
 """A length along an axis: a number, or the name of an int64 (1,) value where it is dynamic."""
 
@@ -34,7 +36,7 @@ class GraphWriter:
         self.nodes.append(helper.make_node("Split", [x, sizes], names, name=f"{x}/split", axis=-1))
         return names
 
-    def constant(self, name: str, values: np.ndarray) -> str:
+    def constant(self, name: str, values: Array) -> str:
         """A constant; the same name always stands for the same values."""
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(values, name)

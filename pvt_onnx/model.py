@@ -44,7 +44,7 @@ class ModelWriter:
         self,
         config: PVTConfig,
         numerics: Numerics,
-        dtypes: Mapping[str, np.dtype],
+        dtypes: Mapping[str, np.dtype[Any]],
         image_size: tuple[int, int] | None,
         opset: int,
     ):

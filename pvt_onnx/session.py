@@ -6,13 +6,13 @@ May import onnx, onnxruntime, numpy and pvt_spec.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
 from pvt_onnx.model import INPUT
 from pvt_spec import METADATA_KEY, ModelInfo, PvtError, output_name, tap_names
+from pvt_spec.arrays import Array
 from pvt_spec.evaluation import Forward
 
 PROVIDERS = ["CPUExecutionProvider"]
@@ -75,8 +75,8 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
     info = read_info(session.get_modelmeta().custom_metadata_map, str(path))
     output = output_name(info.config)
 
-    def forward(images: np.ndarray) -> np.ndarray:
-        logits: np.ndarray = session.run([output], {INPUT: images})[0]
+    def forward(images: Array) -> Array:
+        logits: Array = session.run([output], {INPUT: images})[0]
         return logits
 
     return forward, info
@@ -94,7 +94,7 @@ def load_proto(path: Path) -> onnx.ModelProto:
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
 
 
-def open_taps(model: onnx.ModelProto, name: str) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+def open_taps(model: onnx.ModelProto, name: str) -> Callable[[Array], dict[str, Array]]:
     """A forward pass of onnxruntime that gives every intermediate result.
 
     More outputs can change which nodes onnxruntime fuses, and so the last digits; the model's
@@ -125,7 +125,7 @@ def open_taps(model: onnx.ModelProto, name: str) -> Callable[[np.ndarray], dict[
     tapped.graph.output.extend(onnx.ValueInfoProto(name=tap) for tap in names[:-1])
     session = open_session(tapped.SerializeToString(), name)
 
-    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+    def run(images: Array) -> dict[str, Array]:
         taps = session.run(names[:-1], {INPUT: images}) + plain.run(names[-1:], {INPUT: images})
         return dict(zip(names, taps, strict=True))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvt_spec.errors import FileExists, PvtError
+from pvt_spec.errors import PvtError
 
 if TYPE_CHECKING:
     from pvt_spec.evaluation import Forward
@@ -64,16 +64,6 @@ def parse_image_size(text: str) -> tuple[int, int]:
     if not match:
         raise PvtError(f"image size {text!r}: expected pixels, S or HxW, as in 224 or 192x256")
     return int(match[1]), int(match[2] or match[1])
-
-
-def refuse_existing(target: Path, force: bool) -> None:
-    """Ends before any work where the target exists and may not be replaced.
-
-    Raises:
-        FileExists: It does.
-    """
-    if target.exists() and not force:
-        raise FileExists(f"{target} exists: name another target, or give --force to replace it")
 
 
 def add_predict(group: click.Group, load: Load) -> None:

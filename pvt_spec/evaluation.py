@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.images import list_labelled, load_image
 from pvt_spec.model_info import ModelInfo, Preprocessing
 
-Forward = Callable[[np.ndarray], np.ndarray]
+Forward = Callable[[Array], Array]
 """float32 (B, C, H, W), normalised, to float32 (B, num_classes)."""
 
 _T = TypeVar("_T")
@@ -35,18 +36,18 @@ def batched(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
         yield items[start : start + size]
 
 
-def load_batch(paths: Sequence[Path], preprocessing: Preprocessing) -> np.ndarray:
+def load_batch(paths: Sequence[Path], preprocessing: Preprocessing) -> Array:
     """Image files as one float32 array (B, C, H, W)."""
     return np.stack([load_image(path, preprocessing) for path in paths])
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: Array) -> Array:
     """Probabilities float64 (B, num_classes) of logits of the same shape."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def top_k(logits: np.ndarray, k: int) -> np.ndarray:
+def top_k(logits: Array, k: int) -> Array:
     """Class indices int64 (B, k) of the largest logits, largest first, ties by lower index."""
     return np.argsort(-logits, axis=1, kind="stable")[:, :k]
 
@@ -78,13 +79,13 @@ def predict(
     return rows
 
 
-def accuracy(logits: np.ndarray, labels: np.ndarray) -> Accuracy:
+def accuracy(logits: Array, labels: Array) -> Accuracy:
     """Top-1 and top-5 of logits (B, num_classes) against labels (B,)."""
     hits = top_k(logits, 5) == labels[:, None]
     return Accuracy(100 * hits[:, 0].mean(), 100 * hits.any(axis=1).mean(), len(labels))
 
 
-def labelled_for(info: ModelInfo, folder: Path) -> tuple[list[Path], np.ndarray]:
+def labelled_for(info: ModelInfo, folder: Path) -> tuple[list[Path], Array]:
     """The images of a labelled folder and their class indices in the model's own order.
 
     Classes are matched to the model's labels by name, where it has labels; without, the sorted
@@ -126,7 +127,7 @@ def validate(
         ImageError: The folder or an image in it cannot be used.
     """
     paths, labels = labelled_for(info, folder)
-    answers: list[np.ndarray] = []
+    answers: list[Array] = []
     for batch in batched(paths, batch_size):
         answers.append(forward(load_batch(batch, info.preprocessing)))
         progress(sum(map(len, answers)), len(paths))

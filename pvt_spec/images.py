@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.model_info import Preprocessing
 
@@ -47,7 +48,7 @@ def open_image(path: Path, channels: int) -> Image.Image:
         raise ImageError(f"{path}: {error}; resize the image first") from error
 
 
-def to_array(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+def to_array(image: Image.Image, preprocessing: Preprocessing) -> Array:
     """An image, already of the model's size, as normalised float32 (C, H, W)."""
     pixels = np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
     mean = np.asarray(preprocessing.mean, np.float32) * np.float32(255)
@@ -55,7 +56,7 @@ def to_array(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
-def load_image(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+def load_image(path: Path, preprocessing: Preprocessing) -> Array:
     """An image file as the model's input: resized, cropped from the centre, normalised.
 
     Resizing is Pillow's bicubic filter (bit-identical to MindSpore's ``Inter.PILCUBIC``), to the

@@ -23,6 +23,7 @@ from pvt_spec import (
     output_name,
     tensor_specs,
 )
+from pvt_spec.arrays import Array
 
 OPSETS = range(17, 24)
 """The opsets that can be written: LayerNormalization came with 17."""
@@ -36,7 +37,7 @@ _GRAPH_FIELD, _INITIALIZER_FIELD, _RAW_DATA_FIELD = 7, 5, 9  # onnx.proto
 
 def build_skeleton(
     info: ModelInfo,
-    dtypes: Mapping[str, np.dtype],
+    dtypes: Mapping[str, np.dtype[Any]],
     *,
     image_size: tuple[int, int] | None = None,
     dynamic_size: bool = False,
@@ -84,7 +85,7 @@ def build_skeleton(
 def build(
     config: PVTConfig,
     numerics: Numerics,
-    weights: Mapping[str, np.ndarray],
+    weights: Mapping[str, Array],
     *,
     info: ModelInfo | None = None,
     image_size: tuple[int, int] | None = None,
@@ -121,7 +122,7 @@ def build(
     return model
 
 
-def check_weights(config: PVTConfig, weights: Mapping[str, np.ndarray]) -> None:
+def check_weights(config: PVTConfig, weights: Mapping[str, Array]) -> None:
     """Holds if ``weights`` are exactly the configuration's tensors.
 
     Raises:
@@ -139,7 +140,7 @@ def check_weights(config: PVTConfig, weights: Mapping[str, np.ndarray]) -> None:
         raise ConfigError("weights do not fit: " + "; ".join(sorted(wrong)))
 
 
-def write(stream: BinaryIO, skeleton: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> None:
+def write(stream: BinaryIO, skeleton: onnx.ModelProto, weights: Mapping[str, Array]) -> None:
     """Writes a skeleton with its weights as an ONNX file, one tensor at a time.
 
     Args:
@@ -165,12 +166,12 @@ def write(stream: BinaryIO, skeleton: onnx.ModelProto, weights: Mapping[str, np.
         stream.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def _declared(name: str, array: np.ndarray) -> onnx.TensorProto:
+def _declared(name: str, array: Array) -> onnx.TensorProto:
     dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
     return TensorProto(name=name, dims=array.shape, data_type=dtype)
 
 
-def _tensor_head(name: str, array: np.ndarray) -> bytes:
+def _tensor_head(name: str, array: Array) -> bytes:
     """Everything of a graph's initializer field that comes before the raw bytes."""
     head = (
         _declared(name, array).SerializeToString() + _tag(_RAW_DATA_FIELD) + _varint(array.nbytes)

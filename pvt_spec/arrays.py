@@ -1,0 +1,7 @@
+"""The type of a numpy array whose shape and dtype are said in words."""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
