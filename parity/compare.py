@@ -17,6 +17,9 @@ COSINE_BOUND = 1.0 - 1e-8
 """Smallest cosine similarity that float32 rounding is taken to explain at a tap."""
 
 
+_TINY = float(np.finfo(np.float64).tiny)
+
+
 @dataclass
 class TapError:
     """The distance of one tap from the reference, gathered over batches."""
@@ -42,13 +45,13 @@ class TapError:
     def scaled(self) -> float:
         """Largest absolute error over the reference's root mean square."""
         count, square, _, _ = self._sums
-        return self.max_abs / max(float(np.sqrt(square / count)), np.finfo(np.float64).tiny)
+        return self.max_abs / max(float(np.sqrt(square / count)), _TINY)
 
     @property
     def cosine(self) -> float:
         """Cosine similarity over all values."""
         _, reference, actual, product = self._sums
-        return float(product / max(np.sqrt(reference * actual), np.finfo(np.float64).tiny))
+        return float(product / max(float(np.sqrt(reference * actual)), _TINY))
 
     @property
     def within_bounds(self) -> bool:

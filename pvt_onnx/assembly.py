@@ -6,7 +6,7 @@ checkpoint, say) to the file without a copy of the whole. May import onnx, numpy
 """
 
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -173,9 +173,8 @@ def _declared(name: str, array: Array) -> onnx.TensorProto:
 
 def _tensor_head(name: str, array: Array) -> bytes:
     """Everything of a graph's initializer field that comes before the raw bytes."""
-    head = (
-        _declared(name, array).SerializeToString() + _tag(_RAW_DATA_FIELD) + _varint(array.nbytes)
-    )
+    head: bytes = _declared(name, array).SerializeToString()
+    head += _tag(_RAW_DATA_FIELD) + _varint(array.nbytes)
     return _tag(_INITIALIZER_FIELD) + _varint(len(head) + array.nbytes) + head
 
 

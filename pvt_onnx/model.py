@@ -7,6 +7,7 @@ own name. May import onnx, numpy and pvt_spec.
 
 from collections.abc import Mapping
 from math import pi, sqrt
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto

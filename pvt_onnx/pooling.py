@@ -4,6 +4,7 @@ ONNX has no such operator. May import numpy.
 """
 
 import numpy as np
+from onnx import TensorProto
 
 from pvt_onnx.graph import GraphWriter, Size
 
@@ -32,11 +33,15 @@ def adaptive_avg_pool(g: GraphWriter, x: str, H: Size, W: Size, out: int, name: 
 
 def pooling_matrix(g: GraphWriter, size: Size, out: int) -> str:
     """float32 (out, size): row i is 1 / n where cell i averages its n pixels, else 0."""
-    if isinstance(size, int):
-        pixel, cell = np.arange(size), np.arange(out)[:, None]
-        inside = (pixel >= cell * size // out) & (pixel < -(-(cell + 1) * size // out))
-        matrix = inside / inside.sum(axis=1, keepdims=True)
-        return g.constant(f"pool/{size}/rows", matrix.astype(np.float32))
+    if isinstance(size, str):
+        return _dynamic_matrix(g, size, out)
+    pixel, cell = np.arange(size), np.arange(out)[:, None]
+    inside = (pixel >= cell * size // out) & (pixel < -(-(cell + 1) * size // out))
+    matrix = inside / inside.sum(axis=1, keepdims=True)
+    return g.constant(f"pool/{size}/rows", matrix.astype(np.float32))
+
+
+def _dynamic_matrix(g: GraphWriter, size: str, out: int) -> str:
     name = f"pool/{size}"
     cell = g.constant(f"cells/{out}", np.arange(out, dtype=np.int64)[:, None])
     pixels = g.add("Squeeze", size, name=f"{name}/size")
@@ -50,6 +55,11 @@ def pooling_matrix(g: GraphWriter, size: Size, out: int) -> str:
     after = g.add("GreaterOrEqual", pixel, start, name=f"{name}/after")
     before = g.add("Less", pixel, end, name=f"{name}/before")
     inside = g.add("And", after, before, name=f"{name}/inside")
-    inside = g.add("Cast", inside, name=f"{name}/mask", to=1)
-    count = g.add("Cast", g.add("Sub", end, start, name=f"{name}/count"), name=f"{name}/n", to=1)
+    inside = g.add("Cast", inside, name=f"{name}/mask", to=TensorProto.FLOAT)
+    count = g.add(
+        "Cast",
+        g.add("Sub", end, start, name=f"{name}/count"),
+        name=f"{name}/n",
+        to=TensorProto.FLOAT,
+    )
     return g.add("Div", inside, count, name=f"{name}/rows")

@@ -178,7 +178,7 @@ def make_config(
         "image_size": image_size,
         "drop_path_rate": drop_path_rate,
     }
-    changes = {field: value for field, value in given.items() if value is not None}
+    changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     return dataclasses.replace(VARIANTS[name], **changes)
 
 

@@ -44,7 +44,8 @@ def load_batch(paths: Sequence[Path], preprocessing: Preprocessing) -> Array:
 def softmax(logits: Array) -> Array:
     """Probabilities float64 (B, num_classes) of logits of the same shape."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    probabilities: Array = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def top_k(logits: Array, k: int) -> Array:

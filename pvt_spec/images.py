@@ -39,7 +39,8 @@ def open_image(path: Path, channels: int) -> Image.Image:
         )
     try:
         with Image.open(path) as image:
-            return image.convert(MODES[channels])
+            converted: Image.Image = image.convert(MODES[channels])
+            return converted
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise ImageError(
             f"{path}: cannot be read as an image ({error}); expected one of {', '.join(SUFFIXES)}"

@@ -11,11 +11,12 @@ from math import prod, sqrt
 import numpy as np
 
 from pvt_spec import PVTConfig, TensorSpec, tensor_specs
+from pvt_spec.arrays import Array
 
 _DEVIATION = 0.02
 
 
-def initial_weights(config: PVTConfig, seed: int) -> dict[str, np.ndarray]:
+def initial_weights(config: PVTConfig, seed: int) -> dict[str, Array]:
     """Freshly initialised tensors, float32, under canonical names.
 
     The same ``seed`` gives the same bits whatever framework trains them.
@@ -27,7 +28,7 @@ def initial_weights(config: PVTConfig, seed: int) -> dict[str, np.ndarray]:
 
 def _initial(
     spec: TensorSpec, specs: dict[str, TensorSpec], version: int, rng: np.random.Generator
-) -> np.ndarray:
+) -> Array:
     layer, _, part = spec.name.rpartition(".")
     if spec.kind == "norm":
         return np.full(spec.shape, part == "weight", np.float32)
@@ -40,7 +41,7 @@ def _initial(
 
 def _initial_conv(
     spec: TensorSpec, kernel: tuple[int, ...], version: int, rng: np.random.Generator
-) -> np.ndarray:
+) -> Array:
     if version == 1:
         bound = 1 / sqrt(prod(kernel[1:]))
         return rng.uniform(-bound, bound, spec.shape).astype(np.float32)
