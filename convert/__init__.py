@@ -10,7 +10,7 @@ _HOMES = {
     "Given": "convert.model_file",
     "load_model": "convert.model_file",
     "read_model": "convert.model_file",
-    "save_model": "convert.model_file",
+    "save_model": "convert.saving",
 }
 __all__ = list(_HOMES)
 __getattr__ = lazy_exports(__name__, _HOMES)

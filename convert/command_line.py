@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from convert.dialects import NAMES
+from pvt_spec import PROFILES
 from pvt_spec.command_line import Commands, parse_image_size, say
 
 SUFFIX = {"ckpt": ".ckpt", "pth": ".pth", "onnx": ".onnx"}
@@ -24,8 +26,8 @@ def main() -> None:
 
 _SOURCE_OPTIONS = [
     click.option("--model", help="The variant, where it is not to be detected."),
-    click.option("--from-dialect", help="The names used in SRC: official, pvt_ms or mindcv."),
-    click.option("--profile", help="The maths of SRC: official, mindcv or hf."),
+    click.option("--from-dialect", type=click.Choice(NAMES), help="The names used in SRC."),
+    click.option("--profile", type=click.Choice(list(PROFILES)), help="The maths of SRC."),
     click.option("--image-size", metavar="S|HxW", help="Image that the model is to take."),
     click.option(
         "--labels",
@@ -35,7 +37,13 @@ _SOURCE_OPTIONS = [
 ]
 _TARGET_OPTIONS = {
     "ckpt": [
-        click.option("--dialect", default="pvt_ms", show_default=True, help="Names to write.")
+        click.option(
+            "--dialect",
+            type=click.Choice(NAMES),
+            default="pvt_ms",
+            show_default=True,
+            help="Names to write.",
+        )
     ],
     "pth": [],
     "onnx": [
@@ -81,8 +89,10 @@ def _given(options: dict[str, Any]) -> Any:
 def _convert(
     src: Path, dst: Path, source: str, target: str, force: bool, options: dict[str, Any]
 ) -> None:
-    from convert.model_file import check_format, read_model, save_model
+    from convert.file_formats import check_format
+    from convert.model_file import read_model
     from convert.replacing import refuse_existing
+    from convert.saving import save_model
 
     check_format(src, source)
     check_format(dst, target)

@@ -8,6 +8,7 @@ again. Facts: the peers' own code. May import pvt_spec.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from convert.errors import ConvertError
 from pvt_spec import NUM_STAGES
 
 _MS_NORM = {"weight": "gamma", "bias": "beta"}
@@ -87,5 +88,12 @@ NAMES = tuple(dict.fromkeys(dialect.name for dialect in DIALECTS))
 
 
 def find_dialect(name: str, version: int) -> Dialect:
-    """The table of a dialect for one PVT version."""
-    return next(d for d in DIALECTS if d.name == name and version in d.versions)
+    """The table of a dialect for one PVT version.
+
+    Raises:
+        ConvertError: There is no such dialect.
+    """
+    for dialect in DIALECTS:
+        if dialect.name == name and version in dialect.versions:
+            return dialect
+    raise ConvertError(f"no dialect is named {name!r}: there are {', '.join(NAMES)}")

@@ -1,22 +1,21 @@
-"""Model files: read in any format and dialect into canonical weights and ModelInfo, and written.
+"""Model files, understood: any format and dialect to canonical weights and ModelInfo.
 
 The currency is ``dict[str, Array]`` under canonical names. May import numpy, pvt_spec and
 pvt_onnx's graph builder.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from convert.detect import canonical_shapes, detect_dialect, infer_config, strip_prefixes
 from convert.dialects import Dialect, find_dialect
 from convert.errors import ConvertError
-from convert.replacing import refuse_existing, replacing
+from convert.file_formats import file_format, read_file
 from convert.training_state import is_training_state
 from convert.weight_file import WeightFile
 from pvt_spec import (
@@ -30,12 +29,6 @@ from pvt_spec import (
     variant_name,
 )
 from pvt_spec.arrays import Array
-
-FORMATS = {".ckpt": "ckpt", ".pth": "pth", ".pt": "pth", ".onnx": "onnx"}
-"""File name ending -> format."""
-
-DIALECT_OF = {"ckpt": "pvt_ms", "pth": "official", "onnx": "official"}
-"""The dialect that a format is written in where none is asked for."""
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 """What weights may be stored as; all widen to float32 without loss."""
@@ -82,46 +75,6 @@ class Model:
     extras: tuple[str, ...]
 
 
-def file_format(path: Path) -> str:
-    """The format that a file name's ending stands for.
-
-    Raises:
-        ConvertError: It stands for none.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise ConvertError(
-            f"{path}: cannot tell its format from its name; expected {', '.join(FORMATS)}"
-        )
-    return FORMATS[path.suffix.lower()]
-
-
-def check_format(path: Path, expected: str) -> None:
-    """Holds if a file name's ending stands for the expected format.
-
-    Raises:
-        ConvertError: It stands for another, or for none.
-    """
-    if file_format(path) != expected:
-        endings = ", ".join(ending for ending, name in FORMATS.items() if name == expected)
-        raise ConvertError(f"{path}: expected a file name that ends in {endings}")
-
-
-def read_file(path: Path) -> WeightFile:
-    """What a file holds under its own names, in any format.
-
-    Raises:
-        ConvertError: The file cannot be read.
-    """
-    from convert import ckpt, onnx_file, pth
-
-    readers: dict[str, Callable[[Path], WeightFile]] = {
-        "ckpt": ckpt.read,
-        "pth": pth.read,
-        "onnx": onnx_file.read,
-    }
-    return readers[file_format(path)](path)
-
-
 def load_model(path: Path) -> tuple[dict[str, Array], ModelInfo]:
     """Canonical weights and ModelInfo of a model file in any format and dialect.
 
@@ -136,7 +89,7 @@ def read_model(path: Path, given: Given = Given()) -> Model:
     """A model file, understood: names translated, completeness checked, maths settled.
 
     Args:
-        path: A file of one of :data:`FORMATS`.
+        path: A file of one of :data:`convert.file_formats.FORMATS`.
         given: What the user says in place of what the file shows.
 
     Raises:
@@ -251,10 +204,10 @@ def _complete(
     if problems:
         name = given.model or variant_name(config) or "this architecture"
         looks = variant_name(inferred)
-        hint = f"; it looks like {looks}: try --model {looks}" if looks and looks != name else ""
+        hint = f"\nIt looks like {looks}: try --model {looks}" if looks and looks != name else ""
         raise ConvertError(
-            f"(dialect {dialect.name}) {len(problems)} of its tensors do not fit {name}: "
-            + "; ".join(sorted(problems))
+            f"{len(problems)} tensors (dialect {dialect.name}) do not fit {name}:\n  "
+            + "\n  ".join(sorted(problems))
             + hint
         )
     return {spec.name: weights[name] for name, spec in specs.items()}
@@ -292,68 +245,3 @@ def _describe(
         preprocessing=preprocessing,
         labels=given.labels or info.labels,
     )
-
-
-def save_model(
-    path: Path,
-    weights: Mapping[str, Array],
-    info: ModelInfo,
-    *,
-    force: bool = False,
-    dialect: str | None = None,
-    dynamic_size: bool = False,
-    opset: int | None = None,
-) -> None:
-    """Writes a model file whole or not at all.
-
-    Args:
-        path: The target; its ending chooses the format.
-        weights: Every tensor of ``info.config`` by canonical name; bytes and dtypes are kept.
-        info: Travels in the file's metadata.
-        force: Replace an existing file.
-        dialect: Names to write, where the format leaves a choice.
-        dynamic_size: ONNX: leave the image's height and width open.
-        opset: ONNX: the opset to write.
-
-    Raises:
-        ConvertError: The target's ending or the dialect does not fit, or it cannot be written.
-        FileExists: The target exists and ``force`` is not given.
-    """
-    kind = file_format(path)
-    refuse_existing(path, force)
-    names = find_dialect(dialect or DIALECT_OF[kind], info.config.version)
-    if names.name == "mindcv" and not _computes_as_mindcv(info):
-        raise ConvertError(
-            f"{path}: MindCV would compute another function of these weights, as their profile is "
-            f"{info.profile}, not mindcv; write dialect pvt_ms, which pvt_ms runs with their maths"
-        )
-    if kind == "onnx":
-        with replacing(path, force) as stream:
-            _write_onnx(stream, weights, info, dynamic_size, opset)
-        return
-    from convert import ckpt, pth
-
-    write = ckpt.write if kind == "ckpt" else pth.write
-    named = {names.from_canonical(name): array for name, array in weights.items()}
-    with replacing(path, force) as stream:
-        write(stream, named, {METADATA_KEY: info.to_json()})
-
-
-def _computes_as_mindcv(info: ModelInfo) -> bool:
-    theirs = profile_numerics("mindcv", info.config.version)
-    stored = info.numerics.pos_embed_dtype
-    return dataclasses.replace(theirs, pos_embed_dtype=stored) == info.numerics
-
-
-def _write_onnx(
-    stream: BinaryIO,
-    weights: Mapping[str, Array],
-    info: ModelInfo,
-    dynamic_size: bool,
-    opset: int | None,
-) -> None:
-    from pvt_onnx.assembly import DEFAULT_OPSET, build_skeleton, write
-
-    dtypes = {name: array.dtype for name, array in weights.items()}
-    skeleton = build_skeleton(info, dtypes, dynamic_size=dynamic_size, opset=opset or DEFAULT_OPSET)
-    write(stream, skeleton, weights)

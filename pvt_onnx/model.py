@@ -6,14 +6,13 @@ own name. May import onnx, numpy and pvt_spec.
 """
 
 from collections.abc import Mapping
-from math import pi, sqrt
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
 from pvt_onnx.graph import GraphWriter, Size
-from pvt_onnx.pooling import adaptive_avg_pool
+from pvt_onnx.operators import adaptive_avg_pool, gelu
 from pvt_spec import (
     NUM_STAGES,
     PATCH_STRIDES,
@@ -132,22 +131,7 @@ class ModelWriter:
 
     def gelu(self, x: str, name: str) -> str:
         """GELU in the form that the numerics say."""
-        g = self.graph
-        tanh = self.numerics.gelu == "tanh"
-        if self.opset >= 20:
-            return g.add("Gelu", x, name=name, approximate="tanh" if tanh else "none")
-        if tanh:
-            cube = g.add("Mul", g.add("Mul", x, x, name=f"{name}/square"), x, name=f"{name}/cube")
-            cube = g.add("Mul", cube, g.number(0.044715), name=f"{name}/cubic")
-            inner = g.add("Add", x, cube, name=f"{name}/sum")
-            inner = g.add("Mul", inner, g.number(sqrt(2 / pi)), name=f"{name}/inner")
-            gate = g.add("Tanh", inner, name=f"{name}/tanh")
-        else:
-            inner = g.add("Mul", x, g.number(sqrt(1 / 2)), name=f"{name}/inner")
-            gate = g.add("Erf", inner, name=f"{name}/erf")
-        gate = g.add("Add", gate, g.number(1.0), name=f"{name}/gate")
-        half = g.add("Mul", x, g.number(0.5), name=f"{name}/half")
-        return g.add("Mul", half, gate, name=name)
+        return gelu(self.graph, x, self.numerics.gelu, self.opset, name)
 
     def to_map(self, x: str, C: int, H: Size, W: Size, name: str) -> str:
         """Tokens (B, H * W, C) to a map (B, C, H, W)."""

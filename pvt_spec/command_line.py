@@ -22,18 +22,29 @@ if TYPE_CHECKING:
 Load = Callable[[Path], "tuple[Forward, ModelInfo]"]
 """Opens a model file in one runtime: its forward pass, and what travelled with the weights."""
 
-CONTEXT = {
-    "help_option_names": ["-h", "--help"],
-    # MindCV's users type --data_dir; the token is the same to us.
-    "token_normalize_func": lambda token: token.replace("_", "-"),
-}
+
+class Command(click.Command):
+    """A command whose options are also taken in MindCV's spelling: ``--data_dir``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the options, with ``_`` in their names as ``-``."""
+        return super().parse_args(ctx, [_dashed(argument) for argument in args])
+
+
+def _dashed(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
 class Commands(click.Group):
     """A group whose commands end bad input with one message and exit code 1."""
 
+    command_class = Command
+
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **{"context_settings": CONTEXT, **kwargs})
+        super().__init__(
+            *args, **{"context_settings": {"help_option_names": ["-h", "--help"]}, **kwargs}
+        )
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command, turning a :class:`PvtError` into its message."""

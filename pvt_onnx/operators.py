@@ -1,12 +1,32 @@
-"""Adaptive average pooling as ONNX nodes, exact at every size.
+"""Operators that ONNX lacks, as nodes: GELU before opset 20, and adaptive average pooling.
 
-ONNX has no such operator. May import numpy.
+May import onnx and numpy.
 """
+
+from math import pi, sqrt
 
 import numpy as np
 from onnx import TensorProto
 
 from pvt_onnx.graph import GraphWriter, Size
+
+
+def gelu(g: GraphWriter, x: str, form: str, opset: int, name: str) -> str:
+    """GELU of ``x``, exact (``"erf"``) or approximated (``"tanh"``)."""
+    if opset >= 20:
+        return g.add("Gelu", x, name=name, approximate="tanh" if form == "tanh" else "none")
+    if form == "tanh":
+        cube = g.add("Mul", g.add("Mul", x, x, name=f"{name}/square"), x, name=f"{name}/cube")
+        cube = g.add("Mul", cube, g.number(0.044715), name=f"{name}/cubic")
+        inner = g.add("Add", x, cube, name=f"{name}/sum")
+        inner = g.add("Mul", inner, g.number(sqrt(2 / pi)), name=f"{name}/inner")
+        gate = g.add("Tanh", inner, name=f"{name}/tanh")
+    else:
+        inner = g.add("Mul", x, g.number(sqrt(1 / 2)), name=f"{name}/inner")
+        gate = g.add("Erf", inner, name=f"{name}/erf")
+    gate = g.add("Add", gate, g.number(1.0), name=f"{name}/gate")
+    half = g.add("Mul", x, g.number(0.5), name=f"{name}/half")
+    return g.add("Mul", half, gate, name=name)
 
 
 def adaptive_avg_pool(g: GraphWriter, x: str, H: Size, W: Size, out: int, name: str) -> str:
