@@ -14,6 +14,8 @@ from convert.errors import ConvertError
 from pvt_spec import (
     NUM_STAGES,
     PATCH_STRIDES,
+    VARIANTS,
+    ConfigError,
     PVTConfig,
     tensor_specs,
     variant_name,
@@ -46,14 +48,10 @@ def detect_dialect(shapes: Shapes) -> Dialect:
         ConvertError: In no dialect is this a PVT.
     """
 
+    names = {spec.name for config in VARIANTS.values() for spec in tensor_specs(config)}
+
     def known(dialect: Dialect) -> int:
-        canonical = canonical_shapes(shapes, dialect)
-        try:
-            config, _ = infer_config(canonical, None)
-        except ConvertError:
-            return 0
-        fits = config.version in dialect.versions
-        return len(canonical.keys() & {s.name for s in tensor_specs(config)}) if fits else 0
+        return len(names & canonical_shapes(shapes, dialect).keys())
 
     best = max(DIALECTS, key=known)
     if not known(best):
@@ -85,32 +83,51 @@ def infer_config(shapes: Shapes, image_size: tuple[int, int] | None) -> tuple[PV
     Raises:
         ConvertError: A shape that decides something is missing, or no PVT has these.
     """
+    config, guesses = _architecture(shapes)
+    if config.version == 1 and image_size is not None:
+        laid_out = dataclasses.replace(config, image_size=image_size)
+        positions = [spec for spec in tensor_specs(laid_out) if spec.kind == "pos_embed"]
+        if all(shapes.get(spec.name) == spec.shape for spec in positions):
+            return laid_out, guesses
+    if config.version == 1 or image_size is None:
+        image_size, guess = _image_size(shapes, config.version)
+        guesses.append(guess)
+    return dataclasses.replace(config, image_size=image_size), guesses
+
+
+def _architecture(shapes: Shapes) -> tuple[PVTConfig, list[str]]:
+    """The configuration but for the image size, and what in it is a guess."""
     try:
-        return _infer(shapes, image_size)
+        config = _read_sizes(shapes)
     except KeyError as error:
         raise ConvertError(
             f"cannot tell which PVT this is: tensor {error.args[0]} is missing, which its size "
             "would be read from; give --model"
         ) from error
-    except (IndexError, ZeroDivisionError) as error:
+    except (IndexError, ZeroDivisionError, ConfigError) as error:
         raise ConvertError(
-            "cannot tell which PVT this is: a tensor has another number of dimensions than a PVT's"
+            "cannot tell which PVT this is: its tensors have no PVT's shapes "
+            f"({error}); give --model"
         ) from error
+    if variant_name(config) is not None:
+        return config, []
+    width = config.embed_dims[0]
+    return config, [
+        f"num_heads {config.num_heads}: every head as wide as the first stage ({width})"
+    ]
 
 
-def _infer(shapes: Shapes, image_size: tuple[int, int] | None) -> tuple[PVTConfig, list[str]]:
+def _read_sizes(shapes: Shapes) -> PVTConfig:
     stages = range(1, NUM_STAGES + 1)
-    version = _version(shapes)
     dims = tuple(shapes[f"patch_embed{i}.proj.weight"][0] for i in stages)
     depths = tuple(_depth(shapes, i) for i in stages)
     hidden = tuple(shapes[f"block{i}.0.mlp.fc1.weight"][0] for i in stages)
     kernels = tuple(shapes.get(f"block{i}.0.attn.sr.weight", (0, 0, 0))[2] for i in stages)
     linear = kernels == (1,) * NUM_STAGES
-    guesses: list[str] = []
     # Shapes do not show the heads; in every published PVT a head is as wide as the first stage.
     heads = tuple(max(dim // dims[0], 1) for dim in dims)
-    config = PVTConfig(
-        version,
+    return PVTConfig(
+        1 if _is_v1(shapes) else 2,
         dims,
         depths,
         heads,
@@ -120,22 +137,10 @@ def _infer(shapes: Shapes, image_size: tuple[int, int] | None) -> tuple[PVTConfi
         in_chans=shapes["patch_embed1.proj.weight"][1],
         num_classes=shapes.get("head.weight", shapes.get("head.bias", (0,)))[0],
     )
-    if variant_name(config) is None:
-        guesses.append(f"num_heads {heads}, as the widths are multiples of the first ({dims[0]})")
-    if version == 1 and image_size is not None:
-        laid_out = dataclasses.replace(config, image_size=image_size)
-        if all(
-            shapes.get(s.name) == s.shape for s in tensor_specs(laid_out) if s.kind == "pos_embed"
-        ):
-            return laid_out, guesses
-    if version == 1 or image_size is None:
-        image_size, guess = _image_size(shapes, version)
-        guesses.append(guess)
-    return dataclasses.replace(config, image_size=image_size), guesses
 
 
-def _version(shapes: Shapes) -> int:
-    return 1 if "cls_token" in shapes or "pos_embed1" in shapes else 2
+def _is_v1(shapes: Shapes) -> bool:
+    return "cls_token" in shapes or "pos_embed1" in shapes
 
 
 def _depth(shapes: Shapes, stage: int) -> int:
@@ -146,6 +151,8 @@ def _depth(shapes: Shapes, stage: int) -> int:
 def _image_size(shapes: Shapes, version: int) -> tuple[tuple[int, int], str]:
     if version == 2:
         return (224, 224), "image size 224x224: PVT v2's tensors do not show it (--image-size)"
+    if len(shapes.get("pos_embed1", ())) != 3:
+        raise ConvertError("pos_embed1 (1, N, C) is missing, which the image size is read from")
     tokens = shapes["pos_embed1"][1]
     side = isqrt(tokens)
     if side * side != tokens:

@@ -167,7 +167,12 @@ def _config(
     shapes: Mapping[str, tuple[int, ...]], given: Given, info: ModelInfo | None
 ) -> tuple[PVTConfig, list[str]]:
     if info is None:
-        return infer_config(shapes, given.image_size)
+        try:
+            return infer_config(shapes, given.image_size)
+        except ConvertError:
+            if not given.model:
+                raise
+            return make_config(given.model, image_size=given.image_size), []
     if info.config.version == 2 and given.image_size:
         return dataclasses.replace(info.config, image_size=given.image_size), []
     return info.config, []

@@ -78,7 +78,7 @@ def mindspore_attributes(model: Any) -> Attributes:
         if kind == "LayerNorm":
             attributes[f"{name}.epsilon"] = np.float32(cell.epsilon)
         elif kind == "GELU":
-            attributes[f"{name}.gelu"] = "tanh" if cell.approximate else "erf"
+            attributes[f"{name}.gelu"] = {"none": "erf"}.get(cell.approximate, "tanh")
         elif "Conv2d" in kind and cell.kernel_size[0] > 1:
             attributes[f"{name}.padding"] = "same" if cell.pad_mode == "same" else cell.padding
     for name, parameter in model.parameters_and_names():

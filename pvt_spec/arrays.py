@@ -5,3 +5,4 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+"""An array of any shape and dtype; bfloat16 is ``ml_dtypes.bfloat16``."""

@@ -1,0 +1,68 @@
+"""A weight file before any of its names is understood, and how bytes get in and out of it.
+
+Every format module (``ckpt``, ``pth``, …) answers a :class:`WeightFile` from ``read`` and takes
+the same arrays in ``write``. May import numpy.
+"""
+
+import mmap
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convert.errors import ConvertError
+from pvt_spec.arrays import Array
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a file holds, under the file's own names.
+
+    Attributes:
+        tensors: The arrays of the container, in the file's order. Read-only, and usually views
+            of the mapped file: not aligned in memory where the file does not align them.
+        metadata: Text entries beside the tensors.
+        extras: Everything else beside the tensors: numbers, dicts, lists, other containers. As
+            nested and as self-referential as the file makes it: show it with :mod:`reprlib`.
+        container: Key of the dict that the tensors came from; "" for the top level.
+    """
+
+    tensors: dict[str, Array]
+    metadata: dict[str, str] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+    container: str = ""
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """The bytes of a file, read from disk as they are touched. Slices of its memoryview are views.
+
+    Raises:
+        ConvertError: There is no such file, it is empty, no regular file, or not for us to read.
+    """
+    try:
+        # Before opening: a pipe would keep us waiting for its other end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConvertError(f"{path}: a folder or a device, expected a file of weights")
+        with path.open("rb") as stream:
+            if not stream.seek(0, 2):
+                raise ConvertError(f"{path}: the file is empty: copy or download it again")
+            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise ConvertError(f"{path}: there is no such file") from None
+    except PermissionError as error:
+        raise ConvertError(
+            f"{path}: no permission to read it (MindSpore lets only the owner read what it "
+            "writes): run chmod +r on it as its owner"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConvertError(f"{path}: cannot be read: {error}") from error
+
+
+def contents(array: Array) -> memoryview:
+    """The bytes of an array, little-endian and in C order; a copy only where it has to be one."""
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    # As uint8: bfloat16 has no buffer of its own.
+    return np.asarray(array, order="C").reshape(-1).view(np.uint8).data

@@ -1,0 +1,266 @@
+"""What the tests share: the peers' golden cases, small configurations, random weights, runtimes.
+
+Frameworks are imported where they run, so that a worker pays for those it needs.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from convert import load_model
+from pvt_spec import PROFILES, Numerics, PVTConfig, tensor_specs
+
+# One thread per framework: the cores belong to pytest's workers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The time of an example depends on who else uses the machine, so it decides nothing.
+settings.register_profile("tests", deadline=None, derandomize=True)
+settings.load_profile("tests")
+
+Weights = dict[str, np.ndarray]
+Taps = dict[str, np.ndarray]
+
+GOLDEN = Path(__file__).parent / "golden"
+
+GOLDEN_SMALL = (
+    "mindcv_v1_small",
+    "mindcv_v2_small",
+    "official_v1_small",
+    "official_v2_small",
+    "official_v2_linear_small",
+    "timm_v2_small",
+    "timm_v2_linear_small",
+    "hf_v1_small",
+    "hf_v2_small",
+    "hf_v2_linear_small",
+)
+"""Golden cases of one model each, whose answers are known."""
+
+
+def _small(version: int, **changes: Any) -> PVTConfig:
+    return PVTConfig(
+        version,
+        embed_dims=(8, 16, 24, 32),
+        depths=(1, 2, 1, 1),
+        num_heads=(1, 2, 3, 4),
+        mlp_ratios=(2, 3, 2, 2),
+        sr_ratios=(8, 4, 2, 1),
+        image_size=(64, 64),
+        **{"num_classes": 7, **changes},
+    )
+
+
+SMALL = {"v1": _small(1), "v2": _small(2), "linear": _small(2, linear=True)}
+"""One configuration of each kind of attention, small enough to run in every framework."""
+
+
+@cache
+def golden_case(case: str) -> dict[str, Any]:
+    """What made a golden case, and the configuration of the model that answered."""
+    facts: dict[str, Any] = json.loads((GOLDEN / case / "case.json").read_text())
+    return facts
+
+
+def golden_config(case: str) -> PVTConfig:
+    """The configuration that the peer's model was made with."""
+    facts = golden_case(case)["config"]
+    side, dims = facts["image_size"], ("embed_dims", "num_heads", "mlp_ratios", "sr_ratios")
+    return PVTConfig(
+        facts["version"],
+        depths=tuple(facts["depths"]),
+        linear=facts.get("linear", False),
+        image_size=(side, side),
+        in_chans=facts["in_chans"],
+        num_classes=facts["num_classes"],
+        **{name: tuple(facts[name]) for name in dims},
+    )
+
+
+def golden_numerics(case: str) -> Numerics:
+    """The profile of the code that answered."""
+    return PROFILES[golden_case(case)["profile"]][golden_config(case).version]
+
+
+@cache
+def golden_arrays(case: str) -> dict[str, np.ndarray]:
+    """``input``, ``logits`` and sometimes ``features``, the same with ``_HxW`` for other sizes."""
+    with np.load(GOLDEN / case / "case.npz") as arrays:
+        return dict(arrays)
+
+
+def golden_sizes(case: str) -> list[str]:
+    """Suffixes of the image sizes that the case has answers for; ``""`` for the model's own."""
+    return [name.removeprefix("input") for name in golden_arrays(case) if name.startswith("input")]
+
+
+@cache
+def golden_weights(case: str) -> Weights:
+    """The peer's weights under canonical names."""
+    folder, dialect = GOLDEN / case, golden_case(case)["dialect"]
+    if dialect in ("timm", "hf"):
+        from safetensors.numpy import load_file
+
+        files = {"timm": "weights.safetensors", "hf": "model.safetensors"}
+        return _renamed(load_file(folder / files[dialect]), golden_config(case), dialect)
+    weights, _ = load_model(folder / ("weights.ckpt" if dialect == "mindcv" else "weights.pth"))
+    return weights
+
+
+# Canonical -> the peer's, by the rules of NUMERICS.md; "@" stands before a stage counted from 0.
+_TIMM = (
+    (r"^patch_embed@0", "patch_embed"),
+    (r"^patch_embed@(\d)", r"stages.\1.downsample"),
+    (r"^block@(\d)", r"stages.\1.blocks"),
+    (r"^norm@(\d)", r"stages.\1.norm"),
+    (r"dwconv\.dwconv", "dwconv"),
+)
+_HF = (
+    (r"^head", "classifier"),
+    (r"\.norm([12])", r".layer_norm_\1"),
+    (r"mlp\.fc([12])", r"mlp.dense\1"),
+)
+_HF_V1 = (
+    *_HF,
+    (r"^pos_embed@(\d)", r"pvt.encoder.patch_embeddings.\1.position_embeddings"),
+    (r"^cls_token", "pvt.encoder.patch_embeddings.3.cls_token"),
+    (r"^patch_embed@(\d)\.proj", r"pvt.encoder.patch_embeddings.\1.projection"),
+    (r"^patch_embed@(\d)\.norm", r"pvt.encoder.patch_embeddings.\1.layer_norm"),
+    (r"^block@(\d)", r"pvt.encoder.block.\1"),
+    (r"^norm", "pvt.encoder.layer_norm"),
+    (r"attn\.proj", "attention.output.dense"),
+    (r"attn\.sr", "attention.self.sequence_reduction"),
+    (r"attn\.norm", "attention.self.layer_norm"),
+    (r"attn\.(q|kv)", r"attention.self.\1"),
+)
+_HF_V2 = (
+    *_HF,
+    (r"^patch_embed@(\d)\.proj", r"pvt_v2.encoder.layers.\1.patch_embedding.proj"),
+    (r"^patch_embed@(\d)\.norm", r"pvt_v2.encoder.layers.\1.patch_embedding.layer_norm"),
+    (r"^block@(\d)", r"pvt_v2.encoder.layers.\1.blocks"),
+    (r"^norm@(\d)", r"pvt_v2.encoder.layers.\1.layer_norm"),
+    (r"attn\.sr", "attention.spatial_reduction"),
+    (r"attn\.norm", "attention.layer_norm"),
+    (r"attn\.", "attention."),
+)
+_HF_PARTS = {"q": ("query",), "kv": ("key", "value")}
+
+
+def _renamed(theirs: Weights, config: PVTConfig, dialect: str) -> Weights:
+    """A peer's tensors under canonical names; Hugging Face's key and value put together."""
+    table = _TIMM if dialect == "timm" else _HF_V1 if config.version == 1 else _HF_V2
+    left, weights = dict(theirs), {}
+    for spec in tensor_specs(config):
+        stage = r"^(pos_embed|patch_embed|block|norm)([1-4])"
+        name = re.sub(stage, lambda m: f"{m[1]}@{int(m[2]) - 1}", spec.name)
+        for pattern, replacement in table:
+            name = re.sub(pattern, replacement, name)
+        layer, _, part = name.rpartition(".")
+        before, _, last = layer.rpartition(".")
+        parts = _HF_PARTS.get(last, ()) if dialect == "hf" else ()
+        names = [f"{before}.{theirs}.{part}" for theirs in parts] or [name]
+        weights[spec.name] = np.concatenate([left.pop(n) for n in names])
+    assert not left, f"no rule names these tensors of the peer: {sorted(left)}"
+    return weights
+
+
+def random_weights(config: PVTConfig, pos_embed_dtype: str = "float32", seed: int = 0) -> Weights:
+    """Weights far from any initial value: no gain is 1, no bias is 0, activations stay near 1."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for spec in tensor_specs(config):
+        layer, _, part = spec.name.rpartition(".")
+        if part == "weight" and spec.kind != "norm":
+            values = rng.standard_normal(spec.shape) / np.sqrt(spec.size / spec.shape[0])
+        elif layer:
+            sign = 1 if part == "weight" else rng.choice([-1, 1], spec.shape)
+            values = rng.uniform(0.3, 0.9, spec.shape) * sign
+        else:
+            values = rng.standard_normal(spec.shape)
+        dtype = pos_embed_dtype if spec.kind == "pos_embed" else "float32"
+        weights[spec.name] = values.astype(dtype)
+    return weights
+
+
+def random_images(config: PVTConfig, size: tuple[int, int] | None = None, count: int = 2) -> Any:
+    """float32 (count, in_chans, H, W), standard normal."""
+    shape = (count, config.in_chans, *(size or config.image_size))
+    return np.random.default_rng(1).standard_normal(shape, np.float32)
+
+
+def run_torch(config: PVTConfig, numerics: Numerics, weights: Weights, images: Any) -> Taps:
+    """Every tap, in PyTorch."""
+    import pvt_torch
+
+    return pvt_torch.run_taps(pvt_torch.model_from_weights(config, numerics, weights), images)
+
+
+def run_float64(config: PVTConfig, numerics: Numerics, weights: Weights, images: Any) -> Taps:
+    """Every tap, in PyTorch in float64: what the runtimes are measured against."""
+    import pvt_torch
+
+    twin = pvt_torch.model_from_weights(config, numerics, weights).double()
+    return pvt_torch.run_taps(twin, images)
+
+
+@cache
+def import_mindspore() -> Any:
+    """MindSpore without its asynchronous queue, which on two cores waits eight times as long."""
+    import mindspore
+
+    mindspore.runtime.launch_blocking()
+    return mindspore
+
+
+def run_mindspore(config: PVTConfig, numerics: Numerics, weights: Weights, images: Any) -> Taps:
+    """Every tap, in MindSpore, op by op."""
+    import_mindspore()
+    import pvt_ms
+
+    return pvt_ms.run_taps(pvt_ms.model_from_weights(config, numerics, weights), images)
+
+
+def run_onnx_static(config: PVTConfig, numerics: Numerics, weights: Weights, images: Any) -> Taps:
+    """Every tap, in onnxruntime, of a graph for these images' size."""
+    import pvt_onnx
+
+    model = pvt_onnx.build(config, numerics, weights, image_size=images.shape[2:])
+    return pvt_onnx.open_taps(model, "static")(images)
+
+
+def run_onnx_dynamic(config: PVTConfig, numerics: Numerics, weights: Weights, images: Any) -> Taps:
+    """Every tap, in onnxruntime, of a graph for any size."""
+    import pvt_onnx
+
+    model = pvt_onnx.build(config, numerics, weights, dynamic_size=True)
+    return pvt_onnx.open_taps(model, "dynamic")(images)
+
+
+Run = Callable[[PVTConfig, Numerics, Weights, Any], Taps]
+
+RUNTIMES: Mapping[str, Run] = {
+    "torch": run_torch,
+    "mindspore": run_mindspore,
+    "onnx_static": run_onnx_static,
+    "onnx_dynamic": run_onnx_dynamic,
+}
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Each runtime in turn."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=SMALL)
+def small(request: pytest.FixtureRequest) -> PVTConfig:
+    """Each kind of PVT in turn."""
+    return SMALL[request.param]

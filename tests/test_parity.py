@@ -1,0 +1,201 @@
+"""``parity run`` says *same* of the same model, and names the first tap of a different one."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from convert import load_model, save_model
+from parity import report
+from parity import run as parity
+from parity.command_line import main
+from parity.compare import TapError, compare_names
+from parity.runners import RUNTIMES
+from pvt_spec import tap_names
+from tests.conftest import GOLDEN
+
+MINDCV_V1 = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
+OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"
+FAST = ("--runtime", "torch", "--runtime", "onnxruntime", "--random", "2")
+
+
+def parity_run(*arguments: object):
+    return CliRunner().invoke(main, ["run", *map(str, arguments)])
+
+
+def test_three_runtimes_are_the_same_and_exit_code_is_0():
+    done = parity_run(MINDCV_V1, "--random", 2, "--json")
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert data["same"] and [r["runtime"] for r in data["runtimes"]] == list(RUNTIMES)
+    _, info = load_model(MINDCV_V1)
+    for runtime in data["runtimes"]:
+        assert list(runtime["taps"]) == tap_names(info.config)
+        assert runtime["structure"] == [] and runtime["top1_agreement"] == 1.0
+        assert 0 < runtime["taps"]["logits"]["max_abs"] < 2e-5
+
+
+def test_several_files_each_run_in_their_own_runtime(tmp_path):
+    weights, info = load_model(MINDCV_V1)
+    for name in ("a.pth", "a.onnx"):
+        save_model(tmp_path / name, weights, info)
+    done = parity_run(MINDCV_V1, tmp_path / "a.pth", tmp_path / "a.onnx", "--random", 2)
+    assert done.exit_code == 0, done.output
+    last = done.stdout.splitlines()[-3:]
+    homes = ["mindspore weights.ckpt", "torch a.pth", "onnxruntime a.onnx"]
+    for line, home in zip(last, homes, strict=True):
+        assert line.startswith(f"{home}: same.")
+
+
+def test_table_has_a_line_for_every_tap():
+    done = parity_run(OFFICIAL_V2, *FAST)
+    assert done.exit_code == 0, done.output
+    rows = [line.split()[0] for line in done.stdout.splitlines()[2:-2]]
+    assert rows == tap_names(load_model(OFFICIAL_V2)[1].config)
+
+
+def test_images_are_preprocessed_as_the_file_says(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        pixels = rng.integers(0, 256, (70, 90, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    done = parity_run(OFFICIAL_V2, *FAST, "--images", tmp_path, "--limit", 2, "--image-size", 64)
+    assert done.exit_code == 2  # no such option: the size is the file's
+    save = CliRunner()
+    from convert.command_line import main as convert
+
+    target = tmp_path / "a.onnx"
+    save.invoke(convert, ["pth-to-onnx", str(OFFICIAL_V2), str(target), "--image-size", "64"])
+    done = parity_run(target, *FAST, "--images", tmp_path, "--limit", 2, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["runtimes"][0]["images"] == 2
+
+
+@pytest.mark.parametrize(
+    ("tensor", "tap"),
+    [
+        ("patch_embed1.proj.weight", "patch_embed1"),
+        ("block1.0.attn.kv.weight", "block1.0.attn"),
+        ("block2.0.mlp.fc2.weight", "block2.0.mlp"),
+        ("block4.1.norm2.weight", "block4.1.mlp"),
+        ("norm3.bias", "norm3"),
+        ("head.weight", "logits"),
+    ],
+)
+def test_one_weight_changed_by_one_percent_is_named(tensor, tap, tmp_path):
+    """The largest weight of a tensor, 1 % larger, in the ONNX file alone."""
+    weights, info = load_model(OFFICIAL_V2)
+    changed = {name: array.copy() for name, array in weights.items()}
+    flat = changed[tensor].reshape(-1)
+    flat[np.abs(flat).argmax()] *= 1.01
+    save_model(tmp_path / "a.onnx", changed, info)
+    done = parity_run(OFFICIAL_V2, tmp_path / "a.onnx", "--random", 2, "--json")
+    assert done.exit_code == 1, done.output
+    torch, onnxruntime = json.loads(done.stdout)["runtimes"]
+    assert torch["same"] and not onnxruntime["same"]
+    assert onnxruntime["first_out_of_bounds"] == tap
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("patch_norm_eps", 1e-6),
+        ("attn_norm_eps", 1e-6),
+        ("norm1_eps", 1e-5),
+        ("norm2_eps", 1e-5),
+        ("final_norm_eps", 1e-5),
+        ("gelu", "erf"),
+        ("conv_padding", "symmetric"),
+    ],
+)
+def test_every_numerics_field_flipped_in_one_file_is_noticed(field, value, tmp_path):
+    """Epsilons by structure: no tolerance on outputs could."""
+    import dataclasses
+
+    source = GOLDEN / "mindcv_v2_small" / "weights.ckpt"
+    weights, info = load_model(source)
+    flipped = dataclasses.replace(info.numerics, **{field: value})
+    save_model(tmp_path / "a.onnx", weights, dataclasses.replace(info, numerics=flipped))
+    save_model(tmp_path / "a.pth", weights, info)
+    done = parity_run(tmp_path / "a.pth", tmp_path / "a.onnx", "--random", 1, "--json")
+    assert done.exit_code == 1, done.output
+    same, different = json.loads(done.stdout)["runtimes"]
+    assert same["same"] and not different["same"]
+    assert different["structure"]
+    if field in ("gelu", "conv_padding"):
+        assert different["first_out_of_bounds"]
+
+
+def test_verdict_says_what_differs():
+    comparison = compare_names(["a", "logits"], "torch", ["x.epsilon is 1, the spec says 2"])
+    comparison.add(
+        {"a": np.ones((2, 3)), "logits": np.array([[1.0, 0.0], [0.0, 1.0]])},
+        {"a": np.ones((2, 3)), "logits": np.array([[1.0, 0.0], [1.0, 0.0]])},
+    )
+    line = report.verdict(comparison)
+    assert "DIFFERENT" in line and "logits on" in line and "x.epsilon" in line
+    assert "1/2 images" in line
+
+
+def test_tap_error_against_closed_forms():
+    error = TapError()
+    error.add(np.array([3.0, 4.0]), np.array([3.0, 5.0]))
+    error.add(np.array([0.0, 0.0]), np.array([0.0, 2.0]))
+    assert error.max_abs == 2.0
+    assert error.scaled == pytest.approx(2.0 / np.sqrt((9 + 25 + 4) / 4))
+    assert error.cosine == pytest.approx((9 + 20) / (5 * np.sqrt(38)))
+    assert not error.within_bounds
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_out_of_bounds(value):
+    error = TapError()
+    error.add(np.array([1.0, value]), np.array([1.0, 1.0]))
+    assert not error.within_bounds
+
+
+class TestErrors:
+    """One clear message, exit code 1."""
+
+    def refused(self, *arguments: object) -> str:
+        done = parity_run(*arguments)
+        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
+        assert done.stderr.count("Error: ") == 1
+        return done.stderr
+
+    def test_unknown_runtime(self):
+        assert "there are mindspore, torch" in self.refused(OFFICIAL_V2, "--runtime", "tensorflow")
+
+    def test_runtime_that_is_not_installed(self, monkeypatch):
+        monkeypatch.setattr(parity, "installed", lambda name: name != "mindspore")
+        message = self.refused(OFFICIAL_V2, "--runtime", "mindspore")
+        assert "mindspore is not installed" in message
+
+    def test_different_architectures(self):
+        assert "different layers" in self.refused(OFFICIAL_V2, MINDCV_V1)
+
+    def test_file_that_is_no_model(self, tmp_path):
+        (tmp_path / "a.onnx").write_text("text")
+        assert "a.onnx" in self.refused(tmp_path / "a.onnx")
+
+    def test_file_of_unknown_ending(self, tmp_path):
+        (tmp_path / "a.bin").write_text("text")
+        assert "a.bin" in self.refused(tmp_path / "a.bin")
+
+    def test_no_images(self, tmp_path):
+        assert "holds no image" in self.refused(OFFICIAL_V2, "--images", tmp_path)
+
+    def test_onnx_whose_taps_were_optimised_away(self, tmp_path):
+        weights, info = load_model(OFFICIAL_V2)
+        save_model(tmp_path / "a.onnx", weights, info)
+        model = onnx.load(tmp_path / "a.onnx")
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                for i, name in enumerate(names):
+                    names[i] = {"block1.0.attn": "renamed"}.get(name, name)
+        onnx.save(model, tmp_path / "a.onnx")
+        assert "no value named block1.0.attn" in self.refused(tmp_path / "a.onnx", "--random", 1)

@@ -1,0 +1,386 @@
+"""``convert.pth`` on files that hold code, are of another format, are damaged or mean harm."""
+
+import io
+import os
+import pickle
+import resource
+import struct
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convert import pickle_data, pth
+from convert.errors import ConvertError
+from convert.weight_file import WeightFile
+
+W = {"head.weight": torch.ones(2)}
+
+
+def saved(value, **options) -> bytes:
+    stream = io.BytesIO()
+    torch.save(value, stream, **options)
+    return stream.getvalue()
+
+
+def read_bytes(data: bytes) -> WeightFile:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.pth"
+        path.write_bytes(data)
+        return pth.read(path)
+
+
+def zipped(records: dict[str, bytes], compression=zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for name, values in records.items():
+            archive.writestr(name, values)
+    return stream.getvalue()
+
+
+def records(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def pickled(program: bytes) -> bytes:
+    return zipped({"archive/data.pkl": program, "archive/data/0": bytes(16)})
+
+
+# What holds code
+
+
+class Calls:
+    """Pickles as a call of any function with any arguments."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def attacks(mark) -> dict[str, object]:
+    """What would leave a file, if it ran, by the name that is complained about."""
+    code = f"__import__('pathlib').Path({str(mark)!r}).touch()"
+    return {
+        "posix.system": Calls(os.system, f"touch {mark}"),
+        "builtins.eval": Calls(eval, code),
+        "builtins.exec": [{"a": (Calls(exec, code),)}],
+        "posix.mkdir": Calls(os.mkdir, str(mark)),
+    }
+
+
+@pytest.mark.parametrize("name", attacks(""))
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_refuses_code(tmp_path, name, protocol):
+    mark = tmp_path / "executed"
+    value = {"state_dict": W, "extra": attacks(mark)[name]}
+    data = saved(value, pickle_protocol=protocol)
+    with pytest.raises(ConvertError, match=rf"code \({name}\).*nothing was executed"):
+        read_bytes(data)
+    assert not mark.exists()
+    torch.load(io.BytesIO(data), weights_only=False)
+    assert mark.exists()  # so the attack was one
+
+
+PROGRAMS = {
+    "builtins.getattr": b"c__builtin__\ngetattr\n(c__builtin__\n__import__\n(Vos\ntRVsystem\ntR"
+    b"(Vtouch executed\ntR.",
+    "posix.system": b"(Vtouch executed\niposix\nsystem\n.",
+    "os.execv": b"(cos\nexecv\nVtouch\no.",
+    "collections.OrderedDict.__init__": b"\x80\x04Vcollections\nVOrderedDict.__init__\n\x93.",
+    "argparse.ArgumentParser": b"cargparse\nArgumentParser\n)\x81.",
+    "this.zen": b"cthis\nzen\n.",
+    r"'x\x1b[2J.y'": b"cx\x1b[2J\ny\n.",
+    "opcode EXT1": b"\x82\x01.",
+    "opcode NEXT_BUFFER": b"\x80\x05\x97.",
+    "a call of str": b"Vos.system\n(Vtouch executed\ntR.",
+    "a call of Namespace": b"cargparse\nNamespace\n)\x81)R.",
+    "a call of torch.float32": b"ctorch\nfloat32\n)R.",
+    "a call of numpy.ndarray": b"cnumpy\nndarray\n(K\x01tR.",
+    "a call of builtins.list": b"c__builtin__\nlist\n)R.",
+    "torch._utils._rebuild_sparse_tensor": b"ctorch._utils\n_rebuild_sparse_tensor\n.",
+    "torch.nn.modules.linear.Linear": b"ctorch.nn.modules.linear\nLinear\n)\x81.",
+    "torch.storage._load_from_bytes": b"ctorch.storage\n_load_from_bytes\n(U\x01xtR.",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_refuses_hand_made_code(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConvertError) as caught:
+        read_bytes(pickled(PROGRAMS[name]))
+    assert f"holds code ({name})" in str(caught.value)
+    assert "nothing was executed" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert "this" not in sys.modules
+
+
+def test_refuses_pickled_models_and_odd_tensors():
+    for value in (
+        torch.nn.Linear(1, 1),
+        {"a": torch.eye(2).to_sparse()},
+    ):
+        with pytest.raises(ConvertError, match="nothing was executed"):
+            read_bytes(saved(value))
+    for value in (
+        {"a": torch.ones(2, dtype=torch.complex64).conj()},
+        {"a": torch.ones(2, dtype=torch.complex64).conj().imag},
+    ):
+        with pytest.raises(ConvertError, match="lazily conjugated or negated"):
+            read_bytes(saved(value))
+
+
+# What is another format
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (saved(W, _use_new_zipfile_serialization=False), "before torch 1.6|a torch before 1.6"),
+        (pickle.dumps(W["head.weight"].tolist(), 2), "no zip"),
+        (pickle.dumps({"a": 1}, 2), "bare pickle"),
+        (b"just a text", "no zip"),
+        (b"", "is empty"),
+        (bytes(257) + b"ustar" + bytes(100), "a tar.*torch.save"),
+        (b"PK\x05\x06" + bytes(18), "a zip without records"),
+        (zipped({"a/b.txt": b""}), "without exactly one FOLDER/data.pkl"),
+        (zipped({"data.pkl": b""}), "without exactly one FOLDER/data.pkl"),
+        (zipped({"a/data.pkl": b"", "b/data.pkl": b""}), "without exactly one FOLDER/data.pkl"),
+        (zipped({"a/data.pkl": b"", "a/constants.pkl": b""}), "TorchScript"),
+        (saved(torch.ones(2)), "holds a ndarray, expected a dict"),
+        (saved([torch.ones(2)]), "holds a list, expected a dict"),
+        (saved({"epoch": 3, "lr": 0.1}), r"no tensors at its top level \('epoch', 'lr'\)"),
+        (saved({}), "no tensors"),
+    ],
+)
+def test_refuses_other_formats(data, message):
+    with pytest.raises(ConvertError, match=message):
+        read_bytes(data)
+
+
+def test_refuses_what_is_no_file(tmp_path):
+    with pytest.raises(ConvertError, match="no such file"):
+        pth.read(tmp_path / "missing.pth")
+    with pytest.raises(ConvertError, match="a folder"):
+        pth.read(tmp_path)
+
+
+# What is damaged or means harm
+
+
+SMALL = saved({"model": {"a": torch.arange(5), "b": torch.ones(2, 2).T}, "epoch": 3})
+
+
+def test_every_cut_is_an_error(tmp_path):
+    path = tmp_path / "file.pth"
+    for length in range(len(SMALL)):
+        path.write_bytes(SMALL[:length])
+        with pytest.raises(ConvertError, match=r"file\.pth"):
+            pth.read(path)
+
+
+def same_or_refused(data: bytes) -> None:
+    try:
+        file = read_bytes(data)
+    except ConvertError as error:
+        assert "file.pth" in str(error)
+        return
+    # The checksums cover the pickle and the values; what they leave open is the zip's own data.
+    np.testing.assert_array_equal(file.tensors["a"], range(5))
+    np.testing.assert_array_equal(file.tensors["b"], np.ones((2, 2)))
+    assert file.extras == {"epoch": 3}
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.integers(0, len(SMALL) * 8 - 1))
+def test_flipped_bits_are_an_error_or_change_nothing(bit):
+    changed = bytearray(SMALL)
+    changed[bit // 8] ^= 1 << bit % 8
+    same_or_refused(bytes(changed))
+
+
+PICKLE = records(SMALL)["archive/data.pkl"]
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data())
+def test_changed_pickles_are_an_error_or_data(data):
+    changed = bytearray(PICKLE)
+    for _ in range(data.draw(st.integers(1, 4))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    parts = {**records(SMALL), "archive/data.pkl": bytes(changed)}
+    try:
+        read_bytes(zipped(parts))
+    except ConvertError as error:
+        assert "file.pth" in str(error)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.binary(max_size=80).map(lambda program: program + b"."))
+def test_any_pickle_is_an_error_or_data(program):
+    try:
+        read_bytes(pickled(program))
+    except ConvertError as error:
+        assert "file.pth" in str(error)
+
+
+def tensor_program(size=(4,), stride=(1,), offset=0, count=4, kind="Float", key="0") -> bytes:
+    def pushed(value):
+        return pickle.dumps(value, 2)[2:-1]
+
+    identity = b"(Vstorage\nctorch\n%sStorage\n" % kind.encode()
+    identity += pushed(key) + b"Vcpu\n" + pushed(count) + b"tQ"
+    view = pushed(offset) + pushed(size) + pushed(stride)
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + identity + view + b"\x89}tR"
+    return b"\x80\x02}Va\n" + tensor + b"s."
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, ""),
+        ({"size": (5,)}, r"a tensor \[5\] in a storage of 4 elements"),
+        ({"offset": 1}, "in a storage of 4"),
+        ({"offset": -1}, "a shape's numbers"),
+        ({"stride": (2,)}, "in a storage of 4"),
+        ({"stride": (-1,)}, "a shape's numbers"),
+        ({"size": (2, 2)}, "cannot be read"),
+        ({"size": [4]}, "a shape"),
+        ({"size": (4.0,)}, "a shape's numbers"),
+        ({"size": (True,)}, "a shape's numbers"),
+        ({"size": (1 << 40,), "stride": (0,)}, "in a storage of 4"),
+        ({"size": (1 << 70,), "stride": (0,)}, "a shape's numbers"),
+        ({"size": (1 << 62, 1 << 62), "stride": (0, 0)}, "in a storage of 4"),
+        ({"size": (0, 1 << 62), "stride": (1, 1)}, "cannot be read"),
+        ({"size": (1,) * 33, "stride": (0,) * 33}, "a shape"),
+        ({"count": 5}, "has 16 bytes, expected 20"),
+        ({"count": 3}, "has 16 bytes, expected 12"),
+        ({"count": -4}, "a shape's numbers"),
+        ({"kind": "Double"}, "has 16 bytes, expected 32"),
+        ({"kind": "QInt8"}, r"code \(torch.QInt8Storage\)"),
+        ({"key": "1"}, "record data/1 is missing"),
+        ({"key": "../data/0"}, "record data/../data/0 is missing"),
+        ({"key": 0}, "a persistent id"),
+    ],
+    ids=str,
+)
+def test_refuses_tensors_beyond_their_storage(change, message):
+    data = pickled(tensor_program(**change))
+    if not message:
+        np.testing.assert_array_equal(read_bytes(data).tensors["a"], np.zeros(4))
+        return
+    with pytest.raises(ConvertError, match=message):
+        read_bytes(data)
+
+
+NESTED = b"\x80\x02}" + b")" + b"\x85" * 300_000
+LONG = pickle.dumps(list(range(20_000)), 2)[:-1]
+FLOAT = b"cnumpy\ndtype\n(Vf4\ntR"
+NUMPY_ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nNNtR"
+HARM = {
+    "hash of a deep tuple": NESTED + b"Ns.",
+    "deep tuple in a set": b"c__builtin__\nset\n(](" + NESTED[3:] + b"e" + b"tR.",
+    "deep list": b"]" * 300_000 + b"a" * 299_999 + b".",
+    "memo index": b"\x80\x02}r\xff\xff\xff\xff.",
+    "bytes length": b"\x80\x04\x8e" + b"\xff" * 7 + b"\x0f.",
+    "bytearray length": b"\x80\x05\x96" + b"\xff\xff\xff\xff\x0f\0\0\0.",
+    "text length": b"X\xff\xff\xff\xffa.",
+    "frame length": b"\x80\x04\x95" + b"\xff" * 8 + b"}.",
+    "bytes of a number": b"c__builtin__\nbytearray\n(J\xff\xff\xff\x7ftR.",
+    "number of digits": b"I" + b"9" * 1_000_000 + b"\n.",
+    "same list over and over": LONG
+    + b"0c__builtin__\nset\nq\x010"
+    + b"h\x01h\0\x85R0" * 50_000
+    + b"N.",
+    "same dict over and over": b"}q\0("
+    + b"".join(b"M%c%cN" % (i & 255, i >> 8) for i in range(9000))
+    + b"ucargparse\nNamespace\n)\x81"
+    + b"h\0b" * 50_000
+    + b".",
+    "long numpy text": b"cnumpy\ndtype\n(V" + b"i4," * 100_000 + b"\ntR.",
+    "numpy objects": b"cnumpy\ndtype\n(VO8\ntR.",
+    "no stop": b"}",
+    "too much on the stack": b"}}.",
+    "nothing on the stack": b".",
+    "mark without end": b"(.",
+    "tuple of nothing": b"t.",
+    "unhashable key": b"}]]s.",
+    "lone surrogate": b"X\x03\0\0\0\xed\xa0\x80.",
+    "items of a text": b"Va\nNa.",
+    "keys of a list": b"]NNs.",
+    "state of a list": b"]}b.",
+    "members of a dict": b"\x80\x04}(N\x90.",
+    "keyword arguments": b"\x80\x04cargparse\nNamespace\n)}NNs\x92.",
+    "tensor of nothing": b"ctorch._utils\n_rebuild_tensor_v2\n(NNNNNNtR.",
+    "parameter of nothing": b"ctorch._utils\n_rebuild_parameter\n(NNNtR.",
+    "persistent text": b"Pstorage\n.",
+    "storage that is none": b"(Nctorch\nFloatStorage\nNNK\x01tQ.",
+    "conjugated tensor": b"ctorch._utils\n_rebuild_tensor_v3\n(NNNNNNN}Vconj\nI01\nstR.",
+    "long tuple as a key": b"}(" + b"N" * 17 + b"tNs.",
+    "key beyond 64 bits": b"}\x8a\x09" + b"\x7f" * 9 + b"Ns.",
+    "mark that is taken back": b"(0(N1NN0.",
+    "numpy byte order": b"cnumpy\ndtype\n(Vf4\ntR(K\x03V?\ntb.",
+    "numpy array of objects": NUMPY_ARRAY + b"(K\x01)N\x89]tb.",
+    "numpy array of another size": NUMPY_ARRAY + b"(K\x01K\x09\x85" + FLOAT + b"\x89C\x01xtb.",
+    "numpy scalar of objects": b"cnumpy.core.multiarray\nscalar\n(NNtR.",
+    "numpy scalar of another size": b"cnumpy.core.multiarray\nscalar\n(" + FLOAT + b"C\x01xtR.",
+    "numpy array without state": NUMPY_ARRAY + b".",
+    "device of a dict": b"ctorch\ndevice\n(}tR.",
+}
+
+
+@pytest.mark.parametrize("name", HARM)
+def test_refuses_harm(name):
+    data = pickled(HARM[name])
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    with pytest.raises(ConvertError, match=r"file\.pth"):
+        read_bytes(data)
+    assert time.perf_counter() - started < 15
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 1 << 19  # KiB
+
+
+def test_refuses_endless_programs(monkeypatch):
+    monkeypatch.setattr(pickle_data, "MAX_OPCODES", 1000)
+    with pytest.raises(ConvertError, match="over 1000 steps"):
+        read_bytes(pickled(b"N0" * 1000 + b"N."))
+
+
+def test_refuses_compressed_records():
+    bomb = zipped({"a/data.pkl": b"}." + bytes(1 << 24)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ConvertError, match="expected every record once, not compressed"):
+        read_bytes(bomb)
+    small = zipped({"a/data.pkl": b"}."}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ConvertError, match=r"record data\.pkl is compressed"):
+        read_bytes(small)
+
+
+def test_refuses_records_in_one_place_or_of_one_name():
+    """Many names for the same bytes would be checked over and over."""
+    data = zipped({"archive/data.pkl": b"}.", "archive/data/0": bytes(1000)})
+    start = data.index(b"PK\x01\x02", data.rindex(b"PK\x01\x02"))
+    directory = data[start : data.index(b"PK\x05\x06")]
+    for repeated in (directory.replace(b"data/0", b"data/1"), directory):
+        count, size = 3, len(data[data.index(b"PK\x01\x02") : start]) + 2 * len(directory)
+        end = struct.pack(
+            "<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, size, data.index(b"PK\x01\x02"), 0
+        )
+        with pytest.raises(ConvertError, match="expected every record once"):
+            read_bytes(data[:start] + directory + repeated + end)
+
+
+def test_refuses_damaged_values():
+    data = bytearray(SMALL)
+    at = data.index(np.arange(5).tobytes())
+    data[at] ^= 1
+    with pytest.raises(ConvertError, match=rf"record data/0, at byte {at}: CRC-32 is"):
+        read_bytes(bytes(data))

@@ -1,0 +1,142 @@
+"""``predict`` and ``validate``: the same commands in every runtime."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from convert import load_model, save_model
+from pvt_onnx.command_line import main as pvt_onnx
+from pvt_spec import ModelInfo, make_config, profile_numerics
+from pvt_spec.model_info import Preprocessing
+from pvt_torch.command_line import main as pvt_torch
+from tests.conftest import random_weights
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A random pvt_nano with named classes, as ``.onnx`` and ``.pth``."""
+    folder = tmp_path_factory.mktemp("model")
+    config = make_config("pvt_nano", num_classes=4)
+    info = ModelInfo(
+        config,
+        profile_numerics("official", 1),
+        Preprocessing((32, 32), 0.9),
+        ("ant", "bee", "cat", "dog"),
+    )
+    for ending in ("onnx", "pth"):
+        save_model(folder / f"m.{ending}", random_weights(config), info)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A labelled folder of 3 classes x 3 images of several sizes and kinds."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name in ("bee", "cat", "dog"):
+        (folder / name).mkdir()
+        for i, (size, mode) in enumerate([((40, 30), "RGB"), ((64, 64), "L"), ((33, 90), "RGB")]):
+            pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+            Image.fromarray(pixels).convert(mode).save(folder / name / f"{i}.png")
+    return folder
+
+
+def invoke(main, *arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_predict_gives_probabilities_by_name(model, images):
+    done = invoke(pvt_onnx, "predict", model / "m.onnx", images / "cat" / "0.png", "--json")
+    assert done.exit_code == 0, done.output
+    [row] = json.loads(done.stdout)
+    assert row["image"].endswith("0.png")
+    assert {c["label"] for c in row["classes"]} == {"ant", "bee", "cat", "dog"}
+    probabilities = [c["probability"] for c in row["classes"]]
+    assert sum(probabilities) == pytest.approx(1.0)
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_predict_takes_files_folders_and_globs(model, images):
+    counts = []
+    for source in (images / "cat" / "0.png", images / "cat", images, images / "*" / "1.png"):
+        done = invoke(pvt_onnx, "predict", model / "m.onnx", source, "--top-k", 2)
+        assert done.exit_code == 0, done.output
+        counts.append(len(done.stdout.splitlines()))
+        assert all(line.count("%") == 2 for line in done.stdout.splitlines())
+    assert counts == [1, 3, 9, 3]
+
+
+def test_batches_do_not_change_answers(model, images):
+    outputs = [
+        json.loads(invoke(pvt_onnx, "predict", model / "m.onnx", images, "--json", *more).stdout)
+        for more in (["--batch-size", 1], ["--batch-size", 4])
+    ]
+    for one, four in zip(*outputs, strict=True):
+        assert one["image"] == four["image"]
+        for a, b in zip(one["classes"], four["classes"], strict=True):
+            assert a["label"] == b["label"]
+            assert a["probability"] == pytest.approx(b["probability"], abs=1e-5)
+
+
+def test_validate_matches_classes_by_name_in_every_runtime(model, images):
+    """The folder lacks class ``ant``: its classes 0, 1, 2 are the model's 1, 2, 3."""
+    answers = json.loads(
+        invoke(pvt_onnx, "predict", model / "m.onnx", images, "--top-k", 1, "--json").stdout
+    )
+    hits = [row["classes"][0]["label"] == row["image"].split("/")[-2] for row in answers]
+    for main, file in ((pvt_onnx, "m.onnx"), (pvt_torch, "m.pth"), (pvt_torch, "m.onnx")):
+        done = invoke(main, "validate", model / file, "--data_dir", images, "--json")
+        assert done.exit_code == 0, done.output
+        result = json.loads(done.stdout)
+        assert result["count"] == 9
+        assert result["top1"] == pytest.approx(100 * np.mean(hits))
+    text = invoke(pvt_onnx, "validate", model / "m.onnx", "--data-dir", images)
+    assert "over 9 images" in text.stdout
+
+
+class TestErrors:
+    """One clear message, exit code 1."""
+
+    def refused(self, *arguments) -> str:
+        done = invoke(pvt_onnx, *arguments)
+        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
+        assert done.stderr.count("Error: ") == 1 and done.stdout == ""
+        return done.stderr
+
+    def test_unreadable_image(self, model, tmp_path):
+        (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+        message = self.refused("predict", model / "m.onnx", tmp_path / "broken.png")
+        assert "broken.png" in message
+
+    def test_missing_image_and_empty_folder(self, model, tmp_path):
+        assert "no such file" in self.refused("predict", model / "m.onnx", tmp_path / "x.png")
+        assert "holds no image" in self.refused("predict", model / "m.onnx", tmp_path)
+
+    def test_text_file_named_onnx(self, images, tmp_path):
+        (tmp_path / "text.onnx").write_text("not a model\n")
+        assert "text.onnx" in self.refused("predict", tmp_path / "text.onnx", images)
+        assert "no such file" in self.refused("predict", tmp_path / "none.onnx", images)
+
+    def test_unlabelled_folder(self, model, images, tmp_path):
+        assert "no class folders" in self.refused(
+            "validate", model / "m.onnx", "--data-dir", images / "cat"
+        )
+        assert "no such folder" in self.refused(
+            "validate", model / "m.onnx", "--data-dir", tmp_path / "x"
+        )
+
+    def test_class_that_the_model_does_not_know(self, model, tmp_path):
+        (tmp_path / "emu").mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / "emu" / "a.png")
+        message = self.refused("validate", model / "m.onnx", "--data-dir", tmp_path)
+        assert "emu" in message and "ant" in message
+
+    def test_model_without_head(self, images, tmp_path):
+        config = make_config("pvt_nano", num_classes=0)
+        info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
+        save_model(tmp_path / "f.onnx", random_weights(config), info)
+        assert load_model(tmp_path / "f.onnx")[1].config.num_classes == 0
+        assert "no head" in self.refused("predict", tmp_path / "f.onnx", images)
