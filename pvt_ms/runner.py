@@ -1,0 +1,34 @@
+"""Running any model file in MindSpore."""
+
+from pathlib import Path
+
+import numpy as np
+from mindspore import Tensor
+
+from convert import load_model
+from pvt_ms.weights import model_from_weights
+from pvt_spec import ModelInfo
+from pvt_spec.evaluation import Forward
+
+
+def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
+    """Opens a model file: its forward pass, op by op, and what travelled with the weights.
+
+    Args:
+        path: Any format and dialect that ``convert`` reads.
+
+    Returns:
+        A function from float32 (B, in_chans, H, W), normalised, to float32 (B, num_classes);
+        the model's description.
+
+    Raises:
+        ConvertError: The file cannot be used.
+    """
+    weights, info = load_model(path)
+    model = model_from_weights(info.config, info.numerics, weights)
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = model(Tensor(images)).asnumpy()
+        return logits
+
+    return forward, info
