@@ -37,6 +37,9 @@ class Runner:
 
 def open_mindspore(model: Model, path: Path) -> Runner:
     """MindSpore on the current device, op by op."""
+    from pvt_ms.environment import prepare_environment
+
+    prepare_environment()
     import pvt_ms
 
     twin = pvt_ms.model_from_weights(model.info.config, model.info.numerics, model.weights)

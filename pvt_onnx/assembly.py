@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from pvt_onnx.model import INPUT, ModelWriter
 from pvt_spec import (
     METADATA_KEY,
+    MIN_IMAGE_SIDE,
     ConfigError,
     ModelInfo,
     Numerics,
@@ -53,7 +54,7 @@ def build_skeleton(
         opset: One of :data:`OPSETS`.
 
     Raises:
-        ConfigError: The opset cannot be written.
+        ConfigError: The opset cannot be written, or the image is too small for four stages.
     """
     if opset not in OPSETS:
         raise ConfigError(
@@ -61,6 +62,8 @@ def build_skeleton(
         )
     config = info.config
     size = None if dynamic_size else image_size or info.preprocessing.image_size
+    if size and min(size) < MIN_IMAGE_SIDE:
+        raise ConfigError(f"image size {size}: each side takes at least {MIN_IMAGE_SIDE} pixels")
     writer = ModelWriter(config, info.numerics, dtypes, size, opset)
     writer.write()
     output = output_name(config)

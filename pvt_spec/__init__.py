@@ -6,6 +6,7 @@ and Pillow, ``command_line`` needs click: import them by name.
 """
 
 from pvt_spec.config import (
+    MIN_IMAGE_SIDE,
     NUM_STAGES,
     PATCH_STRIDES,
     POOL_SIZE,
@@ -45,6 +46,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "METADATA_KEY",
+    "MIN_IMAGE_SIDE",
     "NUM_STAGES",
     "PATCH_STRIDES",
     "POOL_SIZE",

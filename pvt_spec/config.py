@@ -16,6 +16,9 @@ NUM_STAGES = 4
 PATCH_STRIDES = (4, 2, 2, 2)
 """Downsampling of each stage's patch embedding; the same in v1 and v2."""
 
+MIN_IMAGE_SIDE = 32
+"""Pixels that four stages need: the last one's grid has one cell."""
+
 POOL_SIZE = 7
 """Side of the grid that linear attention (PVT v2, "Li") pools its keys and values to."""
 
@@ -93,8 +96,9 @@ def _problems(config: PVTConfig) -> Any:
         yield f"sr_ratios[3] is {config.sr_ratios[-1]}, expected 1 (v1's class token joins there)"
     if config.version == 1 and config.linear:
         yield "linear attention exists in version 2 only"
-    if len(config.image_size) != 2 or min(config.image_size) < 32:
-        yield f"image_size is {config.image_size!r}, expected (H, W), each at least 32 pixels"
+    if len(config.image_size) != 2 or min(config.image_size) < MIN_IMAGE_SIDE:
+        least = f"each at least {MIN_IMAGE_SIDE} pixels"
+        yield f"image_size is {config.image_size!r}, expected (H, W), {least}"
     if config.in_chans < 1:
         yield f"in_chans is {config.in_chans}, expected at least 1"
     if config.num_classes < 0:

@@ -39,14 +39,27 @@ def open_image(path: Path, channels: int) -> Image.Image:
         )
     try:
         with Image.open(path) as image:
-            converted: Image.Image = image.convert(MODES[channels])
-            return converted
+            return _eight_bits(image).convert(MODES[channels])
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise ImageError(
             f"{path}: cannot be read as an image ({error}); expected one of {', '.join(SUFFIXES)}"
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: {error}; resize the image first") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image of any mode as one that converts to grey or RGB without loss or surprise."""
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} has no largest value: save it with 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        # As OpenCV and with it MindSpore's decoder do; Pillow would clip.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "P":
+        # Colours under transparency are kept, as for RGBA.
+        rgba: Image.Image = image.convert("RGBA")
+        return rgba
+    return image
 
 
 def to_array(image: Image.Image, preprocessing: Preprocessing) -> Array:
@@ -81,8 +94,10 @@ def load_image(path: Path, preprocessing: Preprocessing) -> Array:
         size = (max(cover_h * image.width // image.height, cover_w), cover_h)
     else:
         size = (cover_w, max(cover_w * image.height // image.width, cover_h))
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
+    # Rows, then columns, each rounded to 8 bits: Pillow's releases differ in which they do first.
+    for step in ((size[0], image.height), size):
+        if step != image.size:
+            image = image.resize(step, Image.Resampling.BICUBIC)
     top, left = round((image.height - H) / 2), round((image.width - W) / 2)
     return to_array(image.crop((left, top, left + W, top + H)), preprocessing)
 

@@ -250,6 +250,13 @@ class PyramidVisionTransformer(nn.Module):
             pos_embed = self.resized_pos_embed(pos_embed, stage, H, W)
         return getattr(self, f"embed{stage + 1}")(x + pos_embed)
 
+    def sample_drop_path(self, B: int) -> Tensor:
+        """Random ``drop_path`` for B samples, float32 (blocks, 2, B)."""
+        device = self.patch_embed1.proj.weight.device
+        rates = torch.tensor(self.config.drop_path_rates(), device=device).reshape(-1, 1, 1)
+        kept = torch.rand((rates.shape[0], 2, B), device=device) >= rates
+        return kept / (1 - rates)
+
     def forward_features(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor:
         """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2)."""
         B, layer = x.shape[0], 0
@@ -272,6 +279,9 @@ class PyramidVisionTransformer(nn.Module):
         Args:
             x: float32 (B, in_chans, H, W), normalised.
             drop_path: float32 (blocks, 2, B), training only: what the two branches of each block
-                are scaled by, 0 or 1 / (1 - rate); see ``pvt_train.drop_path_scales``.
+                are scaled by, 0 or 1 / (1 - rate); see ``pvt_train.randomness``. Where none is
+                given in training mode, it is drawn from the framework's generator.
         """
+        if drop_path is None and self.training and self.config.drop_path_rate > 0:
+            drop_path = self.sample_drop_path(x.shape[0])
         return self.head(self.forward_features(x, drop_path))
