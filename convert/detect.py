@@ -12,6 +12,7 @@ from math import isqrt
 from convert.dialects import DIALECTS, Dialect
 from convert.errors import ConvertError
 from pvt_spec import (
+    MIN_IMAGE_SIDE,
     NUM_STAGES,
     PATCH_STRIDES,
     VARIANTS,
@@ -160,6 +161,8 @@ def _image_size(shapes: Shapes, version: int) -> tuple[tuple[int, int], str]:
             f"pos_embed1 has {tokens} positions, not a square's: give --image-size HxW"
         )
     pixels = side * PATCH_STRIDES[0]
+    if pixels < MIN_IMAGE_SIDE:
+        raise ConvertError(f"pos_embed1 has {tokens} positions: too few for a PVT's four stages")
     return (
         pixels,
         pixels,

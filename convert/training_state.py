@@ -6,15 +6,28 @@ MindCV's trainer.
 """
 
 LEADING = (
+    "accum.",
+    "accum_update.",
+    "accumulated_grads.",
     "adam_m.",
     "adam_v.",
-    "moment1.",
-    "moment2.",
-    "moments.",
-    "accum.",
     "ema.",
     "grad_accumulation.",
-    "accumulated_grads.",
+    "lamb_m.",
+    "lamb_v.",
+    "lion_m.",
+    "mean_grad.",
+    "mean_square.",
+    "moment.",
+    "moment1.",
+    "moment2.",
+    "moment3.",
+    "moments.",
+    "nadam_m.",
+    "nadam_v.",
+    "prev_gradient.",
+    "stat.",
+    "vhat.",
 )
 """Leading parts of per-tensor state: moments, averaged weights, accumulated gradients."""
 
@@ -30,6 +43,7 @@ WHOLE = frozenset(
         "learning_rate",
         "loss_scale",
         "momentum",
+        "mu_schedule",
         "scale_sense",
         "state_step",
         "step_num",

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from pvt_spec.config import PVTConfig, variant_name
+from pvt_spec.config import MIN_IMAGE_SIDE, PVTConfig, variant_name
 from pvt_spec.errors import ConfigError
 from pvt_spec.numerics import Numerics, describe_numerics
 
@@ -43,6 +43,19 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
+    def __post_init__(self) -> None:
+        if len(self.image_size) != 2 or min(self.image_size) < MIN_IMAGE_SIDE:
+            least = f"(H, W), each at least {MIN_IMAGE_SIDE} pixels"
+            raise ConfigError(f"preprocessing: image_size is {self.image_size}, expected {least}")
+        if not 0.0 < self.crop_pct <= 1.0:
+            raise ConfigError(
+                f"preprocessing: crop_pct is {self.crop_pct}, expected 0 < share <= 1"
+            )
+        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+            raise ConfigError(
+                f"preprocessing: mean {self.mean} and std {self.std}: expected as many, std above 0"
+            )
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -63,6 +76,11 @@ class ModelInfo:
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if len(self.preprocessing.mean) != self.config.in_chans:
+            raise ConfigError(
+                f"preprocessing is for {len(self.preprocessing.mean)} channels, "
+                f"the model takes {self.config.in_chans}"
+            )
         if self.labels and len(self.labels) != self.config.num_classes:
             raise ConfigError(
                 f"{len(self.labels)} labels for {self.config.num_classes} classes: expected as many"

@@ -36,10 +36,6 @@ GOLDEN_SMALL = (
     "official_v1_small",
     "official_v2_small",
     "official_v2_linear_small",
-    "timm_v2_small",
-    "timm_v2_linear_small",
-    "hf_v1_small",
-    "hf_v2_small",
     "hf_v2_linear_small",
 )
 """Golden cases of one model each, whose answers are known."""
@@ -92,8 +88,11 @@ def golden_numerics(case: str) -> Numerics:
 @cache
 def golden_arrays(case: str) -> dict[str, np.ndarray]:
     """``input``, ``logits`` and sometimes ``features``, the same with ``_HxW`` for other sizes."""
-    with np.load(GOLDEN / case / "case.npz") as arrays:
-        return dict(arrays)
+    arrays = {}
+    for path in sorted((GOLDEN / case).glob("case*.npz")):
+        with np.load(path) as file:
+            arrays.update(file)
+    return arrays
 
 
 def golden_sizes(case: str) -> list[str]:
@@ -101,74 +100,53 @@ def golden_sizes(case: str) -> list[str]:
     return [name.removeprefix("input") for name in golden_arrays(case) if name.startswith("input")]
 
 
+def golden_file(case: str) -> Path:
+    """The peer's weights, in whichever of its files the repository keeps."""
+    names = ("weights.ckpt", "weights.pth", "training_checkpoint.pth", "model.safetensors")
+    return next(path for path in (GOLDEN / case / name for name in names) if path.exists())
+
+
 @cache
 def golden_weights(case: str) -> Weights:
     """The peer's weights under canonical names."""
-    folder, dialect = GOLDEN / case, golden_case(case)["dialect"]
-    if dialect in ("timm", "hf"):
-        from safetensors.numpy import load_file
+    if golden_case(case)["dialect"] != "hf":
+        weights, _ = load_model(golden_file(case))
+        return weights
+    from safetensors.numpy import load_file
 
-        files = {"timm": "weights.safetensors", "hf": "model.safetensors"}
-        return _renamed(load_file(folder / files[dialect]), golden_config(case), dialect)
-    weights, _ = load_model(folder / ("weights.ckpt" if dialect == "mindcv" else "weights.pth"))
+    theirs = load_file(golden_file(case))
+    weights = {
+        spec.name: np.concatenate([theirs.pop(name) for name in _hf_names(spec.name)])
+        for spec in tensor_specs(golden_config(case))
+    }
+    assert not theirs, f"no rule names these tensors of the peer: {sorted(theirs)}"
     return weights
 
 
-# Canonical -> the peer's, by the rules of NUMERICS.md; "@" stands before a stage counted from 0.
-_TIMM = (
-    (r"^patch_embed@0", "patch_embed"),
-    (r"^patch_embed@(\d)", r"stages.\1.downsample"),
-    (r"^block@(\d)", r"stages.\1.blocks"),
-    (r"^norm@(\d)", r"stages.\1.norm"),
-    (r"dwconv\.dwconv", "dwconv"),
-)
+# Canonical -> Hugging Face's for v2, by the rules of NUMERICS.md; "@" stands before a stage
+# counted from 0.
 _HF = (
     (r"^head", "classifier"),
     (r"\.norm([12])", r".layer_norm_\1"),
     (r"mlp\.fc([12])", r"mlp.dense\1"),
-)
-_HF_V1 = (
-    *_HF,
-    (r"^pos_embed@(\d)", r"pvt.encoder.patch_embeddings.\1.position_embeddings"),
-    (r"^cls_token", "pvt.encoder.patch_embeddings.3.cls_token"),
-    (r"^patch_embed@(\d)\.proj", r"pvt.encoder.patch_embeddings.\1.projection"),
-    (r"^patch_embed@(\d)\.norm", r"pvt.encoder.patch_embeddings.\1.layer_norm"),
-    (r"^block@(\d)", r"pvt.encoder.block.\1"),
-    (r"^norm", "pvt.encoder.layer_norm"),
-    (r"attn\.proj", "attention.output.dense"),
-    (r"attn\.sr", "attention.self.sequence_reduction"),
-    (r"attn\.norm", "attention.self.layer_norm"),
-    (r"attn\.(q|kv)", r"attention.self.\1"),
-)
-_HF_V2 = (
-    *_HF,
     (r"^patch_embed@(\d)\.proj", r"pvt_v2.encoder.layers.\1.patch_embedding.proj"),
     (r"^patch_embed@(\d)\.norm", r"pvt_v2.encoder.layers.\1.patch_embedding.layer_norm"),
     (r"^block@(\d)", r"pvt_v2.encoder.layers.\1.blocks"),
     (r"^norm@(\d)", r"pvt_v2.encoder.layers.\1.layer_norm"),
     (r"attn\.sr", "attention.spatial_reduction"),
     (r"attn\.norm", "attention.layer_norm"),
+    (r"attn\.q\.", "attention.query."),
     (r"attn\.", "attention."),
 )
-_HF_PARTS = {"q": ("query",), "kv": ("key", "value")}
 
 
-def _renamed(theirs: Weights, config: PVTConfig, dialect: str) -> Weights:
-    """A peer's tensors under canonical names; Hugging Face's key and value put together."""
-    table = _TIMM if dialect == "timm" else _HF_V1 if config.version == 1 else _HF_V2
-    left, weights = dict(theirs), {}
-    for spec in tensor_specs(config):
-        stage = r"^(pos_embed|patch_embed|block|norm)([1-4])"
-        name = re.sub(stage, lambda m: f"{m[1]}@{int(m[2]) - 1}", spec.name)
-        for pattern, replacement in table:
-            name = re.sub(pattern, replacement, name)
-        layer, _, part = name.rpartition(".")
-        before, _, last = layer.rpartition(".")
-        parts = _HF_PARTS.get(last, ()) if dialect == "hf" else ()
-        names = [f"{before}.{theirs}.{part}" for theirs in parts] or [name]
-        weights[spec.name] = np.concatenate([left.pop(n) for n in names])
-    assert not left, f"no rule names these tensors of the peer: {sorted(left)}"
-    return weights
+def _hf_names(name: str) -> list[str]:
+    """What Hugging Face calls a canonical tensor: two names where it cuts ``kv`` in two."""
+    name = re.sub(r"^(patch_embed|block|norm)([1-4])", lambda m: f"{m[1]}@{int(m[2]) - 1}", name)
+    for pattern, theirs in _HF:
+        name = re.sub(pattern, theirs, name)
+    parts = ("key", "value") if ".kv." in name else ("",)
+    return [name.replace(".kv.", f".{part}.") for part in parts]
 
 
 def random_weights(config: PVTConfig, pos_embed_dtype: str = "float32", seed: int = 0) -> Weights:
