@@ -28,7 +28,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
         "training state": ", ".join(_leading_parts(model.training_state)) or "none",
         "other entries": ", ".join(sorted(model.extras)) or "none",
         "labels": ", ".join(model.info.labels[:10]) or "not known",
-        "crop": f"{model.info.preprocessing.crop_pct:.4g} of the resized image",
+        "crop": f"{model.info.preprocessing.crop_pct:.1%} of the resized image",
         "provenance": ", ".join(f"{k} {v}" for k, v in model.info.provenance.items()) or "none",
     }
     return facts

@@ -16,7 +16,13 @@ def main() -> None:
 @main.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--images", multiple=True, help="Files, folders or glob patterns; may be repeated.")
-@click.option("--limit", default=32, show_default=True, type=click.IntRange(1), help="Images.")
+@click.option(
+    "--limit",
+    default=32,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Images at most, evenly spaced over those found.",
+)
 @click.option(
     "--random",
     default=8,
@@ -49,7 +55,7 @@ def run(
     from pvt_spec.images import list_images
 
     pairs = parity.pair_up(models, runtime)
-    paths = list_images(images)[:limit] if images else []
+    paths = parity.evenly_spaced(list_images(images), limit) if images else []
     read = parity.read_models(models)
     info = read[models[0]].info
     if paths:

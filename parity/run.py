@@ -59,6 +59,12 @@ def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
     return models
 
 
+def evenly_spaced(items: Sequence[Path], limit: int) -> list[Path]:
+    """At most ``limit`` items, first to last: of a folder of classes, some of each."""
+    count = min(limit, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
 def image_batches(info: ModelInfo, images: Sequence[Path], size: int) -> Iterator[Array]:
     """Image files as the model's input, float32 (B, in_chans, H, W), a batch at a time."""
     for batch in batched(images, size):
