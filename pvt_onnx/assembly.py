@@ -20,9 +20,9 @@ from pvt_spec import (
     ModelInfo,
     Numerics,
     PVTConfig,
+    check_shapes,
     default_preprocessing,
     output_name,
-    tensor_specs,
 )
 from pvt_spec.arrays import Array
 
@@ -109,7 +109,7 @@ def build(
     Raises:
         ConfigError: The opset cannot be written, or ``weights`` are not the configuration's.
     """
-    check_weights(config, weights)
+    check_shapes(config, {name: array.shape for name, array in weights.items()})
     info = info or ModelInfo(config, numerics, default_preprocessing(config, "official"))
     model = build_skeleton(
         info,
@@ -123,24 +123,6 @@ def build(
         tensor.raw_data = array.tobytes()
         model.graph.initializer.append(tensor)
     return model
-
-
-def check_weights(config: PVTConfig, weights: Mapping[str, Array]) -> None:
-    """Holds if ``weights`` are exactly the configuration's tensors.
-
-    Raises:
-        ConfigError: They are not; all that differ are named.
-    """
-    expected = {spec.name: spec.shape for spec in tensor_specs(config)}
-    wrong = [f"{n} is missing" for n in expected.keys() - weights.keys()]
-    wrong += [f"{n} is unknown" for n in weights.keys() - expected.keys()]
-    wrong += [
-        f"{n} is {weights[n].shape}, expected {expected[n]}"
-        for n in expected.keys() & weights.keys()
-        if weights[n].shape != expected[n]
-    ]
-    if wrong:
-        raise ConfigError("weights do not fit: " + "; ".join(sorted(wrong)))
 
 
 def write(stream: BinaryIO, skeleton: onnx.ModelProto, weights: Mapping[str, Array]) -> None:

@@ -37,7 +37,7 @@ from pvt_spec.numerics import (
     stage_grids,
     symmetric_padding,
 )
-from pvt_spec.tensors import TensorSpec, output_name, tap_names, tensor_specs
+from pvt_spec.tensors import TensorSpec, check_shapes, output_name, tap_names, tensor_specs
 
 __all__ = [
     "CHOICES",
@@ -61,6 +61,7 @@ __all__ = [
     "Preprocessing",
     "PvtError",
     "TensorSpec",
+    "check_shapes",
     "default_preprocessing",
     "describe_numerics",
     "list_models",

@@ -3,11 +3,12 @@
 Canonical names are the state-dict names of whai362/PVT. Standard library only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from typing import NamedTuple
 
 from pvt_spec.config import PVTConfig
+from pvt_spec.errors import ConfigError
 
 
 class TensorSpec(NamedTuple):
@@ -97,6 +98,28 @@ def _blocks(config: PVTConfig, stage: int) -> Iterator[TensorSpec]:
 def _head(config: PVTConfig) -> Iterator[TensorSpec]:
     if config.num_classes:
         yield from _layer("head", "linear", config.num_classes, config.embed_dims[-1])
+
+
+def check_shapes(config: PVTConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Holds if these are exactly the configuration's tensors.
+
+    Args:
+        config: The architecture.
+        shapes: By canonical name.
+
+    Raises:
+        ConfigError: They are not; all that differ are named.
+    """
+    expected = {spec.name: spec.shape for spec in tensor_specs(config)}
+    wrong = [f"{name} is missing" for name in expected.keys() - shapes.keys()]
+    wrong += [f"{name} is unknown" for name in shapes.keys() - expected.keys()]
+    wrong += [
+        f"{name} is {shapes[name]}, expected {expected[name]}"
+        for name in expected.keys() & shapes.keys()
+        if shapes[name] != expected[name]
+    ]
+    if wrong:
+        raise ConfigError("weights do not fit: " + "; ".join(sorted(wrong)))
 
 
 def tap_names(config: PVTConfig) -> list[str]:

@@ -6,7 +6,7 @@ import torch
 from pvt_spec import (
     Numerics,
     PVTConfig,
-    PvtError,
+    check_shapes,
     make_config,
     profile_numerics,
 )
@@ -58,7 +58,7 @@ def model_from_weights(
     """A model with the given weights, in evaluation mode.
 
     Raises:
-        PvtError: The names or shapes are not the model's.
+        ConfigError: The names or shapes are not the model's; all that differ are named.
     """
     model = PyramidVisionTransformer(config, numerics)
     set_weights(model, weights)
@@ -71,17 +71,10 @@ def set_weights(model: PyramidVisionTransformer, weights: dict[str, np.ndarray])
     A parameter keeps its dtype; float16 and bfloat16 weights are widened, which is exact.
 
     Raises:
-        PvtError: The names or shapes are not the model's.
+        ConfigError: The names or shapes are not the model's; all that differ are named.
     """
     parameters = dict(model.named_parameters())
-    shapes = {name: tuple(p.shape) for name, p in parameters.items()}
-    if shapes != {name: w.shape for name, w in weights.items()}:
-        wrong = sorted(
-            name
-            for name in shapes.keys() | weights.keys()
-            if name not in weights or shapes.get(name) != weights[name].shape
-        )
-        raise PvtError(f"weights are not this model's: {', '.join(wrong)}")
+    check_shapes(model.config, {name: array.shape for name, array in weights.items()})
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(torch.from_numpy(_native(weights[name])))

@@ -179,6 +179,14 @@ def test_a_weights_name_at_the_end_of_another_decides_nothing(weight: str, prefi
         assert dialect.to_canonical(prefix + dialect.from_canonical(weight)) not in ALL_NAMES
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["backbone.ema.head.weight", "head.adam_m.weight", "momentum.weight", "learning_rate_2", "ema"],
+)
+def test_state_is_told_by_whole_names_and_leading_parts_alone(name: str) -> None:
+    assert not is_training_state(name)
+
+
 @given(weight=st.sampled_from(ALL_NAMES), prefix=st.sampled_from(LEADING))
 def test_moments_are_never_the_weight(weight: str, prefix: str) -> None:
     for dialect in DIALECTS:

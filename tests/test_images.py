@@ -380,6 +380,7 @@ def test_top_k_prefers_the_lower_index_among_equals() -> None:
     logits = np.array([[1.0, 3.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0, 0.0]], np.float32)
     assert top_k(logits, 4).tolist() == [[1, 2, 4, 3], [0, 1, 2, 3]]
     assert top_k(logits, 99).shape == (2, 5)
+    assert top_k(np.zeros((1, 1000), np.float32), 1000).tolist() == [list(range(1000))]
 
 
 def test_accuracy_counts_first_and_first_five() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ import pvt_onnx
 from pvt_onnx.assembly import OPSETS, build, build_skeleton, write
 from pvt_onnx.graph import GraphWriter
 from pvt_onnx.model import INPUT
-from pvt_onnx.operators import adaptive_avg_pool
+from pvt_onnx.operators import adaptive_avg_pool, gelu
 from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_spec import (
     METADATA_KEY,
@@ -350,7 +351,33 @@ def test_onnxruntime_would_have_something_to_say() -> None:
     assert done.returncode == 0 and "unused" in done.stderr
 
 
-# --- adaptive pooling by itself
+# --- operators by themselves
+
+
+def operator_model(graph: GraphWriter, dims: list[Any], opset: int = 20) -> onnx.ModelProto:
+    """A model from ``x`` to the graph's value ``answer``."""
+    info, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    constants = list(graph.constants.values())
+    inputs, outputs = [info("x", float32, dims)], [info("answer", float32, None)]
+    proto = onnx.helper.make_graph(graph.nodes, "operator", inputs, outputs, constants)
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    version = onnx.helper.find_min_ir_version_for(opsets)
+    return onnx.helper.make_model(proto, opset_imports=opsets, ir_version=version)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("form", ["erf", "tanh"])
+def test_gelu_is_exact_in_both_forms(form: str, opset: int) -> None:
+    graph = GraphWriter()
+    gelu(graph, "x", form, opset, "answer")
+    x = np.linspace(-9, 9, 2001, dtype=np.float32)
+    (answer,) = session_of(operator_model(graph, ["n"], opset)).run(None, {"x": x})
+    wide = x.astype(np.float64)
+    if form == "erf":
+        gate = np.vectorize(math.erf)(wide / np.sqrt(2))
+    else:
+        gate = np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))
+    assert np.abs(answer - wide * 0.5 * (1 + gate)).max() < 2e-6
 
 
 def pooled(x: np.ndarray, out: int) -> np.ndarray:
@@ -369,19 +396,8 @@ def pooling_model(size: tuple[int, int] | None) -> onnx.ModelProto:
     graph = GraphWriter()
     H, W = size or (graph.size_of("x", 2), graph.size_of("x", 3))
     answer = adaptive_avg_pool(graph, "x", H, W, 7, "pooled")
-    answer = graph.add("Identity", answer, name="answer")
-    dims = ["batch", 3, *(size or ("height", "width"))]
-    info, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    model = onnx.helper.make_graph(
-        graph.nodes,
-        "pooling",
-        [info("x", float32, dims)],
-        [info("answer", float32, ["batch", 3, 7, 7])],
-        list(graph.constants.values()),
-    )
-    return onnx.helper.make_model(
-        model, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9
-    )
+    graph.add("Identity", answer, name="answer")
+    return operator_model(graph, ["batch", 3, *(size or ("height", "width"))])
 
 
 POOLING_SIZES = [(7, 7), (14, 21), (1, 1), (3, 5), (8, 6), (13, 50), (7, 10), (56, 7), (31, 29)]

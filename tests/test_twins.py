@@ -8,7 +8,7 @@ import pytest
 
 from convert import ckpt
 from convert.dialects import find_dialect
-from parity.compare import Comparison, compare_names
+from parity.compare import Comparison, TapError, compare_names
 from parity.structure import (
     attribute_differences,
     expected_attributes,
@@ -201,7 +201,7 @@ def test_other_weights_are_refused_by_name(package: str, small: PVTConfig) -> No
     weights = weights_for(small, numerics)
     weights["surprise"] = weights.pop("head.bias")
     weights["head.weight"] = weights["head.weight"].T
-    with pytest.raises(PvtError, match=r"not this model's: head.bias, head.weight, surprise"):
+    with pytest.raises(PvtError, match=r"head\.bias is missing.*surprise is unknown"):
         twin.model_from_weights(small, numerics, weights)
 
 
@@ -545,6 +545,19 @@ def test_every_choice_is_mutated() -> None:
     from pvt_spec import CHOICES
 
     assert {field for field, _, _ in SHOWS_IN} == set(CHOICES) == set(OTHER)
+
+
+def test_one_wrong_value_among_many_is_out_of_bounds() -> None:
+    """No cosine shows it; rounding everywhere is let through."""
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((1, 1_000_000))
+    rounded = reference + rng.uniform(-2e-6, 2e-6, reference.shape)
+    wrong = reference.copy()
+    wrong[0, 123] += 1e-3
+    errors = {"rounded": TapError(), "wrong": TapError()}
+    errors["rounded"].add(rounded, reference)
+    errors["wrong"].add(wrong, reference)
+    assert errors["rounded"].within_bounds and not errors["wrong"].within_bounds
 
 
 def attributes(runtime: str, config: PVTConfig, numerics: Numerics) -> dict[str, Any]:
