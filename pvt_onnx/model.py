@@ -134,14 +134,18 @@ class ModelWriter:
         return gelu(self.graph, x, self.numerics.gelu, self.opset, name)
 
     def to_map(self, x: str, C: int, H: Size, W: Size, name: str) -> str:
-        """Tokens (B, H * W, C) to a map (B, C, H, W)."""
-        x = self.graph.transpose(x, 0, 2, 1, name=f"{name}/channels")
-        return self.graph.reshape(x, 0, C, H, W, name=f"{name}/map")
+        """Tokens (B, H * W, C) to a map (B, C, H, W).
+
+        Transposed with the grid's axes apart, here and in :meth:`to_tokens`: onnxruntime merges
+        such a transpose into the reordering that its blocked convolutions need anyway.
+        """
+        x = self.graph.reshape(x, 0, H, W, C, name=f"{name}/grid")
+        return self.graph.transpose(x, 0, 3, 1, 2, name=f"{name}/map")
 
     def to_tokens(self, x: str, C: int, name: str) -> str:
         """A map (B, C, H, W) to tokens (B, H * W, C)."""
-        x = self.graph.reshape(x, 0, C, -1, name=f"{name}/flat")
-        return self.graph.transpose(x, 0, 2, 1, name=name)
+        x = self.graph.transpose(x, 0, 2, 3, 1, name=f"{name}/grid")
+        return self.graph.reshape(x, 0, -1, C, name=name)
 
     def map_size(self, stage: int, x: str) -> tuple[Size, Size]:
         """(H, W) of the map ``x`` (B, C, H, W) that starts a stage."""
@@ -182,27 +186,33 @@ class ModelWriter:
         H, W = self.grids[stage]
         return ((H + up) // ratio) * ((W + up) // ratio)
 
+    def to_heads(self, x: str, N: Size, heads: int, head_dim: int, name: str) -> str:
+        """Rows (B * N, heads * head_dim) to (B, heads, N, head_dim)."""
+        if heads == 1:
+            return self.graph.reshape(x, -1, 1, N, head_dim, name=name)
+        x = self.graph.reshape(x, -1, N, heads, head_dim, name=f"{name}/heads")
+        return self.graph.transpose(x, 0, 2, 1, 3, name=name)
+
     def attention(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:
         """Spatial-reduction attention over tokens (B, N, C)."""
         g, C, heads = self.graph, self.config.embed_dims[stage], self.config.num_heads[stage]
         head_dim = C // heads
         q = self.linear(g.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.q")
-        q = g.reshape(q, -1, N, heads, head_dim, name=f"{name}.q/heads")
-        q = g.transpose(q, 0, 2, 1, 3, name=f"{name}.q")
+        q = self.to_heads(q, N, heads, head_dim, f"{name}.q")
         M = N
         if self.config.reduces(stage):
             x, M = self.reduce(x, stage, H, W, name)
         kv = self.linear(g.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.kv")
         k, v = g.split(kv, C, f"{name}.k/rows", f"{name}.v/rows")
-        k = g.reshape(k, -1, M, heads, head_dim, name=f"{name}.k/heads")
-        v = g.reshape(v, -1, M, heads, head_dim, name=f"{name}.v/heads")
-        k = g.transpose(k, 0, 2, 3, 1, name=f"{name}.k")  # (B, heads, head_dim, M)
-        v = g.transpose(v, 0, 2, 1, 3, name=f"{name}.v")
+        k = self.to_heads(k, M, heads, head_dim, f"{name}.k")
+        v = self.to_heads(v, M, heads, head_dim, f"{name}.v")
+        k = g.transpose(k, 0, 1, 3, 2, name=f"{name}.k/columns")  # (B, heads, head_dim, M)
         attn = g.add("MatMul", q, k, name=f"{name}.qk")  # (B, heads, N, M)
         attn = g.add("Mul", attn, g.number(head_dim**-0.5), name=f"{name}.scaled")
         attn = g.add("Softmax", attn, name=f"{name}.softmax", axis=-1)
         x = g.add("MatMul", attn, v, name=f"{name}.heads")
-        x = g.transpose(x, 0, 2, 1, 3, name=f"{name}.merged")
+        if heads > 1:
+            x = g.transpose(x, 0, 2, 1, 3, name=f"{name}.merged")
         x = self.linear(g.reshape(x, -1, C, name=f"{name}.merged/rows"), f"{name}.proj")
         return g.reshape(x, -1, N, C, name=name)
 

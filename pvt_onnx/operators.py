@@ -15,14 +15,15 @@ def gelu(g: GraphWriter, x: str, form: str, opset: int, name: str) -> str:
     """GELU of ``x``, exact (``"erf"``) or approximated (``"tanh"``)."""
     if opset >= 20:
         return g.add("Gelu", x, name=name, approximate="tanh" if form == "tanh" else "none")
+    # In the order of operations that onnxruntime recognises and runs as one.
     if form == "tanh":
-        cube = g.add("Mul", g.add("Mul", x, x, name=f"{name}/square"), x, name=f"{name}/cube")
+        cube = g.add("Pow", x, g.number(3.0), name=f"{name}/cube")
         cube = g.add("Mul", cube, g.number(0.044715), name=f"{name}/cubic")
         inner = g.add("Add", x, cube, name=f"{name}/sum")
         inner = g.add("Mul", inner, g.number(sqrt(2 / pi)), name=f"{name}/inner")
         gate = g.add("Tanh", inner, name=f"{name}/tanh")
     else:
-        inner = g.add("Mul", x, g.number(sqrt(1 / 2)), name=f"{name}/inner")
+        inner = g.add("Div", x, g.number(sqrt(2)), name=f"{name}/inner")
         gate = g.add("Erf", inner, name=f"{name}/erf")
     gate = g.add("Add", gate, g.number(1.0), name=f"{name}/gate")
     half = g.add("Mul", x, g.number(0.5), name=f"{name}/half")
