@@ -61,6 +61,13 @@ class ModelWriter:
             return name
         return self.graph.add("Cast", name, name=f"{name}/float32", to=TensorProto.FLOAT)
 
+    def rounded(self, name: str) -> str:
+        """A position embedding as a float32 value, rounded as the numerics say it is kept."""
+        if self.numerics.pos_embed_dtype != "float16" or self.dtypes[name] == np.float16:
+            return self.weight(name)
+        x = self.graph.add("Cast", name, name=f"{name}/float16", to=TensorProto.FLOAT16)
+        return self.graph.add("Cast", x, name=f"{name}/float32", to=TensorProto.FLOAT)
+
     def layer_norm(self, x: str, layer: str, eps: float, name: str) -> str:
         """A layer norm over the channels."""
         return self.graph.add(
@@ -269,7 +276,7 @@ class ModelWriter:
     def add_positions(self, x: str, stage: int, H: Size, W: Size) -> str:
         """v1: tokens (B, N, C) with position embeddings, in the last stage with the class token."""
         g, name = self.graph, f"embed{stage + 1}"
-        pos_embed = self.weight(f"pos_embed{stage + 1}")
+        pos_embed = self.rounded(f"pos_embed{stage + 1}")
         if stage == NUM_STAGES - 1:
             cls_token = g.add(
                 "Expand",

@@ -75,7 +75,8 @@ def load_image(path: Path, preprocessing: Preprocessing) -> Array:
 
     Resizing is Pillow's bicubic filter (bit-identical to MindSpore's ``Inter.PILCUBIC``), to the
     smallest size of the same aspect that covers ``floor(image_size / crop_pct)``; the crop's
-    corner is rounded half to even, as in torchvision.
+    corner is rounded half to even, as in torchvision. MindCV itself resizes with OpenCV's bicubic
+    (up to 6/255 away) and rounds the corner down, so its pixels are not reproduced exactly.
 
     Args:
         path: An image file.
