@@ -126,6 +126,7 @@ def _understand(
     shapes = {name: array.shape for name, array in weights.items()}
     written = file.metadata.get(METADATA_KEY)
     info = ModelInfo.from_json(written) if written else None
+    told = info.profile if info else "nothing of its profile"
     dialect = _dialect(shapes, given, info)
     findings.append(("dialect", dialect.name + _origin(given.dialect)))
     inferred, guesses = _config(canonical_shapes(shapes, dialect), given, info)
@@ -136,6 +137,7 @@ def _understand(
         ("variant", (info.variant or _architecture(config)) + _origin(given.model)),
         ("classes", str(config.num_classes)),
         ("profile", info.profile + _origin(given.profile, "metadata" if written else "dialect")),
+        *([("file says", told)] if given.profile and told != info.profile else []),
         ("image size", "{}x{}".format(*info.preprocessing.image_size) + _origin(given.image_size)),
     ]
     findings += [("guess", guess) for guess in guesses]
@@ -236,7 +238,9 @@ def _describe(
             provenance={"file": path.name, "dialect": dialect.name},
         )
     elif given.profile:
-        info = dataclasses.replace(info, numerics=profile_numerics(profile, config.version))
+        changed = {**info.provenance, "profile before it was given": info.profile}
+        numerics = profile_numerics(profile, config.version)
+        info = dataclasses.replace(info, numerics=numerics, provenance=changed)
     numerics, preprocessing = info.numerics, info.preprocessing
     if config.version == 1:
         half = weights["pos_embed1"].dtype == np.float16

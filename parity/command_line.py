@@ -48,7 +48,8 @@ def run(
 
     MODELS are .ckpt, .pth or .onnx files. One file is run in every runtime; several are taken
     to be one model, each run in its own (.ckpt in MindSpore, .pth in PyTorch, .onnx in
-    onnxruntime). Exit code 0 if all are the same within float32 rounding, 1 if not.
+    onnxruntime), all against the first one's weights and maths. Exit code 0 if all hold the same
+    weights and answer the same within float32 rounding, 1 if not.
     """
     from parity import report
     from parity import run as parity
@@ -62,7 +63,8 @@ def run(
         batches = parity.image_batches(info, paths, batch_size)
     else:
         batches = parity.random_batches(info, random, seed, batch_size)
-    say(f"{info.variant or 'PVT'}, profile {info.profile}; reference: PyTorch in float64")
+    name = info.variant or "PVT"
+    say(f"{name}, profile {info.profile}; reference: {models[0]} in PyTorch, float64")
     comparisons = parity.run(pairs, read, batches)
     if as_json:
         click.echo(json.dumps(report.as_data(comparisons), indent=1))

@@ -68,6 +68,11 @@ class TapError:
         return float(product / max(float(np.sqrt(reference * actual)), _TINY))
 
     @property
+    def over_bounds(self) -> float:
+        """How many times over the nearer of the two bounds; above 1, or NaN, is out of bounds."""
+        return max(self.scaled / SCALED_ERROR_BOUND, (1 - self.cosine) / (1 - COSINE_BOUND))
+
+    @property
     def within_bounds(self) -> bool:
         """Whether float32 rounding explains the error; false for anything not finite."""
         return self.scaled <= SCALED_ERROR_BOUND and self.cosine >= COSINE_BOUND
@@ -99,6 +104,7 @@ class Comparison:
             error.add(actual[name], reference[name])
         answer = list(self.taps)[-1]
         same = actual[answer].argmax(axis=1) == reference[answer].argmax(axis=1)
+        same &= np.isfinite(actual[answer]).all(axis=1)
         self.agreeing += int(same.sum())
         self.images += len(same)
 

@@ -39,11 +39,11 @@ def verdict(comparison: Comparison) -> str:
     reasons = []
     tap = comparison.first_out_of_bounds
     if tap:
-        times = comparison.taps[tap].scaled / SCALED_ERROR_BOUND
+        times = comparison.taps[tap].over_bounds
         reasons.append(f"differs from {tap} on ({times:.3g} times the bound)")
     if comparison.structure:
         first, count = comparison.structure[0], len(comparison.structure)
-        reasons.append(f"{count} attributes are not the spec's: {first}")
+        reasons.append(f"{count} things are not as they should be: {first}")
     return f"{comparison.runtime}: DIFFERENT. {'; '.join(reasons)}. {close}"
 
 

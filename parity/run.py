@@ -48,13 +48,12 @@ def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
     models = {path: read_model(path) for path in paths}
     first = models[paths[0]].info
     for path, model in models.items():
-        if dataclasses.replace(model.info.config, drop_path_rate=0.0) != dataclasses.replace(
-            first.config, drop_path_rate=0.0
-        ):
+        ours, theirs = dataclasses.asdict(first.config), dataclasses.asdict(model.info.config)
+        differing = [field for field in ours if ours[field] != theirs[field]]
+        if differing and differing != ["drop_path_rate"]:
             raise ParityError(
-                f"{path} is {model.info.variant or 'not a named variant'} ({model.info.config}), "
-                f"{paths[0]} is {first.variant or 'not a named variant'} ({first.config}): "
-                "they have different layers, so there is nothing to compare"
+                f"{path} and {paths[0]} have different layers, so there is nothing to compare: "
+                + "; ".join(f"{field} {theirs[field]} and {ours[field]}" for field in differing)
             )
     return models
 
@@ -77,6 +76,15 @@ def random_batches(info: ModelInfo, count: int, seed: int, size: int) -> Iterato
     shape = (info.config.in_chans, *info.preprocessing.image_size)
     for batch in batched(range(count), size):
         yield rng.standard_normal((len(batch), *shape), np.float32)
+
+
+def weight_differences(first: Model, other: Model) -> list[str]:
+    """One line for every tensor whose values are not exactly the first file's."""
+    return [
+        f"{name} has other values than the first file's"
+        for name, array in first.weights.items()
+        if not np.array_equal(array.astype(np.float64), other.weights[name].astype(np.float64))
+    ]
 
 
 HOME = {".ckpt": "mindspore", ".pth": "torch", ".pt": "torch", ".onnx": "onnxruntime"}
@@ -126,6 +134,7 @@ def run(
         runner = RUNTIMES[runtime](models[path], path)
         name = runtime if len(models) == 1 else f"{runtime} {path.name}"
         structure = attribute_differences(spec, runner.attributes)
+        structure += weight_differences(first, models[path])
         runners.append((runner, compare_names(tap_names(first.info.config), name, structure)))
     for batch in batches:
         expected = reference(batch)

@@ -83,7 +83,13 @@ def add_predict(group: click.Group, load: Load) -> None:
     @group.command()
     @click.argument("model", type=click.Path(path_type=Path))
     @click.argument("images", nargs=-1, required=True)
-    @click.option("--top-k", default=5, show_default=True, help="Classes to show per image.")
+    @click.option(
+        "--top-k",
+        default=5,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Classes to show per image.",
+    )
     @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
     def predict(

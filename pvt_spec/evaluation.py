@@ -100,12 +100,16 @@ def labelled_for(info: ModelInfo, folder: Path) -> tuple[list[Path], Array]:
     unknown = [name for name in classes if name not in known]
     if unknown or len(known) > info.config.num_classes:
         raise ImageError(
-            f"{folder}: its {len(classes)} classes ({', '.join(classes[:5])}, …) do not fit "
+            f"{folder}: its {len(classes)} classes ({_some(classes)}) do not fit "
             f"a model of {info.config.num_classes} classes"
-            + (f" ({', '.join(info.labels[:5])}, …)" if info.labels else "")
+            + (f" ({_some(info.labels)})" if info.labels else "")
         )
     order = [known.index(name) for name in classes]
     return [path for path, _ in samples], np.array([order[index] for _, index in samples])
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def validate(

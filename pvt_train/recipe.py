@@ -180,7 +180,10 @@ def _out_of_range(recipe: Recipe) -> Iterator[str]:
         "batch_size": (recipe.batch_size >= 1, "at least 1"),
         "lr": (0 < recipe.lr < float("inf"), "more than 0"),
         "min_lr": (0 <= recipe.min_lr <= recipe.lr, "0 to lr"),
-        "warmup_epochs": (0 <= recipe.warmup_epochs <= recipe.epoch_size, "0 to epoch_size"),
+        "warmup_epochs": (
+            0 <= recipe.warmup_epochs <= recipe.epoch_size,
+            "0 to epoch_size: give --warmup-epochs too",
+        ),
         "weight_decay": (0 <= recipe.weight_decay < float("inf"), "at least 0"),
         "label_smoothing": (0 <= recipe.label_smoothing < 1, "0 <= share < 1"),
         "scale": (0 < recipe.scale[0] <= recipe.scale[1] <= 1, "0 < smallest <= largest <= 1"),

@@ -130,6 +130,20 @@ def test_every_numerics_field_flipped_in_one_file_is_noticed(field, value, tmp_p
         assert different["first_out_of_bounds"]
 
 
+def test_a_weight_that_rounding_would_hide_is_named(tmp_path):
+    weights, info = load_model(OFFICIAL_V2)
+    changed = {name: array.copy() for name, array in weights.items()}
+    changed["head.bias"][0] += np.float32(1e-6)
+    save_model(tmp_path / "a.pth", weights, info)
+    save_model(tmp_path / "b.onnx", changed, info)
+    done = parity_run(tmp_path / "a.pth", tmp_path / "b.onnx", "--random", 1, "--json")
+    assert done.exit_code == 1
+    same, different = json.loads(done.stdout)["runtimes"]
+    assert same["same"]
+    assert different["structure"] == ["head.bias has other values than the first file's"]
+    assert different["first_out_of_bounds"] is None
+
+
 def test_verdict_says_what_differs():
     comparison = compare_names(["a", "logits"], "torch", ["x.epsilon is 1, the spec says 2"])
     comparison.add(

@@ -1,0 +1,73 @@
+"""Random models for the benchmarks, and the usual way from a checkpoint to ONNX.
+
+    python -m benchmarks.models random pvt_tiny official model.ckpt
+    python -m benchmarks.models export model.ckpt model.onnx
+
+Commands of their own so that each runs in a process of its own.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from convert import load_model, save_model
+from pvt_spec import ModelInfo, default_preprocessing, make_config, profile_numerics
+from pvt_train.initialisation import initial_weights
+
+
+def write_random(variant: str, profile: str, path: Path) -> None:
+    """Writes a model of random weights, of which none is 0 or 1 throughout."""
+    config = make_config(variant)
+    numerics = profile_numerics(profile, config.version)
+    rng = np.random.default_rng(0)
+    weights = {
+        name: values + np.float32(0.02) * rng.standard_normal(values.shape, np.float32)
+        for name, values in initial_weights(config, 0).items()
+    }
+    for name in weights:
+        if name.startswith("pos_embed"):
+            weights[name] = weights[name].astype(numerics.pos_embed_dtype)
+    info = ModelInfo(config, numerics, default_preprocessing(config, profile))
+    save_model(path, weights, info, force=True)
+
+
+def export_with_torch(source: Path, target: Path) -> None:
+    """The usual way: the weights into a torch model, and PyTorch's exporter, batch open."""
+    import torch
+
+    from pvt_torch import model_from_weights
+
+    weights, info = load_model(source)
+    model = model_from_weights(info.config, info.numerics, weights)
+    images = torch.zeros(2, info.config.in_chans, *info.preprocessing.image_size)
+    torch.onnx.export(
+        model,
+        (images,),
+        target,
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=["images"],
+        output_names=["logits"],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    random = commands.add_parser("random", help="write a model of random weights")
+    random.add_argument("variant")
+    random.add_argument("profile")
+    random.add_argument("path", type=Path)
+    export = commands.add_parser("export", help="convert a model with PyTorch's exporter")
+    export.add_argument("source", type=Path)
+    export.add_argument("target", type=Path)
+    options = parser.parse_args()
+    if options.command == "random":
+        write_random(options.variant, options.profile, options.path)
+    else:
+        export_with_torch(options.source, options.target)
+
+
+if __name__ == "__main__":
+    main()

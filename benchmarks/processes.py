@@ -1,0 +1,116 @@
+"""Whole processes timed in turn, and the tables that the benchmarks print.
+
+Standard library only: Linux counts the memory of a process into the peak of the processes that it
+starts, so whoever measures must stay small.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxscript", "torch")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one process took, from start to end.
+
+    Attributes:
+        wall: Seconds on the clock.
+        cpu: Seconds on all cores together, user and system.
+        peak: Most bytes of memory at once; pages of mapped files count.
+    """
+
+    wall: float
+    cpu: float
+    peak: int
+
+
+def python(*arguments: object) -> list[str]:
+    """The command that runs this Python with ``arguments``."""
+    return [sys.executable, *map(str, arguments)]
+
+
+def run(command: Sequence[str]) -> Usage:
+    """Runs a command in the repository's root to its end.
+
+    Raises:
+        RuntimeError: It failed; the message has what it wrote to stderr.
+    """
+    with tempfile.TemporaryFile() as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{' '.join(command)} failed:\n{errors.read().decode()}")
+    return Usage(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+
+
+def run_in_turn(commands: Mapping[str, Sequence[str]], repeat: int) -> dict[str, list[Usage]]:
+    """Runs every command ``repeat`` times: A B C, then C B A, then A B C, …"""
+    usages: dict[str, list[Usage]] = {name: [] for name in commands}
+    for turn in range(repeat):
+        for name in list(commands)[:: -1 if turn % 2 else 1]:
+            usages[name].append(run(commands[name]))
+    return usages
+
+
+def medians(usages: Sequence[Usage]) -> Usage:
+    """The median of each figure."""
+    return Usage(
+        median(u.wall for u in usages),
+        median(u.cpu for u in usages),
+        int(median(u.peak for u in usages)),
+    )
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--json FILE``."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+
+
+def report(rows: Sequence[Mapping[str, Any]], file: Path | None) -> None:
+    """Prints rows of the same keys as a Markdown table, and writes them with the machine."""
+    print("| " + " | ".join(rows[0]) + " |")
+    print("|---" * len(rows[0]) + "|")
+    for row in rows:
+        print("| " + " | ".join(_show(value) for value in row.values()) + " |")
+    if file:
+        file.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+
+
+def _show(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on, without names or paths."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor()
+    versions = {package: version(package) for package in PACKAGES}
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **versions,
+    }
