@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SMALL
 
 from pvt_spec import ImageError, ModelInfo, default_preprocessing, profile_numerics
 from pvt_train.data import TrainingImages, smooth_labels
@@ -14,6 +13,7 @@ from pvt_train.loop import Run, TrainingError, train
 from pvt_train.optimizer import BETAS, EPS, parameter_groups
 from pvt_train.randomness import drop_path_scales
 from pvt_train.recipe import Recipe, model_info
+from tests.conftest import SMALL
 
 LR = (1e-3, 5e-3, 2e-3, 4e-3, 3e-3)
 DECAY = 0.5
