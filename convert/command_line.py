@@ -11,7 +11,6 @@ from convert.dialects import NAMES
 from pvt_spec import PROFILES
 from pvt_spec.command_line import Commands, parse_image_size, say
 
-SUFFIX = {"ckpt": ".ckpt", "pth": ".pth", "onnx": ".onnx"}
 DESCRIPTION = {"ckpt": "MindSpore checkpoint", "pth": "PyTorch file", "onnx": "ONNX model"}
 
 
@@ -67,8 +66,8 @@ def _add_pair(source: str, target: str) -> None:
     main.command(f"{source}-to-{target}")(decorated)
 
 
-for _source in SUFFIX:
-    for _target in SUFFIX:
+for _source in DESCRIPTION:
+    for _target in DESCRIPTION:
         if _source != _target:
             _add_pair(_source, _target)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from convert.file_formats import file_format
 from convert.model_file import Model, read_model
 from parity.compare import Comparison, compare_names
 from parity.runners import RUNTIMES, Runner, installed, open_reference
@@ -80,6 +81,8 @@ def random_batches(info: ModelInfo, count: int, seed: int, size: int) -> Iterato
 
 def weight_differences(first: Model, other: Model) -> list[str]:
     """One line for every tensor whose values are not exactly the first file's."""
+    if other is first:
+        return []
     return [
         f"{name} has other values than the first file's"
         for name, array in first.weights.items()
@@ -87,8 +90,8 @@ def weight_differences(first: Model, other: Model) -> list[str]:
     ]
 
 
-HOME = {".ckpt": "mindspore", ".pth": "torch", ".pt": "torch", ".onnx": "onnxruntime"}
-"""Where a file is run when several files are compared and no runtime is asked for."""
+HOME = {"ckpt": "mindspore", "pth": "torch", "onnx": "onnxruntime"}
+"""Where a file of a format is run when several files are compared and no runtime is asked for."""
 
 
 def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, str]]:
@@ -99,16 +102,12 @@ def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, st
         wanted: Runtimes that the user named, for all files; may be empty.
 
     Raises:
-        ParityError: A runtime is unknown or not installed, or a file's ending is unknown.
+        ConvertError: A file's ending is unknown.
+        ParityError: A runtime is unknown or not installed.
     """
     if len(paths) == 1 or wanted:
         return [(path, runtime) for path in paths for runtime in choose_runtimes(wanted)]
-    unknown = [str(path) for path in paths if path.suffix.lower() not in HOME]
-    if unknown:
-        raise ParityError(
-            f"{', '.join(unknown)}: expected file names that end in {', '.join(HOME)}"
-        )
-    homes = [HOME[path.suffix.lower()] for path in paths]
+    homes = [HOME[file_format(path)] for path in paths]
     choose_runtimes(homes)
     return list(zip(paths, homes, strict=True))
 

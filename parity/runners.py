@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from convert.file_formats import file_format
 from convert.model_file import Model
 from parity.structure import (
     Attributes,
@@ -58,7 +59,7 @@ def open_onnxruntime(model: Model, path: Path) -> Runner:
     """onnxruntime on the CPU: the file's own graph if it is ONNX, else the one convert writes."""
     import pvt_onnx
 
-    if path.suffix == ".onnx":
+    if file_format(path) == "onnx":
         proto = pvt_onnx.load_proto(path)
     else:
         info = model.info
