@@ -85,14 +85,16 @@ class Comparison:
     Attributes:
         runtime: Its name, with the file's where there are several.
         taps: Error of each tap, in forward order.
+        answers: The taps that the model answers with.
         structure: What differs from the spec, in words; see :mod:`parity.structure`.
-        agreeing: Images whose top-1 class is the reference's.
+        agreeing: Images whose top-1 class is the reference's, where the model has classes.
         images: Images seen.
         seconds: Spent in forward passes.
     """
 
     runtime: str
     taps: dict[str, TapError]
+    answers: tuple[str, ...]
     structure: list[str]
     agreeing: int = 0
     images: int = 0
@@ -102,11 +104,21 @@ class Comparison:
         """Takes in one batch of taps."""
         for name, error in self.taps.items():
             error.add(actual[name], reference[name])
-        answer = list(self.taps)[-1]
-        same = actual[answer].argmax(axis=1) == reference[answer].argmax(axis=1)
-        same &= np.isfinite(actual[answer]).all(axis=1)
-        self.agreeing += int(same.sum())
-        self.images += len(same)
+        self.images += len(reference[self.answers[0]])
+        if self.classifies:
+            same = actual["logits"].argmax(axis=1) == reference["logits"].argmax(axis=1)
+            same &= np.isfinite(actual["logits"]).all(axis=1)
+            self.agreeing += int(same.sum())
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the model answers logits; only then is there a top-1 class."""
+        return self.answers == ("logits",)
+
+    @property
+    def worst_answer(self) -> str:
+        """The answer that is furthest out of bounds, or nearest to that."""
+        return max(self.answers, key=lambda name: self.taps[name].over_bounds)
 
     @property
     def first_out_of_bounds(self) -> str | None:
@@ -119,6 +131,15 @@ class Comparison:
         return self.first_out_of_bounds is None and not self.structure
 
 
-def compare_names(names: Sequence[str], runtime: str, structure: list[str]) -> Comparison:
-    """A comparison that has seen nothing yet."""
-    return Comparison(runtime, {name: TapError() for name in names}, structure)
+def compare_names(
+    names: Sequence[str], answers: Sequence[str], runtime: str, structure: list[str]
+) -> Comparison:
+    """A comparison that has seen nothing yet.
+
+    Args:
+        names: The taps, in forward order.
+        answers: Those of them that the model answers with.
+        runtime: Its name.
+        structure: What differs from the spec, in words.
+    """
+    return Comparison(runtime, {name: TapError() for name in names}, tuple(answers), structure)

@@ -28,12 +28,7 @@ def table(comparisons: Sequence[Comparison]) -> list[str]:
 
 def verdict(comparison: Comparison) -> str:
     """One sentence about one runtime."""
-    answer = list(comparison.taps)[-1]
-    error = comparison.taps[answer]
-    close = (
-        f"{answer} within {error.max_abs:.1e} of float64, "
-        f"top-1 agrees on {comparison.agreeing}/{comparison.images} images"
-    )
+    close = closeness(comparison)
     if comparison.same:
         return f"{comparison.runtime}: same. {close}"
     reasons = []
@@ -45,6 +40,16 @@ def verdict(comparison: Comparison) -> str:
         first, count = comparison.structure[0], len(comparison.structure)
         reasons.append(f"{count} things are not as they should be: {first}")
     return f"{comparison.runtime}: DIFFERENT. {'; '.join(reasons)}. {close}"
+
+
+def closeness(comparison: Comparison) -> str:
+    """How near the model's answer is: of several the worst, and of classes how many agree."""
+    answer, images = comparison.worst_answer, f"{comparison.images} images"
+    worst = f", the worst of {len(comparison.answers)} maps," if len(comparison.answers) > 1 else ""
+    close = f"{answer}{worst} within {comparison.taps[answer].max_abs:.1e} of float64"
+    if comparison.classifies:
+        return f"{close}, top-1 agrees on {comparison.agreeing}/{images}"
+    return f"{close} on {images}"
 
 
 def as_data(comparisons: Sequence[Comparison]) -> dict[str, Any]:
@@ -59,7 +64,9 @@ def as_data(comparisons: Sequence[Comparison]) -> dict[str, Any]:
                 "same": comparison.same,
                 "first_out_of_bounds": comparison.first_out_of_bounds,
                 "structure": comparison.structure,
-                "top1_agreement": comparison.agreeing / comparison.images,
+                "top1_agreement": (
+                    comparison.agreeing / comparison.images if comparison.classifies else None
+                ),
                 "images": comparison.images,
                 "seconds": comparison.seconds,
                 "taps": {

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.file_formats import file_format
+from convert.file_formats import FOLDER, file_format
 from convert.model_file import Model, read_model
 from parity.compare import Comparison, compare_names
 from parity.runners import RUNTIMES, Runner, installed, open_reference
 from parity.structure import attribute_differences, expected_attributes
-from pvt_spec import ModelInfo, PvtError, tap_names
+from pvt_spec import ModelInfo, PvtError, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.evaluation import batched, load_batch
 
@@ -90,7 +90,13 @@ def weight_differences(first: Model, other: Model) -> list[str]:
     ]
 
 
-HOME = {"ckpt": "mindspore", "pth": "torch", "onnx": "onnxruntime"}
+HOME = {
+    "ckpt": "mindspore",
+    "pth": "torch",
+    "safetensors": "torch",
+    FOLDER: "torch",
+    "onnx": "onnxruntime",
+}
 """Where a file of a format is run when several files are compared and no runtime is asked for."""
 
 
@@ -127,14 +133,16 @@ def run(
     """
     first = models[pairs[0][0]]
     reference = open_reference(first)
-    spec = expected_attributes(first.info.config, first.info.numerics)
+    config = first.info.config
+    spec = expected_attributes(config, first.info.numerics)
     runners: list[tuple[Runner, Comparison]] = []
     for path, runtime in pairs:
         runner = RUNTIMES[runtime](models[path], path)
         name = runtime if len(models) == 1 else f"{runtime} {path.name}"
         structure = attribute_differences(spec, runner.attributes)
         structure += weight_differences(first, models[path])
-        runners.append((runner, compare_names(tap_names(first.info.config), name, structure)))
+        comparison = compare_names(tap_names(config), output_names(config), name, structure)
+        runners.append((runner, comparison))
     for batch in batches:
         expected = reference(batch)
         for runner, comparison in runners:

@@ -201,10 +201,11 @@ class PyramidVisionTransformer(nn.Cell):
         self.config = config
         self.numerics = numerics
         self.version = config.version
+        self.features_only = config.features_only
         dim = config.embed_dims[-1]
         for stage in range(NUM_STAGES):
             self.add_stage(config, numerics, stage)
-        if self.version == 1:
+        if self.version == 1 and not self.features_only:
             self.cls_token = Parameter(ops.zeros((1, 1, dim), ms.float32), name="cls_token")
             self.norm = layer_norm(dim, numerics.final_norm_eps)
         self.head = linear(dim, config.num_classes) if config.num_classes else nn.Identity()
@@ -219,11 +220,13 @@ class PyramidVisionTransformer(nn.Cell):
             setattr(self, f"norm{stage + 1}", norm)
         else:
             H, W = config.pos_embed_grid(stage)
-            shape = (1, H * W + (stage == NUM_STAGES - 1), config.embed_dims[stage])
+            shape = (1, H * W + config.has_class_token(stage), config.embed_dims[stage])
             zeros = ops.zeros(shape, getattr(ms, numerics.pos_embed_dtype))
             name = f"pos_embed{stage + 1}"
             setattr(self, name, Parameter(zeros, name=name))
             setattr(self, f"embed{stage + 1}", nn.Identity())
+        if self.features_only:
+            setattr(self, f"stage{stage + 1}", nn.Identity())
 
     def resized_pos_embed(self, pos_embed: Tensor, stage: int, H: int, W: int) -> Tensor:
         """Position embeddings (1, N, C) of one stage's own grid, resized to (1, H * W, C)."""
@@ -236,9 +239,9 @@ class PyramidVisionTransformer(nn.Cell):
         return x.reshape(1, -1, H * W).transpose(0, 2, 1)
 
     def add_positions(self, x: Tensor, stage: int, H: int, W: int) -> Tensor:
-        """v1: tokens (B, N, C) with position embeddings, in the last stage with the class token."""
+        """v1: tokens (B, N, C) with position embeddings, and the class token where it joins."""
         pos_embed = getattr(self, f"pos_embed{stage + 1}").astype(x.dtype)
-        if stage == NUM_STAGES - 1:
+        if self.config.has_class_token(stage):
             cls_token = self.cls_token.astype(x.dtype).broadcast_to((x.shape[0], 1, x.shape[2]))
             x = ops.cat((cls_token, x), axis=1)
             grid = self.resized_pos_embed(pos_embed[:, 1:], stage, H, W)
@@ -253,9 +256,15 @@ class PyramidVisionTransformer(nn.Cell):
         kept = ops.rand(rates.shape[0], 2, B, dtype=ms.float32) >= rates
         return kept / (1 - rates)
 
-    def forward_features(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor:
-        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2)."""
+    def forward_features(
+        self, x: Tensor, drop_path: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
+
+        With ``features_only``, to the maps (B, C, H, W) of the four stages instead.
+        """
         B, layer = x.shape[0], 0
+        maps: tuple[Tensor, ...] = ()
         for stage in range(NUM_STAGES):
             x, H, W = getattr(self, f"patch_embed{stage + 1}")(x)
             if self.version == 1:
@@ -265,12 +274,16 @@ class PyramidVisionTransformer(nn.Cell):
                 layer += 1
             if self.version == 2:
                 x = getattr(self, f"norm{stage + 1}")(x)
-            if stage < NUM_STAGES - 1:
+            if stage < NUM_STAGES - 1 or self.features_only:
                 x = x.reshape(B, H, W, -1).transpose(0, 3, 1, 2)
+            if self.features_only:
+                maps += (getattr(self, f"stage{stage + 1}")(x),)
+        if self.features_only:
+            return maps
         return self.norm(x)[:, 0] if self.version == 1 else x.mean(axis=1)
 
-    def construct(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor:
-        """Images to logits (B, num_classes), or to features without a head.
+    def construct(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        """Images to logits (B, num_classes), or to features or maps without a head.
 
         Args:
             x: float32 (B, in_chans, H, W), normalised.

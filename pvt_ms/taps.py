@@ -32,7 +32,8 @@ def run_taps(model: PyramidVisionTransformer, images: np.ndarray) -> dict[str, n
         return hook
 
     names = tap_names(model.config)
-    cells = {n: c for n, c in model.cells_and_names() if n in names or n == "head"}
+    hooked = {*names, "head"} if "features" in names else {*names}
+    cells = {n: c for n, c in model.cells_and_names() if n in hooked}
     handles = [cell.register_forward_hook(record(name)) for name, cell in cells.items()]
     try:
         model(Tensor(images))

@@ -12,6 +12,7 @@ from mindspore import ParameterTuple, Tensor, ops
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_ms.weights import canonical_parameters, get_weights, set_weights
 from pvt_spec import ModelInfo
+from pvt_spec.evaluation import require_classes
 from pvt_train.initialisation import initial_weights
 from pvt_train.optimizer import BETAS, adamw_update, parameter_groups
 from pvt_train.recipe import Recipe
@@ -34,7 +35,11 @@ class MindSporeTwin:
             info: What is trained.
             recipe: ``weight_decay``, and the ``seed`` of the initial weights.
             compiled: Whether the whole step runs as one graph, or op by op (pynative).
+
+        Raises:
+            ConfigError: The model has no classes.
         """
+        require_classes(info)
         self.model = PyramidVisionTransformer(info.config, info.numerics)
         set_weights(self.model, initial_weights(info.config, recipe.seed))
         self._weight_decay = recipe.weight_decay

@@ -18,6 +18,7 @@ def create_model(
     name: str,
     *,
     num_classes: int | None = None,
+    features_only: bool = False,
     in_chans: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     drop_path_rate: float | None = None,
@@ -29,6 +30,7 @@ def create_model(
     Args:
         name: A variant; see :func:`pvt_spec.list_models`.
         num_classes: Outputs of the head; 0 for features.
+        features_only: Answer the maps of the four stages; ``num_classes`` is then 0 by itself.
         in_chans: Channels of the input image.
         image_size: Pixels, a square's side or (H, W).
         drop_path_rate: Stochastic depth of the last block.
@@ -41,6 +43,7 @@ def create_model(
     config = make_config(
         name,
         num_classes=num_classes,
+        features_only=features_only,
         in_chans=in_chans,
         image_size=image_size,
         drop_path_rate=drop_path_rate,

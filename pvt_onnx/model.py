@@ -147,7 +147,7 @@ class ModelWriter:
         such a transpose into the reordering that its blocked convolutions need anyway.
         """
         x = self.graph.reshape(x, 0, H, W, C, name=f"{name}/grid")
-        return self.graph.transpose(x, 0, 3, 1, 2, name=f"{name}/map")
+        return self.graph.transpose(x, 0, 3, 1, 2, name=name)
 
     def to_tokens(self, x: str, C: int, name: str) -> str:
         """A map (B, C, H, W) to tokens (B, H * W, C)."""
@@ -172,7 +172,7 @@ class ModelWriter:
     def reduce(self, x: str, stage: int, H: Size, W: Size, name: str) -> tuple[str, Size]:
         """The tokens (B, M, C) that keys and values are made of, and M."""
         C, ratio = self.config.embed_dims[stage], self.config.sr_ratios[stage]
-        x = self.to_map(x, C, H, W, f"{name}.norm1")
+        x = self.to_map(x, C, H, W, f"{name}.norm1/map")
         if self.config.linear:
             x = adaptive_avg_pool(self.graph, x, H, W, POOL_SIZE, f"{name}.pool")
             ratio = 1
@@ -233,7 +233,7 @@ class ModelWriter:
         hidden = C * self.config.mlp_ratios[stage]
         # v1's last stage has a token more than its grid; to a 1x1 convolution a row is a map.
         size = (H, W) if self.config.version == 2 else (1, -1)
-        x = self.to_map(x, C, *size, f"{name}.norm2")
+        x = self.to_map(x, C, *size, f"{name}.norm2/map")
         x = self.pointwise(x, f"{name}.fc1", C, hidden)
         if self.config.linear:
             x = self.graph.add("Relu", x, name=f"{name}.relu")
@@ -259,7 +259,7 @@ class ModelWriter:
         if (grid_h, grid_w) == (H, W):
             return pos_embed
         C = self.config.embed_dims[stage]
-        x = self.to_map(pos_embed, C, grid_h, grid_w, f"{name}/grid")
+        x = self.to_map(pos_embed, C, grid_h, grid_w, f"{name}/map")
         x = g.add(
             "Resize",
             x,
@@ -274,10 +274,10 @@ class ModelWriter:
         return self.to_tokens(x, C, f"{name}/positions")
 
     def add_positions(self, x: str, stage: int, H: Size, W: Size) -> str:
-        """v1: tokens (B, N, C) with position embeddings, in the last stage with the class token."""
+        """v1: tokens (B, N, C) with position embeddings, and the class token where it joins."""
         g, name = self.graph, f"embed{stage + 1}"
         pos_embed = self.rounded(f"pos_embed{stage + 1}")
-        if stage == NUM_STAGES - 1:
+        if self.config.has_class_token(stage):
             cls_token = g.add(
                 "Expand",
                 self.weight("cls_token"),
@@ -295,7 +295,10 @@ class ModelWriter:
         return g.add("Add", x, pos_embed, name=name)
 
     def features(self, x: str) -> str:
-        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2)."""
+        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
+
+        With ``features_only``, to the map (B, C, H, W) of the last stage, as those before it are.
+        """
         g = self.graph
         for stage, depth in enumerate(self.config.depths):
             x, H, W = self.patch_embed(x, stage)
@@ -303,15 +306,17 @@ class ModelWriter:
             if self.config.version == 1:
                 x = self.add_positions(x, stage, H, W)
                 # v1's last stage is not reduced, so its keys need no map.
-                if stage == NUM_STAGES - 1:
+                if self.config.has_class_token(stage):
                     N = N + 1 if isinstance(N, int) else g.size_of(x, 1)
             for block in range(depth):
                 x = self.block(x, stage, H, W, N, f"block{stage + 1}.{block}")
             if self.config.version == 2:
                 norm = f"norm{stage + 1}"
                 x = self.layer_norm(x, norm, self.numerics.final_norm_eps, norm)
-            if stage < NUM_STAGES - 1:
+            if stage < NUM_STAGES - 1 or self.config.features_only:
                 x = self.to_map(x, self.config.embed_dims[stage], H, W, f"stage{stage + 1}")
+        if self.config.features_only:
+            return x
         if self.config.version == 1:
             x = self.layer_norm(x, "norm", self.numerics.final_norm_eps, "norm")
             index = g.constant("index/0", np.array(0, np.int64))
@@ -321,7 +326,7 @@ class ModelWriter:
         return g.add("ReduceMean", x, name="features", keepdims=0, axes=[1])
 
     def write(self) -> None:
-        """Writes the whole model, from ``images`` to ``features`` and ``logits``."""
+        """Writes the whole model, from ``images`` to :func:`pvt_spec.output_names`."""
         x = self.features(INPUT)
         if self.config.num_classes:
             self.linear(x, "head", "logits")

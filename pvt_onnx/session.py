@@ -8,10 +8,10 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 
 from pvt_onnx.model import INPUT
-from pvt_spec import METADATA_KEY, ModelInfo, PvtError, output_name, tap_names
+from pvt_spec import METADATA_KEY, ModelInfo, PvtError, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.evaluation import Forward
 
@@ -53,7 +53,7 @@ def read_info(metadata: Mapping[str, str], name: str) -> ModelInfo:
     if METADATA_KEY not in metadata:
         raise OnnxFileError(
             f"{name}: no {METADATA_KEY} in its metadata, so its preprocessing and classes are not "
-            "known; make the model with convert ckpt-to-onnx or pth-to-onnx"
+            "known; make the model with convert from the weights that it was made from"
         )
     return ModelInfo.from_json(metadata[METADATA_KEY])
 
@@ -65,32 +65,35 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
         path: An ``.onnx`` file written by ``convert``.
 
     Returns:
-        A function from float32 (B, in_chans, H, W), normalised, to float32 (B, num_classes);
-        the model's description.
+        A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
+        :func:`pvt_spec.output_names`; the model's description.
 
     Raises:
         OnnxFileError: The file cannot be used.
     """
+    if path.suffix.lower() != ".onnx":
+        raise OnnxFileError(
+            f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
+        )
     session = open_session(path, str(path))
     info = read_info(session.get_modelmeta().custom_metadata_map, str(path))
-    output = output_name(info.config)
+    names = output_names(info.config)
 
-    def forward(images: Array) -> Array:
-        logits: Array = session.run([output], {INPUT: images})[0]
-        return logits
+    def forward(images: Array) -> dict[str, Array]:
+        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
 
     return forward, info
 
 
 def load_proto(path: Path) -> onnx.ModelProto:
-    """An ONNX model as it is in a file.
+    """An ONNX model as it is in a file, with weights that it keeps in another one.
 
     Raises:
-        OnnxFileError: The file cannot be read.
+        OnnxFileError: The file cannot be read, or onnx does not trust where it keeps weights.
     """
     try:
         return onnx.load(path)
-    except (DecodeError, OSError) as error:
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
 
 
@@ -98,7 +101,7 @@ def open_taps(model: onnx.ModelProto, name: str) -> Callable[[Array], dict[str, 
     """A forward pass of onnxruntime that gives every intermediate result.
 
     More outputs can change which nodes onnxruntime fuses, and so the last digits; the model's
-    own output therefore comes from a second session of the model as it is.
+    own outputs therefore come from a second session of the model as it is.
 
     Args:
         model: From :func:`pvt_onnx.build` or :func:`load_proto`.
@@ -111,7 +114,8 @@ def open_taps(model: onnx.ModelProto, name: str) -> Callable[[Array], dict[str, 
     Raises:
         OnnxFileError: onnxruntime cannot load the model, or it lacks a tap.
     """
-    names = tap_names(read_info({e.key: e.value for e in model.metadata_props}, name).config)
+    config = read_info({e.key: e.value for e in model.metadata_props}, name).config
+    names, outputs = tap_names(config), output_names(config)
     values = {output for node in model.graph.node for output in node.output}
     missing = [tap for tap in names if tap not in values]
     if missing:
@@ -119,14 +123,27 @@ def open_taps(model: onnx.ModelProto, name: str) -> Callable[[Array], dict[str, 
             f"{name}: the graph has no value named {', '.join(missing)}: it was changed after "
             "convert wrote it (by an optimiser, say); write it again with convert"
         )
-    plain = open_session(model.SerializeToString(), name)
+    plain = open_session(_serialize(model, name), name)
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
-    tapped.graph.output.extend(onnx.ValueInfoProto(name=tap) for tap in names[:-1])
-    session = open_session(tapped.SerializeToString(), name)
+    inner = [tap for tap in names if tap not in outputs]
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=tap) for tap in inner)
+    session = open_session(_serialize(tapped, name), name)
 
     def run(images: Array) -> dict[str, Array]:
-        taps = session.run(names[:-1], {INPUT: images}) + plain.run(names[-1:], {INPUT: images})
-        return dict(zip(names, taps, strict=True))
+        taps = dict(zip(inner, session.run(inner, {INPUT: images}), strict=True))
+        taps |= dict(zip(outputs, plain.run(outputs, {INPUT: images}), strict=True))
+        return {tap: taps[tap] for tap in names}
 
     return run
+
+
+def _serialize(model: onnx.ModelProto, name: str) -> bytes:
+    try:
+        encoded: bytes = model.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise OnnxFileError(
+            f"{name}: onnxruntime takes models of less than 2 GiB from memory, expected a smaller "
+            "one: its intermediate results cannot be had"
+        ) from error
+    return encoded

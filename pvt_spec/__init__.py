@@ -37,7 +37,7 @@ from pvt_spec.numerics import (
     stage_grids,
     symmetric_padding,
 )
-from pvt_spec.tensors import TensorSpec, check_shapes, output_name, tap_names, tensor_specs
+from pvt_spec.tensors import TensorSpec, check_shapes, output_names, tap_names, tensor_specs
 
 __all__ = [
     "CHOICES",
@@ -66,7 +66,7 @@ __all__ = [
     "describe_numerics",
     "list_models",
     "make_config",
-    "output_name",
+    "output_names",
     "profile_numerics",
     "same_padding",
     "stage_grids",

@@ -38,6 +38,10 @@ class PVTConfig:
         image_size: (H, W) in pixels. v1's position embeddings have this image's grid.
         in_chans: Channels of the input image.
         num_classes: Outputs of the head; 0 means no head: the model answers features.
+        features_only: Whether the model answers the maps of its four stages (B, C, H, W), as
+            detection and segmentation use them, and has nothing else: no head, and in v1 no
+            class token and no final norm. v1's maps are those of whai362/PVT
+            ``detection/pvt.py`` and of mmdet; v2's come after the norm of their stage.
         drop_path_rate: Stochastic depth of the last block, growing linearly from 0 at the
             first. Training only: it changes no tensor and no evaluated answer.
     """
@@ -52,6 +56,7 @@ class PVTConfig:
     image_size: tuple[int, int] = (224, 224)
     in_chans: int = 3
     num_classes: int = 1000
+    features_only: bool = False
     drop_path_rate: float = 0.0
 
     def __post_init__(self) -> None:
@@ -67,6 +72,10 @@ class PVTConfig:
     def reduces(self, stage: int) -> bool:
         """Whether the attention of stage ``stage`` (0…3) has an ``sr`` convolution and its norm."""
         return self.linear or self.sr_ratios[stage] > 1
+
+    def has_class_token(self, stage: int) -> bool:
+        """Whether the class token stands before the tokens of stage ``stage`` (0…3)."""
+        return self.version == 1 and not self.features_only and stage == NUM_STAGES - 1
 
     def pos_embed_grid(self, stage: int) -> tuple[int, int]:
         """(H, W) of the grid that v1's ``pos_embed`` of stage ``stage`` (0…3) is laid out on."""
@@ -103,6 +112,9 @@ def _problems(config: PVTConfig) -> Any:
         yield f"in_chans is {config.in_chans}, expected at least 1"
     if config.num_classes < 0:
         yield f"num_classes is {config.num_classes}, expected 0 (features) or more"
+    if config.features_only and config.num_classes > 0:
+        remedy = "make num_classes 0, or features_only False"
+        yield f"num_classes is {config.num_classes}, but features_only has no head: {remedy}"
     if not 0.0 <= config.drop_path_rate < 1.0:
         yield f"drop_path_rate is {config.drop_path_rate}, expected 0 <= rate < 1"
 
@@ -154,6 +166,7 @@ def make_config(
     name: str,
     *,
     num_classes: int | None = None,
+    features_only: bool = False,
     in_chans: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     drop_path_rate: float | None = None,
@@ -163,6 +176,7 @@ def make_config(
     Args:
         name: A key of :data:`VARIANTS`.
         num_classes: Outputs of the head; 0 for features.
+        features_only: Answer the maps of the four stages; ``num_classes`` is then 0 by itself.
         in_chans: Channels of the input image.
         image_size: Pixels, a square's side or (H, W).
         drop_path_rate: Stochastic depth of the last block.
@@ -176,8 +190,11 @@ def make_config(
         raise ConfigError(f"no variant is named {name!r}: {hint}there are {', '.join(VARIANTS)}")
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
+    if features_only and num_classes is None:
+        num_classes = 0
     given = {
         "num_classes": num_classes,
+        "features_only": features_only,
         "in_chans": in_chans,
         "image_size": image_size,
         "drop_path_rate": drop_path_rate,

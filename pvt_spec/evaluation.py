@@ -1,6 +1,6 @@
 """Answers and accuracy of any runtime over image files: one loop for all of them.
 
-A runtime is a function from float32 (B, C, H, W) to float32 (B, num_classes). May import numpy.
+A runtime is a function from images to everything that the model answers. May import numpy.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pvt_spec.arrays import Array
-from pvt_spec.errors import ImageError
+from pvt_spec.errors import ConfigError, ImageError
 from pvt_spec.images import list_labelled, load_image
 from pvt_spec.model_info import ModelInfo, Preprocessing
+from pvt_spec.tensors import output_names
 
-Forward = Callable[[Array], Array]
-"""float32 (B, C, H, W), normalised, to float32 (B, num_classes)."""
+Forward = Callable[[Array], dict[str, Array]]
+"""float32 (B, C, H, W), normalised, to float32 arrays under :func:`pvt_spec.output_names`."""
 
 _T = TypeVar("_T")
 
@@ -53,6 +54,20 @@ def top_k(logits: Array, k: int) -> Array:
     return np.argsort(-logits, axis=1, kind="stable")[:, :k]
 
 
+def require_classes(info: ModelInfo) -> None:
+    """Holds if the model answers ``logits``.
+
+    Raises:
+        ConfigError: It has no head.
+    """
+    if not info.config.num_classes:
+        raise ConfigError(
+            f"the model has no head: it answers {', '.join(output_names(info.config))}, not "
+            "classes; take a model with num_classes above 0 (load_forward runs this one, "
+            "parity run compares it between runtimes)"
+        )
+
+
 def predict(
     forward: Forward, info: ModelInfo, paths: Sequence[Path], batch_size: int, k: int
 ) -> list[dict[str, Any]]:
@@ -63,13 +78,13 @@ def predict(
         probabilities in [0, 1].
 
     Raises:
-        ImageError: An image cannot be used, or the model has no classes.
+        ConfigError: The model has no classes.
+        ImageError: An image cannot be used.
     """
-    if not info.config.num_classes:
-        raise ImageError("the model has no head: it answers features, not classes")
+    require_classes(info)
     rows = []
     for batch in batched(paths, batch_size):
-        logits = forward(load_batch(batch, info.preprocessing))
+        logits = forward(load_batch(batch, info.preprocessing))["logits"]
         probabilities = softmax(logits)
         for path, best, row in zip(batch, top_k(logits, k), probabilities, strict=True):
             classes = [
@@ -129,11 +144,13 @@ def validate(
         progress: Told (images done, images in all) after every batch.
 
     Raises:
+        ConfigError: The model has no classes.
         ImageError: The folder or an image in it cannot be used.
     """
+    require_classes(info)
     paths, labels = labelled_for(info, folder)
     answers: list[Array] = []
     for batch in batched(paths, batch_size):
-        answers.append(forward(load_batch(batch, info.preprocessing)))
+        answers.append(forward(load_batch(batch, info.preprocessing))["logits"])
         progress(sum(map(len, answers)), len(paths))
     return accuracy(np.concatenate(answers), labels)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import NamedTuple
 
-from pvt_spec.config import PVTConfig
+from pvt_spec.config import NUM_STAGES, PVTConfig
 from pvt_spec.errors import ConfigError
 
 
@@ -33,7 +33,11 @@ class TensorSpec(NamedTuple):
 
 
 def tensor_specs(config: PVTConfig) -> list[TensorSpec]:
-    """Every tensor of the model, in the order of whai362/PVT's state dict."""
+    """Every tensor of the model, in the order of whai362/PVT's state dict.
+
+    With ``features_only`` v1's ``pos_embed4`` has the rows of its grid alone; whai362/PVT
+    ``detection/pvt.py`` keeps the class token's row before them and never uses it.
+    """
     return list(_v1(config) if config.version == 1 else _v2(config))
 
 
@@ -43,16 +47,17 @@ def _layer(name: str, kind: str, *weight_shape: int) -> Iterator[TensorSpec]:
 
 
 def _v1(config: PVTConfig) -> Iterator[TensorSpec]:
-    last = len(config.embed_dims) - 1
     for stage, dim in enumerate(config.embed_dims):
         H, W = config.pos_embed_grid(stage)
-        tokens = H * W + (stage == last)
+        tokens = H * W + config.has_class_token(stage)
         yield TensorSpec(f"pos_embed{stage + 1}", (1, tokens, dim), "pos_embed")
-    yield TensorSpec("cls_token", (1, 1, config.embed_dims[last]), "cls_token")
+    if not config.features_only:
+        yield TensorSpec("cls_token", (1, 1, config.embed_dims[-1]), "cls_token")
     for stage in range(len(config.embed_dims)):
         yield from _patch_embed(config, stage)
         yield from _blocks(config, stage)
-    yield from _layer("norm", "norm", config.embed_dims[last])
+    if not config.features_only:
+        yield from _layer("norm", "norm", config.embed_dims[-1])
     yield from _head(config)
 
 
@@ -125,14 +130,16 @@ def check_shapes(config: PVTConfig, shapes: Mapping[str, tuple[int, ...]]) -> No
 def tap_names(config: PVTConfig) -> list[str]:
     """The intermediate results that every twin exposes, in forward order.
 
-    With N the tokens of the stage (one more in v1's last: the class token) and C its channels:
+    With N = H * W the tokens of the stage (one more where the class token stands before them, see
+    :meth:`PVTConfig.has_class_token`) and C its channels:
 
     - ``patch_embed{i}`` (B, N, C): after the patch embedding's norm.
     - ``embed{i}`` (B, N, C), v1: with the position embedding (and class token) added.
     - ``block{i}.{j}.attn``, ``block{i}.{j}.mlp`` (B, N, C): the branch, before it is added.
     - ``block{i}.{j}`` (B, N, C): the block's output.
-    - ``norm`` (v1), ``norm{i}`` (v2) (B, N, C).
-    - ``features`` (B, C): v1's class token, v2's mean over tokens.
+    - ``norm`` (v1, not with ``features_only``), ``norm{i}`` (v2) (B, N, C).
+    - ``stage{i}`` (B, C, H, W), with ``features_only``: the stage's map, in v2 after its norm.
+    - ``features`` (B, C), without ``features_only``: v1's class token, v2's mean over tokens.
     - ``logits`` (B, num_classes), if there is a head.
     """
     names = []
@@ -145,6 +152,10 @@ def tap_names(config: PVTConfig) -> list[str]:
             names += [f"{name}.attn", f"{name}.mlp", name]
         if config.version == 2:
             names.append(f"norm{stage}")
+        if config.features_only:
+            names.append(f"stage{stage}")
+    if config.features_only:
+        return names
     if config.version == 1:
         names.append("norm")
     names.append("features")
@@ -153,6 +164,11 @@ def tap_names(config: PVTConfig) -> list[str]:
     return names
 
 
-def output_name(config: PVTConfig) -> str:
-    """The tap that the model answers with: ``logits``, or ``features`` without a head."""
-    return tap_names(config)[-1]
+def output_names(config: PVTConfig) -> tuple[str, ...]:
+    """The taps that the model answers with, in this order.
+
+    ``logits``, without a head ``features``, with ``features_only`` ``stage1`` to ``stage4``.
+    """
+    if config.features_only:
+        return tuple(f"stage{stage}" for stage in range(1, NUM_STAGES + 1))
+    return ("logits",) if config.num_classes else ("features",)

@@ -33,7 +33,8 @@ def run_taps(model: PyramidVisionTransformer, images: np.ndarray) -> dict[str, n
         return hook
 
     names = tap_names(model.config)
-    modules = {n: m for n, m in model.named_modules() if n in names or n == "head"}
+    hooked = {*names, "head"} if "features" in names else {*names}
+    modules = {n: m for n, m in model.named_modules() if n in hooked}
     handles = [module.register_forward_hook(record(name)) for name, module in modules.items()]
     try:
         with torch.inference_mode():

@@ -15,7 +15,7 @@ import numpy as np
 
 from pvt_spec import ModelInfo, PvtError
 from pvt_spec.arrays import Array
-from pvt_spec.evaluation import Accuracy, validate
+from pvt_spec.evaluation import Accuracy, require_classes, validate
 from pvt_train.data import TrainingImages
 from pvt_train.progress import epoch_progress
 from pvt_train.randomness import drop_path_scales
@@ -125,9 +125,11 @@ def train(twin: Twin, run: Run, save: Save, report: Callable[[str], None]) -> Ep
         The epoch with the highest Top-1, the first of equals: the one in ``best.ckpt``.
 
     Raises:
+        ConfigError: The model has no classes.
         TrainingError: The loss is no longer finite.
         ImageError: An image cannot be read.
     """
+    require_classes(run.info)
     best: EpochResult | None = None
     for epoch in range(run.recipe.epoch_size):
         result = train_epoch(twin, run, epoch)
@@ -166,7 +168,11 @@ def train_epoch(twin: Twin, run: Run, epoch: int) -> EpochResult:
                 raise TrainingError(_not_finite(losses[-1], step, epoch, rate, run.output))
             advance(f"loss {losses[-1]:.4f}")
     trained = time.perf_counter() - start
-    accuracy = validate(twin.forward, run.info, run.val_folder, run.images.batch_size(recipe))
+
+    def forward(images: Array) -> dict[str, Array]:
+        return {"logits": twin.forward(images)}
+
+    accuracy = validate(forward, run.info, run.val_folder, run.images.batch_size(recipe))
     return EpochResult(
         epoch + 1,
         float(np.mean(losses)),

@@ -5,8 +5,8 @@ Frameworks are imported where they run, so that a worker pays for those it needs
 
 import json
 import os
-import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ GOLDEN_SMALL = (
     "official_v1_small",
     "official_v2_small",
     "official_v2_linear_small",
-    "hf_v2_linear_small",
+    "timm_v2_linear_small",
 )
 """Golden cases of one model each, whose answers are known."""
 
@@ -56,6 +56,12 @@ def _small(version: int, **changes: Any) -> PVTConfig:
 
 SMALL = {"v1": _small(1), "v2": _small(2), "linear": _small(2, linear=True)}
 """One configuration of each kind of attention, small enough to run in every framework."""
+
+MAPS = {
+    f"{kind} maps": replace(config, num_classes=0, features_only=True)
+    for kind, config in SMALL.items()
+}
+"""The same, as models that answer the maps of their stages."""
 
 
 @cache
@@ -102,51 +108,15 @@ def golden_sizes(case: str) -> list[str]:
 
 def golden_file(case: str) -> Path:
     """The peer's weights, in whichever of its files the repository keeps."""
-    names = ("weights.ckpt", "weights.pth", "training_checkpoint.pth", "model.safetensors")
+    names = ("weights.ckpt", "weights.pth", "training_checkpoint.pth", "weights.safetensors")
     return next(path for path in (GOLDEN / case / name for name in names) if path.exists())
 
 
 @cache
 def golden_weights(case: str) -> Weights:
     """The peer's weights under canonical names."""
-    if golden_case(case)["dialect"] != "hf":
-        weights, _ = load_model(golden_file(case))
-        return weights
-    from safetensors.numpy import load_file
-
-    theirs = load_file(golden_file(case))
-    weights = {
-        spec.name: np.concatenate([theirs.pop(name) for name in _hf_names(spec.name)])
-        for spec in tensor_specs(golden_config(case))
-    }
-    assert not theirs, f"no rule names these tensors of the peer: {sorted(theirs)}"
+    weights, _ = load_model(golden_file(case))
     return weights
-
-
-# Canonical -> Hugging Face's for v2, by the rules of NUMERICS.md; "@" stands before a stage
-# counted from 0.
-_HF = (
-    (r"^head", "classifier"),
-    (r"\.norm([12])", r".layer_norm_\1"),
-    (r"mlp\.fc([12])", r"mlp.dense\1"),
-    (r"^patch_embed@(\d)\.proj", r"pvt_v2.encoder.layers.\1.patch_embedding.proj"),
-    (r"^patch_embed@(\d)\.norm", r"pvt_v2.encoder.layers.\1.patch_embedding.layer_norm"),
-    (r"^block@(\d)", r"pvt_v2.encoder.layers.\1.blocks"),
-    (r"^norm@(\d)", r"pvt_v2.encoder.layers.\1.layer_norm"),
-    (r"attn\.sr", "attention.spatial_reduction"),
-    (r"attn\.norm", "attention.layer_norm"),
-    (r"attn\.q\.", "attention.query."),
-    (r"attn\.", "attention."),
-)
-
-
-def _hf_names(name: str) -> list[str]:
-    """What Hugging Face calls a canonical tensor: two names where it cuts ``kv`` in two."""
-    name = re.sub(r"^(patch_embed|block|norm)([1-4])", lambda m: f"{m[1]}@{int(m[2]) - 1}", name)
-    for pattern, theirs in _HF:
-        name = re.sub(pattern, theirs, name)
-    parts = ("key", "value") if ".kv." in name else ("",)
-    return [name.replace(".kv.", f".{part}.") for part in parts]
 
 
 def random_weights(config: PVTConfig, pos_embed_dtype: str = "float32", seed: int = 0) -> Weights:
@@ -242,3 +212,15 @@ def runtime(request: pytest.FixtureRequest) -> str:
 def small(request: pytest.FixtureRequest) -> PVTConfig:
     """Each kind of PVT in turn."""
     return SMALL[request.param]
+
+
+@pytest.fixture(params=MAPS)
+def maps(request: pytest.FixtureRequest) -> PVTConfig:
+    """Each kind of PVT that answers maps in turn."""
+    return MAPS[request.param]
+
+
+@pytest.fixture(params=SMALL | MAPS)
+def small_or_maps(request: pytest.FixtureRequest) -> PVTConfig:
+    """Each kind of PVT in turn, with a head and with maps for an answer."""
+    return (SMALL | MAPS)[request.param]

@@ -1,5 +1,6 @@
 """Image files to arrays, against MindSpore's own transforms; folders, labels and accuracy."""
 
+import dataclasses
 import io
 import warnings
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from pvt_spec import (
     ModelInfo,
     Numerics,
     Preprocessing,
+    PvtError,
     make_config,
 )
 from pvt_spec.evaluation import (
@@ -409,10 +411,9 @@ def test_batches_are_the_items(items: list[int], size: int) -> None:
     assert all(len(batch) == size for batch in batches[:-1])
 
 
-def channel_means(images: np.ndarray) -> np.ndarray:
+def channel_means(images: np.ndarray) -> dict[str, np.ndarray]:
     """A model of three classes: how red, green and blue an image is."""
-    means: np.ndarray = images.mean(axis=(2, 3))
-    return means
+    return {"logits": images.mean(axis=(2, 3))}
 
 
 @pytest.fixture
@@ -434,13 +435,17 @@ def test_predict_names_the_classes_most_probable_first(colours: Path) -> None:
     for row, path in zip(rows, paths, strict=True):
         first, second = (entry["probability"] for entry in row["classes"])
         assert 1 > first > second > 0
-        expected = softmax(channel_means(load_batch([path], info.preprocessing)))
+        expected = softmax(channel_means(load_batch([path], info.preprocessing))["logits"])
         assert first == expected.max()
 
 
-def test_predict_needs_a_head(colours: Path) -> None:
-    with pytest.raises(ImageError, match="no head"):
+def test_predict_and_validate_need_a_head(colours: Path) -> None:
+    with pytest.raises(PvtError, match="no head: it answers features, not classes; take a model"):
         predict(channel_means, info_of(0), [colours / "red" / "0.png"], 1, 1)
+    maps = dataclasses.replace(info_of(0).config, features_only=True)
+    info = dataclasses.replace(info_of(0), config=maps)
+    with pytest.raises(PvtError, match="it answers stage1, stage2, stage3, stage4, not classes"):
+        validate(channel_means, info, colours, 1)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])

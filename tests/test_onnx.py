@@ -31,11 +31,11 @@ from pvt_spec import (
     PVTConfig,
     default_preprocessing,
     make_config,
-    output_name,
+    output_names,
     tap_names,
     tensor_specs,
 )
-from tests.conftest import SMALL, Weights, random_images, random_weights, run_float64
+from tests.conftest import MAPS, SMALL, Weights, random_images, random_weights, run_float64
 
 OFFICIAL, MINDCV = PROFILES["official"], PROFILES["mindcv"]
 TOLERANCE = 1e-5
@@ -92,7 +92,8 @@ def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray
 def expected(
     config: PVTConfig, numerics: Numerics, weights: Weights, images: np.ndarray
 ) -> np.ndarray:
-    return run_float64(config, numerics, weights, images)[output_name(config)]
+    (answer,) = output_names(config)
+    return run_float64(config, numerics, weights, images)[answer]
 
 
 # --- what is in the file
@@ -309,8 +310,8 @@ import numpy as np
 import onnxruntime
 from pvt_onnx.assembly import build
 from pvt_spec import PROFILES, VARIANTS
-from tests.conftest import SMALL, random_weights
-config = {**SMALL, **VARIANTS}[sys.argv[1]]
+from tests.conftest import MAPS, SMALL, random_weights
+config = {**SMALL, **MAPS, **VARIANTS}[sys.argv[1]]
 weights = random_weights(config)
 for profile in sys.argv[2:]:
     for dynamic in (False, True):
@@ -327,6 +328,7 @@ print("answered")
     ("name", "profiles"),
     [
         *((name, ("official", "mindcv")) for name in SMALL),
+        *((name, ("mindcv",)) for name in MAPS),
         ("pvt_tiny", ("official",)),
         ("pvt_v2_b2_li", ("official",)),
     ],
@@ -493,5 +495,5 @@ def test_load_forward_needs_nothing_but_the_file(small: PVTConfig, tmp_path: Pat
     forward, read = pvt_onnx.load_forward(tmp_path / "a.onnx")
     assert read == info
     images = random_images(small)
-    answer = forward(images)
+    answer = forward(images)["logits"]
     assert np.abs(answer - expected(small, info.numerics, weights, images)).max() < TOLERANCE

@@ -1,6 +1,8 @@
 """``parity run`` says *same* of the same model, and names the first tap of a different one."""
 
+import dataclasses
 import json
+import re
 
 import numpy as np
 import onnx
@@ -13,8 +15,8 @@ from parity import run as parity
 from parity.command_line import main
 from parity.compare import TapError, compare_names
 from parity.runners import RUNTIMES
-from pvt_spec import tap_names
-from tests.conftest import GOLDEN
+from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
+from tests.conftest import GOLDEN, MAPS, random_weights
 
 MINDCV_V1 = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
 OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"
@@ -114,8 +116,6 @@ def test_one_weight_changed_by_one_percent_is_named(tensor, tap, tmp_path):
 )
 def test_every_numerics_field_flipped_in_one_file_is_noticed(field, value, tmp_path):
     """Epsilons by structure: no tolerance on outputs could."""
-    import dataclasses
-
     source = GOLDEN / "mindcv_v2_small" / "weights.ckpt"
     weights, info = load_model(source)
     flipped = dataclasses.replace(info.numerics, **{field: value})
@@ -145,7 +145,8 @@ def test_a_weight_that_rounding_would_hide_is_named(tmp_path):
 
 
 def test_verdict_says_what_differs():
-    comparison = compare_names(["a", "logits"], "torch", ["x.epsilon is 1, the spec says 2"])
+    differences = ["x.epsilon is 1, the spec says 2"]
+    comparison = compare_names(["a", "logits"], ["logits"], "torch", differences)
     comparison.add(
         {"a": np.ones((2, 3)), "logits": np.array([[1.0, 0.0], [0.0, 1.0]])},
         {"a": np.ones((2, 3)), "logits": np.array([[1.0, 0.0], [1.0, 0.0]])},
@@ -153,6 +154,53 @@ def test_verdict_says_what_differs():
     line = report.verdict(comparison)
     assert "DIFFERENT" in line and "logits on" in line and "x.epsilon" in line
     assert "1/2 images" in line
+
+
+def test_verdict_names_the_worst_map():
+    """By distance in units of the map itself: the larger one is nearer here."""
+    comparison = compare_names(["a", "stage1", "stage2"], ["stage1", "stage2"], "torch", [])
+    reference = {"a": np.ones((2, 3)), "stage1": np.full((2, 3), 1e3), "stage2": np.ones((2, 3))}
+    comparison.add({**reference, "stage1": reference["stage1"] + 1e-4}, reference)
+    assert comparison.worst_answer == "stage1"
+    comparison.add({**reference, "stage2": reference["stage2"] + 1e-6}, reference)
+    assert report.verdict(comparison) == (
+        "torch: same. stage2, the worst of 2 maps, within 1.0e-06 of float64 on 4 images"
+    )
+    assert report.as_data([comparison])["runtimes"][0]["top1_agreement"] is None
+
+
+@pytest.mark.parametrize("kind", ["v1 maps", "linear maps"])
+def test_models_that_answer_maps_are_compared_map_by_map(kind, tmp_path):
+    config = MAPS[kind]
+    numerics = profile_numerics("mindcv", config.version)
+    weights = random_weights(config, numerics.pos_embed_dtype)
+    info = ModelInfo(config, numerics, default_preprocessing(config, "mindcv"))
+    save_model(tmp_path / "a.onnx", weights, info)
+    done = parity_run(tmp_path / "a.onnx", "--random", 2)
+    assert done.exit_code == 0, done.output
+    for line, runtime in zip(done.stdout.splitlines()[-3:], RUNTIMES, strict=True):
+        assert re.fullmatch(
+            rf"{runtime}: same\. stage[1-4], the worst of 4 maps, within .* on 2 images", line
+        )
+    flat = weights["block3.0.mlp.fc2.weight"].reshape(-1)
+    flat[np.abs(flat).argmax()] *= np.float32(1.01)
+    save_model(tmp_path / "b.onnx", weights, info)
+    done = parity_run(tmp_path / "a.onnx", tmp_path / "b.onnx", "--random", 2)
+    assert done.exit_code == 1, done.output
+    verdict = done.stdout.splitlines()[-1]
+    assert "DIFFERENT. differs from block3.0.mlp on" in verdict
+    assert "stage3, the worst of 4 maps" in verdict or "stage4, the worst of 4 maps" in verdict
+
+
+def test_features_have_no_top1(tmp_path):
+    weights, info = load_model(OFFICIAL_V2)
+    headless = dataclasses.replace(info.config, num_classes=0)
+    del weights["head.weight"], weights["head.bias"]
+    save_model(tmp_path / "a.pth", weights, dataclasses.replace(info, config=headless, labels=()))
+    done = parity_run(tmp_path / "a.pth", *FAST)
+    assert done.exit_code == 0, done.output
+    verdict = done.stdout.splitlines()[-1]
+    assert "features within" in verdict and "on 2 images" in verdict and "top-1" not in verdict
 
 
 def test_tap_error_against_closed_forms():

@@ -9,10 +9,10 @@ from PIL import Image
 
 from convert import load_model, save_model
 from pvt_onnx.command_line import main as pvt_onnx
-from pvt_spec import ModelInfo, make_config, profile_numerics
+from pvt_spec import ModelInfo, make_config, output_names, profile_numerics
 from pvt_spec.model_info import Preprocessing
 from pvt_torch.command_line import main as pvt_torch
-from tests.conftest import random_weights
+from tests.conftest import import_mindspore, random_images, random_weights, run_float64
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +140,34 @@ class TestErrors:
         save_model(tmp_path / "f.onnx", random_weights(config), info)
         assert load_model(tmp_path / "f.onnx")[1].config.num_classes == 0
         assert "no head" in self.refused("predict", tmp_path / "f.onnx", images)
+
+    @pytest.mark.parametrize("command", [("predict",), ("validate", "--data-dir")])
+    def test_model_that_answers_maps(self, command, images, tmp_path):
+        config = make_config("pvt_nano", features_only=True)
+        info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
+        save_model(tmp_path / "f.onnx", random_weights(config), info)
+        message = self.refused(command[0], tmp_path / "f.onnx", *command[1:], images)
+        assert "it answers stage1, stage2, stage3, stage4, not classes; take a model" in message
+
+
+@pytest.mark.parametrize("changes", [{"num_classes": 4}, {"num_classes": 0}, {"features_only": 1}])
+def test_load_forward_names_the_outputs_in_every_runtime(changes, tmp_path):
+    import pvt_onnx
+    import pvt_torch
+
+    import_mindspore()
+    import pvt_ms
+
+    config = make_config("pvt_nano", **changes)
+    numerics, weights = profile_numerics("official", 1), random_weights(config)
+    info = ModelInfo(config, numerics, Preprocessing((32, 32), 0.9))
+    save_model(tmp_path / "a.onnx", weights, info)
+    images = random_images(config)
+    expected = run_float64(config, numerics, weights, images)
+    for runtime in (pvt_onnx, pvt_torch, pvt_ms):
+        forward, read = runtime.load_forward(tmp_path / "a.onnx")
+        outputs = forward(images)
+        assert read == info and tuple(outputs) == output_names(config)
+        for name, array in outputs.items():
+            assert array.dtype == np.float32 and array.shape == expected[name].shape
+            assert np.abs(array - expected[name]).max() < 2e-5

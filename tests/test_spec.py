@@ -26,7 +26,7 @@ from pvt_spec import (
     describe_numerics,
     list_models,
     make_config,
-    output_name,
+    output_names,
     profile_numerics,
     same_padding,
     stage_grids,
@@ -110,6 +110,20 @@ def test_heads_channels_and_image_size_show_in_the_shapes() -> None:
     assert positions == [(1, 960, 64), (1, 240, 128), (1, 60, 320), (1, 15 + 1, 512)]
 
 
+@pytest.mark.parametrize("variant", COUNTS)
+def test_backbones_lack_what_comes_after_the_last_map(variant: str) -> None:
+    """v1: what whai362/PVT ``detection/pvt.py`` computes with; v2: all but the head."""
+    whole = {spec.name: spec.shape for spec in tensor_specs(VARIANTS[variant])}
+    config = make_config(variant, features_only=True)
+    shapes = {spec.name: spec.shape for spec in tensor_specs(config)}
+    gone = {"head.weight", "head.bias"}
+    if config.version == 1:
+        gone |= {"cls_token", "norm.weight", "norm.bias"}
+        assert whole.pop("pos_embed4") == (1, 50, 512) and shapes.pop("pos_embed4") == (1, 49, 512)
+    assert whole.keys() - shapes.keys() == gone
+    assert shapes.items() <= whole.items()
+
+
 @pytest.mark.parametrize(("profile", "version"), PROFILE_TABLE)
 def test_profiles_are_the_peers(profile: str, version: int) -> None:
     gelu, padding, epsilons, pos_embed_dtype = PROFILE_TABLE[profile, version]
@@ -179,9 +193,16 @@ def test_taps_follow_the_depths(variant: str) -> None:
     # patch_embed and embed of each stage, then norm, features, logits; in v2 a norm of each stage.
     others = 4 * 2 + 3 if config.version == 1 else 4 * 2 + 2
     assert len(names) == len(set(names)) == 3 * sum(config.depths) + others
-    assert names[0] == "patch_embed1" and names[-1] == output_name(config) == "logits"
+    assert names[0] == "patch_embed1" and names[-1] == "logits"
+    assert output_names(config) == ("logits",)
     headless = dataclasses.replace(config, num_classes=0)
-    assert tap_names(headless) == names[:-1] and output_name(headless) == "features"
+    assert tap_names(headless) == names[:-1] and output_names(headless) == ("features",)
+    maps = dataclasses.replace(headless, features_only=True)
+    others = ("stage1", "stage2", "stage3", "stage4")
+    assert output_names(maps) == others
+    assert [n for n in tap_names(maps) if n not in others] == [
+        name for name in names if name not in ("norm", "features", "logits")
+    ]
 
 
 def test_taps_come_in_forward_order() -> None:
@@ -205,6 +226,12 @@ def test_taps_come_in_forward_order() -> None:
         "features",
         "logits",
     ]
+    maps = tap_names(make_config("pvt_v2_b0", features_only=True))
+    assert maps[-3:] == ["block4.1", "norm4", "stage4"]
+    assert maps[maps.index("stage1") - 1 :][:3] == ["norm1", "stage1", "patch_embed2"]
+    maps = tap_names(make_config("pvt_tiny", features_only=True))
+    assert maps[-2:] == ["block4.1", "stage4"]
+    assert maps[maps.index("stage2") - 1 :][:3] == ["block2.1", "stage2", "patch_embed3"]
 
 
 def test_list_models_matches_patterns_in_order_of_size() -> None:
@@ -242,6 +269,7 @@ def test_drop_path_changes_no_tensor_and_no_name() -> None:
 def test_variant_name_sees_the_architecture_alone(variant: str) -> None:
     config = make_config(variant, num_classes=3, in_chans=1, image_size=(64, 96))
     assert variant_name(config) == variant
+    assert variant_name(make_config(variant, features_only=True)) == variant
     deeper = dataclasses.replace(config, depths=(*config.depths[:3], config.depths[3] + 1))
     assert variant_name(deeper) is None
 
@@ -270,6 +298,7 @@ def test_records_are_frozen(record: object) -> None:
         ({"image_size": (224,)}, r"image_size is \(224,\), expected \(H, W\)"),
         ({"in_chans": 0}, "in_chans is 0, expected at least 1"),
         ({"num_classes": -1}, "num_classes is -1, expected 0"),
+        ({"features_only": True}, "num_classes is 1000, but features_only .* make num_classes 0"),
         ({"drop_path_rate": 1.0}, "drop_path_rate is 1.0, expected 0 <= rate < 1"),
         ({"drop_path_rate": -0.1}, "drop_path_rate is -0.1"),
     ],
@@ -320,6 +349,14 @@ def test_make_config_replaces_what_is_given() -> None:
         make_config("pvt_tiny", image_size=16)
 
 
+def test_make_config_leaves_a_backbone_no_classes() -> None:
+    expected = dataclasses.replace(V1, num_classes=0, features_only=True)
+    assert make_config("pvt_tiny", features_only=True) == expected
+    assert make_config("pvt_tiny", features_only=True, num_classes=0) == expected
+    with pytest.raises(ConfigError, match="num_classes is 10, but features_only has no head"):
+        make_config("pvt_tiny", features_only=True, num_classes=10)
+
+
 def test_unknown_profiles_are_refused() -> None:
     with pytest.raises(ConfigError, match="no profile is named 'timm': there are official, mindcv"):
         profile_numerics("timm", 1)
@@ -353,6 +390,7 @@ def _infos() -> st.SearchStrategy[ModelInfo]:
             image_size=draw(sizes),
             in_chans=draw(st.integers(1, 12)),
             num_classes=classes,
+            features_only=not classes and draw(st.booleans()),
             drop_path_rate=draw(st.floats(0, 0.99)),
         )
         choices = {field: draw(st.sampled_from(values)) for field, values in CHOICES.items()}
@@ -374,6 +412,12 @@ def test_model_info_survives_json(info: ModelInfo) -> None:
     text = info.to_json()
     assert "\n" not in text
     assert ModelInfo.from_json(text) == info
+
+
+def test_model_info_without_a_word_of_maps_is_a_whole_model() -> None:
+    whole = json.loads(ModelInfo(V1, Numerics(), Preprocessing()).to_json())
+    assert whole["config"].pop("features_only") is False
+    assert ModelInfo.from_json(json.dumps(whole)).config == V1
 
 
 def _damaged() -> dict[str, str]:

@@ -23,12 +23,14 @@ from pvt_spec import (
     Numerics,
     PVTConfig,
     PvtError,
+    output_names,
     stage_grids,
     tap_names,
     tensor_specs,
 )
 from tests.conftest import (
     GOLDEN_SMALL,
+    MAPS,
     RUNTIMES,
     SMALL,
     Taps,
@@ -56,7 +58,7 @@ TORCH_AND_MINDSPORE = ("torch", "mindspore")
 
 def distances(actual: Taps, config: PVTConfig, numerics: Numerics, weights: Weights, x: Any) -> Any:
     """A runtime's taps compared with those of float64."""
-    comparison = compare_names(tap_names(config), "runtime", [])
+    comparison = compare_names(tap_names(config), output_names(config), "runtime", [])
     comparison.add(actual, run_float64(config, numerics, weights, x))
     return comparison
 
@@ -102,7 +104,7 @@ def test_a_training_checkpoint_answers_as_mindcv(prefix: str, answer: str, runti
     peer, config = golden_arrays(case), golden_config(case)
     tensors, mindcv = ckpt.read(golden_file(case)).tensors, find_dialect("mindcv", 1)
     weights = {
-        spec.name: tensors[prefix + mindcv.from_canonical(spec.name)]
+        spec.name: tensors[prefix + mindcv.from_canonical(spec.name)[0]]
         for spec in tensor_specs(config)
     }
     taps = RUNTIMES[runtime](config, golden_numerics(case), weights, peer["input"])
@@ -117,11 +119,15 @@ def test_averaged_weights_are_another_model() -> None:
 # --- names and shapes
 
 
-@pytest.mark.parametrize("num_classes", [0, 7])
+@pytest.mark.parametrize(
+    "answer",
+    [{"num_classes": 7}, {"num_classes": 0}, {"num_classes": 0, "features_only": True}],
+    ids=["logits", "features", "maps"],
+)
 def test_taps_have_the_specs_names_and_shapes(
-    small: PVTConfig, num_classes: int, runtime: str
+    small: PVTConfig, answer: dict[str, Any], runtime: str
 ) -> None:
-    config = dataclasses.replace(small, num_classes=num_classes)
+    config = dataclasses.replace(small, **answer)
     numerics, size = MINDCV[config.version], (72, 40)
     weights = weights_for(config, numerics)
     taps = RUNTIMES[runtime](config, numerics, weights, random_images(config, size))
@@ -140,8 +146,12 @@ def tap_shapes(config: PVTConfig, numerics: Numerics, size: Size) -> dict[str, t
             continue
         digits = [c for c in tap.partition(".")[0] if c.isdigit()]
         stage = int(digits[0]) - 1 if digits else 3
+        if tap.startswith("stage"):
+            shapes[tap] = (2, config.embed_dims[stage], *grids[stage])
+            continue
         tokens = grids[stage][0] * grids[stage][1]
         with_class = config.version == 1 and stage == 3 and not tap.startswith("patch_embed")
+        with_class &= not config.features_only
         shapes[tap] = (2, tokens + with_class, config.embed_dims[stage])
     return shapes
 
@@ -174,21 +184,22 @@ def test_mindspore_has_the_specs_parameters(variant: str) -> None:
     assert shapes == {spec.name: spec.shape for spec in tensor_specs(config)}
 
 
-def test_mindspore_parameters_are_named_in_the_pvt_ms_dialect(small: PVTConfig) -> None:
+def test_mindspore_parameters_are_named_in_the_pvt_ms_dialect(small_or_maps: PVTConfig) -> None:
     from pvt_ms.model import PyramidVisionTransformer
 
-    model = PyramidVisionTransformer(small, OFFICIAL[small.version])
+    config = small_or_maps
+    model = PyramidVisionTransformer(config, OFFICIAL[config.version])
     names = {parameter.name for parameter in model.get_parameters()}
-    dialect = find_dialect("pvt_ms", small.version)
-    assert names == {dialect.from_canonical(spec.name) for spec in tensor_specs(small)}
+    dialect = find_dialect("pvt_ms", config.version)
+    assert names == {dialect.from_canonical(spec.name)[0] for spec in tensor_specs(config)}
 
 
 @pytest.mark.parametrize("package", ["pvt_torch", "pvt_ms"])
-def test_weights_come_back_as_they_went_in(package: str, small: PVTConfig) -> None:
+def test_weights_come_back_as_they_went_in(package: str, small_or_maps: PVTConfig) -> None:
     twin = __import__(package)
-    numerics = MINDCV[small.version]
-    weights = weights_for(small, numerics)
-    back = twin.get_weights(twin.model_from_weights(small, numerics, weights))
+    numerics = MINDCV[small_or_maps.version]
+    weights = weights_for(small_or_maps, numerics)
+    back = twin.get_weights(twin.model_from_weights(small_or_maps, numerics, weights))
     assert back.keys() == weights.keys()
     assert all(back[n].tobytes() == array.tobytes() for n, array in weights.items())
     assert all(back[n].dtype == array.dtype for n, array in weights.items())
@@ -234,6 +245,12 @@ SITUATIONS: dict[str, tuple[PVTConfig, Numerics, Size]] = {
     "v2 four channels": (dataclasses.replace(V2, in_chans=4), OFFICIAL[2], (64, 64)),
     "v1 without a head": (dataclasses.replace(V1, num_classes=0), OFFICIAL[1], (64, 64)),
     "v2 without a head": (dataclasses.replace(V2, num_classes=0), OFFICIAL[2], (64, 64)),
+    "v1 maps official": (MAPS["v1 maps"], OFFICIAL[1], (64, 64)),
+    "v1 maps official tall": (MAPS["v1 maps"], OFFICIAL[1], (100, 60)),
+    "v1 maps mindcv odd": (MAPS["v1 maps"], MINDCV[1], (33, 65)),
+    "v2 maps official wide": (MAPS["v2 maps"], OFFICIAL[2], (72, 104)),
+    "v2 maps mindcv odd": (MAPS["v2 maps"], MINDCV[2], (33, 65)),
+    "linear maps official tall": (MAPS["linear maps"], OFFICIAL[2], (100, 60)),
     "v1 made for a wide image": (
         dataclasses.replace(V1, image_size=(64, 128)),
         OFFICIAL[1],
@@ -580,10 +597,10 @@ def attributes(runtime: str, config: PVTConfig, numerics: Numerics) -> dict[str,
 
 
 @pytest.mark.parametrize("profile", ["official", "mindcv", "hf"])
-def test_attributes_are_the_specs(small: PVTConfig, profile: str, runtime: str) -> None:
-    numerics = PROFILES[profile][small.version]
-    expected = expected_attributes(small, numerics)
-    assert attribute_differences(expected, attributes(runtime, small, numerics)) == []
+def test_attributes_are_the_specs(small_or_maps: PVTConfig, profile: str, runtime: str) -> None:
+    numerics = PROFILES[profile][small_or_maps.version]
+    expected = expected_attributes(small_or_maps, numerics)
+    assert attribute_differences(expected, attributes(runtime, small_or_maps, numerics)) == []
 
 
 EPSILON_LAYERS = {

@@ -1,0 +1,289 @@
+"""Models that answer the maps of their stages: what detection and segmentation put on top of."""
+
+import dataclasses
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.reference import ReferenceEvaluator
+from torch import Tensor
+from torch.nn import functional as F
+
+from pvt_onnx.assembly import build
+from pvt_onnx.model import INPUT
+from pvt_onnx.session import open_session
+from pvt_spec import (
+    PROFILES,
+    ModelInfo,
+    Numerics,
+    PVTConfig,
+    PvtError,
+    default_preprocessing,
+    make_config,
+    output_names,
+    stage_grids,
+    tap_names,
+    tensor_specs,
+)
+from pvt_train.loop import Run, train
+from pvt_train.recipe import Recipe
+from tests.conftest import (
+    MAPS,
+    RUNTIMES,
+    SMALL,
+    Weights,
+    import_mindspore,
+    random_images,
+    random_weights,
+    run_float64,
+)
+
+Size = tuple[int, int]
+
+OFFICIAL, MINDCV = PROFILES["official"], PROFILES["mindcv"]
+TOLERANCE = 2e-5
+"""From float64; the maps are about 1, float32 leaves some 1e-6 of them."""
+
+
+def cut(weights: Weights, config: PVTConfig) -> Weights:
+    """What the backbone has of a whole model's weights: no row of ``pos_embed4`` for the class."""
+    kept = {spec.name: weights[spec.name] for spec in tensor_specs(config)}
+    if config.version == 1:
+        kept["pos_embed4"] = kept["pos_embed4"][:, 1:]
+    return kept
+
+
+# --- judges from outside
+
+
+def detection_backbone(config: PVTConfig, weights: Weights, images: np.ndarray) -> list[np.ndarray]:
+    """What whai362/PVT ``detection/pvt.py`` answers, in float64, from a whole model's weights.
+
+    Facts read there: no class token, ``pos_embed4`` without its first row, position embeddings
+    resized with half-pixel centres, each map is the output of the stage's last block; epsilons
+    1e-6 in the blocks, 1e-5 elsewhere.
+    """
+    w = {name: torch.from_numpy(array).double() for name, array in weights.items()}
+
+    def parameters(layer: str) -> tuple[Tensor, Tensor]:
+        return w[f"{layer}.weight"], w[f"{layer}.bias"]
+
+    def norm(x: Tensor, layer: str, eps: float) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], *parameters(layer), eps)
+
+    def attention(x: Tensor, size: Size, name: str, heads: int, ratio: int) -> Tensor:
+        q = F.linear(x, *parameters(f"{name}.q")).unflatten(2, (heads, -1)).transpose(1, 2)
+        if ratio > 1:
+            x = F.conv2d(x.mT.unflatten(2, size), *parameters(f"{name}.sr"), stride=ratio)
+            x = norm(x.flatten(2).mT, f"{name}.norm", 1e-5)
+        kv = F.linear(x, *parameters(f"{name}.kv")).unflatten(2, (2, heads, -1))
+        x = F.scaled_dot_product_attention(q, *kv.permute(2, 0, 3, 1, 4))
+        return F.linear(x.transpose(1, 2).flatten(2), *parameters(f"{name}.proj"))
+
+    def mlp(x: Tensor, name: str) -> Tensor:
+        hidden = F.gelu(F.linear(x, *parameters(f"{name}.fc1")))
+        return F.linear(hidden, *parameters(f"{name}.fc2"))
+
+    x, maps = torch.from_numpy(images).double(), []
+    for stage, depth in enumerate(config.depths, start=1):
+        embed = f"patch_embed{stage}"
+        x = F.conv2d(x, *parameters(f"{embed}.proj"), stride=4 if stage == 1 else 2)
+        size = x.shape[2:]
+        x = norm(x.flatten(2).mT, f"{embed}.norm", 1e-5)
+        rows = w[f"pos_embed{stage}"][:, 1 if stage == 4 else 0 :]
+        own = [side // (2 * 2**stage) for side in config.image_size]
+        x = x + F.interpolate(rows.mT.unflatten(2, own), size, mode="bilinear").flatten(2).mT
+        heads, ratio = config.num_heads[stage - 1], config.sr_ratios[stage - 1]
+        for name in (f"block{stage}.{index}" for index in range(depth)):
+            attended = norm(x, f"{name}.norm1", 1e-6)
+            x = x + attention(attended, size, f"{name}.attn", heads, ratio)
+            x = x + mlp(norm(x, f"{name}.norm2", 1e-6), f"{name}.mlp")
+        x = x.mT.unflatten(2, size)
+        maps.append(x.numpy())
+    return maps
+
+
+@pytest.mark.parametrize(
+    ("own", "size", "count"),
+    [
+        ((64, 64), (64, 64), 3),
+        ((64, 64), (100, 60), 1),
+        ((64, 64), (96, 224), 2),
+        ((64, 128), (128, 64), 1),
+    ],
+)
+def test_v1_answers_as_the_official_detection_backbone(
+    own: Size, size: Size, count: int, runtime: str
+) -> None:
+    whole = dataclasses.replace(SMALL["v1"], image_size=own)
+    config = dataclasses.replace(MAPS["v1 maps"], image_size=own)
+    weights, images = random_weights(whole), random_images(config, size, count)
+    taps = RUNTIMES[runtime](config, OFFICIAL[1], cut(weights, config), images)
+    expected = detection_backbone(whole, weights, images)
+    for name, theirs in zip(output_names(config), expected, strict=True):
+        assert taps[name].shape == theirs.shape
+        assert np.abs(taps[name] - theirs).max() < TOLERANCE, name
+
+
+def test_the_official_backbone_is_not_the_classifier() -> None:
+    """The check above can fail: the class token takes part in the last stage's attention."""
+    config, images = SMALL["v1"], random_images(SMALL["v1"])
+    weights = random_weights(config)
+    taps = run_float64(config, OFFICIAL[1], weights, images)
+    *_, before, last = detection_backbone(config, weights, images)
+    assert np.abs(as_map(taps["block3.0"], (4, 4)) - before).max() < 1e-12
+    assert np.abs(as_map(taps["block4.0"][:, 1:], (2, 2)) - last).max() > 100 * TOLERANCE
+
+
+def as_map(tokens: np.ndarray, size: Size) -> np.ndarray:
+    """Tokens (B, H * W, C) as (B, C, H, W)."""
+    return tokens.reshape(len(tokens), *size, -1).transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (100, 60)])
+@pytest.mark.parametrize("kind", ["v2", "linear"])
+def test_v2_answers_the_norms_of_the_classifier(kind: str, size: Size, runtime: str) -> None:
+    whole, config = SMALL[kind], MAPS[f"{kind} maps"]
+    weights, images = random_weights(whole), random_images(whole, size)
+    taps = RUNTIMES[runtime](config, MINDCV[2], cut(weights, config), images)
+    expected = run_float64(whole, MINDCV[2], weights, images)
+    for stage, grid in enumerate(stage_grids(config, MINDCV[2], size), start=1):
+        difference = taps[f"stage{stage}"] - as_map(expected[f"norm{stage}"], grid)
+        assert np.abs(difference).max() < TOLERANCE, stage
+
+
+# --- the twins
+
+
+def test_a_whole_models_weights_are_refused() -> None:
+    import pvt_torch
+
+    with pytest.raises(PvtError) as refusal:
+        pvt_torch.model_from_weights(MAPS["v1 maps"], OFFICIAL[1], random_weights(SMALL["v1"]))
+    assert str(refusal.value) == (
+        "weights do not fit: cls_token is unknown; head.bias is unknown; head.weight is unknown; "
+        "norm.bias is unknown; norm.weight is unknown; pos_embed4 is (1, 5, 32), "
+        "expected (1, 4, 32)"
+    )
+
+
+def test_both_twins_make_the_same_backbone() -> None:
+    ms = import_mindspore()
+    import pvt_ms
+    import pvt_torch
+
+    model, cell = (p.create_model("pvt_nano", features_only=True) for p in (pvt_torch, pvt_ms))
+    assert model.config == cell.config == make_config("pvt_nano", features_only=True)
+    images = random_images(model.config)
+    with torch.inference_mode():
+        ours = model.eval()(torch.from_numpy(images))
+    theirs = cell.set_train(False)(ms.Tensor(images))
+    assert isinstance(ours, tuple) and isinstance(theirs, tuple)
+    assert [tuple(x.shape[2:]) for x in ours] == [(8, 8), (4, 4), (2, 2), (1, 1)]
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.abs(a.numpy() - b.asnumpy()).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("kind", ["v1 maps", "linear maps"])
+def test_mindspore_answers_the_same_as_a_graph(kind: str) -> None:
+    ms = import_mindspore()
+    import pvt_ms
+
+    config, numerics = MAPS[kind], MINDCV[MAPS[kind].version]
+    weights = random_weights(config, numerics.pos_embed_dtype)
+    twin = pvt_ms.model_from_weights(config, numerics, weights)
+    images = ms.Tensor(random_images(config, (72, 104)))
+    for graph, eager in zip(ms.jit(twin)(images), twin(images), strict=True):
+        assert np.abs(graph.asnumpy() - eager.asnumpy()).max() < 5e-6
+
+
+@pytest.mark.parametrize("changes", [{"features_only": True}, {"num_classes": 0}])
+def test_training_without_classes_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    import_mindspore()
+    from pvt_ms.train import MindSporeTwin
+
+    config = make_config("pvt_nano", **changes)
+    info = ModelInfo(config, OFFICIAL[1], default_preprocessing(config, "official"))
+    recipe = Recipe("pvt_nano")
+    run = Run(recipe, info, None, tmp_path, tmp_path)
+    for begin in (
+        lambda: MindSporeTwin(info, recipe, False),
+        lambda: train(None, run, None, print),
+    ):
+        with pytest.raises(PvtError, match=r"no head: .* take a model with"):
+            begin()
+
+
+# --- the graph
+
+
+def weights_of(config: PVTConfig, numerics: Numerics) -> Weights:
+    return random_weights(config, numerics.pos_embed_dtype)
+
+
+def dims(value: onnx.ValueInfoProto) -> list[Any]:
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+@pytest.mark.parametrize("opset", [17, 20, 23])
+def test_outputs_say_their_shapes(opset: int, maps: PVTConfig) -> None:
+    weights, numerics = random_weights(maps), OFFICIAL[maps.version]
+    static = build(maps, numerics, weights, image_size=(96, 64), opset=opset)
+    dynamic = build(maps, numerics, weights, dynamic_size=True, opset=opset)
+    sides = [(24, 16), (12, 8), (6, 4), (3, 2)]
+    names = output_names(maps)
+    assert [o.name for o in static.graph.output] == [o.name for o in dynamic.graph.output]
+    for name, output, C, side in zip(
+        names, static.graph.output, maps.embed_dims, sides, strict=True
+    ):
+        assert output.name == name and dims(output) == ["batch", C, *side]
+    for name, output, C in zip(names, dynamic.graph.output, maps.embed_dims, strict=True):
+        assert dims(output) == ["batch", C, f"{name}_height", f"{name}_width"]
+    for model in (static, dynamic):
+        onnx.checker.check_model(model, full_check=True)
+        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        made = [name for node in model.graph.node for name in node.output]
+        assert len(made) == len(set(made)) and set(tap_names(maps)) <= set(made)
+
+
+@pytest.mark.parametrize("profile", ["official", "mindcv"])
+def test_one_session_takes_any_size_and_batch(profile: str, maps: PVTConfig) -> None:
+    numerics = PROFILES[profile][maps.version]
+    weights = weights_of(maps, numerics)
+    model = build(maps, numerics, weights, dynamic_size=True)
+    session = open_session(model.SerializeToString(), "maps")
+    for size, count in (((64, 64), 1), ((100, 60), 3), ((33, 65), 1), ((224, 96), 3)):
+        images = random_images(maps, size, count)
+        expected = run_float64(maps, numerics, weights, images)
+        outputs = session.run(None, {INPUT: images})
+        for name, array in zip(output_names(maps), outputs, strict=True):
+            assert array.shape == expected[name].shape and len(array) == count
+            assert np.abs(array - expected[name]).max() < TOLERANCE, (size, name)
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+def test_the_standards_own_evaluator_answers_the_same(dynamic: bool, maps: PVTConfig) -> None:
+    numerics = MINDCV[maps.version]
+    weights, images = weights_of(maps, numerics), random_images(maps, (40, 72), 1)
+    size = {"dynamic_size": True} if dynamic else {"image_size": (40, 72)}
+    outputs = ReferenceEvaluator(build(maps, numerics, weights, **size)).run(None, {INPUT: images})
+    expected = run_float64(maps, numerics, weights, images)
+    for name, array in zip(output_names(maps), outputs, strict=True):
+        assert np.abs(array - expected[name]).max() < TOLERANCE, name
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_map_is_transposed_once(kind: str) -> None:
+    """The maps between stages are the answers themselves; only the last one is made for it."""
+    configs = (SMALL[kind], MAPS[f"{kind} maps"])
+    whole, graph = (build(c, OFFICIAL[c.version], random_weights(c)).graph for c in configs)
+    counts = [sum(node.op_type == "Transpose" for node in g.node) for g in (whole, graph)]
+    assert counts[1] == counts[0] + 1
+    users = {name: node for node in graph.node for name in node.input}
+    for name, after in pairwise(output_names(configs[1])):
+        assert users[name].op_type == "Conv"
+        assert users[name].input[1] == f"patch_embed{after[-1]}.proj.weight"
