@@ -1,7 +1,8 @@
-"""Random models for the benchmarks, and the usual way from a checkpoint to ONNX.
+"""Random models for the benchmarks, and the usual ways to convert them.
 
     python -m benchmarks.models random pvt_tiny official model.ckpt
     python -m benchmarks.models export model.ckpt model.onnx
+    python -m benchmarks.models safetensors model.pth model.safetensors
 
 Commands of their own so that each runs in a process of its own.
 """
@@ -16,9 +17,9 @@ from pvt_spec import ModelInfo, default_preprocessing, make_config, profile_nume
 from pvt_train.initialisation import initial_weights
 
 
-def write_random(variant: str, profile: str, path: Path) -> None:
+def write_random(variant: str, profile: str, path: Path, num_classes: int | None = None) -> None:
     """Writes a model of random weights, of which none is 0 or 1 throughout."""
-    config = make_config(variant)
+    config = make_config(variant, num_classes=num_classes)
     numerics = profile_numerics(profile, config.version)
     rng = np.random.default_rng(0)
     weights = {
@@ -52,6 +53,14 @@ def export_with_torch(source: Path, target: Path) -> None:
     )
 
 
+def save_with_safetensors(source: Path, target: Path) -> None:
+    """The usual way from a ``.pth``: torch reads it, safetensors writes it."""
+    import torch
+    from safetensors.torch import save_file
+
+    save_file(torch.load(source, weights_only=True)["state_dict"], target)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -59,14 +68,20 @@ def main() -> None:
     random.add_argument("variant")
     random.add_argument("profile")
     random.add_argument("path", type=Path)
+    random.add_argument("--num-classes", type=int)
     export = commands.add_parser("export", help="convert a model with PyTorch's exporter")
     export.add_argument("source", type=Path)
     export.add_argument("target", type=Path)
+    save = commands.add_parser("safetensors", help="write a .pth with safetensors and torch")
+    save.add_argument("source", type=Path)
+    save.add_argument("target", type=Path)
     options = parser.parse_args()
     if options.command == "random":
-        write_random(options.variant, options.profile, options.path)
-    else:
+        write_random(options.variant, options.profile, options.path, options.num_classes)
+    elif options.command == "export":
         export_with_torch(options.source, options.target)
+    else:
+        save_with_safetensors(options.source, options.target)
 
 
 if __name__ == "__main__":

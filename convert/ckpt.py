@@ -19,6 +19,7 @@ May import numpy and ml_dtypes.
 
 import itertools
 import math
+import mmap
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,6 @@ import numpy as np
 from convert.errors import ConvertError
 from convert.weight_file import WeightFile, contents, map_file
 from convert.wire_format import (
-    AGAIN,
     FIRST,
     NUMBER,
     SECOND,
@@ -69,6 +69,9 @@ PIECE_BYTES = 512 * 1024 * 1024
 MindSpore cuts at exactly this many bytes (``_write_parameter_bytes_data``).
 """
 
+_AGAIN = "the file is cut off, damaged or no MindSpore checkpoint: copy or download it again"
+_KEYS = (NUMBER, FIRST, SECOND, THIRD)
+_STEP_BYTES = 1 << 24  # what a pass over a long stretch of the file keeps in memory
 _TEXT = "str"
 _CRC_MARK, _CRC_BYTES = b"crc_num", 17
 _MAX_DIMS = 32  # numpy 1's limit
@@ -83,7 +86,7 @@ def read(path: Path) -> WeightFile:
     """What a ``.ckpt`` holds: parameters as ``tensors``, texts as ``metadata``.
 
     The arrays are read-only views of the mapped file; only parameters that the file splits are
-    joined. The CRC is verified where the file has one.
+    copied, their pieces joined. The CRC is verified where the file has one.
 
     Raises:
         ConvertError: The file cannot be read, is damaged, encrypted or something else, has a
@@ -91,7 +94,7 @@ def read(path: Path) -> WeightFile:
     """
     data = memoryview(map_file(path))
     _refuse_other_formats(path, data)
-    reader = _EntryReader(path, data)
+    reader = _EntryReader(path, data, _AGAIN)
     tensors: dict[str, Array] = {}
     metadata: dict[str, str] = {}
     for name, group in itertools.groupby(reader.entries(), key=lambda entry: entry.name):
@@ -156,27 +159,40 @@ class _EntryReader(FieldReader):
                 self.verify_crc(at)
                 return
             if (key := self.data[at]) != FIRST:
-                raise self.error(at, f"got 0x{key:02x}, expected 0x0a of a parameter; {AGAIN}")
+                raise self.error(at, f"got 0x{key:02x}, expected 0x0a of a parameter; {_AGAIN}")
             _, start, stop = self.field(at, end)
             yield self.entry(at, start, stop)
             at = stop
 
+    def field(self, at: int, end: int) -> tuple[int, int, int]:
+        """As it is in any message, but the key is one of those that MindSpore writes."""
+        if self.data[at] not in _KEYS:
+            raise self.unexpected(at)
+        return super().field(at, end)
+
     def verify_crc(self, at: int) -> None:
         expected = int.from_bytes(self.data[at + len(_CRC_MARK) :], "big")
-        if (found := zlib.crc32(self.data[:at])) != expected:
-            raise self.error(at, f"CRC-32 is {found}, expected {expected}; {AGAIN}")
+        found = 0
+        for step in self.steps(0, at):
+            found = zlib.crc32(step, found)
+        if found != expected:
+            raise self.error(at, f"CRC-32 is {found}, expected {expected}; {_AGAIN}")
 
     def entry(self, at: int, start: int, stop: int) -> _Entry:
-        fields = {key: (begin, end) for key, begin, end in self.fields(start, stop)}
+        fields: dict[int, tuple[int, int]] = {}
+        for key, begin, end in self.fields(start, stop):
+            if key == SECOND and key in fields:  # protobuf makes one tensor of both
+                raise self.error(begin, f"a parameter with two tensors, expected one; {_AGAIN}")
+            fields[key] = (begin, end)
         if FIRST not in fields:
-            raise self.error(at, f"a parameter without a name; {AGAIN}")
+            raise self.error(at, f"a parameter without a name; {_AGAIN}")
         name = self.text(fields.pop(FIRST), "utf-8")
         if THIRD in fields:
             raise self.error(
                 at, f"{_show(name)} is a map parameter (a hash table), which is not read"
             )
         if set(fields) != {SECOND}:
-            raise self.error(at, f"{_show(name)} has no tensor alone; {AGAIN}")
+            raise self.error(at, f"{_show(name)} has no tensor alone; {_AGAIN}")
         return self.tensor(at, name, *fields[SECOND])
 
     def tensor(self, at: int, name: str, start: int, stop: int) -> _Entry:
@@ -188,9 +204,9 @@ class _EntryReader(FieldReader):
             else:
                 fields[key] = (begin, end)
             if len(dims) > _MAX_DIMS or max(dims, default=0) >= 1 << 63:
-                raise self.error(at, f"{_show(name)} has a shape that no array has; {AGAIN}")
+                raise self.error(at, f"{_show(name)} has a shape that no array has; {_AGAIN}")
         if set(fields) != {SECOND, THIRD}:
-            raise self.error(at, f"{_show(name)} has no type and contents alone; {AGAIN}")
+            raise self.error(at, f"{_show(name)} has no type and contents alone; {_AGAIN}")
         return _Entry(at, name, self.text(fields[SECOND], "utf-8"), tuple(dims), *fields[THIRD])
 
     def metadata(self, pieces: list[_Entry]) -> str:
@@ -217,16 +233,35 @@ class _EntryReader(FieldReader):
             raise self.error(
                 first.at,
                 f"{name} has {held} bytes in {len(pieces)} entries, "
-                f"expected {expected} for {first.type} {list(shape)}; {AGAIN}",
+                f"expected {expected} for {first.type} {list(shape)}; {_AGAIN}",
             )
-        parts = [self.data[piece.start : piece.stop] for piece in pieces]
-        values = parts[0] if len(parts) == 1 else b"".join(parts)
+        values = self.data[first.start : first.stop] if len(pieces) == 1 else self.joined(pieces)
         if dtype == np.bool_ and np.frombuffer(values, np.uint8).max(initial=0) > 1:
-            raise self.error(first.start, f"{name} is Bool with bytes other than 0 and 1; {AGAIN}")
+            raise self.error(first.start, f"{name} is Bool with bytes other than 0 and 1; {_AGAIN}")
         try:
             return np.ndarray(shape, dtype, buffer=values)
         except ValueError as error:
-            raise self.error(first.at, f"{name} cannot be an array: {error}; {AGAIN}") from None
+            raise self.error(first.at, f"{name} cannot be an array: {error}; {_AGAIN}") from None
+
+    def joined(self, pieces: list[_Entry]) -> memoryview:
+        """The contents of all pieces, copied one after the other."""
+        values = bytearray(sum(piece.stop - piece.start for piece in pieces))
+        at = 0
+        for piece in pieces:
+            for step in self.steps(piece.start, piece.stop):
+                values[at : at + len(step)] = step
+                at += len(step)
+        return memoryview(values).toreadonly()
+
+    def steps(self, start: int, stop: int) -> Iterator[memoryview]:
+        """data[start:stop] bit by bit, whose pages do not add up in memory as it is passed."""
+        for at in range(start, stop, _STEP_BYTES):
+            end = min(at + _STEP_BYTES, stop)
+            yield self.data[at:end]
+            mapped = self.data.obj
+            if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                page = at - at % mmap.PAGESIZE
+                mapped.madvise(mmap.MADV_DONTNEED, page, end - page)
 
 
 def _refuse_other_formats(path: Path, data: memoryview) -> None:

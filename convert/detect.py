@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from math import isqrt
 
-from convert.dialects import DIALECTS, Dialect
+from convert.dialects import DIALECTS, NAMES, Dialect
 from convert.errors import ConvertError
 from pvt_spec import (
     MIN_IMAGE_SIDE,
@@ -27,6 +27,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 PREFIXES = ("module.", "_orig_mod.", "model.", "state_dict.", "backbone.", "network.")
 """What wrappers (DDP, torch.compile, trainers) put before every name."""
 
+BACKBONE = "backbone."
+"""What detectors put before the names of their backbone, beside a neck and heads."""
+
 
 def strip_prefixes(names: Iterable[str]) -> str:
     """The known prefixes that all names share, put together; "" where they share none."""
@@ -39,67 +42,70 @@ def strip_prefixes(names: Iterable[str]) -> str:
         found += shared[0]
 
 
-def detect_dialect(shapes: Shapes) -> Dialect:
+def detect_dialect(shapes: Shapes, name: str | None = None) -> Dialect:
     """The dialect in which most of the names are tensors of a PVT.
 
     Args:
         shapes: Of the file's weights, by the file's own names.
+        name: A dialect's name, where only the PVT's version is left to tell.
 
     Raises:
-        ConvertError: In no dialect is this a PVT.
+        ConvertError: In no dialect, or not in this one, is this a PVT.
     """
-
+    candidates = [dialect for dialect in DIALECTS if name in (None, dialect.name)]
     names = {spec.name for config in VARIANTS.values() for spec in tensor_specs(config)}
 
     def known(dialect: Dialect) -> int:
         return len(names & canonical_shapes(shapes, dialect).keys())
 
-    best = max(DIALECTS, key=known)
+    best = max(candidates, key=known)
     if not known(best):
+        where = f"dialect {name}" if name else f"any known dialect ({', '.join(NAMES)})"
         some = ", ".join(list(shapes)[:4])
         raise ConvertError(
-            f"these are not the tensors of a PVT in any known dialect "
-            f"({', '.join(dict.fromkeys(d.name for d in DIALECTS))}): {len(shapes)} tensors, {some}"
+            f"these are not the tensors of a PVT in {where}: {len(shapes)} tensors, {some}"
         )
     return best
 
 
 def canonical_shapes(shapes: Shapes, dialect: Dialect) -> dict[str, tuple[int, ...]]:
-    """The shapes under canonical names; names that are not in the dialect are left out."""
+    """The shapes under canonical names; names that are not in the dialect are left out.
+
+    Where the dialect has several tensors for one, or one for several, the rows are the file's.
+    """
     named = ((dialect.to_canonical(name), shape) for name, shape in shapes.items())
     return {name: shape for name, shape in named if name is not None}
 
 
-def infer_config(shapes: Shapes, image_size: tuple[int, int] | None) -> tuple[PVTConfig, list[str]]:
+def infer_config(
+    shapes: Shapes, image_size: tuple[int, int] | None, *, features_only: bool = False
+) -> tuple[PVTConfig, dict[str, str]]:
     """The configuration that tensors of these shapes belong to.
 
     Args:
         shapes: By canonical name.
-        image_size: (H, W) in pixels where the user gave it. v1's position embeddings are taken
-            to be laid out for it where their number fits, else for a square.
+        image_size: (H, W) in pixels of the images that the model was made for, where the user
+            says it; else v1's position embeddings are taken to be laid out for a square.
+        features_only: Whether the dialect names backbones alone. A v1 without class token, last
+            norm and head is one in any dialect.
 
     Returns:
-        The configuration, and what in it is a guess, in words.
+        The configuration, and what in it is a guess: its field, and the guess in words.
 
     Raises:
         ConvertError: A shape that decides something is missing, or no PVT has these.
     """
-    config, guesses = _architecture(shapes)
-    if config.version == 1 and image_size is not None:
-        laid_out = dataclasses.replace(config, image_size=image_size)
-        positions = [spec for spec in tensor_specs(laid_out) if spec.kind == "pos_embed"]
-        if all(shapes.get(spec.name) == spec.shape for spec in positions):
-            return laid_out, guesses
-    if config.version == 1 or image_size is None:
+    config, guesses = _architecture(shapes, features_only)
+    if image_size is None:
         image_size, guess = _image_size(shapes, config.version)
-        guesses.append(guess)
+        guesses["image_size"] = guess
     return dataclasses.replace(config, image_size=image_size), guesses
 
 
-def _architecture(shapes: Shapes) -> tuple[PVTConfig, list[str]]:
+def _architecture(shapes: Shapes, features_only: bool) -> tuple[PVTConfig, dict[str, str]]:
     """The configuration but for the image size, and what in it is a guess."""
     try:
-        config = _read_sizes(shapes)
+        config = _read_sizes(shapes, features_only)
     except KeyError as error:
         raise ConvertError(
             f"cannot tell which PVT this is: tensor {error.args[0]} is missing, which its size "
@@ -111,14 +117,13 @@ def _architecture(shapes: Shapes) -> tuple[PVTConfig, list[str]]:
             f"({error}); give --model"
         ) from error
     if variant_name(config) is not None:
-        return config, []
+        return config, {}
     width = config.embed_dims[0]
-    return config, [
-        f"num_heads {config.num_heads}: every head as wide as the first stage ({width})"
-    ]
+    guess = f"num_heads {config.num_heads}: every head as wide as the first stage ({width})"
+    return config, {"num_heads": guess}
 
 
-def _read_sizes(shapes: Shapes) -> PVTConfig:
+def _read_sizes(shapes: Shapes, features_only: bool) -> PVTConfig:
     stages = range(1, NUM_STAGES + 1)
     dims = tuple(shapes[f"patch_embed{i}.proj.weight"][0] for i in stages)
     depths = tuple(_depth(shapes, i) for i in stages)
@@ -127,8 +132,10 @@ def _read_sizes(shapes: Shapes) -> PVTConfig:
     linear = kernels == (1,) * NUM_STAGES
     # Shapes do not show the heads; in every published PVT a head is as wide as the first stage.
     heads = tuple(max(dim // dims[0], 1) for dim in dims)
+    version = 1 if _is_v1(shapes) else 2
+    features_only = features_only or (version == 1 and not _CLASSIFIES & shapes.keys())
     return PVTConfig(
-        1 if _is_v1(shapes) else 2,
+        version,
         dims,
         depths,
         heads,
@@ -136,8 +143,15 @@ def _read_sizes(shapes: Shapes) -> PVTConfig:
         (8, 4, 2, 1) if linear else tuple(max(kernel, 1) for kernel in kernels),
         linear=linear,
         in_chans=shapes["patch_embed1.proj.weight"][1],
-        num_classes=shapes.get("head.weight", shapes.get("head.bias", (0,)))[0],
+        num_classes=0
+        if features_only
+        else shapes.get("head.weight", shapes.get("head.bias", (0,)))[0],
+        features_only=features_only,
     )
+
+
+_CLASSIFIES = {"cls_token", "norm.weight", "head.weight"}
+"""What v1's classifier has beyond its backbone."""
 
 
 def _is_v1(shapes: Shapes) -> bool:
@@ -158,12 +172,10 @@ def _image_size(shapes: Shapes, version: int) -> tuple[tuple[int, int], str]:
     side = isqrt(tokens)
     if side * side != tokens:
         raise ConvertError(
-            f"pos_embed1 has {tokens} positions, not a square's: give --image-size HxW"
+            f"pos_embed1 has {tokens} positions, not a square's: give --from-image-size HxW"
         )
     pixels = side * PATCH_STRIDES[0]
     if pixels < MIN_IMAGE_SIDE:
         raise ConvertError(f"pos_embed1 has {tokens} positions: too few for a PVT's four stages")
-    return (
-        pixels,
-        pixels,
-    ), f"image size {pixels}x{pixels}, if square: pos_embed1 has {tokens} rows"
+    guess = f"{pixels}x{pixels}, if square: pos_embed1 has {tokens} rows (--from-image-size)"
+    return (pixels, pixels), f"image size {guess}"

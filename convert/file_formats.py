@@ -1,4 +1,4 @@
-"""The file formats, by the ending of a file's name."""
+"""The file formats, by the ending of a file's name; and the one folder among them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,30 +6,45 @@ from pathlib import Path
 from convert.errors import ConvertError
 from convert.weight_file import WeightFile
 
-FORMATS = {".ckpt": "ckpt", ".pth": "pth", ".pt": "pth", ".onnx": "onnx"}
+FORMATS = {
+    ".ckpt": "ckpt",
+    ".pth": "pth",
+    ".pt": "pth",
+    ".bin": "pth",
+    ".safetensors": "safetensors",
+    ".onnx": "onnx",
+}
 """File name ending -> format."""
+
+FOLDER = "folder"
+"""The format of a folder as Hugging Face keeps models: ``config.json`` and safetensors."""
 
 
 def file_format(path: Path) -> str:
-    """The format that a file name's ending stands for.
+    """The format that a path stands for: by its ending; a folder, or no ending, is a folder.
 
     Raises:
         ConvertError: It stands for none.
     """
-    if path.suffix.lower() not in FORMATS:
+    ending = path.suffix.lower()
+    if path.is_dir() or (not ending and not path.exists()):
+        return FOLDER
+    if ending not in FORMATS:
         raise ConvertError(
-            f"{path}: cannot tell its format from its name; expected {', '.join(FORMATS)}"
+            f"{path}: cannot tell its format from its name; expected {', '.join(FORMATS)}, or a "
+            "folder of Hugging Face"
         )
-    return FORMATS[path.suffix.lower()]
+    return FORMATS[ending]
 
 
 def check_format(path: Path, expected: str) -> None:
-    """Holds if a file name's ending stands for the expected format.
+    """Holds if a path stands for the expected format. A folder counts as safetensors.
 
     Raises:
         ConvertError: It stands for another, or for none.
     """
-    if file_format(path) != expected:
+    found = file_format(path)
+    if found != expected and (found, expected) != (FOLDER, "safetensors"):
         endings = ", ".join(ending for ending, name in FORMATS.items() if name == expected)
         raise ConvertError(f"{path}: expected a file name that ends in {endings}")
 
@@ -40,11 +55,13 @@ def read_file(path: Path) -> WeightFile:
     Raises:
         ConvertError: The file cannot be read.
     """
-    from convert import ckpt, onnx_file, pth
+    from convert import ckpt, hf_folder, onnx_file, pth
 
     readers: dict[str, Callable[[Path], WeightFile]] = {
         "ckpt": ckpt.read,
         "pth": pth.read,
+        "safetensors": hf_folder.read_safetensors,
         "onnx": onnx_file.read,
+        FOLDER: hf_folder.read,
     }
     return readers[file_format(path)](path)

@@ -1,40 +1,194 @@
-"""What a file is, as facts to print."""
+"""What a file is, and how two files differ, as findings."""
 
+import dataclasses
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
-from convert.model_file import read_model
-from pvt_spec import tensor_specs
+import numpy as np
+
+from convert.conversion import describe_file
+from convert.errors import ConvertError
+from convert.file_formats import file_format, read_file
+from convert.findings import Finding
+from convert.model_file import Given, Model, understand
+from convert.training_state import count_leading_parts, is_training_state
+from convert.weight_file import WeightFile, contents
+from pvt_spec import (
+    METADATA_KEY,
+    ModelInfo,
+    Numerics,
+    Preprocessing,
+    PVTConfig,
+    output_names,
+    tensor_specs,
+)
+from pvt_spec.arrays import Array
 
 
-def inspect_file(path: Path) -> dict[str, Any]:
+def inspect_file(path: Path, given: Given = Given()) -> Iterator[Finding]:
     """The facts of a model file, in the order in which they are read.
 
+    A file that is no whole PVT ends in a finding ``problem``, after what can be said of it.
+
     Raises:
-        ConvertError: The file cannot be read, or is not a whole PVT.
+        ConvertError: The file cannot be read.
     """
-    model = read_model(path)
-    facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size}
-    for what, finding in model.findings:
-        facts[what] = f"{facts[what]}; {finding}" if what in facts else finding
-    config = model.info.config
-    dtypes = Counter(array.dtype.name for array in model.weights.values())
-    facts |= {
-        "tensors": len(model.weights),
-        "parameters": sum(spec.size for spec in tensor_specs(config)),
-        "dtypes": ", ".join(f"{name} x{count}" for name, count in dtypes.items()),
-        "training state": ", ".join(_leading_parts(model.training_state)) or "none",
-        "other entries": ", ".join(sorted(model.extras)) or "none",
-        "labels": ", ".join(model.info.labels[:10]) or "not known",
-        "crop": f"{model.info.preprocessing.crop_pct:.1%} of the resized image",
-        "provenance": ", ".join(f"{k} {v}" for k, v in model.info.provenance.items()) or "none",
+    file = read_file(path)
+    for facts in map(describe_file, file.files or (path,)):
+        text = f"{facts['file']} ({facts['bytes']:,} bytes, sha256 {facts['sha256']})"
+        yield Finding("file", facts, text=text)
+    try:
+        model = understand(path, file, given)
+    except ConvertError as error:
+        yield from _contents(path, file)
+        yield Finding("problem", str(error))
+        return
+    yield from model.findings
+    yield from (Finding("guess", guess) for guess in model.guesses.values())
+    yield from _model(model)
+    yield from _beside(file)
+
+
+def _contents(path: Path, file: WeightFile) -> Iterator[Finding]:
+    """What can be said of any file."""
+    yield Finding("format", file_format(path))
+    if file.container:
+        yield Finding("container", file.container)
+    state = [name for name in file.tensors if is_training_state(name)]
+    if state:
+        yield Finding("training_state", count_leading_parts(state))
+    yield Finding("tensors", len(file.tensors))
+    yield Finding("dtypes", _dtypes(file.tensors))
+    yield from _beside(file)
+
+
+def _model(model: Model) -> Iterator[Finding]:
+    info = model.info
+    yield _settings("config", info.config)
+    yield _settings("numerics", info.numerics)
+    yield Finding("tensors", len(model.weights))
+    yield Finding("parameters", sum(spec.size for spec in tensor_specs(info.config)))
+    yield Finding("dtypes", _dtypes(model.weights))
+    yield Finding("labels", list(info.labels), "" if info.labels else "not known")
+    yield _settings("preprocessing", info.preprocessing)
+    yield Finding("provenance", dict(info.provenance))
+
+
+def _settings(what: str, record: PVTConfig | Numerics | Preprocessing) -> Finding:
+    fields = dataclasses.asdict(record)
+    return Finding(
+        what, fields, text=", ".join(f"{name} {value}" for name, value in fields.items())
+    )
+
+
+def _beside(file: WeightFile) -> Iterator[Finding]:
+    beside = {**file.extras, **file.metadata}
+    entries = {name: short(value) for name, value in beside.items() if name != METADATA_KEY}
+    yield Finding("other_entries", entries)
+
+
+def _dtypes(tensors: Mapping[str, Array]) -> dict[str, int]:
+    return dict(Counter(array.dtype.name for array in tensors.values()))
+
+
+def is_good(findings: Iterable[Finding]) -> bool:
+    """Whether a file is a whole PVT, or two files are the same."""
+    return not any(finding.what == "problem" or finding.note == DIFFERS for finding in findings)
+
+
+DIFFERS = "differs"
+"""The note of every finding that tells two files apart."""
+
+
+def compare_files(path: Path, other: Path) -> Iterator[Finding]:
+    """How the second file differs from the first, whatever their formats and dialects.
+
+    Weights are compared under canonical names where both files are whole PVTs, else all tensors
+    under the files' own names. Where nothing differs there are no findings but ``same``.
+
+    Raises:
+        ConvertError: A file cannot be read.
+    """
+    files = [(each, read_file(each)) for each in (path, other)]
+    try:
+        models = [understand(each, file) for each, file in files]
+    except ConvertError:
+        first, second = (file.tensors for _, file in files)
+    else:
+        first, second = (model.weights for model in models)
+        yield from _described_differently(*models)
+    yield from _tensor_differences(first, second)
+
+
+def _described_differently(first: Model, second: Model) -> Iterator[Finding]:
+    """What decides a model's answers beside its weights."""
+    ours, theirs = _description(first.info), _description(second.info)
+    for what, value in ours.items():
+        if value != theirs[what]:
+            yield Finding(what, [_short(value), _short(theirs[what])], DIFFERS)
+
+
+def _description(info: ModelInfo) -> dict[str, Any]:
+    config, preprocessing = info.config, info.preprocessing
+    return {
+        "variant": info.variant,
+        "num_heads": config.num_heads,
+        "profile": info.profile,
+        "image_size": "{}x{}".format(*preprocessing.image_size),
+        "crop_pct": preprocessing.crop_pct,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+        "classes": config.num_classes,
+        "answers": output_names(config),
+        "labels": info.labels,
     }
-    return facts
 
 
-def _leading_parts(names: Iterable[str]) -> list[str]:
-    """Names with the tensor's part left out and counted: ``adam_m.* x131``."""
-    counts = Counter(f"{n.partition('.')[0]}.*" if "." in n else n for n in names)
-    return [f"{name} x{count}" if count > 1 else name for name, count in counts.items()]
+def _short(value: Any) -> Any:
+    return short(value) if isinstance(value, tuple) else value
+
+
+def _tensor_differences(
+    first: Mapping[str, Array], second: Mapping[str, Array]
+) -> Iterator[Finding]:
+    same = 0
+    for name in [*first, *(name for name in second if name not in first)]:
+        if name not in second:
+            yield Finding("missing", name, DIFFERS)
+        elif name not in first:
+            yield Finding("extra", name, DIFFERS)
+        elif first[name].shape != second[name].shape:
+            shapes = [[*first[name].shape], [*second[name].shape]]
+            yield Finding("other_shape", {"tensor": name, "shapes": shapes}, DIFFERS)
+        elif difference := _difference(first[name], second[name]):
+            facts = {"tensor": name, **difference}
+            yield Finding("other_bytes", facts, DIFFERS, _sentence(facts))
+        else:
+            same += 1
+    yield Finding("same", same, "tensors, to the bit")
+
+
+def _difference(first: Array, second: Array) -> dict[str, Any]:
+    """How two arrays of one shape differ; nothing where every bit is the same."""
+    kinds = [first.dtype.name, second.dtype.name]
+    if kinds[0] == kinds[1] and contents(first) == contents(second):
+        return {}
+    ours, theirs = (array.astype(np.float64) for array in (first, second))
+    # NaN differs from nothing but itself here.
+    differing = ~((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(ours - theirs)[differing]
+    dtypes = {} if kinds[0] == kinds[1] else {"dtypes": kinds}
+    largest = float(gaps.max(initial=0))
+    return {**dtypes, "values": int(differing.sum()), "of": first.size, "max_abs": largest}
+
+
+def _sentence(facts: Mapping[str, Any]) -> str:
+    dtypes = f"{' and '.join(facts['dtypes'])}, " if "dtypes" in facts else ""
+    return (
+        f"{facts['tensor']}: {dtypes}{facts['values']} of {facts['of']} values, "
+        f"max abs difference {facts['max_abs']:.3g}"
+    )

@@ -5,12 +5,14 @@ and calls it. This machine imports nothing: a name stands for an entry of a tabl
 gives, and any other name ends the reading. So lists, dicts, numbers and text come out as they
 were, an ``argparse.Namespace`` as a dict, and the rest not at all.
 
-``pickletools`` cuts the bytes into opcodes and checks every length against what is left. Time and
-memory are bounded by :data:`MAX_OPCODES` and :data:`MAX_COPIES`. Standard library only.
+``pickletools`` cuts the bytes into opcodes and checks every length against what is left. Time is
+bounded by :data:`MAX_OPCODES` and :data:`MAX_COPIES`, memory by :data:`MAX_GROWTH`. Standard
+library only.
 """
 
 import io
 import pickletools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,12 +30,21 @@ MAX_COPIES = 16
 list over and over would take forever.
 """
 
+MAX_GROWTH = 4
+"""How many times the size of its file the values of a pickle may take in memory, beside
+:data:`SMALL`: one byte makes an empty set, of over 200. Beside tensors, a pickle is small.
+"""
+
+SMALL = 1 << 19
+"""Bytes of memory that the values of any pickle may take."""
+
 
 def load(
     data: memoryview,
     source: str,
     known: Mapping[str, Known],
     load_storage: Callable[[Any], Any],
+    file_size: int,
 ) -> Any:
     """The value that a pickle describes.
 
@@ -42,12 +53,15 @@ def load(
         source: What to call it in a complaint.
         known: What may be named in it, by "module.name" ("builtins", not "__builtin__").
         load_storage: Makes the value of a persistent id.
+        file_size: Bytes of the file that the pickle is in.
 
     Raises:
-        ConvertError: The pickle is damaged or too long, or names something that is not known.
+        ConvertError: The pickle is damaged or too long, makes too much of itself, or names something that is not known.
             Nothing was executed.
     """
-    machine = _Machine(source, known, load_storage, MAX_COPIES * len(data))
+    machine = _Machine(
+        source, known, load_storage, MAX_COPIES * len(data), MAX_GROWTH * file_size + SMALL
+    )
     at: int | None = 0
     try:
         for opcode, argument, at in pickletools.genops(io.BytesIO(data)):  # noqa: B007
@@ -81,9 +95,11 @@ class _Machine:
         known: Mapping[str, Known],
         load_storage: Callable[[Any], Any],
         budget: int,
+        room: int,
     ):
         self.source, self.known, self.load_storage = source, known, load_storage
         self.budget = budget  # how many more items and bytes calls may be given
+        self.room = room  # how many more bytes values may take
         self.steps = 0
         self.stack: list[Any] = []
         self.marks: list[int] = []  # heights of the stack
@@ -94,7 +110,9 @@ class _Machine:
         self.steps += 1
         if self.steps > MAX_OPCODES:
             raise ConvertError(f"{self.source} has over {MAX_OPCODES} steps, more than any model")
+        self.take(_SIZES.get(opcode, 72))
         if opcode in _CONSTANTS:
+            self.take(sys.getsizeof(argument) if opcode not in _SIZES else 0)
             if isinstance(argument, str):
                 argument.encode()  # fails on a lone surrogate, which no terminal would take later
             self.stack.append(argument)
@@ -140,12 +158,20 @@ class _Machine:
             self.spend(argument)
         return function.make(*arguments)
 
+    def take(self, size: int) -> None:
+        """Accounts for bytes of memory; garbage counts too."""
+        self.room -= size
+        if self.room < 0:
+            raise ValueError(f"its values take over {MAX_GROWTH} times the memory of the file")
+
     def spend(self, value: Any) -> None:
         if isinstance(value, _TEXT_LIKE):
             self.budget -= len(value)
+            self.take(len(value))
         elif isinstance(value, _CONTAINERS):
             self.budget -= len(value)
             self.steps += len(value)
+            self.take(_ITEM * len(value))
         if self.budget < 0:
             raise ValueError("the same values are used over and over")
 
@@ -200,11 +226,13 @@ class _Machine:
     def add(self, items: list[Any]) -> None:
         if not isinstance(target := self.stack[-1], set):
             raise TypeError(f"members of a {type(target).__name__}")
+        self.take(_ITEM * len(items))
         target.update(map(hashable, items))
 
     def set_items(self, items: list[Any]) -> None:
         if not isinstance(target := self.stack[-1], dict):
             raise TypeError(f"keys of a {type(target).__name__}")
+        self.take(_ITEM * len(items))
         target.update(make_dict(items))
 
     def memoize(self, index: int | None) -> None:
@@ -217,6 +245,18 @@ _TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _BYTES = {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # text here: Python 2's
 _BYTES |= {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 _CONSTANTS = _NUMBERS | _TEXTS | _BYTES | {"NONE"}
+_MEMOIZING = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
+_GETTING = {"GET", "BINGET", "LONG_BINGET", "DUP"}
+
+_ITEM = 64
+"""Bytes that an item of a dict or set takes."""
+
+_SIZES = {
+    **dict.fromkeys({"NONE", "BININT1", "NEWTRUE", "NEWFALSE", *_GETTING}, 8),
+    **dict.fromkeys({"EMPTY_SET", "FROZENSET"}, 232),
+    **dict.fromkeys(_MEMOIZING, 128),
+}
+"""Bytes that an opcode takes on the stack and beside it, at most, where they are not 72."""
 
 _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "MARK": lambda m, _: m.marks.append(len(m.stack)),

@@ -34,15 +34,10 @@ from convert.weight_file import WeightFile, contents
 from convert.zip_records import Records, write_record
 from pvt_spec.arrays import Array
 
-CONTAINERS = (
-    "state_dict",
-    "model",
-    "module",
-    "net",
-    "weights",
-    "model_ema",
-    "state_dict_ema",
-)
+AVERAGED = ("model_ema", "state_dict_ema", "ema_state_dict")
+"""Keys that training scripts keep a model's averaged tensors under."""
+
+CONTAINERS = ("state_dict", "model", "module", "net", "weights", *AVERAGED)
 """Keys that training scripts keep a model's tensors under; the first that is there is taken."""
 
 ROOT = "archive/"
@@ -55,7 +50,8 @@ def read(path: Path) -> WeightFile:
     Tensors are those of the first of :data:`CONTAINERS` that holds any, or else of the top level.
     The other values of the top level are ``metadata`` where they are text and ``extras`` where
     not, other containers among them, under their own keys; what the container holds beside
-    tensors is in ``extras`` under ``"CONTAINER.KEY"``.
+    tensors is in ``extras`` under ``"CONTAINER.KEY"``. Averaged tensors are those of the first of
+    :data:`AVERAGED`.
 
     The arrays are read-only views of the mapped file; copies only where the file is big-endian.
 
@@ -70,6 +66,7 @@ def read(path: Path) -> WeightFile:
         f"{path} (data.pkl)",
         {**NAMES, **tensors.names()},
         tensors.load_storage,
+        len(records),
     )
     if not isinstance(root, dict):
         raise ConvertError(
@@ -98,7 +95,8 @@ def _choose_container(path: Path, root: dict[Any, Any]) -> WeightFile:
         del extras[container]
         beside = {key: value for key, value in held.items() if key not in tensors}
         extras.update({f"{container}.{key}": value for key, value in beside.items()})
-    return WeightFile(tensors, metadata, extras, container)
+    averaged = next((key for key in AVERAGED if _tensors(root.get(key))), "")
+    return WeightFile(tensors, metadata, extras, container, averaged, _tensors(root.get(averaged)))
 
 
 def _tensors(value: Any) -> dict[str, Array]:

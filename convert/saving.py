@@ -5,18 +5,85 @@ May import numpy, pvt_spec and pvt_onnx's graph builder.
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from convert.dialects import find_dialect
+from convert.dialects import Dialect, find_dialect
 from convert.errors import ConvertError
-from convert.file_formats import file_format
-from convert.replacing import refuse_existing, replacing
-from pvt_spec import METADATA_KEY, ModelInfo, profile_numerics
+from convert.file_formats import FOLDER, file_format
+from convert.maths import computes, target_numerics
+from convert.replacing import refuse_existing, replacing, replacing_all
+from convert.translation import from_canonical
+from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 
-DIALECT_OF = {"ckpt": "pvt_ms", "pth": "official", "onnx": "official"}
-"""The dialect that a format is written in where none is asked for."""
+DEFAULT_DIALECT = {
+    "ckpt": "pvt_ms",
+    "pth": "official",
+    "safetensors": "official",
+    "onnx": "official",
+    FOLDER: "hf",
+}
+"""The names that a format is written with where no others are asked for.
+
+The canonical names are then those of our own twin: the file says which maths its weights are for.
+"""
+
+_MINDSPORE = ("pvt_ms", "mindcv")
+"""Dialects whose safetensors are MindSpore's, which it tells by a word in the metadata."""
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """How an ``.onnx`` is written.
+
+    Attributes:
+        opset: The opset; None for :data:`pvt_onnx.assembly.DEFAULT_OPSET`.
+        dynamic_size: Whether the image's height and width are left open.
+        external_data: Whether the weights go to ``NAME.onnx.data`` beside it, as they do in any
+            case where the file would pass protobuf's 2 GiB.
+    """
+
+    opset: int | None = None
+    dynamic_size: bool = False
+    external_data: bool = False
+
+
+def target_dialect(path: Path, asked: str | None, version: int) -> Dialect:
+    """The names that a file is to be written with.
+
+    Args:
+        path: The target.
+        asked: A dialect's name, or None for the format's own.
+        version: Of the PVT.
+
+    Raises:
+        ConvertError: There is no such dialect for this PVT, or the format leaves no choice.
+    """
+    kind = file_format(path)
+    if kind in ("onnx", FOLDER) and asked not in (None, DEFAULT_DIALECT[kind]):
+        what = "an .onnx" if kind == "onnx" else "a Hugging Face folder"
+        raise ConvertError(
+            f"{path}: {what} is written in dialect {DEFAULT_DIALECT[kind]} alone; for {asked}, "
+            "name a .ckpt, .pth or .safetensors"
+        )
+    return find_dialect(asked or DEFAULT_DIALECT[kind], version)
+
+
+def planned_files(path: Path, onnx: OnnxOptions) -> list[Path]:
+    """The files that a target will consist of, the one to name first.
+
+    Raises:
+        ConvertError: The path stands for no format.
+    """
+    kind = file_format(path)
+    if kind == FOLDER:
+        from convert import hf_folder
+
+        return [path / name for name in hf_folder.WRITTEN]
+    if kind == "onnx" and onnx.external_data:
+        return [path, path.with_name(f"{path.name}.data")]
+    return [path]
 
 
 def save_model(
@@ -26,59 +93,81 @@ def save_model(
     *,
     force: bool = False,
     dialect: str | None = None,
-    dynamic_size: bool = False,
-    opset: int | None = None,
-) -> None:
+    onnx: OnnxOptions = OnnxOptions(),
+) -> list[Path]:
     """Writes a model file whole or not at all.
 
     Args:
-        path: The target; its ending chooses the format.
+        path: The target; its ending chooses the format, and a folder is one of Hugging Face.
         weights: Every tensor of ``info.config`` by canonical name; bytes and dtypes are kept.
         info: Travels in the file's metadata.
         force: Replace an existing file.
-        dialect: Names to write, where the format leaves a choice.
-        dynamic_size: ONNX: leave the image's height and width open.
-        opset: ONNX: the opset to write.
+        dialect: Names to write, for the code that uses them, which then has to compute
+            ``info.numerics``; None for the format's own, with which any maths travels.
+        onnx: Of an ``.onnx`` alone.
+
+    Returns:
+        The files that were written, the one to name first.
 
     Raises:
-        ConvertError: The target's ending or the dialect does not fit, or it cannot be written.
+        ConvertError: The target's ending or the dialect does not fit, the code behind the dialect
+            computes other maths, or it cannot be written.
         FileExists: The target exists and ``force`` is not given.
     """
     kind = file_format(path)
-    refuse_existing(path, force)
-    names = find_dialect(dialect or DIALECT_OF[kind], info.config.version)
-    if names.name == "mindcv" and not _computes_as_mindcv(info):
-        raise ConvertError(
-            f"{path}: MindCV would compute another function of these weights, as their profile is "
-            f"{info.profile}, not mindcv; write dialect pvt_ms, which pvt_ms runs with their maths"
-        )
+    names = target_dialect(path, dialect, info.config.version)
+    if dialect or kind == FOLDER:
+        _check_maths(path, names, info)
     if kind == "onnx":
-        with replacing(path, force) as stream:
-            _write_onnx(stream, weights, info, dynamic_size, opset)
-        return
-    from convert import ckpt, pth
+        return _save_onnx(path, weights, info, force, onnx)
+    bare = not info.config.num_classes
+    named = from_canonical(weights, names.groups(info.config, bare=bare))
+    metadata = {METADATA_KEY: info.to_json()}
+    if kind in ("safetensors", FOLDER):
+        metadata = {"format": "ms" if names.name in _MINDSPORE else "pt", **metadata}
+    if kind == FOLDER:
+        from convert import hf_folder
 
-    write = ckpt.write if kind == "ckpt" else pth.write
-    named = {names.from_canonical(name): array for name, array in weights.items()}
+        return hf_folder.write(path, named, metadata, info, force)
+    from convert import ckpt, pth, safetensors_file
+
+    writers = {"ckpt": ckpt.write, "pth": pth.write, "safetensors": safetensors_file.write}
     with replacing(path, force) as stream:
-        write(stream, named, {METADATA_KEY: info.to_json()})
+        writers[kind](stream, named, metadata)
+    return [path]
 
 
-def _computes_as_mindcv(info: ModelInfo) -> bool:
-    theirs = profile_numerics("mindcv", info.config.version)
-    stored = info.numerics.pos_embed_dtype
-    return dataclasses.replace(theirs, pos_embed_dtype=stored) == info.numerics
+def _check_maths(path: Path, names: Dialect, info: ModelInfo) -> None:
+    target = target_numerics(names, info.numerics, info.config)
+    if not computes(target, info.numerics):
+        raise ConvertError(
+            f"{path}: the code behind dialect {names.name} would compute another function of "
+            f"these weights, as their profile is {info.profile}; without a dialect the maths "
+            "travels in the file, for our own twins"
+        )
+    if names.features_only and not info.config.features_only:
+        raise ConvertError(
+            f"{path}: dialect {names.name} names backbones alone, without a head: give --features"
+        )
 
 
-def _write_onnx(
-    stream: BinaryIO,
-    weights: Mapping[str, Array],
-    info: ModelInfo,
-    dynamic_size: bool,
-    opset: int | None,
-) -> None:
-    from pvt_onnx.assembly import DEFAULT_OPSET, build_skeleton, write
+def _save_onnx(
+    path: Path, weights: Mapping[str, Array], info: ModelInfo, force: bool, options: OnnxOptions
+) -> list[Path]:
+    from pvt_onnx.assembly import DEFAULT_OPSET, MAX_BYTES, build_skeleton, model_size, write
 
-    dtypes = {name: array.dtype for name, array in weights.items()}
-    skeleton = build_skeleton(info, dtypes, dynamic_size=dynamic_size, opset=opset or DEFAULT_OPSET)
-    write(stream, skeleton, weights)
+    refuse_existing(path, force)
+    skeleton = build_skeleton(
+        info,
+        {name: array.dtype for name, array in weights.items()},
+        dynamic_size=options.dynamic_size,
+        opset=options.opset or DEFAULT_OPSET,
+    )
+    if not options.external_data and model_size(skeleton, weights) <= MAX_BYTES:
+        with replacing(path, force) as stream:
+            write(stream, skeleton, weights)
+        return [path]
+    files = planned_files(path, dataclasses.replace(options, external_data=True))
+    with replacing_all(files, force) as (stream, external):
+        write(stream, skeleton, weights, external=(files[1].name, external))
+    return files

@@ -5,6 +5,9 @@ Only whole names and leading parts count: a suffix would take ``adam_m.head.weig
 MindCV's trainer.
 """
 
+from collections import Counter
+from collections.abc import Iterable
+
 LEADING = (
     "accum.",
     "accum_update.",
@@ -58,6 +61,9 @@ WHOLE = frozenset(
 )
 """Whole names of counters, tables and loss-scale state."""
 
+AVERAGED = "ema."
+"""Leading part of averaged weights (MindCV's EMA)."""
+
 OPTIMIZER = "optimizer."
 """What MindCV's gradient accumulation puts before the optimizer's own names."""
 
@@ -66,3 +72,14 @@ def is_training_state(name: str) -> bool:
     """Whether a checkpoint's entry is training state, not a weight."""
     name = name.removeprefix(OPTIMIZER)
     return name in WHOLE or name.startswith(LEADING)
+
+
+def averaged_name(name: str) -> str | None:
+    """The weight that an entry is the average of; None if it is none."""
+    name = name.removeprefix(OPTIMIZER)
+    return name.removeprefix(AVERAGED) if name.startswith(AVERAGED) else None
+
+
+def count_leading_parts(names: Iterable[str]) -> dict[str, int]:
+    """Names with the tensor's part left out, counted: ``adam_m.*`` 131, ``global_step`` 1."""
+    return dict(Counter(f"{n.partition('.')[0]}.*" if "." in n else n for n in names))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from convert.errors import ConvertError
+from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 
 
@@ -27,12 +28,20 @@ class WeightFile:
         extras: Everything else beside the tensors: numbers, dicts, lists, other containers. As
             nested and as self-referential as the file makes it: show it with :mod:`reprlib`.
         container: Key of the dict that the tensors came from; "" for the top level.
+        averaged_container: Key of the dict that averaged tensors are kept in; "" for none.
+        averaged: The tensors of that dict.
+        described: What a file beside it (``config.json``) says of the model; None for nothing.
+        files: All files that were read; () for the named one alone.
     """
 
     tensors: dict[str, Array]
     metadata: dict[str, str] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)
     container: str = ""
+    averaged_container: str = ""
+    averaged: dict[str, Array] = field(default_factory=dict)
+    described: ModelInfo | None = None
+    files: tuple[Path, ...] = ()
 
 
 def map_file(path: Path) -> mmap.mmap:

@@ -1,7 +1,11 @@
-"""Protobuf's wire format, as much of it as a ``.ckpt`` uses: fields in a mapped file, and back.
+"""Protobuf's wire format, as much of it as weight files use: fields in a mapped file, and back.
 
-A field is a key byte (number * 8 + kind), then for kind 0 a varint (7 bits a byte, lowest first),
-for kind 2 a varint length and that many bytes. Other kinds are refused. Standard library only.
+A field is a key (number * 8 + kind, as a varint: 7 bits a byte, lowest first), then for kind 0 a
+varint, for kind 1 eight bytes, for kind 2 a varint length and that many bytes, for kind 5 four
+bytes. Other kinds are refused: groups, which nobody writes. Standard library only.
+
+In a message, the fields come in any order. Of one that is there several times, a repeated field
+has all of its values, another the last.
 """
 
 from collections.abc import Iterator
@@ -16,7 +20,9 @@ NUMBER = 0x08
 FIRST, SECOND, THIRD = 0x0A, 0x12, 0x1A
 """Keys of fields 1, 2 and 3 as bytes."""
 
-AGAIN = "the file is cut off, damaged or no MindSpore checkpoint: copy or download it again"
+_VARINT, _BYTES = 0, 2
+_FIXED = {1: 8, 5: 4}
+"""Bytes of the value, by the kind of a field."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +32,12 @@ class FieldReader:
     Attributes:
         path: Of the file, for complaints.
         data: Its bytes.
+        again: What the file is if it cannot be read, and what to do next; ends complaints.
     """
 
     path: Path
     data: memoryview
+    again: str
 
     def error(self, at: int, problem: str) -> ConvertError:
         """The error to raise for a problem at byte ``at``."""
@@ -47,17 +55,26 @@ class FieldReader:
 
     def field(self, at: int, end: int) -> tuple[int, int, int]:
         """Key of the field at ``at``, and where its value starts and stops (at most ``end``)."""
-        key, start = self.data[at], at + 1
-        if key & 7 == 2:
+        key, start = self.number(at, end)
+        kind = key & 7
+        if kind == _VARINT:
+            return key, start, self.number(start, end)[1]
+        if kind == _BYTES:
             length, start = self.number(start, end)
-            if length > end - start:
-                raise self.error(
-                    at, f"a field of {length} bytes where {end - start} are left; {AGAIN}"
-                )
-            return key, start, start + length
-        if key != NUMBER:
-            raise self.error(at, f"got 0x{key:02x}, expected the key of a field; {AGAIN}")
-        return key, start, self.number(start, end)[1]
+        elif kind in _FIXED:
+            length = _FIXED[kind]
+        else:
+            raise self.unexpected(at)
+        if length > end - start:
+            raise self.error(
+                at, f"a field of {length} bytes where {end - start} are left; {self.again}"
+            )
+        return key, start, start + length
+
+    def unexpected(self, at: int) -> ConvertError:
+        """The error to raise for a byte that starts no field."""
+        got = self.data[at]
+        return self.error(at, f"got 0x{got:02x}, expected the key of a field; {self.again}")
 
     def number(self, at: int, end: int) -> tuple[int, int]:
         """The varint at ``at``, and where it stops."""
@@ -68,7 +85,7 @@ class FieldReader:
             if byte < 0x80:
                 return value, position + 1
             shift += 7
-        raise self.error(at, f"expected a number of up to 10 bytes; {AGAIN}")
+        raise self.error(at, f"expected a number of up to 10 bytes; {self.again}")
 
     def numbers(self, at: int, end: int) -> Iterator[int]:
         """The varints that fill data[at:end]."""
@@ -83,7 +100,7 @@ class FieldReader:
             return str(self.data[start:stop], encoding)
         except UnicodeDecodeError as error:
             raise self.error(
-                start, f"expected text in {encoding} ({error.reason}); {AGAIN}"
+                start, f"expected text in {encoding} ({error.reason}); {self.again}"
             ) from None
 
 

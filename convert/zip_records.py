@@ -44,9 +44,10 @@ class Records:
         roots = [name[: -len("data.pkl")] for name in entries if name.endswith("data.pkl")]
         roots = [root for root in roots if root.count("/") == 1 and root.endswith("/")]
         if len(roots) != 1:
+            held = ", ".join(f"{name!r:.60}" for name in [*entries][:4])
             raise ConvertError(
                 f"{path}: a zip without exactly one FOLDER/data.pkl, expected what torch.save "
-                f"writes; it holds {', '.join(list(entries)[:4])}"
+                f"writes; it holds {held or 'nothing'}"
             )
         self._root = roots[0]
         self._by_name = {
@@ -79,6 +80,10 @@ class Records:
                 f"bytes in a file of {len(self._data)}, expected every record once, not compressed"
             )
         return entries
+
+    def __len__(self) -> int:
+        """Bytes of the zip."""
+        return len(self._data)
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name

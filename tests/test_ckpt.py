@@ -3,10 +3,13 @@
 import contextlib
 import io
 import os
+import subprocess
+import sys
 import tempfile
 import time
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import ml_dtypes
@@ -200,6 +203,34 @@ def test_arrays_are_read_only_views(tmp_path):
     tracemalloc.stop()
     assert peak < 1 << 17
     assert not any(array.flags.writeable for array in file.tensors.values())
+
+
+READ_AND_MEASURE = """
+import re, sys
+from pathlib import Path
+from convert import ckpt
+
+def peak():  # since this program started; getrusage would count the one that started it, too
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+path = Path(sys.argv[1])
+before = peak()
+file = ckpt.read(path)
+print((peak() - before) / path.stat().st_size)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a program's peak")
+def test_joins_pieces_without_the_file_in_memory_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(ckpt, "PIECE_BYTES", 40_000_000)
+    values = np.random.default_rng(0).standard_normal(50_000_000, np.float32)  # 200 MB
+    data = written({"big": values, "small": values[:1000]})
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(data + b"crc_num" + zlib.crc32(data).to_bytes(10, "big"))
+    assert ckpt.read(path).tensors["big"].tobytes() == values.tobytes()
+    command = [sys.executable, "-c", READ_AND_MEASURE, str(path)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert 0.9 < float(found) < 1.3
 
 
 def test_writes_without_a_second_copy(tmp_path):

@@ -10,10 +10,11 @@ from click.testing import CliRunner
 
 from convert import Given, load_model, read_model, save_model
 from convert.command_line import main
+from convert.findings import Finding
 from pvt_spec import ModelInfo, Preprocessing, default_preprocessing, profile_numerics
 from tests.conftest import GOLDEN, SMALL, random_weights
 
-FORMATS = ("ckpt", "pth", "onnx")
+FORMATS = ("ckpt", "pth", "safetensors", "onnx")
 PAIRS = [(a, b) for a in FORMATS for b in FORMATS if a != b]
 TRAINING = GOLDEN / "mindcv_v1_training_ema" / "weights.ckpt"
 OFFICIAL_V1 = GOLDEN / "official_v1_small" / "training_checkpoint.pth"
@@ -72,8 +73,8 @@ def test_prefixes_and_containers_are_removed_and_said(tmp_path):
     assert info.profile == "official"
     assert info.preprocessing == Preprocessing((64, 64), 224 / 256)
     for path, finding in (
-        (OFFICIAL_V1, ("container", "model")),
-        (tmp_path / "ddp.pth", ("prefix removed", "module.")),
+        (OFFICIAL_V1, Finding("container", "model")),
+        (tmp_path / "ddp.pth", Finding("prefix_removed", "module.")),
     ):
         model = read_model(path)
         assert same_bits(model.weights, expected)
@@ -88,7 +89,7 @@ def test_mindcv_checkpoint_comes_back_to_mindcv_bit_for_bit(case, tmp_path):
     done = convert("ckpt-to-onnx", source, tmp_path / "model.onnx")
     assert done.exit_code == 0
     assert "dialect  mindcv" in done.stderr and "profile  mindcv" in done.stderr
-    arguments = (tmp_path / "model.onnx", tmp_path / "back.ckpt", "--dialect", "mindcv")
+    arguments = (tmp_path / "model.onnx", tmp_path / "back.ckpt", "--to-dialect", "mindcv")
     assert convert("onnx-to-ckpt", *arguments).exit_code == 0
     before = mindspore.load_checkpoint(str(source))
     after = mindspore.load_checkpoint(str(tmp_path / "back.ckpt"))
@@ -119,9 +120,10 @@ def test_profile_travels_with_a_mindcv_ckpt_through_pth(tmp_path):
 def test_training_state_is_set_aside_and_said():
     model = read_model(TRAINING)
     assert len(model.weights) == 129
-    moments = {n for n in model.training_state if n.startswith(("adam_m.", "adam_v."))}
-    assert len(moments) == 2 * 129
-    assert any(what == "set aside" for what, _ in model.findings)
+    (state,) = [f.value for f in model.findings if f.what == "training_state"]
+    assert state["adam_m.*"] == state["adam_v.*"] == state["ema.*"] == 129
+    assert state["scale_sense"] == 1
+    assert Finding("averaged_weights", 129, "not taken: give --weights ema") in model.findings
 
 
 def test_missing_weight_is_not_replaced_by_its_moment(tmp_path):
@@ -149,7 +151,7 @@ def test_image_size_labels_and_profile_that_are_given_win(tmp_path):
     _, info = load_model(tmp_path / "a.onnx")
     assert info.labels == tuple("abcdefghij")
     assert info.preprocessing.image_size == (96, 64)
-    assert info.config.image_size == (64, 64)
+    assert info.config.image_size == (96, 64)
     assert info.profile == "mindcv with pos_embed_dtype=float32"
     import onnx
 
@@ -166,8 +168,9 @@ def test_non_square_position_embeddings_need_the_image_size(tmp_path):
     with (tmp_path / "a.pth").open("wb") as stream:
         pth.write(stream, random_weights(config), {})
     refused = convert("pth-to-onnx", tmp_path / "a.pth", tmp_path / "a.onnx")
-    assert refused.exit_code == 1 and "--image-size HxW" in refused.stderr
-    given = convert("pth-to-onnx", tmp_path / "a.pth", tmp_path / "a.onnx", "--image-size", "96x64")
+    assert refused.exit_code == 1 and "--from-image-size HxW" in refused.stderr
+    files = (tmp_path / "a.pth", tmp_path / "a.onnx")
+    given = convert("pth-to-onnx", *files, "--from-image-size", "96x64")
     assert given.exit_code == 0
     assert load_model(tmp_path / "a.onnx")[1].config.image_size == (96, 64)
 
@@ -176,8 +179,12 @@ def test_inspect_says_what_a_training_checkpoint_holds():
     done = convert("inspect", TRAINING, "--json")
     facts = json.loads(done.stdout)
     assert facts["format"] == "ckpt" and facts["dialect"] == "mindcv"
-    assert facts["tensors"] == 129 and facts["dtypes"] == "float16 x4, float32 x125"
-    assert "ema.* x129" in facts["training state"] and "scale_sense" in facts["training state"]
+    assert facts["tensors"] == 129 and facts["dtypes"] == {"float16": 4, "float32": 125}
+    assert facts["training_state"]["ema.*"] == 129 and "scale_sense" in facts["training_state"]
+    digest = hashlib.sha256(TRAINING.read_bytes()).hexdigest()
+    assert facts["file"] == [
+        {"file": str(TRAINING), "bytes": TRAINING.stat().st_size, "sha256": digest}
+    ]
     table = convert("inspect", TRAINING).stdout
     assert "profile  mindcv" in table
 
@@ -185,8 +192,10 @@ def test_inspect_says_what_a_training_checkpoint_holds():
 def test_mindcv_names_are_refused_for_other_maths(tmp_path):
     weights, info = small_model("v2", "official")
     save_model(tmp_path / "a.onnx", weights, info)
-    done = convert("onnx-to-ckpt", tmp_path / "a.onnx", tmp_path / "a.ckpt", "--dialect", "mindcv")
-    assert done.exit_code == 1 and "another function" in done.stderr
+    done = convert(
+        "onnx-to-ckpt", tmp_path / "a.onnx", tmp_path / "a.ckpt", "--to-dialect", "mindcv"
+    )
+    assert done.exit_code == 1 and "would answer otherwise" in done.stderr
     assert not (tmp_path / "a.ckpt").exists()
 
 
@@ -314,4 +323,4 @@ class TestErrors:
 
 def test_given_dialect_is_used(tmp_path):
     model = read_model(GOLDEN / "mindcv_v1_small" / "weights.ckpt", Given(dialect="mindcv"))
-    assert ("dialect", "mindcv (given)") in model.findings
+    assert Finding("dialect", "mindcv", "given") in model.findings

@@ -2,16 +2,23 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import resource
+import signal
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from convert import ckpt, pth
 from convert.errors import ConvertError
-from convert.replacing import refuse_existing, replacing
-from pvt_spec import FileExists
+from convert.replacing import refuse_existing, replacing, replacing_all
+from pvt_spec import FileExists, make_config
+from tests.conftest import random_weights
 
 
 def names(folder: Path) -> list[str]:
@@ -200,3 +207,251 @@ def test_mode_may_be_read_by_others_only_as_the_umask_says(tmp_path):
     """Also while it is written: the temporary file is not more open than the target will be."""
     with umask(0o077), replacing(tmp_path / "a", force=False) as stream:
         assert stat.S_IMODE(os.fstat(stream.fileno()).st_mode) == 0o600
+
+
+# Sets of files
+
+
+def write_set(targets, contents: bytes, force: bool = True) -> None:
+    with replacing_all(targets, force) as streams:
+        for stream in streams:
+            stream.write(contents)
+
+
+@pytest.fixture(params=[(), (0,), (1,), (2,), (0, 1, 2)], ids=str)
+def targets(request, tmp_path):
+    """A main file and two others, of which some are there."""
+    paths = [tmp_path / "model.onnx", tmp_path / "model.onnx.data", tmp_path / "config.json"]
+    for index in request.param:
+        paths[index].write_bytes(b"before")
+    return paths
+
+
+def test_writes_a_set(targets, tmp_path):
+    write_set(targets, b"after")
+    assert [path.read_bytes() for path in targets] == [b"after"] * 3
+    assert names(tmp_path) == sorted(path.name for path in targets)
+
+
+def test_refuses_any_existing_target(targets, tmp_path):
+    there = names(tmp_path)
+    if not there:
+        write_set(targets, b"after", force=False)
+        return
+    with pytest.raises(FileExists, match=r"--force"):
+        write_set(targets, b"after", force=False)
+    assert names(tmp_path) == there
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"before"}
+
+
+def test_refuses_any_target_that_appears_meanwhile(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        with pytest.raises(FileExists), replacing_all(paths, force=False) as streams:
+            streams[0].write(b"ours")
+            path.write_bytes(b"theirs")
+        assert names(tmp_path) == [path.name]
+        path.unlink()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_leaves_nothing_behind_of_a_set(targets, tmp_path, error):
+    there = names(tmp_path)
+    with pytest.raises(error), replacing_all(targets, force=True) as streams:
+        streams[0].write(b"half")
+        raise error
+    assert names(tmp_path) == there
+    assert {path.read_bytes() for path in tmp_path.iterdir()} <= {b"before"}
+
+
+@pytest.mark.parametrize("full", [0, 1], ids=["the main file", "the other"])
+@pytest.mark.parametrize("size", [1001, 100_000], ids=["when flushed", "when written"])
+def test_says_that_the_disk_takes_no_more_of_a_set(tmp_path, full, size):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.write_bytes(b"before")
+    with (
+        pytest.raises(ConvertError, match=r"/b: cannot be written \(File too large\), and all are"),
+        file_size_limit(1000),
+        replacing_all(paths, force=True) as streams,
+    ):
+        streams[full].write(bytes(size))
+    assert [path.read_bytes() for path in paths] == [b"before"] * 2
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_refuses_sets_that_cannot_be(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for other, advice in [
+        (tmp_path / "folder", "folder: a folder or a device"),
+        (tmp_path / "missing" / "b", r"missing/b: cannot be written .*make the folder first"),
+    ]:
+        for paths in ([tmp_path / "a", other], [other, tmp_path / "a"]):
+            with pytest.raises(ConvertError, match=advice):
+                write_set(paths, b"x")
+    assert names(tmp_path) == ["folder"]
+
+
+def state(paths) -> list[str]:
+    return [path.read_text() if path.exists() else "" for path in paths]
+
+
+def is_whole(found: list[str]) -> bool:
+    """The main file has its own set beside it, or is not there."""
+    main, *others = found
+    return not main or all(other == main for other in others)
+
+
+def test_main_file_has_its_own_set_beside_it_at_every_step(tmp_path, monkeypatch):
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    write_set(paths, b"before")
+    states = []
+    for name in ("replace", "unlink"):
+        original = getattr(os, name)
+
+        def watched(*arguments, original=original):
+            states.append(state(paths))
+            original(*arguments)
+            states.append(state(paths))
+
+        monkeypatch.setattr(os, name, watched)
+    write_set(paths, b"after")
+    assert states[0] == ["before"] * 3
+    assert states[-1] == ["after"] * 3
+    assert ["", "after", "before"] in states
+    assert all(map(is_whole, states))
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_steps_that_fail_leave_no_mixed_set(tmp_path, monkeypatch, step):
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    write_set(paths, b"before")
+    steps = itertools.count()
+    for name in ("replace", "unlink"):
+        original = getattr(os, name)
+
+        def failing(*arguments, name=name, original=original):
+            discards = name == "unlink" and str(arguments[0]).endswith(".tmp")
+            if not discards and next(steps) == step:
+                raise OSError(errno.EPERM, "", str(arguments[0]))
+            original(*arguments)
+
+        monkeypatch.setattr(os, name, failing)
+    fate = "all are as they were" if step == 0 else f"{paths[0]} was removed"
+    with pytest.raises(ConvertError, match=rf"not permitted\), and {fate}.*: name a target"):
+        write_set(paths, b"after")
+    assert (
+        state(paths)
+        == [
+            ["before", "before", "before"],
+            ["", "before", "before"],
+            ["", "after", "before"],
+            ["", "after", "after"],
+        ][step]
+    )
+    assert not [name for name in names(tmp_path) if name.startswith(".")]
+
+
+def test_follows_links_of_a_set(tmp_path):
+    (tmp_path / "disk").mkdir()
+    real = [tmp_path / "disk" / "a", tmp_path / "disk" / "b"]
+    links = [tmp_path / "a", tmp_path / "b"]
+    write_set(real, b"before")
+    for link, path in zip(links, real, strict=True):
+        link.symlink_to(path)
+    write_set(links, b"after")
+    assert all(link.is_symlink() for link in links)
+    assert state(real) == ["after"] * 2
+    assert names(tmp_path / "disk") == ["a", "b"]
+
+
+# Killed
+
+
+KILLS = 8
+
+
+def kill_at(command: list[str], folder: Path, moment: int, whole: float) -> None:
+    """Kills a process some time after it starts or, every other time, after it starts to write."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        if moment % 2:
+            while process.poll() is None and not any(folder.glob(".*")):
+                time.sleep(0.001)
+            time.sleep(moment // 2 * 0.01)
+        else:
+            time.sleep(whole * (moment + 1) / KILLS)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def clear_temporary(folder: Path, most: int) -> int:
+    """Removes the hidden files that a killed process leaves, and counts them."""
+    left = [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert len(left) <= most
+    assert all(path.name.endswith(".tmp") for path in left)
+    for path in left:
+        path.unlink()
+    return len(left)
+
+
+def test_a_killed_conversion_leaves_the_old_file_or_the_new(tmp_path):
+    source, folder = tmp_path / "a.ckpt", tmp_path / "out"
+    folder.mkdir()
+    weights = random_weights(make_config("pvt_v2_b0"))  # 15 MB
+    with source.open("wb") as stream:
+        ckpt.write(stream, weights, {})
+    target = folder / "a.pth"
+    command = [sys.executable, "-m", "convert", "ckpt-to-pth", str(source), str(target), "--force"]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    whole = time.perf_counter() - started
+    new = target.read_bytes()
+    assert pth.read(target).tensors.keys()
+    killed_writing = 0
+    for moment in range(KILLS):
+        before = b"before" if moment % 3 else None
+        target.unlink(missing_ok=True)
+        if before:
+            target.write_bytes(before)
+        kill_at(command, folder, moment, whole)
+        killed_writing += clear_temporary(folder, most=1)
+        found = target.read_bytes() if target.exists() else None
+        assert found in (before, new)
+        assert names(folder) == ([target.name] if found else [])
+    assert killed_writing
+
+
+TWO_FILES = """
+import os, sys
+from pathlib import Path
+from convert.replacing import replacing_all
+with replacing_all([Path(name) for name in sys.argv[1:]], force=True) as streams:
+    for stream in streams:
+        stream.write(b"new" * 7_000_000)
+"""
+
+
+def test_a_killed_process_leaves_no_mixed_set(tmp_path):
+    paths = [tmp_path / "a.onnx", tmp_path / "a.onnx.data"]
+    command = [sys.executable, "-c", TWO_FILES, *map(str, paths)]
+    started = time.perf_counter()
+    subprocess.run(command, check=True)
+    whole = time.perf_counter() - started
+    new = paths[0].read_bytes()
+    assert len(new) == 21_000_000
+    killed_writing = 0
+    for moment in range(KILLS):
+        for path in paths:
+            path.write_bytes(b"before")
+        kill_at(command, tmp_path, moment, whole)
+        killed_writing += clear_temporary(tmp_path, most=2)
+        main, other = (path.read_bytes() if path.exists() else None for path in paths)
+        assert (main, other) in (
+            (b"before", b"before"),
+            (None, b"before"),
+            (None, new),
+            (new, new),
+        )
+    assert killed_writing

@@ -1,0 +1,87 @@
+"""What was found out about a file, to print and to put in a report. Standard library only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+REPEATED = (
+    "extra",
+    "file",
+    "guess",
+    "lost",
+    "maths_differ",
+    "missing",
+    "other_bytes",
+    "other_shape",
+    "warning",
+)
+"""Findings that there may be several of."""
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact.
+
+    Attributes:
+        what: Its name, as a key: ``image_size``.
+        value: What JSON can hold.
+        note: Where it comes from, or what to do about it; shown in brackets.
+        text: What is shown in place of the value.
+    """
+
+    what: str
+    value: Any
+    note: str = ""
+    text: str = ""
+
+    def __str__(self) -> str:
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.what.replace('_', ' '):>18}  {self._shown()}{note}"
+
+    def _shown(self) -> str:
+        return self.text or _show(self.value)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(_entry(key, each) for key, each in value.items()) or "none"
+    if isinstance(value, list):
+        more = f" and {len(value) - _SHOWN} more" if len(value) > _SHOWN else ""
+        return (", ".join(map(_show, value[:_SHOWN])) or "none") + more
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _entry(key: str, value: Any) -> str:
+    """A name and what it stands for, or how often it is there."""
+    if type(value) is int:
+        return key if value == 1 else f"{key} x{value}"
+    return f"{key} {' / '.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+def as_facts(findings: Iterable[Finding]) -> dict[str, Any]:
+    """Findings for a program: by name, with those of :data:`REPEATED` as lists.
+
+    Notes are under ``notes``, by the same names.
+    """
+    facts: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
+    for finding in findings:
+        if finding.what in REPEATED:
+            facts.setdefault(finding.what, []).append(_as_json(finding.value))
+        else:
+            facts[finding.what] = _as_json(finding.value)
+        if finding.note:
+            notes[finding.what] = finding.note
+    return {**facts, "notes": notes}
+
+
+def _as_json(value: Any) -> Any:
+    """A value with the numbers that JSON does not have, NaN and the infinities, as text."""
+    if isinstance(value, dict):
+        return {key: _as_json(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_as_json(each) for each in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
