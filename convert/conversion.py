@@ -97,7 +97,8 @@ def convert_file(
     model = apply(read, _implied(changes, names, read))
     model = _settle_maths(model, names, path, target, found)
     if not target.allow_nonfinite:
-        check_finite(path, model.weights)
+        held = {id(array) for array in read.weights.values()}
+        check_finite(path, {n: a for n, a in model.weights.items() if id(a) not in held})
     for finding in model.findings[len(read.findings) :]:
         found(finding)
     for finding in _describe_names(read, model, names):

@@ -15,10 +15,8 @@ from pvt_spec import (
     MIN_IMAGE_SIDE,
     NUM_STAGES,
     PATCH_STRIDES,
-    VARIANTS,
     ConfigError,
     PVTConfig,
-    tensor_specs,
     variant_name,
 )
 
@@ -53,10 +51,9 @@ def detect_dialect(shapes: Shapes, name: str | None = None) -> Dialect:
         ConvertError: In no dialect, or not in this one, is this a PVT.
     """
     candidates = [dialect for dialect in DIALECTS if name in (None, dialect.name)]
-    names = {spec.name for config in VARIANTS.values() for spec in tensor_specs(config)}
 
     def known(dialect: Dialect) -> int:
-        return len(names & canonical_shapes(shapes, dialect).keys())
+        return sum(map(dialect.knows, shapes))
 
     best = max(candidates, key=known)
     if not known(best):

@@ -92,6 +92,15 @@ class Dialect:
                     return canonical
         return None
 
+    @cached_property
+    def _known(self) -> re.Pattern[str]:
+        patterns = "|".join(_source(name) for rule in self.rules for name in rule.theirs)
+        return re.compile(f"(?:{re.escape(self.base)})?(?:{patterns})")
+
+    def knows(self, name: str) -> bool:
+        """Whether a tensor of some PVT could be called so in the dialect."""
+        return self._known.fullmatch(name) is not None
+
     def groups(self, config: PVTConfig, *, bare: bool) -> Iterator[Group]:
         """What holds what in a model, every tensor once, in canonical order.
 
@@ -129,20 +138,26 @@ class Dialect:
 
 
 _FIELDS = {
-    "i": "(?P<i>[1-4])",
-    "s": "(?P<s>[0-3])",
-    "j": "(?P<j>0|[1-9][0-9]{0,3})",
-    "k": "(?P<k>[1-9][0-9]{0,3})",
-    "p": "(?P<p>weight|bias)",
-    "g": "(?P<g>gamma|beta)",
+    "i": "[1-4]",
+    "s": "[0-3]",
+    "j": "(?:0|[1-9][0-9]{0,3})",
+    "k": "[1-9][0-9]{0,3}",
+    "p": "(?:weight|bias)",
+    "g": "(?:gamma|beta)",
 }
 _GAINS = {"weight": "gamma", "bias": "beta"}
 _PARTS = {theirs: ours for ours, theirs in _GAINS.items()}
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
+    fields = {field: f"(?P<{field}>{values})" for field, values in _FIELDS.items()}
+    return re.compile(_source(pattern, fields))
+
+
+def _source(pattern: str, fields: Mapping[str, str] = _FIELDS) -> str:
+    """A pattern as a regular expression."""
     literal = re.escape(pattern).replace(r"\{", "{").replace(r"\}", "}")
-    return re.compile(literal.format(**_FIELDS))
+    return literal.format(**fields)
 
 
 def _fill(pattern: str, match: re.Match[str]) -> str:
