@@ -65,19 +65,22 @@ class Gap:
     """How far apart two answers to the same images are.
 
     Attributes:
-        max_abs: Largest absolute difference of two outputs (logits, features or maps).
+        answer: What the model answers: ``"logit"``, or ``"feature"`` without a head.
+        max_abs: Largest absolute difference.
         scale: Largest absolute value of the first answer.
         cosine: Of the two answers, each taken as one vector.
     """
 
+    answer: str
     max_abs: float
     scale: float
     cosine: float
 
     def __str__(self) -> str:
+        near = f"1 - {1 - self.cosine:.1e}" if self.cosine > 0.9999 else f"{self.cosine:.4f}"
         return (
-            f"max logit gap {self.max_abs:.2g} (largest logit {self.scale:.2g}), "
-            f"cosine {self.cosine:.9f}"
+            f"max {self.answer} gap {self.max_abs:.2g} (largest {self.answer} {self.scale:.2g}), "
+            f"cosine {near}"
         )
 
 
@@ -89,6 +92,7 @@ def estimate_gap(model: Model, target: Numerics) -> Gap:
     ours, theirs = (_answer(model, numerics, images) for numerics in (model.info.numerics, target))
     norms = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
     return Gap(
+        "logit" if model.info.config.num_classes else "feature",
         float(np.abs(ours - theirs).max()),
         float(np.abs(ours).max()),
         float(ours @ theirs) / norms if norms else 1.0,
