@@ -14,7 +14,7 @@ import numpy as np
 from convert.errors import ConvertError
 from convert.findings import Finding
 from convert.model_file import WEIGHT_DTYPES, Model, stored_numerics
-from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, tensor_specs
+from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
 from pvt_spec.arrays import Array
 
 
@@ -93,9 +93,11 @@ def resize(model: Model, image_size: tuple[int, int]) -> Model:
 
     Raises:
         ConfigError: The size is too small for four stages.
+        ConvertError: v1's stages have other grids at this size than its position embeddings can.
     """
     info, weights = model.info, dict(model.weights)
     config = dataclasses.replace(info.config, image_size=image_size)
+    _check_grids(config, info.numerics)
     resized: dict[str, str] = {}
     if config.version == 1:
         for stage in range(NUM_STAGES):
@@ -113,6 +115,18 @@ def resize(model: Model, image_size: tuple[int, int]) -> Model:
     info = dataclasses.replace(info, config=config, preprocessing=preprocessing)
     info = dataclasses.replace(info, numerics=stored_numerics(info, weights))
     return _changed(model, weights, info, *findings)
+
+
+def _check_grids(config: PVTConfig, numerics: Numerics) -> None:
+    """Holds if position embeddings of v1's tensors need no further resizing while it runs."""
+    laid_out = [config.pos_embed_grid(stage) for stage in range(NUM_STAGES)]
+    grids = stage_grids(config, numerics, config.image_size)
+    if config.version == 1 and laid_out != grids:
+        H, W = config.image_size
+        raise ConvertError(
+            f'image size {H}x{W}: "same" padding makes grids {grids} of it, but the position '
+            f"embeddings of such a model have {laid_out}: give multiples of 32"
+        )
 
 
 def _grids(old: PVTConfig, new: PVTConfig, stage: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -30,7 +30,7 @@ import ml_dtypes
 import numpy as np
 
 from convert.errors import ConvertError
-from convert.weight_file import WeightFile, contents, map_file
+from convert.weight_file import MAX_ENTRIES, WeightFile, contents, map_file
 from convert.wire_format import (
     FIRST,
     NUMBER,
@@ -154,7 +154,9 @@ class _EntryReader(FieldReader):
 
     def entries(self) -> Iterator[_Entry]:
         at, end = 0, len(self.data)
-        while at < end:
+        for _ in range(MAX_ENTRIES):
+            if at == end:
+                return
             if end - at == _CRC_BYTES and self.data[at : at + len(_CRC_MARK)] == _CRC_MARK:
                 self.verify_crc(at)
                 return
@@ -163,6 +165,8 @@ class _EntryReader(FieldReader):
             _, start, stop = self.field(at, end)
             yield self.entry(at, start, stop)
             at = stop
+        if at < end:
+            raise self.error(at, f"more than {MAX_ENTRIES} entries, expected those of a PVT")
 
     def field(self, at: int, end: int) -> tuple[int, int, int]:
         """As it is in any message, but the key is one of those that MindSpore writes."""
@@ -222,7 +226,8 @@ class _EntryReader(FieldReader):
         dtype = DTYPES.get(first.type)
         if dtype is None:
             raise self.error(
-                first.at, f"{name} is of type {first.type!r}, expected one of {', '.join(DTYPES)}"
+                first.at,
+                f"{name} is of type {_show(first.type)}, expected one of {', '.join(DTYPES)}",
             )
         for piece in pieces:
             if (piece.type, piece.dims) != (first.type, first.dims):
@@ -302,7 +307,7 @@ def _entry_head(name: str, tensor_head: bytes, length: int) -> bytes:
 
 
 def _show(name: str) -> str:
-    """A name from a file, fit for a terminal."""
+    """A text from a file, fit for a terminal."""
     return f"{name!r:.200}"
 
 

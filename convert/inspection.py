@@ -115,7 +115,9 @@ def compare_files(path: Path, other: Path) -> Iterator[Finding]:
     files = [(each, read_file(each)) for each in (path, other)]
     try:
         models = [understand(each, file) for each, file in files]
-    except ConvertError:
+    except ConvertError as error:
+        reason = str(error).partition("\n")[0]
+        yield Finding("warning", f"compared under the files' own names: {reason}")
         first, second = (file.tensors for _, file in files)
     else:
         first, second = (model.weights for model in models)

@@ -22,6 +22,7 @@ May import numpy and ml_dtypes; not onnx, which would hold the file in memory tw
 """
 
 import math
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -30,7 +31,7 @@ import ml_dtypes
 import numpy as np
 
 from convert.errors import ConvertError
-from convert.weight_file import WeightFile, map_file
+from convert.weight_file import MAX_ENTRIES, WeightFile, map_file
 from convert.wire_format import FIRST, NUMBER, SECOND, FieldReader
 from pvt_spec import METADATA_KEY
 from pvt_spec.arrays import Array
@@ -155,8 +156,8 @@ class _DataFiles:
 
     def _find(self, location: str) -> Path:
         parts = location.split("/")
-        foreign = "\\" in location or "\0" in location or PureWindowsPath(location).drive
-        if foreign or "" in parts or ".." in parts:
+        foreign = "\\" in location or PureWindowsPath(location).drive or len(location) > 1000
+        if foreign or not location.isprintable() or "" in parts or ".." in parts:
             raise ConvertError("expected a path in the model's folder, of plain names and slashes")
         try:
             folder = self._folder.resolve(strict=True)
@@ -180,6 +181,7 @@ class _ModelReader(FieldReader):
         name = self.text(parts.get(FIRST, (start, start)), "utf-8")
         if name in found:
             raise self.error(start, f"{name!r:.200} is there twice, expected once; {_AGAIN}")
+        self.check_count(found, start)
         found[name] = self.text(parts.get(SECOND, (start, start)), "utf-8")
 
     def add_initializers(self, start: int, stop: int, found: dict[str, _Tensor]) -> None:
@@ -191,7 +193,13 @@ class _ModelReader(FieldReader):
                 tensor = self.tensor(begin, end)
                 if tensor.name in found:
                     raise self.error(begin, f"{tensor.shown} is there twice, expected once")
+                self.check_count(found, begin)
                 found[tensor.name] = tensor
+
+    def check_count(self, found: Sized, at: int) -> None:
+        """Holds if there is room for one more entry."""
+        if len(found) >= MAX_ENTRIES:
+            raise self.error(at, f"more than {MAX_ENTRIES} entries, expected those of a PVT")
 
     def tensor(self, start: int, stop: int) -> _Tensor:
         tensor = _Tensor(start)

@@ -56,8 +56,8 @@ def load(
         file_size: Bytes of the file that the pickle is in.
 
     Raises:
-        ConvertError: The pickle is damaged or too long, makes too much of itself, or names something that is not known.
-            Nothing was executed.
+        ConvertError: The pickle is damaged or too long, makes too much of itself, or names
+            something that is not known. Nothing was executed.
     """
     machine = _Machine(
         source, known, load_storage, MAX_COPIES * len(data), MAX_GROWTH * file_size + SMALL
@@ -71,15 +71,20 @@ def load(
         raise
     except Exception as error:
         # A damaged pickle fails in as many ways as there are opcodes.
+        problem = _printable(f"{type(error).__name__}: {error!s:.200}")
         raise ConvertError(
-            f"{source}, byte {at}: cannot be read ({type(error).__name__}: {error!s:.200}). The "
-            "file is damaged, or holds what no checkpoint needs: copy or download it again, or "
-            "save its tensors alone with torch: torch.save(model.state_dict(), 'weights.pth')"
+            f"{source}, byte {at}: cannot be read ({problem}). The file is damaged, or holds what "
+            "no checkpoint needs: copy or download it again, or save its tensors alone with "
+            "torch: torch.save(model.state_dict(), 'weights.pth')"
         ) from error
 
 
 _TEXT_LIKE = (str, bytes, bytearray)
 _CONTAINERS = (list, tuple, dict, set, frozenset)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)
 
 
 def _resolve(value: Any) -> Any:
@@ -127,11 +132,10 @@ class _Machine:
         return _resolve(value)
 
     def refuse(self, what: str) -> ConvertError:
-        what = what if what.isprintable() else ascii(what)
         return ConvertError(
-            f"{self.source} holds code ({what:.200}), which a checkpoint has no need of; nothing "
-            "was executed. Expected tensors, numbers, texts, dicts and lists. If you trust whoever "
-            "made the file, load it with torch and save its tensors alone: "
+            f"{self.source} holds code ({_printable(what):.200}), which a checkpoint has no need "
+            "of; nothing was executed. Expected tensors, numbers, texts, dicts and lists. If you "
+            "trust whoever made the file, load it with torch and save its tensors alone: "
             "torch.save(model.state_dict(), 'weights.pth')"
         )
 
@@ -252,7 +256,7 @@ _ITEM = 64
 """Bytes that an item of a dict or set takes."""
 
 _SIZES = {
-    **dict.fromkeys({"NONE", "BININT1", "NEWTRUE", "NEWFALSE", *_GETTING}, 8),
+    **dict.fromkeys({"NONE", "BININT1", "NEWTRUE", "NEWFALSE", *_GETTING}, 24),
     **dict.fromkeys({"EMPTY_SET", "FROZENSET"}, 232),
     **dict.fromkeys(_MEMOIZING, 128),
 }

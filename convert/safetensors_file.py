@@ -38,7 +38,7 @@ import ml_dtypes
 import numpy as np
 
 from convert.errors import ConvertError
-from convert.weight_file import WeightFile, contents, map_file
+from convert.weight_file import MAX_ENTRIES, WeightFile, contents, map_file
 from pvt_spec.arrays import Array
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -70,6 +70,9 @@ MAX_HEADER_BYTES = 100_000_000
 """The reference implementation's limit."""
 
 _METADATA = "__metadata__"
+_MARKS = 12
+"""Commas and brackets in a tensor's entry: of a map's four dims eleven."""
+
 _LENGTH_BYTES = 8
 _MAX_COUNT = 1 << 63
 _AGAIN = "the file is cut off, damaged or no safetensors file: copy or download it again"
@@ -160,6 +163,12 @@ def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
 
 
 def _parse(text: memoryview) -> dict[str, Any]:
+    # Before parsing: what JSON makes of a comma or a bracket takes many times its byte.
+    marks = sum(map(bytes(text).count, (b",", b"[", b"{")))
+    if marks > _MARKS * MAX_ENTRIES:
+        raise ConvertError(
+            f"a header of {marks} values, expected those of {MAX_ENTRIES} tensors at most; {_AGAIN}"
+        )
     try:
         header: dict[str, Any] = json.loads(
             str(text, "utf-8"), object_pairs_hook=_without_twins, parse_constant=_refuse_constant

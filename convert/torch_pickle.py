@@ -63,7 +63,13 @@ class TensorReader:
 
     def __init__(self, records: Records):
         self._records = records
-        self._swap = "byteorder" in records and bytes(records.read("byteorder")) == b"big"
+        order = bytes(records.read("byteorder")) if "byteorder" in records else b"little"
+        if order not in (b"little", b"big"):
+            raise ConvertError(
+                f"{records.path}: record byteorder is {order!r:.60}, expected b'little' or b'big': "
+                "copy or download the file again"
+            )
+        self._swap = order == b"big"
         self._values: dict[str, memoryview] = {}
         self._swapped: dict[tuple[str, int], memoryview] = {}
 
@@ -94,6 +100,8 @@ class TensorReader:
         numbers((count,))
         if kind != "storage" or not isinstance(key, str):
             raise TypeError("a persistent id")
+        if not key.isprintable() or len(key) > 100:  # torch counts
+            raise ValueError(f"a storage named {key!r:.100}")
         name = storage_type.name
         dtype = None if name == _UNTYPED else DTYPES[STORAGES[name.removeprefix("torch.")]]
         if key not in self._values:

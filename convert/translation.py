@@ -49,7 +49,9 @@ def _regroup(
     arrays = [tensors[spec.name] for spec in held]
     if len({array.dtype for array in arrays}) > 1:
         kinds = ", ".join(f"{spec.name} {tensors[spec.name].dtype.name}" for spec in held)
-        raise ConvertError(f"these become parts of one tensor, but differ in dtype: {kinds}")
+        raise ConvertError(
+            f"these become parts of one tensor, but differ in dtype: {kinds}; give --dtype for all"
+        )
     if len(held) == len(wanted) == 1:
         yield wanted[0], arrays[0].reshape(wanted[0].shape)
         return

@@ -16,6 +16,13 @@ from convert.errors import ConvertError
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 
+MAX_ENTRIES = 10_000
+"""Most entries that a file may have: a training checkpoint of the largest PVT has fewer.
+
+(1,054 tensors, at most eight of each: the weight, moments, averages, gradients.) Entries cost
+many times their bytes in memory, so a file of nothing but tiny ones is refused.
+"""
+
 
 @dataclass(frozen=True)
 class WeightFile:

@@ -1,0 +1,1 @@
+"""What :mod:`tests.fuzzing` gives to the readers: seeds, damage to them, and what peers read."""
