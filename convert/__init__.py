@@ -10,7 +10,7 @@ _HOMES = {
     "Changes": "convert.changes",
     "Given": "convert.model_file",
     "OnnxOptions": "convert.saving",
-    "Target": "convert.conversion",
+    "Options": "convert.conversion",
     "convert_file": "convert.conversion",
     "load_model": "convert.model_file",
     "read_model": "convert.model_file",

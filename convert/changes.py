@@ -59,10 +59,12 @@ def drop_head(model: Model, num_classes: int) -> Model:
     Raises:
         ConvertError: ``num_classes`` is not 0: other classes take other weights.
     """
+    if num_classes == model.info.config.num_classes:
+        return model
     if num_classes != 0:
         raise ConvertError(
-            f"{num_classes} classes: a conversion makes no new weights, so only 0 (no head) can "
-            "be given; train a new head with --num-classes"
+            f"{num_classes} classes: the model has {model.info.config.num_classes}, and a "
+            "conversion makes no new weights, so only 0 (no head) can be given"
         )
     return _reduced(model, dataclasses.replace(model.info.config, num_classes=0))
 

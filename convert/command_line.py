@@ -21,6 +21,7 @@ DESCRIPTION = {
     "onnx": "ONNX model",
 }
 _ANY = "any"
+_DIRECT = "any-to-any"
 
 
 class ConvertCommands(Commands):
@@ -28,15 +29,18 @@ class ConvertCommands(Commands):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Reads the arguments; those that start with no command's name are files to convert."""
-        if args and args[0] not in self.commands and _is_file_or_option(args[0]):
-            args = [_ANY, *args]
+        if args and args[0] not in self.commands and not _asks_for_a_command(args):
+            args = [_DIRECT, *args]
         return super().parse_args(ctx, args)
 
 
-def _is_file_or_option(argument: str) -> bool:
-    if argument.startswith("-"):
-        return argument not in ("-h", "--help")
-    return bool(Path(argument).suffix) or "/" in argument or Path(argument).exists()
+def _asks_for_a_command(args: list[str]) -> bool:
+    """Whether arguments that start with no command's name are meant to: ``ckpt-to-onx a b``."""
+    if args[0].startswith("-"):
+        return args[0] in ("-h", "--help")
+    # A folder that is not there can be told from a mistyped command by what comes after it.
+    named = args[:1] if "-to-" in args[0] else args[:2]
+    return not any(Path(name).suffix or "/" in name or Path(name).exists() for name in named)
 
 
 @click.group(cls=ConvertCommands)
@@ -44,7 +48,8 @@ def main() -> None:
     """Move PVT weights between MindSpore, PyTorch, Hugging Face and ONNX without losing a digit.
 
     convert SRC DST goes by the endings of the names (.ckpt, .pth, .pt, .bin, .safetensors, .onnx;
-    a folder is one of Hugging Face); convert ckpt-to-onnx SRC DST and so on take no other.
+    a folder is one of Hugging Face); convert ckpt-to-onnx SRC DST and so on take no other. The
+    options are the same: convert any-to-any --help lists all of them.
 
     What a file is (dialect, variant, maths) is detected and printed; it then travels in the
     target's metadata.
@@ -105,7 +110,7 @@ _NAMES_OPTIONS = [
     ),
 ]
 _ONNX_OPTIONS = [
-    click.option("--opset", default=20, show_default=True, type=int),
+    click.option("--opset", type=int, help="Of 17 to 23; 20 by default."),
     click.option("--dynamic-size", is_flag=True, help="Leave height and width open."),
     click.option("--external-data", is_flag=True, help="Weights go to DST.data."),
 ]
@@ -123,7 +128,7 @@ _TARGET_OPTIONS = {
 }
 
 
-def _add(name: str, source: str, target: str, description: str, hidden: bool = False) -> None:
+def _add(name: str, source: str, target: str, description: str) -> None:
     def command(src: Path, dst: Path, **options: Any) -> None:
         _convert(src, dst, source, target, options)
 
@@ -134,7 +139,7 @@ def _add(name: str, source: str, target: str, description: str, hidden: bool = F
         decorated = option(decorated)
     for argument in ("dst", "src"):
         decorated = click.argument(argument, type=click.Path(path_type=Path))(decorated)
-    main.command(name, hidden=hidden)(decorated)
+    main.command(name)(decorated)
 
 
 for _source in DESCRIPTION:
@@ -142,22 +147,26 @@ for _source in DESCRIPTION:
         if _source != _target:
             _text = f"{DESCRIPTION[_source]} SRC to {DESCRIPTION[_target]} DST."
             _add(f"{_source}-to-{_target}", _source, _target, _text)
-_add(_ANY, _ANY, _ANY, "SRC to DST, by the endings of their names.", hidden=True)
+_add(_DIRECT, _ANY, _ANY, "SRC to DST, by the endings of their names: what convert SRC DST does.")
 
 
 def _convert(src: Path, dst: Path, source: str, target: str, options: dict[str, Any]) -> None:
     from convert.conversion import convert_file
-    from convert.file_formats import check_format
+    from convert.file_formats import check_format, file_format
 
     for path, expected in ((src, source), (dst, target)):
         if expected != _ANY:
             check_format(path, expected)
+    given = [name for name in ("opset", "dynamic_size", "external_data") if options.get(name)]
+    if given and file_format(dst) != "onnx":
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{flags}: {dst} is no .onnx, which alone can be written so")
     convert_file(
         src,
         dst,
         given=_given(options),
         changes=_changes(options),
-        target=_target_of(options),
+        options=_options_of(options),
         tell=_tell,
     )
 
@@ -188,9 +197,12 @@ def _read_labels(path: Path) -> tuple[str, ...]:
     from convert.errors import ConvertError
 
     try:
-        return tuple(path.read_text("utf-8-sig").splitlines())
+        names = tuple(path.read_text("utf-8-sig").splitlines())
     except UnicodeDecodeError as error:
         raise ConvertError(f"{path}: is not UTF-8 text: save it as such") from error
+    if not names:
+        raise ConvertError(f"{path}: is empty, expected a class name on each line")
+    return names
 
 
 def _changes(options: dict[str, Any]) -> Any:
@@ -204,11 +216,11 @@ def _changes(options: dict[str, Any]) -> Any:
     )
 
 
-def _target_of(options: dict[str, Any]) -> Any:
-    from convert.conversion import Target
+def _options_of(options: dict[str, Any]) -> Any:
+    from convert.conversion import Options
     from convert.saving import OnnxOptions
 
-    return Target(
+    return Options(
         dialect=options.get("to_dialect"),
         onnx=OnnxOptions(
             options.get("opset"),

@@ -22,17 +22,18 @@ from convert.model_file import Given, Model, read_model
 from convert.replacing import refuse_existing, replacing
 from convert.saving import OnnxOptions, planned_files, save_model, target_dialect
 from convert.translation import count_changes, names_by_canonical
+from pvt_spec import output_names
 from pvt_spec.arrays import Array
 
 Tell = Callable[[Finding], None]
 
 
 @dataclass(frozen=True)
-class Target:
+class Options:
     """How to write the target.
 
     Attributes:
-        dialect: Its names; None for the format's own, with which any maths travels.
+        dialect: The target's names; None for the format's own, with which any maths travels.
         onnx: Of an ``.onnx`` alone.
         force: Whether existing files are replaced.
         allow_different_maths: Whether the code behind the dialect may compute other maths than
@@ -50,22 +51,22 @@ class Target:
 
 
 def convert_file(
-    source: Path,
-    path: Path,
+    source: Path | str,
+    target: Path | str,
     *,
     given: Given = Given(),
     changes: Changes = Changes(),
-    target: Target = Target(),
+    options: Options = Options(),
     tell: Tell = lambda finding: None,
 ) -> Model:
     """Converts one model file to another, whole or not at all.
 
     Args:
         source: The file to read, or a folder of Hugging Face.
-        path: The file or folder to write.
+        target: The file or folder to write.
         given: What the user says about the source.
         changes: What to change on the way.
-        target: How to write.
+        options: How to write.
         tell: Is told every finding as soon as it is found.
 
     Returns:
@@ -75,8 +76,11 @@ def convert_file(
         ConvertError: The source cannot be read, or the target not be written as asked.
         FileExists: The target or the report exists and may not be replaced.
     """
-    for planned in [*planned_files(path, target.onnx), *filter(None, [target.report])]:
-        refuse_existing(planned, target.force)
+    source, path = Path(source), Path(target)
+    planned = planned_files(path, options.onnx)
+    _refuse_source(source, planned)
+    for file in [*planned, *filter(None, [options.report])]:
+        refuse_existing(file, options.force)
     told: list[Finding] = []
 
     def found(finding: Finding) -> None:
@@ -84,37 +88,57 @@ def convert_file(
         tell(finding)
 
     read = read_model(source, given)
-    for finding in read.findings:
+    for finding in _read_findings(read, changes):
         found(finding)
-    for field, guess in read.guesses.items():
-        if not (field == "image_size" and changes.image_size and read.info.config.version == 2):
-            found(Finding("guess", guess))
-    names = target_dialect(path, target.dialect, read.info.config.version)
-    if target.report:
-        _check_report(target.report, path, [*read.files, *planned_files(path, target.onnx)])
-    if not target.allow_nonfinite:
+    names = target_dialect(path, options.dialect, read.info.config.version)
+    if options.report:
+        _check_report(options.report, path, [*read.files, *planned])
+    if not options.allow_nonfinite:
         check_finite(source, read.weights)
     model = apply(read, _implied(changes, names, read))
-    model = _settle_maths(model, names, path, target, found)
-    if not target.allow_nonfinite:
+    model = _settle_maths(model, names, path, options, found)
+    if not options.allow_nonfinite:
         held = {id(array) for array in read.weights.values()}
         check_finite(path, {n: a for n, a in model.weights.items() if id(a) not in held})
-    for finding in model.findings[len(read.findings) :]:
-        found(finding)
-    for finding in _describe_names(read, model, names):
+    for finding in [*model.findings[len(read.findings) :], *_describe_target(read, model, names)]:
         found(finding)
     written = save_model(
         path,
         model.weights,
         model.info,
-        force=target.force,
-        dialect=target.dialect,
-        onnx=target.onnx,
+        force=options.force,
+        dialect=options.dialect,
+        onnx=options.onnx,
     )
     found(Finding("wrote", [str(file) for file in written], _size(written)))
-    if target.report:
-        _write_report(target.report, read.files, written, told, target.force)
+    if options.report:
+        _write_report(options.report, read.files, written, told, options.force)
     return model
+
+
+def _read_findings(read: Model, changes: Changes) -> Iterator[Finding]:
+    """What was found out about the source, less what does not matter to the target."""
+    guesses = dict(read.guesses)
+    # v2 takes any size as it is: where one is given, what it was made for is of no account.
+    unknown = read.info.config.version == 2 and changes.image_size and "image_size" in guesses
+    if unknown:
+        del guesses["image_size"]
+    for finding in read.findings:
+        if not (unknown and finding.what == "image_size"):
+            yield finding
+    for guess in guesses.values():
+        yield Finding("guess", guess)
+
+
+def _refuse_source(source: Path, planned: Iterable[Path]) -> None:
+    """Holds if the target is not the source, of which it would keep the weights alone.
+
+    Raises:
+        ConvertError: It is.
+    """
+    for file in planned:
+        if file.exists() and source.exists() and file.samefile(source):
+            raise ConvertError(f"{file} is the source too: name another target")
 
 
 def _check_report(report: Path, path: Path, models: Iterable[Path]) -> None:
@@ -152,13 +176,13 @@ def _implied(changes: Changes, names: Dialect, model: Model) -> Changes:
     return changes
 
 
-def _settle_maths(model: Model, names: Dialect, path: Path, target: Target, found: Tell) -> Model:
+def _settle_maths(model: Model, names: Dialect, path: Path, options: Options, found: Tell) -> Model:
     """The model with the maths that the code behind the target's dialect computes.
 
     Raises:
         ConvertError: They are others, and that was not allowed.
     """
-    if not target.dialect and names.name != "hf":
+    if not options.dialect and names.name != "hf":
         return model
     theirs = target_numerics(names, model.info.numerics, model.info.config)
     differing = differences(model, theirs)
@@ -170,8 +194,8 @@ def _settle_maths(model: Model, names: Dialect, path: Path, target: Target, foun
         gap = estimate_gap(model, theirs)
         note = "two images of noise, in onnxruntime"
         found(Finding("estimated_gap", dataclasses.asdict(gap), note, str(gap)))
-        if not target.allow_different_maths:
-            other = "no --to-dialect" if target.dialect else "a file instead of a folder"
+        if not options.allow_different_maths:
+            other = "no --to-dialect" if options.dialect else "a file instead of a folder"
             raise ConvertError(
                 f"{path}: the code behind dialect {names.name} would answer otherwise than "
                 f"{model.info.profile} does ({', '.join(differing)}; {gap}): give "
@@ -181,13 +205,20 @@ def _settle_maths(model: Model, names: Dialect, path: Path, target: Target, foun
     return with_numerics(model, theirs, changed=bool(differing))
 
 
-def check_finite(path: Path, weights: Mapping[str, Array]) -> None:
-    """Holds if no weight is NaN or infinite.
+def _facts(model: Model) -> dict[str, str]:
+    info = model.info
+    H, W = info.preprocessing.image_size
+    return {
+        "classes": str(info.config.num_classes),
+        "answers": ", ".join(output_names(info.config)),
+        "profile": info.profile,
+        "image size": f"{H}x{W}",
+    }
 
-    Raises:
-        ConvertError: Some are: how many, in which tensors.
-    """
-    problems = []
+
+def count_not_finite(weights: Mapping[str, Array]) -> dict[str, str]:
+    """By tensor, how many of its values are NaN and how many infinite; those with any."""
+    found = {}
     for name, array in weights.items():
         # A sum of finite numbers may overflow, but none with others is finite: so this is quick.
         with np.errstate(all="ignore"):
@@ -195,7 +226,17 @@ def check_finite(path: Path, weights: Mapping[str, Array]) -> None:
                 continue
             nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
         if nan or inf:
-            problems.append(f"{name}: {nan} NaN, {inf} infinite, of {array.size}")
+            found[name] = f"{nan} NaN, {inf} infinite, of {array.size}"
+    return found
+
+
+def check_finite(path: Path, weights: Mapping[str, Array]) -> None:
+    """Holds if no weight is NaN or infinite.
+
+    Raises:
+        ConvertError: Some are: how many, in which tensors.
+    """
+    problems = [f"{name}: {counts}" for name, counts in count_not_finite(weights).items()]
     if problems:
         raise ConvertError(
             f"{path}: {len(problems)} tensors with values that are no numbers (training diverged, "
@@ -204,8 +245,14 @@ def check_finite(path: Path, weights: Mapping[str, Array]) -> None:
         )
 
 
-def _describe_names(read: Model, model: Model, names: Dialect) -> Iterator[Finding]:
-    """What became of the source's names."""
+def _describe_target(read: Model, model: Model, names: Dialect) -> Iterator[Finding]:
+    """What became of the source's model and of its names."""
+    before, after = _facts(read), _facts(model)
+    changed = {what: value for what, value in after.items() if value != before[what]}
+    if changed:
+        yield Finding("becomes", changed)
+    if not_finite := count_not_finite(model.weights):
+        yield Finding("not_finite", not_finite)
     yield Finding("names", names.name)
     bare = not model.info.config.num_classes
     target = names_by_canonical(names.groups(model.info.config, bare=bare))

@@ -116,6 +116,11 @@ def _architecture(shapes: Shapes, features_only: bool) -> tuple[PVTConfig, dict[
     if variant_name(config) is not None:
         return config, {}
     width = config.embed_dims[0]
+    if any(dim % width for dim in config.embed_dims):
+        raise ConvertError(
+            f"cannot tell num_heads from the tensors: widths {config.embed_dims} are no multiples "
+            "of the first; give --model, or a config.json or file of ours that says it"
+        )
     guess = f"num_heads {config.num_heads}: every head as wide as the first stage ({width})"
     return config, {"num_heads": guess}
 

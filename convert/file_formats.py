@@ -55,13 +55,35 @@ def read_file(path: Path) -> WeightFile:
     Raises:
         ConvertError: The file cannot be read.
     """
-    from convert import ckpt, hf_folder, onnx_file, pth
+    from convert import ckpt, hf_folder, onnx_file, pth, safetensors_file
 
     readers: dict[str, Callable[[Path], WeightFile]] = {
         "ckpt": ckpt.read,
         "pth": pth.read,
-        "safetensors": hf_folder.read_safetensors,
+        "safetensors": safetensors_file.read,
         "onnx": onnx_file.read,
         FOLDER: hf_folder.read,
     }
-    return readers[file_format(path)](path)
+    kind = file_format(path)
+    try:
+        file = readers[kind](path)
+    except ConvertError as error:
+        looks = _looks_like(path)
+        if looks in (kind, ""):
+            raise
+        raise ConvertError(f"{error}. It looks like .{looks}: give it that ending") from error
+    return hf_folder.with_config(path, file) if kind in ("pth", "safetensors") else file
+
+
+def _looks_like(path: Path) -> str:
+    """The format that a file's first bytes are of; "" where they tell nothing."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    if start[:4] == b"PK\x03\x04":
+        return "pth"
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return "safetensors"
+    # The key of an ONNX model's ir_version, and of a checkpoint's first parameter.
+    return {b"\x08": "onnx", b"\x0a": "ckpt"}.get(start[:1], "")

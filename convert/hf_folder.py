@@ -14,7 +14,14 @@ from typing import Any
 from convert import safetensors_file
 from convert.dialects import find_dialect
 from convert.errors import ConvertError
-from convert.huggingface import CONFIG, PREPROCESSOR, SAFETENSORS, read_configs, read_folder
+from convert.huggingface import (
+    CONFIG,
+    PREPROCESSOR,
+    SAFETENSORS,
+    WEIGHTS,
+    read_configs,
+    read_folder,
+)
 from convert.huggingface_config import MODEL_TYPES, make_config, parse_config
 from convert.huggingface_images import make_preprocessor
 from convert.replacing import replacing_all
@@ -37,14 +44,16 @@ def read(path: Path) -> WeightFile:
     return _described(path, folder.file, folder.config, folder.preprocessor)
 
 
-def read_safetensors(path: Path) -> WeightFile:
-    """What a safetensors file holds, and what ``config.json`` beside it says of a PVT.
+def with_config(path: Path, file: WeightFile) -> WeightFile:
+    """A file of weights with what ``config.json`` beside it says, if they are from the hub.
+
+    Args:
+        path: Of the file, a ``model.safetensors`` or ``pytorch_model.bin``, say.
+        file: What it holds.
 
     Raises:
-        ConvertError: The file cannot be read, or the ``config.json`` beside tensors of transformers
-            or timm is of no PVT.
+        ConvertError: The ``config.json`` beside tensors of transformers or timm is of no PVT.
     """
-    file = safetensors_file.read(path)
     if not (path.parent / CONFIG).is_file() or not _is_from_hub(file):
         return file
     config, preprocessor = read_configs(path.parent)
@@ -102,6 +111,12 @@ def write(
         ConvertError: transformers has no such model, or the files cannot be written.
         FileExists: One is there and ``force`` is not given.
     """
+    stale = [name for name in WEIGHTS if name != SAFETENSORS and (path / name).exists()]
+    if stale:
+        raise ConvertError(
+            f"{path}: holds the weights of another model ({', '.join(stale)}): remove them and "
+            "what belongs to them, or name another folder"
+        )
     texts = [_encode(make_config(info)), _encode(make_preprocessor(info.preprocessing))]
     files = [path / name for name in WRITTEN]
     made = _make_folder(path)

@@ -63,7 +63,9 @@ def read_folder(path: Path) -> Folder:
         ConvertError: It is no such folder, holds another model than a PVT, or a file of it is
             missing, damaged or not as the index says.
     """
-    if not path.is_dir():
+    if not path.exists():
+        raise ConvertError(f"{path}: there is no such file or folder")
+    if not (path / CONFIG).exists():
         raise ConvertError(f"{path}: expected a folder with {CONFIG} and a file of weights")
     config, preprocessor = read_configs(path)
     file = _read_weights(path)

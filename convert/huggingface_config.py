@@ -123,7 +123,7 @@ def parse_config(
     version = model_version(config)
     keys = {**_DEFAULTS[version], **config}
     if problems := [*_problems(keys, version)]:
-        raise ConvertError("config.json: " + "; ".join(problems))
+        raise ConvertError(f"config.json: {'; '.join(problems)}: no other PVT is supported")
     kind = _kind(config, version, headless)
     classes, labels = _classes(config, version) if kind == 0 else (0, ())
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convert.conversion import describe_file
+from convert.conversion import count_not_finite, describe_file
 from convert.errors import ConvertError
 from convert.file_formats import file_format, read_file
 from convert.findings import Finding
@@ -72,6 +72,8 @@ def _model(model: Model) -> Iterator[Finding]:
     yield Finding("tensors", len(model.weights))
     yield Finding("parameters", sum(spec.size for spec in tensor_specs(info.config)))
     yield Finding("dtypes", _dtypes(model.weights))
+    if not_finite := count_not_finite(model.weights):
+        yield Finding("not_finite", not_finite, "convert takes them with --allow-nonfinite")
     yield Finding("labels", list(info.labels), "" if info.labels else "not known")
     yield _settings("preprocessing", info.preprocessing)
     yield Finding("provenance", dict(info.provenance))
@@ -86,8 +88,10 @@ def _settings(what: str, record: PVTConfig | Numerics | Preprocessing) -> Findin
 
 def _beside(file: WeightFile) -> Iterator[Finding]:
     beside = {**file.extras, **file.metadata}
-    entries = {name: short(value) for name, value in beside.items() if name != METADATA_KEY}
-    yield Finding("other_entries", entries)
+    hidden = (METADATA_KEY, file.averaged_container)
+    entries = {name: short(value) for name, value in beside.items() if name not in hidden}
+    text = ", ".join(f"{n} {v}" if len(v) < 20 else n for n, v in entries.items()) or "none"
+    yield Finding("other_entries", entries, text=text)
 
 
 def _dtypes(tensors: Mapping[str, Array]) -> dict[str, int]:

@@ -40,6 +40,9 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 
+_SHOWN = 40
+"""Problems that are listed; of another model than was asked for, every tensor is one."""
+
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 """What weights may be stored as; all widen to float32 without loss."""
 
@@ -90,7 +93,7 @@ class Model:
     files: tuple[Path, ...]
 
 
-def load_model(path: Path) -> tuple[dict[str, Array], ModelInfo]:
+def load_model(path: Path | str) -> tuple[dict[str, Array], ModelInfo]:
     """Canonical weights and ModelInfo of a model file in any format and dialect.
 
     Raises:
@@ -100,7 +103,7 @@ def load_model(path: Path) -> tuple[dict[str, Array], ModelInfo]:
     return model.weights, model.info
 
 
-def read_model(path: Path, given: Given = Given()) -> Model:
+def read_model(path: Path | str, given: Given = Given()) -> Model:
     """A model file, understood: names translated, completeness checked, maths settled.
 
     Args:
@@ -110,8 +113,8 @@ def read_model(path: Path, given: Given = Given()) -> Model:
     Raises:
         ConvertError: The file cannot be read, or is not a whole PVT; all problems at once.
     """
-    file = read_file(path)
-    return understand(path, file, given)
+    path = Path(path)
+    return understand(path, read_file(path), given)
 
 
 def understand(path: Path, file: WeightFile, given: Given = Given()) -> Model:
@@ -224,11 +227,16 @@ class _Reader:
         return described, "config.json"
 
     def dialect(self, shapes: Mapping[str, tuple[int, ...]], info: ModelInfo | None) -> Dialect:
-        if not self.given.dialect:
-            return detect_dialect(shapes)
-        if info:
-            return find_dialect(self.given.dialect, info.config.version)
-        return detect_dialect(shapes, self.given.dialect)
+        name, detected = self.given.dialect, detect_dialect(shapes)
+        if not name:
+            return detected
+        given = find_dialect(name, info.config.version) if info else detect_dialect(shapes, name)
+        if sum(map(given.knows, shapes)) < sum(map(detected.knows, shapes)):
+            raise ConvertError(
+                f"its names are those of dialect {detected.name}, not {name}: leave the dialect "
+                "of the source to be detected"
+            )
+        return given
 
     def config(
         self,
@@ -243,7 +251,9 @@ class _Reader:
             except ConvertError:
                 if not given.model:
                     raise
-                return make_config(given.model, image_size=given.image_size), {}
+                classes = shapes.get("head.weight", shapes.get("head.bias", (None,)))[0]
+                size = given.image_size
+                return make_config(given.model, num_classes=classes, image_size=size), {}
         if given.image_size:
             return dataclasses.replace(info.config, image_size=given.image_size), {}
         return info.config, {}
@@ -274,11 +284,13 @@ class _Reader:
             name = self.given.model or variant_name(config) or "this architecture"
             looks = variant_name(inferred)
             hint = (
-                f". It looks like {looks}: try --model {looks}" if looks and looks != name else ""
+                f". It looks like {looks}: try --model {looks}" if looks not in (None, name) else ""
             )
+            more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
             raise ConvertError(
                 f"{len(problems)} tensors (dialect {dialect.name}) do not fit {name}{hint}\n  "
-                + "\n  ".join(sorted(problems))
+                + "\n  ".join(sorted(problems)[:_SHOWN])
+                + more
             )
         canonical = to_canonical(weights, groups)
         ordered = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}

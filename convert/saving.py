@@ -87,7 +87,7 @@ def planned_files(path: Path, onnx: OnnxOptions) -> list[Path]:
 
 
 def save_model(
-    path: Path,
+    path: Path | str,
     weights: Mapping[str, Array],
     info: ModelInfo,
     *,
@@ -114,6 +114,7 @@ def save_model(
             computes other maths, or it cannot be written.
         FileExists: The target exists and ``force`` is not given.
     """
+    path = Path(path)
     kind = file_format(path)
     names = target_dialect(path, dialect, info.config.version)
     if dialect or kind == FOLDER:

@@ -1,7 +1,7 @@
 """timm's ``config.json``, as its models have it on the hub, and what it says of a PVT v2.
 
-Keys: ``architecture``, ``num_classes`` and ``pretrained_cfg`` with ``input_size`` (C, H, W),
-``crop_pct``, ``mean``, ``std``; ``timm/models/_hub.py``. May import pvt_spec.
+Keys: ``architecture``, ``num_classes``, ``label_names`` and ``pretrained_cfg`` with ``input_size``
+(C, H, W), ``crop_pct``, ``mean``, ``std``; ``timm/models/_hub.py``. May import pvt_spec.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,8 @@ def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
             tuple(map(float, trained["mean"])),
             tuple(map(float, trained["std"])),
         )
-        return ModelInfo(architecture, profile_numerics("official", 2), images)
+        labels = tuple(map(str, config.get("label_names") or ()))
+        return ModelInfo(architecture, profile_numerics("official", 2), images, labels)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConvertError(
             f"config.json: {error!s:.200}: expected num_classes and a pretrained_cfg with "

@@ -46,10 +46,10 @@ def run(
 ) -> None:
     """The same images through every runtime, tap by tap, against PyTorch in float64.
 
-    MODELS are .ckpt, .pth or .onnx files. One file is run in every runtime; several are taken
-    to be one model, each run in its own (.ckpt in MindSpore, .pth in PyTorch, .onnx in
-    onnxruntime), all against the first one's weights and maths. Exit code 0 if all hold the same
-    weights and answer the same within float32 rounding, 1 if not.
+    MODELS are .ckpt, .pth, .safetensors or .onnx files, or folders of Hugging Face. One is run
+    in every runtime; several are taken to be one model, each run in its own (.ckpt in MindSpore,
+    .onnx in onnxruntime, the others in PyTorch), all against the first one's weights and maths.
+    Exit code 0 if all hold the same weights and answer the same within float32 rounding, 1 if not.
     """
     from parity import report
     from parity import run as parity

@@ -114,7 +114,7 @@ def attribute_differences(expected: Attributes, actual: Attributes) -> list[str]
     """One line for every attribute that is missing, unknown or different, in the spec's order."""
     keys = [*expected, *(key for key in actual if key not in expected)]
     return [
-        f"{key} is {actual.get(key, 'missing')}, the spec says {expected.get(key, 'nothing')}"
+        f"{key} is {actual.get(key, 'missing')!s}, the spec says {expected.get(key, 'nothing')!s}"
         for key in keys
         if key not in actual or key not in expected or actual[key] != expected[key]
     ]

@@ -58,6 +58,14 @@ def save(path: Path, config: PVTConfig, numerics: Numerics | str, **options: Any
     return path
 
 
+def save_plain(path: Path, weights: Weights) -> Path:
+    """A file that says nothing of itself, as the official code writes it."""
+    import torch
+
+    torch.save({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, path)
+    return path
+
+
 def succeed(*arguments: object) -> str:
     """What a conversion says."""
     done: Any = convert(*arguments)

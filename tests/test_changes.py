@@ -11,7 +11,7 @@ import torch
 from convert import Given, read_model, save_model
 from convert.file_formats import read_file
 from pvt_spec import PVTConfig, profile_numerics, stage_grids
-from tests.conftest import MAPS, SMALL, Weights, random_images, random_weights, run_torch
+from tests.conftest import MAPS, SMALL, random_images, random_weights, run_torch
 from tests.converting import (
     answer_onnx,
     answer_torch,
@@ -21,6 +21,7 @@ from tests.converting import (
     refused,
     report_of,
     save,
+    save_plain,
     succeed,
 )
 from tests.test_convert import same_bits
@@ -53,7 +54,7 @@ def test_zero_classes_leave_the_features(small: PVTConfig, ending: str, tmp_path
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     source = save(tmp_path / "a.pth", SMALL["v2"], "official")
-    assert "5 classes: a conversion makes no new weights" in refused(
+    assert "5 classes: the model has 7, and a conversion makes no new weights" in refused(
         tmp_path, source, tmp_path / "b.onnx", "--num-classes", 5
     )
 
@@ -167,12 +168,6 @@ def grid(size: Size, stage: int) -> Size:
     return size[0] // side, size[1] // side
 
 
-def save_plain(path: Path, weights: Weights) -> Path:
-    """A file that says nothing of itself, as the official code writes it."""
-    torch.save({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, path)
-    return path
-
-
 def test_a_size_with_as_many_tokens_is_resized_not_read_anew(tmp_path: Path) -> None:
     weights = random_weights(SMALL["v1"])
     source = save_plain(tmp_path / "a.pth", weights)
@@ -213,6 +208,7 @@ def test_v2_takes_another_size_as_it_is(name: str, tmp_path: Path) -> None:
     source, target = save_plain(tmp_path / "a.pth", weights), tmp_path / "b.onnx"
     said = succeed(source, target, "--image-size", "96x80")
     assert "resized" not in said and "guess  image size" not in said
+    assert "becomes  image size 96x80" in said
     model = read_model(target)
     assert same_bits(model.weights, weights)
     assert model.info.config.image_size == model.info.preprocessing.image_size == (96, 80)

@@ -195,7 +195,7 @@ def test_endings_say_the_format(name: str, kind: str, tmp_path: Path) -> None:
     """Options may stand before the names, between and after them, in MindCV's spelling too."""
     source, target = save(tmp_path / "a.ckpt", SMALL["v2"], "hf"), tmp_path / name
     expected = tmp_path / f"expected.{kind}"
-    succeed(f"ckpt-to-{kind}" if kind != "ckpt" else "any", source, expected)
+    succeed(f"ckpt-to-{kind}" if kind != "ckpt" else "any-to-any", source, expected)
     succeed("--num_classes=0", source, "--force", target, "--dtype", "float16")
     succeed("--force", source, target)
     assert target.read_bytes() == expected.read_bytes()
@@ -216,7 +216,9 @@ def test_relative_names_need_no_command(tmp_path: Path, monkeypatch: pytest.Monk
         (("a.ckpt", "b.tar"), 1, "b.tar: cannot tell its format from its name"),
         (("b.tar", "a.ckpt"), 1, "a.ckpt exists"),
         (("b.tar", "c.ckpt"), 1, "b.tar: cannot tell its format from its name"),
-        (("nowhere", "c.ckpt"), 2, "No such command 'nowhere'"),
+        (("nowhere", "c.ckpt"), 1, "nowhere: there is no such file or folder"),
+        (("nowhere", "elsewhere"), 2, "No such command 'nowhere'"),
+        (("a.ckpt", "c.pth", "--external-data"), 2, "c.pth is no .onnx, which alone can be"),
         (("./nowhere", "c.ckpt"), 1, "nowhere"),
         (("ckpt-to-onxx", "a.ckpt", "c.onnx"), 2, "No such command 'ckpt-to-onxx'"),
         (("a.ckpt",), 2, "Missing argument 'DST'"),
@@ -317,15 +319,14 @@ def test_weights_beside_a_model_are_read_back(small_or_maps: PVTConfig, tmp_path
     assert "b.onnx.data" in refused(tmp_path, target, tmp_path / "d.pth")
 
 
-def test_a_file_can_be_converted_in_its_place(tmp_path: Path) -> None:
-    """The source is read until the target takes its place."""
-    config = SMALL["v2"]
-    path = save(tmp_path / "a.pth", config, "official")
-    weights, info = read_model(path).weights, read_model(path).info
-    expected = {name: np.array(array) for name, array in weights.items()}
-    succeed(path, path, "--to-dialect", "timm", "--force")
-    assert_holds(path, expected, info, dialect="timm")
-    assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
+def test_a_file_is_not_converted_in_its_place(tmp_path: Path) -> None:
+    """Of a training checkpoint only the weights would be left."""
+    path = save(tmp_path / "a.pth", SMALL["v2"], "official")
+    (tmp_path / "link.pth").symlink_to(path)
+    for target in (path, tmp_path / "link.pth"):
+        for force in ((), ("--force",)):
+            said = refused(tmp_path, path, target, "--to-dialect", "timm", *force)
+            assert "is the source too: name another target" in said
 
 
 # --- what is in a source beside the weights

@@ -601,10 +601,10 @@ def test_folders_that_are_none_of_a_pvt_are_refused(text: str, told: str, tmp_pa
 
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConvertError, match=r"config\.json: there is no such file"):
-        read_folder(tmp_path)
+    with pytest.raises(ConvertError, match=r"there is no such file or folder"):
+        read_folder(tmp_path / "nowhere")
     with pytest.raises(ConvertError, match=r"expected a folder with config\.json"):
-        read_folder(tmp_path / "nothing")
+        read_folder(tmp_path)
 
 
 # --- images
