@@ -19,7 +19,6 @@ May import numpy and ml_dtypes.
 
 import itertools
 import math
-import mmap
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -250,23 +249,26 @@ class _EntryReader(FieldReader):
 
     def joined(self, pieces: list[_Entry]) -> memoryview:
         """The contents of all pieces, copied one after the other."""
-        values = bytearray(sum(piece.stop - piece.start for piece in pieces))
-        at = 0
+        values = np.empty(sum(piece.stop - piece.start for piece in pieces), np.uint8).data
+        rest = values
         for piece in pieces:
-            for step in self.steps(piece.start, piece.stop):
-                values[at : at + len(step)] = step
-                at += len(step)
-        return memoryview(values).toreadonly()
+            for step in self.steps(piece.start, piece.stop, rest):
+                rest = rest[len(step) :]
+        return values.toreadonly()
 
-    def steps(self, start: int, stop: int) -> Iterator[memoryview]:
-        """data[start:stop] bit by bit, whose pages do not add up in memory as it is passed."""
-        for at in range(start, stop, _STEP_BYTES):
-            end = min(at + _STEP_BYTES, stop)
-            yield self.data[at:end]
-            mapped = self.data.obj
-            if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                page = at - at % mmap.PAGESIZE
-                mapped.madvise(mmap.MADV_DONTNEED, page, end - page)
+    def steps(self, start: int, stop: int, into: memoryview | None = None) -> Iterator[memoryview]:
+        """The file from start to stop, bit by bit: read, as the pages of a map would stay."""
+        buffer = memoryview(bytearray(min(_STEP_BYTES, stop - start))) if into is None else into
+        with self.path.open("rb", buffering=0) as stream:
+            stream.seek(start)
+            while start < stop:
+                step = buffer[: min(_STEP_BYTES, stop - start)]
+                if not (count := stream.readinto(step)):
+                    raise self.error(start, f"the file became shorter; {_AGAIN}")
+                yield step[:count]
+                start += count
+                if into is not None:
+                    buffer = buffer[count:]
 
 
 def _refuse_other_formats(path: Path, data: memoryview) -> None:
