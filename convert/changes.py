@@ -81,10 +81,9 @@ def keep_features(model: Model) -> Model:
 
 def _reduced(model: Model, config: PVTConfig) -> Model:
     """The model with this configuration's tensors alone."""
-    names = [spec.name for spec in tensor_specs(config)]
-    dropped = [name for name in model.weights if name not in set(names)]
+    weights = {spec.name: model.weights[spec.name] for spec in tensor_specs(config)}
+    dropped = [name for name in model.weights if name not in weights]
     info = dataclasses.replace(model.info, config=config, labels=())
-    weights = {name: model.weights[name] for name in names}
     return _changed(model, weights, info, *(Finding("lost", name) for name in dropped))
 
 
@@ -103,7 +102,8 @@ def resize(model: Model, image_size: tuple[int, int]) -> Model:
     resized: dict[str, str] = {}
     if config.version == 1:
         for stage in range(NUM_STAGES):
-            name, old, new = f"pos_embed{stage + 1}", *_grids(info.config, config, stage)
+            name = f"pos_embed{stage + 1}"
+            old, new = info.config.pos_embed_grid(stage), config.pos_embed_grid(stage)
             if old != new:
                 weights[name] = _resize_stage(model, name, old, new)
                 resized[name] = "{}x{} to {}x{}".format(*old, *new)
@@ -129,10 +129,6 @@ def _check_grids(config: PVTConfig, numerics: Numerics) -> None:
             f'image size {H}x{W}: "same" padding makes grids {grids} of it, but the position '
             f"embeddings of such a model have {laid_out}: give multiples of 32"
         )
-
-
-def _grids(old: PVTConfig, new: PVTConfig, stage: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    return old.pos_embed_grid(stage), new.pos_embed_grid(stage)
 
 
 def _resize_stage(model: Model, name: str, old: tuple[int, int], new: tuple[int, int]) -> Array:

@@ -29,7 +29,7 @@ import ml_dtypes
 import numpy as np
 
 from convert.errors import ConvertError
-from convert.weight_file import MAX_ENTRIES, WeightFile, contents, map_file
+from convert.weight_file import MAX_ENTRIES, WeightFile, contents, dtype_name, map_file
 from convert.wire_format import (
     FIRST,
     NUMBER,
@@ -288,8 +288,8 @@ def _refuse_other_formats(path: Path, data: memoryview) -> None:
 
 def _tensor_head(name: str, array: Array) -> bytes:
     """``dims`` and ``tensor_type`` of an array."""
-    types = [key for key, dtype in DTYPES.items() if dtype == array.dtype.newbyteorder("<")]
-    if not types:
+    tensor_type = dtype_name(array, DTYPES)
+    if tensor_type is None:
         raise ConvertError(
             f"{name} is {array.dtype}, which MindSpore loads from no .ckpt: "
             f"expected one of {', '.join(DTYPES)}"
@@ -297,7 +297,7 @@ def _tensor_head(name: str, array: Array) -> bytes:
     if not array.size:
         raise ConvertError(f"{name} has shape {array.shape}: a .ckpt cannot hold an empty tensor")
     dims = b"".join(encode_header(NUMBER, dim) for dim in array.shape)
-    return dims + encode_field(SECOND, types[0].encode())
+    return dims + encode_field(SECOND, tensor_type.encode())
 
 
 def _entry_head(name: str, tensor_head: bytes, length: int) -> bytes:

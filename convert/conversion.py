@@ -102,6 +102,8 @@ def convert_file(
         check_finite(path, {n: a for n, a in model.weights.items() if id(a) not in held})
     for finding in [*model.findings[len(read.findings) :], *_describe_target(read, model, names)]:
         found(finding)
+    if options.allow_nonfinite and (not_finite := count_not_finite(model.weights)):
+        found(Finding("not_finite", not_finite))
     written = save_model(
         path,
         model.weights,
@@ -251,8 +253,6 @@ def _describe_target(read: Model, model: Model, names: Dialect) -> Iterator[Find
     changed = {what: value for what, value in after.items() if value != before[what]}
     if changed:
         yield Finding("becomes", changed)
-    if not_finite := count_not_finite(model.weights):
-        yield Finding("not_finite", not_finite)
     yield Finding("names", names.name)
     bare = not model.info.config.num_classes
     target = names_by_canonical(names.groups(model.info.config, bare=bare))

@@ -145,11 +145,15 @@ def _read_sizes(shapes: Shapes, features_only: bool) -> PVTConfig:
         (8, 4, 2, 1) if linear else tuple(max(kernel, 1) for kernel in kernels),
         linear=linear,
         in_chans=shapes["patch_embed1.proj.weight"][1],
-        num_classes=0
-        if features_only
-        else shapes.get("head.weight", shapes.get("head.bias", (0,)))[0],
+        num_classes=0 if features_only else count_classes(shapes) or 0,
         features_only=features_only,
     )
+
+
+def count_classes(shapes: Shapes) -> int | None:
+    """Outputs of the head that tensors of these shapes have; None without one."""
+    head = shapes.get("head.weight", shapes.get("head.bias"))
+    return None if head is None else head[0]
 
 
 _CLASSIFIES = {"cls_token", "norm.weight", "head.weight"}

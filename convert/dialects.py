@@ -65,19 +65,17 @@ class Dialect:
     features_only: bool = False
 
     @cached_property
-    def _ours(self) -> list[tuple[re.Pattern[str], Rule, str]]:
-        return [(_compile(pattern), rule, pattern) for rule in self.rules for pattern in rule.ours]
+    def _ours(self) -> list[tuple[re.Pattern[str], Rule]]:
+        return [(_compile(pattern), rule) for rule in self.rules for pattern in rule.ours]
 
     @cached_property
-    def _theirs(self) -> list[tuple[re.Pattern[str], Rule, str]]:
-        return [(_compile(name), rule, name) for rule in self.rules for name in rule.theirs]
+    def _theirs(self) -> list[tuple[re.Pattern[str], Rule]]:
+        return [(_compile(pattern), rule) for rule in self.rules for pattern in rule.theirs]
 
     def from_canonical(self, name: str) -> tuple[str, ...]:
         """The dialect's tensors that hold a canonical one's rows, without the base; () if none."""
-        for pattern, rule, _ in self._ours:
-            if match := pattern.fullmatch(name):
-                return tuple(_fill(theirs, match) for theirs in rule.theirs)
-        return ()
+        found = self._rule(name)
+        return tuple(_fill(theirs, found[0]) for theirs in found[1].theirs) if found else ()
 
     def to_canonical(self, name: str) -> str | None:
         """The canonical tensor that holds a dialect's rows, the first where there are more.
@@ -85,7 +83,7 @@ class Dialect:
         None if no tensor is called so in the dialect.
         """
         bare = name.removeprefix(self.base)
-        for pattern, rule, _ in self._theirs:
+        for pattern, rule in self._theirs:
             if match := pattern.fullmatch(bare):
                 canonical = _fill(rule.ours[0], match)
                 if bare in self.from_canonical(canonical):
@@ -113,16 +111,20 @@ class Dialect:
         for name in specs:
             if name in done:
                 continue
-            match, rule = self._rule(name)
+            found = self._rule(name)
+            if found is None:
+                raise ConvertError(f"dialect {self.name} has no name for {name}")
+            match, rule = found
             ours = tuple(specs[_fill(pattern, match)] for pattern in rule.ours)
             done.update(spec.name for spec in ours)
             yield Group(ours, tuple(self._named(rule, match, ours, bare)))
 
-    def _rule(self, name: str) -> tuple[re.Match[str], Rule]:
-        for pattern, rule, _ in self._ours:
+    def _rule(self, name: str) -> tuple[re.Match[str], Rule] | None:
+        """The first rule that fits a canonical name, and what it found in it."""
+        for pattern, rule in self._ours:
             if match := pattern.fullmatch(name):
                 return match, rule
-        raise ConvertError(f"dialect {self.name} has no name for {name}")
+        return None
 
     def _named(
         self, rule: Rule, match: re.Match[str], ours: tuple[TensorSpec, ...], bare: bool

@@ -44,16 +44,15 @@ class Folder:
     """What a folder holds.
 
     Attributes:
-        file: The tensors, under transformers' names, and the metadata of their files.
+        file: The tensors, under transformers' names, the metadata of their files, and these: one
+            file, or an index and the files that it names.
         config: ``config.json``, of a PVT; not checked further.
         preprocessor: ``preprocessor_config.json``, or None if there is none.
-        files: What the tensors came from: one file, or an index and the files that it names.
     """
 
     file: WeightFile
     config: dict[str, Any]
     preprocessor: dict[str, Any] | None
-    files: tuple[Path, ...]
 
 
 def read_folder(path: Path) -> Folder:
@@ -68,8 +67,7 @@ def read_folder(path: Path) -> Folder:
     if not (path / CONFIG).exists():
         raise ConvertError(f"{path}: expected a folder with {CONFIG} and a file of weights")
     config, preprocessor = read_configs(path)
-    file = _read_weights(path)
-    return Folder(file, config, preprocessor, file.files)
+    return Folder(_read_weights(path), config, preprocessor)
 
 
 def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -15,6 +15,7 @@ import numpy as np
 from convert.detect import (
     BACKBONE,
     canonical_shapes,
+    count_classes,
     detect_dialect,
     infer_config,
     strip_prefixes,
@@ -227,6 +228,7 @@ class _Reader:
         return described, "config.json"
 
     def dialect(self, shapes: Mapping[str, tuple[int, ...]], info: ModelInfo | None) -> Dialect:
+        """The names that the file uses, if those that were given are not others."""
         name, detected = self.given.dialect, detect_dialect(shapes)
         if not name:
             return detected
@@ -244,6 +246,7 @@ class _Reader:
         dialect: Dialect,
         info: ModelInfo | None,
     ) -> tuple[PVTConfig, dict[str, str]]:
+        """The architecture that the file tells or shows, and what in it is a guess."""
         given = self.given
         if info is None:
             try:
@@ -251,8 +254,7 @@ class _Reader:
             except ConvertError:
                 if not given.model:
                     raise
-                classes = shapes.get("head.weight", shapes.get("head.bias", (None,)))[0]
-                size = given.image_size
+                classes, size = count_classes(shapes), given.image_size
                 return make_config(given.model, num_classes=classes, image_size=size), {}
         if given.image_size:
             return dataclasses.replace(info.config, image_size=given.image_size), {}

@@ -202,6 +202,7 @@ class _ModelReader(FieldReader):
             raise self.error(at, f"more than {MAX_ENTRIES} entries, expected those of a PVT")
 
     def tensor(self, start: int, stop: int) -> _Tensor:
+        """What a ``TensorProto`` says."""
         tensor = _Tensor(start)
         for key, begin, end in self.fields(start, stop):
             if key in (NUMBER, FIRST):  # one dim, or all of them packed

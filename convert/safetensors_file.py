@@ -38,7 +38,7 @@ import ml_dtypes
 import numpy as np
 
 from convert.errors import ConvertError
-from convert.weight_file import MAX_ENTRIES, WeightFile, contents, map_file
+from convert.weight_file import MAX_ENTRIES, WeightFile, contents, dtype_name, map_file
 from pvt_spec.arrays import Array
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -304,13 +304,13 @@ def _encode_header(
 
 def _type(name: str, array: Array) -> str:
     """``dtype`` of an array."""
-    types = [key for key, dtype in DTYPES.items() if dtype == array.dtype.newbyteorder("<")]
-    if not types:
+    known = dtype_name(array, DTYPES)
+    if known is None:
         raise ConvertError(
             f"{name} is {array.dtype}, which a .safetensors cannot hold: "
             f"expected one of {', '.join(DTYPES)}"
         )
-    return types[0]
+    return known
 
 
 def _show(value: Any) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from convert.errors import ConvertError
 from convert.pickle_values import Known, numbers
+from convert.weight_file import dtype_name
 from convert.zip_records import Records
 from pvt_spec.arrays import Array
 
@@ -212,7 +213,7 @@ def encode_checkpoint(tensors: Mapping[str, Array], metadata: Mapping[str, str])
 
 def _tensor(name: str, array: Array, key: int) -> bytes:
     """A call of ``_rebuild_tensor_v2``, or ``_v3`` for the dtypes without a typed storage."""
-    dtype = next((d for d, known in DTYPES.items() if known == array.dtype.newbyteorder("<")), None)
+    dtype = dtype_name(array, DTYPES)
     if dtype is None:
         raise ConvertError(f"{name} is {array.dtype}, expected one of {', '.join(DTYPES)}")
     typed = {known: storage for storage, known in STORAGES.items()}.get(dtype)

@@ -6,6 +6,7 @@ the same arrays in ``write``. May import numpy.
 
 import mmap
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,17 @@ def map_file(path: Path) -> mmap.mmap:
         ) from error
     except (OSError, ValueError) as error:
         raise ConvertError(f"{path}: cannot be read: {error}") from error
+
+
+def dtype_name(array: Array, names: Mapping[str, np.dtype[Any]]) -> str | None:
+    """A format's name of an array's dtype, in any byte order; None where it has none.
+
+    Args:
+        array: Any array.
+        names: numpy's dtype of each name, little-endian.
+    """
+    dtype = array.dtype.newbyteorder("<")
+    return next((name for name, known in names.items() if known == dtype), None)
 
 
 def contents(array: Array) -> memoryview:

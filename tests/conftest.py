@@ -3,8 +3,11 @@
 Frameworks are imported where they run, so that a worker pays for those it needs.
 """
 
+import contextlib
 import json
 import os
+import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -15,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from convert import load_model
+from convert import ConvertError, load_model
 from pvt_spec import PROFILES, Numerics, PVTConfig, tensor_specs
 
 # One thread per framework: the cores belong to pytest's workers.
@@ -117,6 +120,28 @@ def golden_weights(case: str) -> Weights:
     """The peer's weights under canonical names."""
     weights, _ = load_model(golden_file(case))
     return weights
+
+
+def assert_same(found: Weights, expected: Weights) -> None:
+    """The same names in the same order, the same dtypes, shapes and bytes."""
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype, name
+        assert found[name].shape == array.shape, name
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+def assert_cost_grows_with_the_file(read: Callable[[bytes], object], data: bytes) -> None:
+    """A hostile file is read or refused in the time and memory that its size can explain."""
+    tracemalloc.start()
+    started = time.perf_counter()
+    with contextlib.suppress(ConvertError):
+        read(data)
+    seconds = time.perf_counter() - started
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 10
+    assert peak < 40 * len(data)
 
 
 def random_weights(config: PVTConfig, pos_embed_dtype: str = "float32", seed: int = 0) -> Weights:

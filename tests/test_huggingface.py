@@ -174,7 +174,7 @@ def test_a_saved_folder_is_read(small: PVTConfig, tmp_path: Path) -> None:
     folder = read_folder(tmp_path)
     assert_same_tensors(folder.file.tensors, state(model))
     assert folder.file.metadata == {"format": "pt"}
-    assert folder.files == (tmp_path / WEIGHTS[0],)
+    assert folder.file.files == (tmp_path / WEIGHTS[0],)
     info = described(folder)
     assert info.config == small
     assert shapes_of(folder.file.tensors.values()) == split_shapes(small)
@@ -462,8 +462,8 @@ def test_shards_are_one_model(small: PVTConfig, tmp_path: Path) -> None:
     folder = read_folder(tmp_path)
     assert_same_tensors(folder.file.tensors, state(model))
     assert folder.file.metadata == {"format": "pt"}
-    assert folder.files[0].name == WEIGHTS[1]
-    assert len(folder.files) == 1 + len([*tmp_path.glob("model-*.safetensors")]) > 3
+    assert folder.file.files[0].name == WEIGHTS[1]
+    assert len(folder.file.files) == 1 + len([*tmp_path.glob("model-*.safetensors")]) > 3
 
 
 @pytest.mark.parametrize("sharded", [False, True])

@@ -33,7 +33,7 @@ from pvt_spec import (
     output_names,
     tensor_specs,
 )
-from tests.conftest import SMALL, random_images, random_weights
+from tests.conftest import SMALL, assert_same, random_images, random_weights
 
 CONFIG = SMALL["v2"]
 DTYPES = [
@@ -80,14 +80,6 @@ def read_bytes(data: bytes):
 
 def tensor(name="w", array=None) -> TensorProto:
     return numpy_helper.from_array(np.ones(2, np.float32) if array is None else array, name)
-
-
-def assert_same(found: dict, expected: dict) -> None:
-    assert list(found) == list(expected)
-    for name, array in expected.items():
-        assert found[name].dtype == array.dtype, name
-        assert found[name].shape == array.shape, name
-        assert found[name].tobytes() == array.tobytes(), name
 
 
 # What onnx writes
