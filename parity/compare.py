@@ -1,145 +1,238 @@
-"""How far a runtime's results are from the reference, tap by tap.
+"""One runtime against the reference: every tap of every group of images, and what it decides.
 
-May import numpy and pvt_spec.
+Errors are in units of rounding (:mod:`parity.envelope`), bounds are data
+(:mod:`parity.tolerance`). May import numpy and pvt_spec.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from parity.decisions import Decisions
+from parity.envelope import Envelope
+from parity.metrics import TapError
+from parity.structure import INPUT, Difference
+from parity.tolerance import FixedTolerance, allowed_times, find_tolerance, unit_of
 from pvt_spec.arrays import Array
+from pvt_spec.evaluation import softmax, top_k
 
-SCALED_ERROR_BOUND = 5e-5
-"""Largest |difference| / RMS(reference) that float32 rounding is taken to explain at a tap.
+Taps = Mapping[str, Array]
 
-Measured on the CPU, over pvt_tiny, pvt_large, pvt_v2_b0, pvt_v2_b2_li and pvt_v2_b5 with random
-weights, official and mindcv profiles, PyTorch and onnxruntime: at most 6.1e-6 at any tap. The
-bound leaves a factor of 8 for other machines and inputs.
-"""
-
-COSINE_BOUND = 1.0 - 1e-11
-"""Smallest cosine similarity that float32 rounding is taken to explain at a tap.
-
-In the same runs 1 - cosine was at most 1.4e-13.
-"""
-
-_TINY = float(np.finfo(np.float64).tiny)
+SHOWN_IMAGES = 32
+"""Images whose most probable classes are kept for the report."""
 
 
-@dataclass
-class TapError:
-    """The distance of one tap from the reference, gathered over batches."""
+@dataclass(frozen=True)
+class Judged:
+    """A tap's verdict.
 
-    max_abs: float = 0.0
-    _sums: Array = field(default_factory=lambda: np.zeros(4))
+    Attributes:
+        times: Error in units of rounding, of the worst group; of a fixed tolerance in units of
+            that.
+        allowed: What it may be.
+        group: The worst group.
+    """
 
-    def add(self, actual: Array, reference: Array) -> None:
-        """Takes in one batch: ``actual`` of any float dtype, ``reference`` float64.
-
-        Another shape than the reference's counts as infinitely far.
-        """
-        if actual.shape != reference.shape:
-            self.max_abs = float("inf")
-            self._sums += [reference.size, np.vdot(reference, reference), 0.0, 0.0]
-            return
-        wide = actual.astype(np.float64)
-        difference = np.abs(wide - reference)
-        # max() would hide a NaN where the reference has none, and a comparison with NaN is false.
-        worst = float(difference.max()) if np.isfinite(difference).all() else float("inf")
-        self.max_abs = max(self.max_abs, worst)
-        self._sums += [
-            reference.size,
-            np.vdot(reference, reference),
-            np.vdot(wide, wide),
-            np.vdot(wide, reference),
-        ]
+    times: float
+    allowed: float
+    group: str
 
     @property
-    def scaled(self) -> float:
-        """Largest absolute error over the reference's root mean square."""
-        count, square, _, _ = self._sums
-        return self.max_abs / max(float(np.sqrt(square / count)), _TINY)
+    def within(self) -> bool:
+        """Whether rounding explains the error."""
+        return self.times <= self.allowed
 
-    @property
-    def cosine(self) -> float:
-        """Cosine similarity over all values."""
-        _, reference, actual, product = self._sums
-        return float(product / max(float(np.sqrt(reference * actual)), _TINY))
 
-    @property
-    def over_bounds(self) -> float:
-        """How many times over the nearer of the two bounds; above 1, or NaN, is out of bounds."""
-        return max(self.scaled / SCALED_ERROR_BOUND, (1 - self.cosine) / (1 - COSINE_BOUND))
+@dataclass(frozen=True)
+class ErrorMap:
+    """Where in one image a tap errs.
 
-    @property
-    def within_bounds(self) -> bool:
-        """Whether float32 rounding explains the error; false for anything not finite."""
-        return self.scaled <= SCALED_ERROR_BOUND and self.cosine >= COSINE_BOUND
+    Attributes:
+        image: Counted from 0.
+        error: float64, largest |error| over channels: (N,) of tokens (B, N, C), (H, W) of maps
+            (B, C, H, W); of (B, C) the errors themselves.
+    """
+
+    image: int
+    error: Array
 
 
 @dataclass
 class Comparison:
-    """One runtime against the reference.
+    """One runtime against the reference, gathered over batches.
 
     Attributes:
-        runtime: Its name, with the file's where there are several.
-        taps: Error of each tap, in forward order.
-        answers: The taps that the model answers with.
-        structure: What differs from the spec, in words; see :mod:`parity.structure`.
-        agreeing: Images whose top-1 class is the reference's, where the model has classes.
+        name: What to call it: the runtime, with the file's name where there are several.
+        runtime: The runtime's name.
+        file: Of the model, or of the bundle.
+        precision: The tolerance class.
+        names: Taps compared, in forward order.
+        answers: Those of them that the model answers with.
+        differences: Structure: weights, attributes, preprocessing.
+        facts: What ran: device, versions, switches.
+        envelope: What rounding does here; None where it cannot be measured.
+        fixed: What the user allows instead of rounding.
+        errors: tap -> group -> how far.
+        decisions: Classes; empty where the model has none.
+        maps: tap -> where its largest error so far is.
+        best: The five most probable classes of the first images: index and probability.
+        reference_best: The same of the reference.
+        checked: How many weights and how many attributes were compared with what they should be.
         images: Images seen.
         seconds: Spent in forward passes.
     """
 
+    name: str
     runtime: str
-    taps: dict[str, TapError]
+    file: str
+    precision: str
+    names: tuple[str, ...]
     answers: tuple[str, ...]
-    structure: list[str]
-    agreeing: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    envelope: Envelope | None = None
+    fixed: FixedTolerance | None = None
+    errors: dict[str, dict[str, TapError]] = field(default_factory=dict)
+    decisions: Decisions = field(default_factory=Decisions)
+    maps: dict[str, ErrorMap] = field(default_factory=dict)
+    best: list[list[tuple[int, float]]] = field(default_factory=list)
+    reference_best: list[list[tuple[int, float]]] = field(default_factory=list)
+    checked: dict[str, int] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
+    _excess: dict[str, float] = field(default_factory=dict, repr=False)
 
-    def add(self, actual: dict[str, Array], reference: dict[str, Array]) -> None:
-        """Takes in one batch of taps."""
-        for name, error in self.taps.items():
-            error.add(actual[name], reference[name])
-        self.images += len(reference[self.answers[0]])
+    def add(self, groups: Sequence[str], actual: Taps, reference: Taps) -> None:
+        """Takes in one batch.
+
+        Args:
+            groups: What each image is judged with; those of one group stand together.
+            actual: The runtime's taps.
+            reference: float64, the same taps.
+        """
+        for name in self.names:
+            for group, rows in group_rows(groups):
+                self._add_tap(name, group, rows, actual[name], reference[name])
         if self.classifies:
-            same = actual["logits"].argmax(axis=1) == reference["logits"].argmax(axis=1)
-            same &= np.isfinite(actual["logits"]).all(axis=1)
-            self.agreeing += int(same.sum())
+            for group, rows in group_rows(groups):
+                bound = self.allowed_error("logits", group)
+                self.decisions.add(actual["logits"][rows], reference["logits"][rows], bound)
+            shown = slice(max(0, SHOWN_IMAGES - self.images))
+            self.best += best_classes(actual["logits"][shown])
+            self.reference_best += best_classes(reference["logits"][shown])
+        self.images += len(groups)
+
+    def _add_tap(self, name: str, group: str, rows: slice, actual: Array, reference: Array) -> None:
+        error = self.errors.setdefault(name, {}).setdefault(group, TapError())
+        known = error.worst
+        ours = actual[rows] if actual.shape == reference.shape else actual
+        theirs = reference[rows]
+        error.add(ours, theirs)
+        if ours.shape != theirs.shape:
+            return
+        if error.worst is not known and error.worst is not None:
+            row = error.worst.image - (error.images - len(theirs))
+            self._keep_map(name, self.images + rows.start + row, ours[row], theirs[row])
+        if self.fixed:
+            allowed = self.fixed.atol + self.fixed.rtol * np.abs(theirs)
+            with np.errstate(all="ignore"):
+                excess = float(np.max(np.abs(ours - theirs) / allowed))
+            key = f"{name} {group}"
+            excess = excess if math.isfinite(excess) else math.inf
+            self._excess[key] = max(self._excess.get(key, 0.0), excess)
+
+    def _keep_map(self, name: str, image: int, actual: Array, reference: Array) -> None:
+        with np.errstate(all="ignore"):
+            error = np.abs(actual - reference, dtype=np.float64)
+        axis = {2: 1, 3: 0}.get(error.ndim)
+        found = error if axis is None else error.max(axis=axis)
+        kept = self.maps.get(name)
+        if kept is None or not found.max() <= kept.error.max():
+            self.maps[name] = ErrorMap(image, found)
 
     @property
     def classifies(self) -> bool:
-        """Whether the model answers logits; only then is there a top-1 class."""
+        """Whether the model answers logits; only then are there classes."""
         return self.answers == ("logits",)
 
-    @property
-    def worst_answer(self) -> str:
-        """The answer that is furthest out of bounds, or nearest to that."""
-        return max(self.answers, key=lambda name: self.taps[name].over_bounds)
+    def allowed_error(self, tap: str, group: str) -> float:
+        """The largest absolute error of a tap over a group that is still rounding."""
+        error = self.errors[tap][group]
+        if self.fixed:
+            return self.fixed.atol + self.fixed.rtol * error.reference_rms
+        unit = unit_of(
+            find_tolerance(self.precision), self.envelope, tap, group, error.reference_rms
+        )
+        return math.inf if unit.overflowed else 2 * allowed_times(error.count) * unit.largest
+
+    def judge_group(self, tap: str, group: str) -> Judged:
+        """The verdict on a tap over one group."""
+        error = self.errors[tap][group]
+        if self.fixed:
+            excess = self._excess.get(f"{tap} {group}", math.inf)
+            return Judged(excess if error.measured else math.inf, 1.0, group)
+        unit = unit_of(
+            find_tolerance(self.precision), self.envelope, tap, group, error.reference_rms
+        )
+        return Judged(unit.times(error), allowed_times(error.count), group)
+
+    def judge(self, tap: str) -> Judged:
+        """The verdict on a tap: that of its worst group."""
+        judged = [self.judge_group(tap, group) for group in self.errors[tap]]
+        return max(judged, key=lambda each: each.times / each.allowed)
+
+    def total(self, tap: str) -> TapError:
+        """The error of a tap over all images."""
+        whole = TapError()
+        for error in self.errors[tap].values():
+            whole.merge(error)
+        return whole
+
+    def worst_of(self, names: Sequence[str]) -> str:
+        """The tap of some that is furthest out of bounds, or nearest to that."""
+        judged = {name: self.judge(name) for name in names}
+        return max(judged, key=lambda name: judged[name].times / judged[name].allowed)
 
     @property
     def first_out_of_bounds(self) -> str | None:
         """The first tap, in forward order, that rounding does not explain."""
-        return next((name for name, e in self.taps.items() if not e.within_bounds), None)
+        return next((name for name in self.names if not self.judge(name).within), None)
+
+    @property
+    def first_different(self) -> str | None:
+        """The first tap that differs, or that something different enters; ``"input"`` before all.
+
+        A difference in structure that rounding hides counts: it is one all the same.
+        """
+        order = [INPUT, *self.names]
+        found = [self.first_out_of_bounds, *(d.tap for d in self.differences)]
+        known = [tap for tap in found if tap in order]
+        return min(known, key=order.index) if known else None
 
     @property
     def same(self) -> bool:
         """Whether the runtime computes the reference's function."""
-        return self.first_out_of_bounds is None and not self.structure
+        return self.first_out_of_bounds is None and not self.differences
 
 
-def compare_names(
-    names: Sequence[str], answers: Sequence[str], runtime: str, structure: list[str]
-) -> Comparison:
-    """A comparison that has seen nothing yet.
+def group_rows(groups: Sequence[str]) -> Iterator[tuple[str, slice]]:
+    """Each group of a batch, and its rows."""
+    start = 0
+    for end in range(1, len(groups) + 1):
+        if end == len(groups) or groups[end] != groups[start]:
+            yield groups[start], slice(start, end)
+            start = end
 
-    Args:
-        names: The taps, in forward order.
-        answers: Those of them that the model answers with.
-        runtime: Its name.
-        structure: What differs from the spec, in words.
-    """
-    return Comparison(runtime, {name: TapError() for name in names}, tuple(answers), structure)
+
+def best_classes(logits: Array) -> list[list[tuple[int, float]]]:
+    """The five most probable classes of each image, with their probabilities."""
+    if not len(logits):
+        return []
+    with np.errstate(all="ignore"):
+        probabilities = softmax(logits)
+    return [
+        [(int(index), float(row[index])) for index in best]
+        for row, best in zip(probabilities, top_k(logits, 5), strict=True)
+    ]

@@ -1,147 +1,178 @@
-"""How far a run of a precision may be from float64, and whether one is.
+"""What rounding alone does at every tap, measured: the unit that every runtime is judged in.
 
-Predicting it runs :mod:`pvt_torch.emulation`; judging a run needs no framework.
-May import numpy and pvt_spec.
+The PyTorch twin runs with a precision's rounding at every operation and its sums in several
+random orders (:mod:`pvt_torch.emulation`); how far that takes it from float64 is the unit.
+Measuring it needs torch, judging by it does not. May import numpy and pvt_spec.
 """
 
-import copy
-from collections.abc import Iterable, Mapping
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pvt_spec import tap_names
+from parity.metrics import TapError
 from pvt_spec.arrays import Array
 
-ENVELOPE_FACTOR = 4.0
-"""Up to how many times its prediction the error of a real run may be, RMS and largest, at any tap.
+Taps = Mapping[str, Array]
 
-Measured on a CPU over v1, v2 and linear v2, small ones and pvt_tiny, pvt_v2_b0 and pvt_v2_b2_li at
-96 pixels, official and mindcv profiles, random and initial weights, as :func:`times_predicted`:
+ORDERS = 2
+"""Random orders of summation that a unit is measured over.
 
-- ``fp16``: MindSpore's O2 0.63 to 2.2, torch's float16 0.71 to 1.7, its autocast 0.32 to 1.6.
-- ``fp16-graph``: torch's float16 0.78 to 2.3; O2 as a graph, logits alone, 0.76 to 1.2.
-- ``bf16``: torch's bfloat16 0.48 to 1.9, its autocast 0.47 to 2.0.
-- ``fp32``: MindSpore, PyTorch and onnxruntime 0.25 to 2.1.
-
-Both ends are taps of few values; the median is near 1 everywhere. The rest of the factor is for
-kernels that round within an operation, as MindSpore's float16 layer norm does on a CPU (O3: up to
-2.4), and for tensor cores that cut TF32 instead of rounding it. An error 30 times any of these
-was outside.
+More would make it steadier (the largest of 18144 clean ratios falls from 2.65 to 2.55 with a
+third) and each costs about two forward passes of PyTorch.
 """
 
-_TINY = float(np.finfo(np.float64).tiny)
+LEAST = float(np.finfo(np.float32).eps) / 4
+"""Smallest unit, in units of the reference's root mean square.
+
+A tap that one machine computes without any rounding may be rounded once by another: that is half
+of this number's fourfold at most, and less on average.
+"""
 
 
 @dataclass
-class Deviation:
-    """The distance of one tap from float64, gathered over batches.
+class Spread:
+    """How far rounding took one tap from float64.
 
     Attributes:
-        max_abs: Largest absolute error; infinite if any value is not finite.
-        count: Values seen.
+        max_abs: Largest absolute error; inf if any value is not finite.
         square: Sum of the errors' squares.
+        signal: Sum of the reference's squares.
+        count: Values seen.
     """
 
     max_abs: float = 0.0
-    count: int = 0
     square: float = 0.0
+    signal: float = 0.0
+    count: int = 0
 
     def add(self, actual: Array, reference: Array) -> None:
-        """Takes in one batch: ``actual`` of any float dtype, ``reference`` float64.
-
-        Another shape than the reference's counts as infinitely far.
-        """
-        if actual.shape != reference.shape:
-            actual = np.full_like(reference, np.inf)
-        error = np.abs(actual.astype(np.float64) - reference)
-        worst = float(error.max())
-        self.max_abs = max(self.max_abs, worst if np.isfinite(worst) else float("inf"))
-        self.count += error.size
+        """Takes in one batch: ``actual`` float32, ``reference`` float64 of the same shape."""
+        error = np.subtract(actual, reference, dtype=np.float64)
+        largest = max(float(error.max()), -float(error.min()))
+        self.max_abs = max(self.max_abs, largest if math.isfinite(largest) else math.inf)
         self.square += float(np.vdot(error, error))
+        self.signal += float(np.vdot(reference, reference))
+        self.count += error.size
+
+    def plus(self, other: "Spread") -> "Spread":
+        """Of both together."""
+        return Spread(
+            max(self.max_abs, other.max_abs),
+            self.square + other.square,
+            self.signal + other.signal,
+            self.count + other.count,
+        )
 
     @property
     def rms(self) -> float:
         """Root mean square of the error; not finite if any value was not."""
-        return float(np.sqrt(self.square / self.count))
+        return math.sqrt(self.square / self.count)
 
     @property
-    def overflowed(self) -> bool:
-        """Whether any value was not finite."""
-        return not np.isfinite(self.max_abs)
+    def signal_rms(self) -> float:
+        """Root mean square of the reference."""
+        return math.sqrt(self.signal / self.count)
 
 
-def times_predicted(actual: Deviation, predicted: Deviation) -> float:
-    """How many times the predicted error the actual one is, the worse of RMS and largest.
+@dataclass(frozen=True)
+class Unit:
+    """What one *times rounding* is at a tap, over one group of images.
 
-    A real run is within the envelope up to :data:`ENVELOPE_FACTOR`. Where the prediction itself has
-    overflowed it can judge nothing, and the answer is 0.
+    Attributes:
+        rms: Of the root mean square of an error.
+        largest: Of the largest absolute error.
+        overflowed: Whether rounding alone made infinities: then it explains any.
     """
-    if predicted.overflowed:
+
+    rms: float
+    largest: float
+    overflowed: bool = False
+
+    def times(self, error: TapError) -> float:
+        """How many times rounding an error is; inf where it is not finite or cannot be compared.
+
+        The larger of the ratio of root mean squares and half the ratio of the largest errors:
+        of clean runs the former stays below 2.7, the latter below 3.9 (see
+        :data:`parity.tolerance.FACTOR`).
+        """
+        if self.overflowed and error.mismatch is None:
+            return 0.0
+        ratios = (error.rms, self.rms), (error.max_abs, 2 * self.largest)
+        return max(_ratio(ours, theirs) for ours, theirs in ratios)
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    if ours == 0:
         return 0.0
-    if actual.overflowed:
-        return float("inf")
-    pairs = (actual.rms, predicted.rms), (actual.max_abs, predicted.max_abs)
-    return max(ours / max(theirs, _TINY) for ours, theirs in pairs)
+    return ours / theirs if theirs else math.inf
 
 
 class Envelope:
-    """What a precision does to every tap, from several runs that sum in different orders.
-
-    The first run sums as torch does, the others each in an order of their own: rounding that
-    falls otherwise in one place does so in all that follow, so that a tap of few values, such as
-    the logits, is not judged by the luck of one run.
-
-    Args:
-        model: A ``pvt_torch`` model of float32 weights, in float32 or float64, evaluation mode.
-        precision: Its name, of :data:`pvt_torch.emulation.PRECISIONS`.
-        runs: How many; memory does not grow with them.
-        seed: Of the orders: the same seed and batches give the same envelope.
+    """What a precision does to every tap over every group of images.
 
     Attributes:
-        taps: By name, in forward order: RMS over all runs, the largest error of any.
+        spreads: tap -> group -> how far rounding took it.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.spreads: dict[str, dict[str, Spread]] = {name: {} for name in names}
+
+    def add(self, group: str, actual: Taps, reference: Taps) -> None:
+        """Takes in one run of images of one group."""
+        for name, groups in self.spreads.items():
+            groups.setdefault(group, Spread()).add(actual[name], reference[name])
+
+    def unit(self, tap: str, group: str) -> Unit:
+        """What rounding does to a tap over a group.
+
+        A group of one image says little of a tap of few values: the unit is at least what all
+        groups together had, each in units of its own reference.
+        """
+        mine = self.spreads[tap][group]
+        everything = Spread()
+        for spread in self.spreads[tap].values():
+            everything = everything.plus(spread)
+        scale = _ratio(mine.signal_rms, everything.signal_rms)
+        least = LEAST * mine.signal_rms
+        return Unit(
+            max(mine.rms, everything.rms * scale, least),
+            max(mine.max_abs, everything.max_abs * scale, least),
+            overflowed=not math.isfinite(mine.max_abs),
+        )
+
+    def as_data(self) -> dict[str, dict[str, list[float]]]:
+        """For a file: tap -> group -> the numbers of its :class:`Spread`."""
+        return {
+            tap: {group: list(dataclasses.astuple(spread)) for group, spread in groups.items()}
+            for tap, groups in self.spreads.items()
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Mapping[str, Sequence[Any]]]) -> "Envelope":
+        """What :meth:`as_data` gave."""
+        envelope = cls(list(data))
+        for tap, groups in data.items():
+            envelope.spreads[tap] = {group: Spread(*numbers) for group, numbers in groups.items()}
+        return envelope
+
+
+def emulated_runs(model: Any, images: Array, precision: str, seed: int = 0) -> Iterator[Taps]:
+    """The taps of :data:`ORDERS` runs of a precision, each summing in an order of its own.
+
+    Args:
+        model: A ``pvt_torch`` model of float32 weights, evaluation mode.
+        images: float32 (B, in_chans, H, W), normalised.
+        precision: One of :data:`pvt_torch.emulation.PRECISIONS`.
+        seed: Of the orders: the same seed and images give the same taps.
 
     Raises:
         EmulationError: No precision has that name.
     """
+    from pvt_torch.emulation import emulated_taps, find_precision
 
-    def __init__(self, model: Any, precision: str, *, runs: int = 3, seed: int = 0):
-        from pvt_torch.emulation import find_precision, float32_twin
-
-        self.model = float32_twin(model)
-        self.precision = find_precision(precision)
-        self.seeds = [None, *range(seed, seed + runs - 1)]
-        self.taps = {name: Deviation() for name in tap_names(model.config)}
-
-    def add(self, images: Array, reference: Mapping[str, Array]) -> None:
-        """Takes in one batch.
-
-        Args:
-            images: float32 (B, in_chans, H, W), normalised.
-            reference: The model's own taps in float64.
-        """
-        from pvt_torch.emulation import emulated_taps
-
-        for seed in self.seeds:
-            actual = emulated_taps(self.model, images, self.precision, seed)
-            for name, deviation in self.taps.items():
-                deviation.add(actual[name], reference[name])
-
-
-def predict_envelope(
-    model: Any,
-    precision: str,
-    batches: Iterable[Array],
-    *,
-    runs: int = 3,
-    seed: int = 0,
-) -> dict[str, Deviation]:
-    """What a precision does to every tap over all batches; see :class:`Envelope`."""
-    from pvt_torch import run_taps
-
-    reference = copy.deepcopy(model).double()
-    envelope = Envelope(model, precision, runs=runs, seed=seed)
-    for images in batches:
-        envelope.add(images, run_taps(reference, images))
-    return envelope.taps
+    for order in range(ORDERS):
+        yield emulated_taps(model, images, find_precision(precision), seed + order)

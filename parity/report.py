@@ -1,79 +1,167 @@
-"""The comparisons as a table and as data."""
+"""A result on a terminal: a table and a sentence per runtime.
 
-from collections.abc import Sequence
-from typing import Any
+May import numpy and pvt_spec.
+"""
 
-from parity.compare import COSINE_BOUND, SCALED_ERROR_BOUND, Comparison
+import math
+from collections.abc import Iterator, Sequence
+
+from parity.compare import Comparison, Judged
+from parity.metrics import TapError
+from parity.run import Result
+from parity.structure import INPUT
+
+_HEAD = (
+    "× rounding",
+    "max abs",
+    "/ RMS",
+    "mean abs",
+    "1 - cos",
+    "SNR dB",
+    "1e-3",
+    "5e-3",
+    "<=1 ulp",
+)
 
 
-def table(comparisons: Sequence[Comparison]) -> list[str]:
-    """One line per tap, max abs and scaled error of every runtime, and a verdict per runtime."""
-    width = max(len(c.runtime) for c in comparisons)
-    width = max(width, 30)
-    taps = list(comparisons[0].taps)
-    left = max(len(tap) for tap in taps)
-    lines = [" " * left + "  " + "  ".join(f"{c.runtime:^{width}}" for c in comparisons)]
-    head = f"{'max abs':>9} {'/ RMS':>9} {'1 - cosine':>10}"
-    lines.append(f"{'tap':<{left}}  " + "  ".join(f"{head:^{width}}" for _ in comparisons))
-    for tap in taps:
-        cells = []
+def stages(names: Sequence[str]) -> dict[str, list[str]]:
+    """Taps by the line that they are summed up in: ``"stage 1"``, …, and the last ones each."""
+    lines: dict[str, list[str]] = {}
+    for name in names:
+        place = name.split(".")[0]
+        number = place[-1]
+        line = f"stage {number}" if number.isdigit() else place
+        lines.setdefault(line, []).append(name)
+    return lines
+
+
+def table(result: Result, verbose: bool = False) -> list[str]:
+    """One line per stage, or per tap; then a verdict per runtime.
+
+    Of a stage each runtime's worst tap is shown, with its error in units of rounding; ``!`` marks
+    what rounding does not explain.
+    """
+    if verbose:
+        lines = [line for c in result.comparisons for line in _taps_table(c)]
+    else:
+        lines = _stage_table(result.comparisons)
+    return [*lines, *(verdict(comparison) for comparison in result.comparisons)]
+
+
+def _stage_table(comparisons: Sequence[Comparison]) -> list[str]:
+    rows: list[list[str]] = [["", *(c.name for c in comparisons)]]
+    for line, names in stages(comparisons[0].names).items():
+        row = [line]
         for comparison in comparisons:
-            error = comparison.taps[tap]
-            mark = " " if error.within_bounds else "!"
-            numbers = f"{error.max_abs:9.2e} {error.scaled:9.2e} {1 - error.cosine:10.1e}"
-            cells.append(f"{numbers + mark:^{width}}")
-        lines.append(f"{tap:<{left}}  " + "  ".join(cells))
-    return lines + [verdict(comparison) for comparison in comparisons]
+            worst = comparison.worst_of(names)
+            judged = comparison.judge(worst)
+            place = f" {worst}" if len(names) > 1 else ""
+            row.append(f"{times(judged)}{place}{'' if judged.within else ' !'}")
+        rows.append(row)
+    return _columns(rows)
+
+
+def _taps_table(comparison: Comparison) -> Iterator[str]:
+    rows = [[comparison.name, *_HEAD]]
+    for name in comparison.names:
+        judged, error = comparison.judge(name), comparison.total(name)
+        mark = "" if judged.within else " !"
+        rows.append([name, times(judged) + mark, *_figures(error)])
+    yield from _columns(rows)
+    yield ""
+
+
+def _figures(error: TapError) -> list[str]:
+    histogram = error.ulp_histogram
+    near = sum(histogram[b] for b in ("0", "1")) / error.count if histogram else math.nan
+    return [
+        f"{error.max_abs:.1e}",
+        f"{error.scaled:.1e}",
+        f"{error.mean_abs:.1e}",
+        f"{error.one_minus_cosine:.1e}",
+        f"{error.snr:.1f}",
+        f"{error.one_thousandth:.2%}",
+        f"{error.five_thousandths:.2%}",
+        f"{near:.0%}" if histogram else "-",
+    ]
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def times(judged: Judged) -> str:
+    """An error in units of rounding, as in ``"37×"``."""
+    if not math.isfinite(judged.times):
+        return "not finite"
+    return f"{judged.times:.3g}×" if judged.times < 1000 else f"{judged.times:.1e}×"
 
 
 def verdict(comparison: Comparison) -> str:
     """One sentence about one runtime."""
-    close = closeness(comparison)
     if comparison.same:
-        return f"{comparison.runtime}: same. {close}"
-    reasons = []
+        worst = comparison.worst_of(comparison.names)
+        judged = comparison.judge(worst)
+        scale = "the tolerance" if comparison.fixed else f"{comparison.precision} rounding"
+        most = f"at most {times(judged)} {scale} ({worst})"
+        return f"{comparison.name}: same. {most}; {closeness(comparison)}"
+    first = comparison.first_different
+    start = "differs" if first is None else f"differs from {first} on"
+    return f"{comparison.name}: DIFFERENT. {start}: {'; '.join(reasons(comparison))}"
+
+
+def reasons(comparison: Comparison) -> list[str]:
+    """Why a runtime is not the same, most telling first."""
+    found = []
     tap = comparison.first_out_of_bounds
     if tap:
-        times = comparison.taps[tap].over_bounds
-        reasons.append(f"differs from {tap} on ({times:.3g} times the bound)")
-    if comparison.structure:
-        first, count = comparison.structure[0], len(comparison.structure)
-        reasons.append(f"{count} things are not as they should be: {first}")
-    return f"{comparison.runtime}: DIFFERENT. {'; '.join(reasons)}. {close}"
+        where = "" if tap == comparison.first_different else f" at {tap}"
+        found.append(f"{explain(comparison, tap)}{where}")
+    if comparison.differences:
+        shown = [str(difference) for difference in comparison.differences[:3]]
+        more = len(comparison.differences) - len(shown)
+        found += [*shown, *([f"and {more} more such differences"] if more else [])]
+        if not tap:
+            found.append("rounding hides it in what was run")
+    if comparison.first_different == INPUT and tap:
+        found.append("so it was given other images than the reference")
+    return [*found, closeness(comparison)]
+
+
+def explain(comparison: Comparison, tap: str) -> str:
+    """What is wrong at a tap."""
+    judged = comparison.judge(tap)
+    error = comparison.errors[tap][judged.group]
+    if error.mismatch:
+        shapes = f"{error.mismatch.actual} instead of {error.mismatch.reference}"
+        return f"its shape is {shapes}"
+    if error.reference_not_finite:
+        return f"the reference itself has {error.reference_not_finite} values that are not finite"
+    if not error.finite:
+        return f"{error.nans} NaN and {error.infs} infinite values of {error.count}"
+    scale = "the tolerance" if comparison.fixed else f"{comparison.precision} rounding"
+    group = f", {judged.group} images" if len(comparison.errors[tap]) > 1 else ""
+    return f"{times(judged)} {scale} (at most {judged.allowed:.3g}×{group})"
 
 
 def closeness(comparison: Comparison) -> str:
     """How near the model's answer is: of several the worst, and of classes how many agree."""
-    answer, images = comparison.worst_answer, f"{comparison.images} images"
+    answer, images = comparison.worst_of(comparison.answers), comparison.images
+    error = comparison.total(answer)
     worst = f", the worst of {len(comparison.answers)} maps," if len(comparison.answers) > 1 else ""
-    close = f"{answer}{worst} within {comparison.taps[answer].max_abs:.1e} of float64"
-    if comparison.classifies:
-        return f"{close}, top-1 agrees on {comparison.agreeing}/{images}"
-    return f"{close} on {images}"
-
-
-def as_data(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Everything that was measured, for ``--json``."""
-    return {
-        "same": all(comparison.same for comparison in comparisons),
-        "reference": "pvt_torch float64",
-        "bounds": {"scaled": SCALED_ERROR_BOUND, "cosine": COSINE_BOUND},
-        "runtimes": [
-            {
-                "runtime": comparison.runtime,
-                "same": comparison.same,
-                "first_out_of_bounds": comparison.first_out_of_bounds,
-                "structure": comparison.structure,
-                "top1_agreement": (
-                    comparison.agreeing / comparison.images if comparison.classifies else None
-                ),
-                "images": comparison.images,
-                "seconds": comparison.seconds,
-                "taps": {
-                    name: {"max_abs": e.max_abs, "scaled": e.scaled, "cosine": e.cosine}
-                    for name, e in comparison.taps.items()
-                },
-            }
-            for comparison in comparisons
-        ],
-    }
+    away = f"within {error.max_abs:.1e} of" if error.measured else "not comparable with"
+    close = f"{answer}{worst} {away} float64"
+    if not comparison.classifies:
+        return f"{close} on {images} images"
+    decisions = comparison.decisions
+    agree = f"top-1 agrees on {decisions.same_first}/{images} images"
+    flips = []
+    if decisions.roundings:
+        flips.append(f"{decisions.roundings} within the reference's own margin")
+    if decisions.bugs and not decisions.not_finite:
+        flips.append(f"{decisions.bugs} beyond it")
+    return f"{close}, {agree}" + (f" (of the others {', '.join(flips)})" if flips else "")

@@ -1,42 +1,111 @@
-"""``parity run``: the same images through every runtime, against PyTorch in float64."""
+"""The same images through every runtime, against PyTorch in float64.
+
+One pass per runtime with all taps out, a batch at a time: memory does not grow with the images.
+May import everything, frameworks lazily.
+"""
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from convert.file_formats import FOLDER, file_format
 from convert.model_file import Model, read_model
-from parity.compare import Comparison, compare_names
-from parity.runners import RUNTIMES, Runner, installed, open_reference
-from parity.structure import attribute_differences, expected_attributes
-from pvt_spec import ModelInfo, PvtError, output_names, tap_names
+from parity.attributes import expected_attributes
+from parity.compare import Comparison, Taps
+from parity.errors import ParityError
+from parity.inputs import Sample, load_batch
+from parity.judge import Judge
+from parity.runners import DEFAULT_RUNTIMES, RUNTIMES, Runner, Task, missing_for
+from parity.structure import (
+    Difference,
+    attribute_differences,
+    hash_weights,
+    info_differences,
+    weight_differences,
+)
+from parity.tolerance import FixedTolerance, find_tolerance
+from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names, tap_names
 from pvt_spec.arrays import Array
-from pvt_spec.evaluation import batched, load_batch
+from pvt_spec.evaluation import batched
+
+EMULATED = "emulated-"
+"""What the name of a runtime starts with that is the reference in an emulated precision."""
+
+HOME = {
+    "ckpt": "mindspore",
+    "pth": "torch",
+    "safetensors": "torch",
+    FOLDER: "torch",
+    "onnx": "onnxruntime",
+}
+"""Where a file of a format is run when several files are compared and no runtime is asked for."""
+
+DETAILS = ("all", "stages", "logits")
 
 
-class ParityError(PvtError):
-    """Models or runtimes that cannot be compared."""
+@dataclass(frozen=True)
+class Options:
+    """How to compare.
+
+    Attributes:
+        detail: One of :data:`DETAILS`.
+        precision: The tolerance class; None for that of what ran.
+        fixed: What the user allows instead.
+        image_size: (H, W) in place of the model's own.
+        batch_size: Images per forward pass.
+    """
+
+    detail: str = "all"
+    precision: str | None = None
+    fixed: FixedTolerance | None = None
+    image_size: tuple[int, int] | None = None
+    batch_size: int = 4
+
+
+@dataclass
+class Result:
+    """What a run found.
+
+    Attributes:
+        info: Of the reference's model.
+        reference: Its file.
+        samples: What was run, in order.
+        comparisons: One per file and runtime.
+        detail: Which taps: one of :data:`DETAILS`.
+        seconds: Of everything, and of the judge's own thread.
+    """
+
+    info: ModelInfo
+    reference: str
+    samples: Sequence[Sample]
+    comparisons: list[Comparison]
+    detail: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def same(self) -> bool:
+        """Whether every runtime computes the reference's function."""
+        return all(comparison.same for comparison in self.comparisons)
 
 
 def choose_runtimes(wanted: Sequence[str]) -> list[str]:
-    """The runtimes to run: those wanted, or all that are installed.
+    """The runtimes to run: those wanted, or all of the usual ones that are installed.
 
     Raises:
-        ParityError: One that is wanted is unknown or not installed, or the reference's is not.
+        ParityError: One that is wanted is unknown or cannot be run here, or the reference cannot.
     """
     unknown = [name for name in wanted if name not in RUNTIMES]
     if unknown:
         raise ParityError(f"no runtime {', '.join(unknown)}: there are {', '.join(RUNTIMES)}")
-    missing = [name for name in ("torch", *wanted) if not installed(name)]
+    reasons = {name: missing_for(name) for name in ("torch", *wanted)}
+    missing = [reason for reason in reasons.values() if reason]
     if missing:
-        raise ParityError(
-            f"{', '.join(dict.fromkeys(missing))} is not installed "
-            "(torch is always needed: the reference runs in it)"
-        )
-    return list(wanted) or [name for name in RUNTIMES if installed(name)]
+        also = " (the reference runs in torch)" if reasons["torch"] else ""
+        raise ParityError("; ".join(missing) + also)
+    return list(wanted) or [name for name in DEFAULT_RUNTIMES if not missing_for(name)]
 
 
 def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
@@ -47,57 +116,25 @@ def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
         ParityError: They are not of one architecture, so that there is nothing to compare.
     """
     models = {path: read_model(path) for path in paths}
-    first = models[paths[0]].info
+    first = models[paths[0]].info.config
     for path, model in models.items():
-        ours, theirs = dataclasses.asdict(first.config), dataclasses.asdict(model.info.config)
-        differing = [field for field in ours if ours[field] != theirs[field]]
-        if differing and differing != ["drop_path_rate"]:
-            raise ParityError(
-                f"{path} and {paths[0]} have different layers, so there is nothing to compare: "
-                + "; ".join(f"{field} {theirs[field]} and {ours[field]}" for field in differing)
-            )
+        require_same_layers(model.info.config, str(path), first, str(paths[0]))
     return models
 
 
-def evenly_spaced(items: Sequence[Path], limit: int) -> list[Path]:
-    """At most ``limit`` items, first to last: of a folder of classes, some of each."""
-    count = min(limit, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
+def require_same_layers(config: PVTConfig, name: str, first: PVTConfig, first_name: str) -> None:
+    """Holds if two models have the same taps of the same shapes.
 
-
-def image_batches(info: ModelInfo, images: Sequence[Path], size: int) -> Iterator[Array]:
-    """Image files as the model's input, float32 (B, in_chans, H, W), a batch at a time."""
-    for batch in batched(images, size):
-        yield load_batch(batch, info.preprocessing)
-
-
-def random_batches(info: ModelInfo, count: int, seed: int, size: int) -> Iterator[Array]:
-    """Standard normal noise in place of normalised images, a batch at a time."""
-    rng = np.random.default_rng(seed)
-    shape = (info.config.in_chans, *info.preprocessing.image_size)
-    for batch in batched(range(count), size):
-        yield rng.standard_normal((len(batch), *shape), np.float32)
-
-
-def weight_differences(first: Model, other: Model) -> list[str]:
-    """One line for every tensor whose values are not exactly the first file's."""
-    if other is first:
-        return []
-    return [
-        f"{name} has other values than the first file's"
-        for name, array in first.weights.items()
-        if not np.array_equal(array.astype(np.float64), other.weights[name].astype(np.float64))
-    ]
-
-
-HOME = {
-    "ckpt": "mindspore",
-    "pth": "torch",
-    "safetensors": "torch",
-    FOLDER: "torch",
-    "onnx": "onnxruntime",
-}
-"""Where a file of a format is run when several files are compared and no runtime is asked for."""
+    Raises:
+        ParityError: They do not.
+    """
+    ours, theirs = dataclasses.asdict(first), dataclasses.asdict(config)
+    differing = [f for f in ours if ours[f] != theirs[f] and f != "drop_path_rate"]
+    if differing:
+        raise ParityError(
+            f"{name} and {first_name} have different layers, so there is nothing to compare: "
+            + "; ".join(f"{f} {theirs[f]} and {ours[f]}" for f in differing)
+        )
 
 
 def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, str]]:
@@ -109,7 +146,7 @@ def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, st
 
     Raises:
         ConvertError: A file's ending is unknown.
-        ParityError: A runtime is unknown or not installed.
+        ParityError: A runtime is unknown or cannot be run here.
     """
     if len(paths) == 1 or wanted:
         return [(path, runtime) for path in paths for runtime in choose_runtimes(wanted)]
@@ -118,36 +155,171 @@ def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, st
     return list(zip(paths, homes, strict=True))
 
 
+def wanted_taps(config: PVTConfig, detail: str) -> tuple[str, ...]:
+    """The taps of a level of detail, in forward order.
+
+    ``"stages"`` are what a stage begins and ends with; ``"logits"`` is what the model answers.
+    """
+    names, answers = tap_names(config), output_names(config)
+    if detail == "logits":
+        return tuple(name for name in names if name in answers)
+    if detail == "stages":
+        last = {f"block{i}.{depth - 1}" for i, depth in enumerate(config.depths, start=1)}
+        return tuple(name for name in names if not name.startswith("block") or name in last)
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A file in a runtime, and what is known of it so far."""
+
+    taps: Callable[[Array], Taps]
+    preprocessing: Preprocessing
+    comparison: Comparison
+
+
+class Contest:
+    """Files in runtimes, being opened.
+
+    Args:
+        models: The first file's is the reference.
+        options: How to compare.
+        judge: Where the reference runs.
+    """
+
+    def __init__(self, models: Mapping[Path, Model], options: Options, judge: Judge):
+        self.models = models
+        self.options = options
+        self.judge = judge
+        self.first_path, self.first = next(iter(models.items()))
+        self.hashes = hash_weights(self.first.weights)
+
+    def preprocessing(self, path: Path) -> Preprocessing:
+        """Of one file, at the size that all are run at."""
+        size = self.options.image_size or self.first.info.preprocessing.image_size
+        return dataclasses.replace(self.models[path].info.preprocessing, image_size=size)
+
+    def enter(self, path: Path, runtime: str) -> Contestant:
+        """Opens one file in one runtime.
+
+        Raises:
+            PvtError: It cannot be.
+        """
+        preprocessing = self.preprocessing(path)
+        if runtime.startswith(EMULATED):
+            precision = runtime.removeprefix(EMULATED)
+            facts = {"precision": precision, "device": "CPU", "framework": "torch, emulating"}
+            runner = Runner(runtime, "torch", self.judge.emulate(precision), {}, {}, facts)
+            return Contestant(
+                runner.taps, preprocessing, self._compare(path, runner, precision, [])
+            )
+        model = self.models[path]
+        runner = RUNTIMES[runtime](Task(model, path, self.judge.names, preprocessing.image_size))
+        precision = self.options.precision or runner.facts["precision"]
+        comparison = self._compare(path, runner, precision, self._structure(path, runner))
+        comparison.checked = {"weights": len(self.hashes), "attributes": len(runner.attributes)}
+        return Contestant(runner.taps, preprocessing, comparison)
+
+    def _compare(
+        self, path: Path, runner: Runner, precision: str, differences: list[Difference]
+    ) -> Comparison:
+        emulation = None if self.options.fixed else find_tolerance(precision).emulation
+        return Comparison(
+            name=runner.runtime if len(self.models) == 1 else f"{runner.runtime} {path.name}",
+            runtime=runner.runtime,
+            file=str(path),
+            precision=precision,
+            names=tuple(self.judge.names),
+            answers=output_names(self.first.info.config),
+            differences=differences,
+            facts=runner.facts,
+            envelope=self.judge.envelope(emulation) if emulation else None,
+            fixed=self.options.fixed,
+        )
+
+    def _structure(self, path: Path, runner: Runner) -> list[Difference]:
+        """What in a runtime's actual model is not as the first file says."""
+        info = self.first.info
+        found = info_differences(info, self.models[path].info)
+        expected = expected_attributes(info.config, info.numerics)
+        found += attribute_differences(expected, runner.attributes, runner.kind, info.config)
+        return found + weight_differences(self.hashes, runner.hashes, info.config)
+
+
 def run(
-    pairs: Sequence[tuple[Path, str]], models: Mapping[Path, Model], batches: Iterator[Array]
-) -> list[Comparison]:
+    pairs: Sequence[tuple[Path, str]],
+    models: Mapping[Path, Model],
+    samples: Sequence[Sample],
+    options: Options = Options(),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Result:
     """Files in runtimes, against the first file in float64.
 
     Args:
-        pairs: From :func:`pair_up`.
+        pairs: From :func:`pair_up`; ``emulated-PRECISION`` is a runtime too.
         models: From :func:`read_models`.
-        batches: float32 (B, in_chans, H, W), normalised.
+        samples: What to run; those of one group stand together.
+        options: How to compare.
+        progress: Told (images done, images in all) after every batch.
 
-    Returns:
-        One comparison per pair.
+    Raises:
+        PvtError: A file, an image or a runtime cannot be used.
     """
-    first = models[pairs[0][0]]
-    reference = open_reference(first)
-    config = first.info.config
-    spec = expected_attributes(config, first.info.numerics)
-    runners: list[tuple[Runner, Comparison]] = []
-    for path, runtime in pairs:
-        runner = RUNTIMES[runtime](models[path], path)
-        name = runtime if len(models) == 1 else f"{runtime} {path.name}"
-        structure = attribute_differences(spec, runner.attributes)
-        structure += weight_differences(first, models[path])
-        comparison = compare_names(tap_names(config), output_names(config), name, structure)
-        runners.append((runner, comparison))
-    for batch in batches:
-        expected = reference(batch)
-        for runner, comparison in runners:
-            start = time.perf_counter()
-            actual = runner.taps(batch)
-            comparison.seconds += time.perf_counter() - start
-            comparison.add(actual, expected)
-    return [comparison for _, comparison in runners]
+    started = time.perf_counter()
+    first_path, first = next(iter(models.items()))
+    names = wanted_taps(first.info.config, options.detail)
+    with Judge(first, names) as judge:
+        contest = Contest(models, options, judge)
+        inputs = contest.preprocessing(first_path)
+        batches = list(batched(samples, options.batch_size))
+        # The reference computes while frameworks are imported and graphs compiled.
+        ahead = load_batch(batches[0], inputs)
+        expected = judge.expect(ahead)
+        contestants = [contest.enter(path, runtime) for path, runtime in pairs]
+        queued: list[Future[None]] = []
+        for done, batch in enumerate(batches):
+            images = ahead if not done else load_batch(batch, inputs)
+            expected = expected if not done else judge.expect(images)
+            given = {inputs: images}
+            waiting, queued = queued, _run_batch(judge, contestants, batch, given, expected)
+            _wait(waiting)
+            progress(min((done + 1) * options.batch_size, len(samples)), len(samples))
+        _wait(queued)
+    seconds = {"total": time.perf_counter() - started, "judge": judge.seconds}
+    comparisons = [contestant.comparison for contestant in contestants]
+    return Result(first.info, str(first_path), samples, comparisons, options.detail, seconds)
+
+
+def _run_batch(
+    judge: Judge,
+    contestants: Sequence[Contestant],
+    batch: Sequence[Sample],
+    given: dict[Preprocessing, Array],
+    expected: "Future[Taps]",
+) -> "list[Future[None]]":
+    """One batch through every runtime; what the judge still has to do of it.
+
+    ``given`` has what the reference is given, and collects what other preprocessing makes.
+    """
+    groups = [sample.group for sample in batch]
+    emulations = {
+        find_tolerance(c.comparison.precision).emulation
+        for c in contestants
+        if c.comparison.envelope is not None
+    }
+    images = next(iter(given.values()))
+    queued = [judge.measure(sorted(filter(None, emulations)), groups, images, expected)]
+    for contestant in contestants:
+        if contestant.preprocessing not in given:
+            given[contestant.preprocessing] = load_batch(batch, contestant.preprocessing)
+        start = time.perf_counter()
+        actual = contestant.taps(given[contestant.preprocessing])
+        contestant.comparison.seconds += time.perf_counter() - start
+        queued.append(judge.add(contestant.comparison, groups, actual, expected))
+    return queued
+
+
+def _wait(queued: "Sequence[Future[None]]") -> None:
+    """Until all is done; raises what went wrong."""
+    for future in queued:
+        future.result()

@@ -1,120 +1,156 @@
-"""What no tolerance on outputs can catch: every numeric attribute of each runtime's model.
+"""What no tolerance on outputs can catch: every weight and attribute of each runtime's own model.
 
-A wrong epsilon moves logits by 1e-5 or less. So the attributes are read from the actual objects
-(torch modules, MindSpore cells, ONNX nodes) and compared with what the spec says. The keys are
-``LAYER.epsilon``, ``LAYER.gelu``, ``LAYER.padding`` and ``pos_embed{i}.dtype``. May import
-pvt_spec; onnx, torch and mindspore objects are only looked at.
+May import numpy and pvt_spec.
 """
 
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pvt_spec import Numerics, PVTConfig, symmetric_padding, tensor_specs
+from parity.attributes import UNSEEN, Attributes
+from pvt_spec import ModelInfo, PVTConfig, tap_names
+from pvt_spec.arrays import Array
 
-Attributes = dict[str, Any]
-
-
-def expected_attributes(config: PVTConfig, numerics: Numerics) -> Attributes:
-    """What the spec says of every layer of a model."""
-    attributes: Attributes = {}
-    for spec in tensor_specs(config):
-        layer, _, part = spec.name.rpartition(".")
-        if spec.kind == "norm" and part == "weight":
-            attributes[f"{layer}.epsilon"] = np.float32(_epsilon(layer, numerics))
-        elif spec.kind == "pos_embed":
-            attributes[f"{spec.name}.dtype"] = numerics.pos_embed_dtype
-        elif layer.endswith(".mlp.fc1") and part == "weight":
-            attributes[f"{layer[:-4]}.act.gelu"] = numerics.gelu
-        elif spec.kind == "conv" and part == "weight" and spec.shape[2] > 1:
-            pad = _symmetric_pad(config, layer)
-            same = numerics.conv_padding == "same" and not layer.endswith("dwconv")
-            attributes[f"{layer}.padding"] = "same" if same else pad
-        if config.linear and layer.endswith(".attn.sr") and part == "weight":
-            attributes[f"{layer[:-3]}.act.gelu"] = numerics.gelu
-    return attributes
+INPUT = "input"
+"""What comes before the first tap: preprocessing."""
 
 
-def _epsilon(layer: str, numerics: Numerics) -> float:
-    parts = layer.split(".")
-    if len(parts) == 1:
-        return numerics.final_norm_eps
-    if parts[0].startswith("patch_embed"):
-        return numerics.patch_norm_eps
-    if parts[-2] == "attn":
-        return numerics.attn_norm_eps
-    return numerics.norm1_eps if parts[-1] == "norm1" else numerics.norm2_eps
+@dataclass(frozen=True)
+class Difference:
+    """Something of a model that is not as it should be.
+
+    Attributes:
+        subject: A tensor's name, an attribute's, or a field's of ModelInfo.
+        found: What it is.
+        expected: What it should be.
+        tap: The first tap that it enters; ``"input"`` of preprocessing, None of names alone.
+    """
+
+    subject: str
+    found: str
+    expected: str
+    tap: str | None
+
+    def __str__(self) -> str:
+        return f"{self.subject} is {self.found}, expected {self.expected}"
 
 
-def _symmetric_pad(config: PVTConfig, layer: str) -> int:
-    if layer.startswith("patch_embed"):
-        return symmetric_padding(config, int(layer[len("patch_embed")]) - 1)
-    return 1 if layer.endswith("dwconv") else 0
+def first_tap(subject: str, config: PVTConfig) -> str | None:
+    """The first tap whose value a tensor, an attribute or a field enters; None if none does.
+
+    Args:
+        subject: ``block1.0.norm1.weight``, ``block1.0.attn.sr.padding``, ``numerics.gelu``,
+            ``preprocessing.mean``.
+        config: Of the model.
+    """
+    names = tap_names(config)
+    place, _, rest = subject.partition(".")
+    if place == "preprocessing":
+        return INPUT
+    if place == "numerics":
+        found = _first_of_numerics(rest, config)
+    elif place.startswith("block"):
+        block, _, layer = rest.partition(".")
+        branch = "attn" if layer.split(".")[0] in ("norm1", "attn") else "mlp"
+        found = f"{place}.{block}.{branch}"
+    else:
+        places = {"cls_token": f"embed{len(config.depths)}", "head": "logits"}
+        places["pos_embed"] = "embed1"
+        found = places.get(place, place.replace("pos_embed", "embed"))
+    return found if found in names else None
 
 
-def torch_attributes(model: Any) -> Attributes:
-    """Of a ``pvt_torch`` model's modules and parameters."""
-    attributes: Attributes = {}
-    for name, module in model.named_modules():
-        kind = type(module).__name__
-        if kind == "LayerNorm":
-            attributes[f"{name}.epsilon"] = np.float32(module.eps)
-        elif kind == "GELU":
-            attributes[f"{name}.gelu"] = {"none": "erf"}.get(module.approximate, "tanh")
-        elif "Conv2d" in kind and module.kernel_size[0] > 1:
-            same = getattr(module, "conv_padding", "symmetric") == "same"
-            attributes[f"{name}.padding"] = "same" if same else module.padding[0]
-    for name, parameter in model.named_parameters():
-        if name.startswith("pos_embed"):
-            attributes[f"{name}.dtype"] = str(parameter.dtype).removeprefix("torch.")
-    return attributes
+def _first_of_numerics(field: str, config: PVTConfig) -> str:
+    """Of a field of Numerics."""
+    reducing = next((i for i in range(len(config.depths)) if config.reduces(i)), 0) + 1
+    return {
+        "gelu": "block1.0.attn" if config.linear else "block1.0.mlp",
+        "conv_padding": "patch_embed1",
+        "patch_norm_eps": "patch_embed1",
+        "attn_norm_eps": f"block{reducing}.0.attn",
+        "norm1_eps": "block1.0.attn",
+        "norm2_eps": "block1.0.mlp",
+        "final_norm_eps": "norm1" if config.version == 2 else "norm",
+    }.get(field, "embed1")
 
 
-def mindspore_attributes(model: Any) -> Attributes:
-    """Of a ``pvt_ms`` model's cells and parameters."""
-    attributes: Attributes = {}
-    for name, cell in model.cells_and_names():
-        kind = type(cell).__name__
-        if kind == "LayerNorm":
-            attributes[f"{name}.epsilon"] = np.float32(cell.epsilon)
-        elif kind == "GELU":
-            attributes[f"{name}.gelu"] = {"none": "erf"}.get(cell.approximate, "tanh")
-        elif "Conv2d" in kind and cell.kernel_size[0] > 1:
-            attributes[f"{name}.padding"] = "same" if cell.pad_mode == "same" else cell.padding
-    for name, parameter in model.parameters_and_names():
-        if name.startswith("pos_embed"):
-            attributes[f"{name}.dtype"] = str(parameter.dtype).lower()
-    return attributes
+def attribute_differences(
+    expected: Attributes, actual: Attributes, kind: str, config: PVTConfig
+) -> list[Difference]:
+    """Every attribute that is missing, unknown or different, in the spec's order.
 
-
-def onnx_attributes(model: Any) -> Attributes:
-    """Of the nodes and initializers of a ``pvt_onnx`` model."""
-    attributes: Attributes = {}
-    for node in model.graph.node:
-        given = {a.name: a for a in node.attribute}
-        layer = node.input[1].split("/")[0].removesuffix(".weight") if len(node.input) > 1 else ""
-        if node.op_type == "LayerNormalization":
-            attributes[f"{layer}.epsilon"] = np.float32(given["epsilon"].f)
-        elif node.op_type == "Gelu":
-            form = given["approximate"].s.decode()
-            attributes[f"{node.output[0]}.gelu"] = "erf" if form == "none" else form
-        elif node.op_type in ("Erf", "Tanh"):
-            attributes[f"{node.output[0].split('/')[0]}.gelu"] = node.op_type.lower()
-        elif node.op_type == "Conv" and given["kernel_shape"].ints[0] > 1:
-            same = "auto_pad" in given and given["auto_pad"].s == b"SAME_UPPER"
-            attributes[f"{layer}.padding"] = "same" if same else given["pads"].ints[0]
-    for tensor in model.graph.initializer:
-        if tensor.name.startswith("pos_embed"):
-            # What is kept as bfloat16 is widened, which rounds nothing: it is as good as float32.
-            attributes[f"{tensor.name}.dtype"] = "float16" if tensor.data_type == 10 else "float32"
-    return attributes
-
-
-def attribute_differences(expected: Attributes, actual: Attributes) -> list[str]:
-    """One line for every attribute that is missing, unknown or different, in the spec's order."""
+    Args:
+        expected: From :func:`parity.attributes.expected_attributes`.
+        actual: Read from a runtime's model.
+        kind: ``"torch"``, ``"mindspore"`` or ``"onnx"``: what it may not show.
+        config: Of the model.
+    """
     keys = [*expected, *(key for key in actual if key not in expected)]
     return [
-        f"{key} is {actual.get(key, 'missing')!s}, the spec says {expected.get(key, 'nothing')!s}"
+        Difference(
+            key,
+            str(actual.get(key, "missing")),
+            str(expected.get(key, "absent")),
+            first_tap(key, config),
+        )
         for key in keys
-        if key not in actual or key not in expected or actual[key] != expected[key]
+        if actual.get(key) != expected.get(key) and not (key not in actual and key in UNSEEN[kind])
     ]
+
+
+def hash_weights(weights: Mapping[str, Array]) -> dict[str, str]:
+    """A hash of every tensor's shape and values.
+
+    float16 and bfloat16 are widened first, without loss: however a number is kept, it is the same.
+    """
+    return {name: _hash(array) for name, array in weights.items()}
+
+
+def _hash(array: Array) -> str:
+    dtype = "<f8" if array.dtype == np.float64 else "<f4"
+    digest = hashlib.blake2b(repr((dtype, array.shape)).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(array, dtype).data)
+    return digest.hexdigest()
+
+
+def weight_differences(
+    expected: Mapping[str, str], actual: Mapping[str, str], config: PVTConfig
+) -> list[Difference]:
+    """Every tensor that is missing, unknown or holds other values, by hash."""
+    names = [*expected, *(name for name in actual if name not in expected)]
+    return [
+        Difference(
+            name,
+            f"other values (hash {actual[name][:8]})" if name in actual else "missing",
+            f"the reference's (hash {expected[name][:8]})" if name in expected else "absent",
+            first_tap(name, config),
+        )
+        for name in names
+        if actual.get(name) != expected.get(name)
+    ]
+
+
+def info_differences(first: ModelInfo, other: ModelInfo) -> list[Difference]:
+    """What two files say differently of maths and preprocessing, and of labels if both have any."""
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for part in ("numerics", "preprocessing"):
+        ours, theirs = getattr(other, part), getattr(first, part)
+        for field in dataclasses.fields(theirs):
+            pair = getattr(ours, field.name), getattr(theirs, field.name)
+            pairs[f"{part}.{field.name}"] = pair
+    if other.labels and first.labels:
+        pairs["labels"] = other.labels, first.labels
+    return [
+        Difference(subject, _shown(found), _shown(expected), first_tap(subject, first.config))
+        for subject, (found, expected) in pairs.items()
+        if found != expected
+    ]
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

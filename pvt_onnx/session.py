@@ -3,8 +3,9 @@
 May import onnx, onnxruntime, numpy and pvt_spec.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -15,33 +16,61 @@ from pvt_spec import METADATA_KEY, ModelInfo, PvtError, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.evaluation import Forward
 
-PROVIDERS = ["CPUExecutionProvider"]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+OPTIMIZATIONS = {
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+"""What onnxruntime may do to a graph before it runs it."""
 
 
 class OnnxFileError(PvtError):
     """A file that is not an ONNX model, or not one that says what it is."""
 
 
-def open_session(model: Path | bytes, name: str) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU.
+def open_session(
+    model: Path | bytes, name: str, optimization: str = "all", provider: str = CPU
+) -> onnxruntime.InferenceSession:
+    """An onnxruntime session.
 
     Args:
         model: A file, or a serialized model.
         name: What to call the model in an error.
+        optimization: One of :data:`OPTIMIZATIONS`.
+        provider: The execution provider; what it has no kernel for runs on the CPU.
 
     Raises:
-        OnnxFileError: onnxruntime cannot load it.
+        OnnxFileError: onnxruntime cannot load it, or runs it elsewhere than it was asked to.
     """
     if isinstance(model, Path) and not model.is_file():
         raise OnnxFileError(f"{model}: no such file")
     try:
         source = model if isinstance(model, bytes) else str(model)
-        return onnxruntime.InferenceSession(source, providers=PROVIDERS)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = OPTIMIZATIONS[optimization]
+        providers = list(dict.fromkeys((_explicit(provider), CPU)))
+        session = onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no public base
         raise OnnxFileError(
             f"{name}: onnxruntime cannot load it as an ONNX model ({str(error).strip()}); "
             "write it again with convert"
         ) from error
+    # Where a provider cannot start, onnxruntime warns and goes on with the next one.
+    if session.get_providers()[0] != provider:
+        raise OnnxFileError(
+            f"{name}: asked onnxruntime for {provider}, but it runs on "
+            f"{session.get_providers()[0]}: install the build for it (onnxruntime-gpu for CUDA) "
+            "and what that needs, or ask for the CPU"
+        )
+    return session
+
+
+def _explicit(provider: str) -> Any:
+    """A provider with every option that changes numbers: CUDA's TF32 is on by default."""
+    return (CUDA, {"use_tf32": "0"}) if provider == CUDA else provider
 
 
 def read_info(metadata: Mapping[str, str], name: str) -> ModelInfo:
@@ -97,8 +126,14 @@ def load_proto(path: Path) -> onnx.ModelProto:
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
 
 
-def open_taps(model: onnx.ModelProto, name: str) -> Callable[[Array], dict[str, Array]]:
-    """A forward pass of onnxruntime that gives every intermediate result.
+def open_taps(
+    model: onnx.ModelProto,
+    name: str,
+    wanted: Sequence[str] | None = None,
+    optimization: str = "all",
+    provider: str = CPU,
+) -> Callable[[Array], dict[str, Array]]:
+    """A forward pass of onnxruntime that gives intermediate results.
 
     More outputs can change which nodes onnxruntime fuses, and so the last digits; the model's
     own outputs therefore come from a second session of the model as it is.
@@ -106,36 +141,52 @@ def open_taps(model: onnx.ModelProto, name: str) -> Callable[[Array], dict[str, 
     Args:
         model: From :func:`pvt_onnx.build` or :func:`load_proto`.
         name: What to call it in an error.
+        wanted: Those wanted; all of :func:`pvt_spec.tap_names` by default.
+        optimization: One of :data:`OPTIMIZATIONS`.
+        provider: The execution provider.
 
     Returns:
-        A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
-        :func:`pvt_spec.tap_names`, in forward order.
+        A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under these
+        names, in forward order.
 
     Raises:
         OnnxFileError: onnxruntime cannot load the model, or it lacks a tap.
     """
     config = read_info({e.key: e.value for e in model.metadata_props}, name).config
-    names, outputs = tap_names(config), output_names(config)
+    names = tap_names(config) if wanted is None else wanted
+    outputs = [tap for tap in output_names(config) if tap in names]
+    inner = [tap for tap in names if tap not in outputs]
+    sessions = [(outputs, open_session(_serialize(model, name), name, optimization, provider))]
+    if inner:
+        tapped = _serialize(with_outputs(model, name, inner), name)
+        sessions.append((inner, open_session(tapped, name, optimization, provider)))
+
+    def run(images: Array) -> dict[str, Array]:
+        taps: dict[str, Array] = {}
+        for found, session in sessions:
+            taps |= zip(found, session.run(found, {INPUT: images}), strict=True)
+        return {tap: taps[tap] for tap in names}
+
+    return run
+
+
+def with_outputs(model: onnx.ModelProto, name: str, taps: Sequence[str]) -> onnx.ModelProto:
+    """A copy of a model that answers more of its values.
+
+    Raises:
+        OnnxFileError: It lacks a tap.
+    """
     values = {output for node in model.graph.node for output in node.output}
-    missing = [tap for tap in names if tap not in values]
+    missing = [tap for tap in taps if tap not in values]
     if missing:
         raise OnnxFileError(
             f"{name}: the graph has no value named {', '.join(missing)}: it was changed after "
             "convert wrote it (by an optimiser, say); write it again with convert"
         )
-    plain = open_session(_serialize(model, name), name)
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
-    inner = [tap for tap in names if tap not in outputs]
-    tapped.graph.output.extend(onnx.ValueInfoProto(name=tap) for tap in inner)
-    session = open_session(_serialize(tapped, name), name)
-
-    def run(images: Array) -> dict[str, Array]:
-        taps = dict(zip(inner, session.run(inner, {INPUT: images}), strict=True))
-        taps |= dict(zip(outputs, plain.run(outputs, {INPUT: images}), strict=True))
-        return {tap: taps[tap] for tap in names}
-
-    return run
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=tap) for tap in taps)
+    return tapped
 
 
 def _serialize(model: onnx.ModelProto, name: str) -> bytes:

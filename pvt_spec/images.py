@@ -5,6 +5,7 @@ May import numpy and Pillow; :mod:`pvt_spec` does not import this module by itse
 
 from collections.abc import Iterable
 from glob import glob
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def open_image(path: Path, channels: int) -> Image.Image:
     """
     if channels not in MODES:
         raise ImageError(
-            f"the model takes {channels} channels, but an image file gives 1 or 3: "
+            f"{path}: the model takes {channels} channels, but an image file gives 1 or 3: "
             "call the model with arrays instead"
         )
     try:
@@ -65,30 +66,31 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def to_array(image: Image.Image, preprocessing: Preprocessing) -> Array:
     """An image, already of the model's size, as normalised float32 (C, H, W)."""
     pixels = np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
+    return normalise(pixels, preprocessing)
+
+
+def normalise(pixels: Array, preprocessing: Preprocessing) -> Array:
+    """Pixels uint8 (H, W, C), already of the model's size, as normalised float32 (C, H, W)."""
     mean = np.asarray(preprocessing.mean, np.float32) * np.float32(255)
     std = np.asarray(preprocessing.std, np.float32) * np.float32(255)
     return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
-def load_image(path: Path, preprocessing: Preprocessing) -> Array:
-    """An image file as the model's input: resized, cropped from the centre, normalised.
+def to_pixels(array: Array, preprocessing: Preprocessing) -> Array:
+    """The nearest pixels uint8 (H, W, C) of a normalised array (C, H, W)."""
+    mean, std = np.array(preprocessing.mean) * 255, np.array(preprocessing.std) * 255
+    pixels = array.transpose(1, 2, 0).astype(np.float64) * std + mean
+    return np.asarray(np.rint(pixels).clip(0, 255), np.uint8)
+
+
+def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """An image resized and cropped from the centre to the model's size.
 
     Resizing is Pillow's bicubic filter (bit-identical to MindSpore's ``Inter.PILCUBIC``), to the
     smallest size of the same aspect that covers ``floor(image_size / crop_pct)``; the crop's
     corner is rounded half to even, as in torchvision. MindCV itself resizes with OpenCV's bicubic
     (up to 6/255 away) and rounds the corner down, so its pixels are not reproduced exactly.
-
-    Args:
-        path: An image file.
-        preprocessing: What the model expects.
-
-    Returns:
-        float32 (C, H, W), normalised.
-
-    Raises:
-        ImageError: The file cannot be used.
     """
-    image = open_image(path, len(preprocessing.mean))
     H, W = preprocessing.image_size
     cover_h, cover_w = int(H / preprocessing.crop_pct), int(W / preprocessing.crop_pct)
     if cover_h * image.width >= cover_w * image.height:
@@ -100,7 +102,62 @@ def load_image(path: Path, preprocessing: Preprocessing) -> Array:
         if step != image.size:
             image = image.resize(step, Image.Resampling.BICUBIC)
     top, left = round((image.height - H) / 2), round((image.width - W) / 2)
-    return to_array(image.crop((left, top, left + W, top + H)), preprocessing)
+    return image.crop((left, top, left + W, top + H))
+
+
+def load_image(path: Path, preprocessing: Preprocessing) -> Array:
+    """An image file as the model's input: resized, cropped from the centre, normalised.
+
+    Args:
+        path: An image file.
+        preprocessing: What the model expects; see :func:`fit` for how images are resized.
+
+    Returns:
+        float32 (C, H, W), normalised.
+
+    Raises:
+        ImageError: The file cannot be used.
+    """
+    image = open_image(path, len(preprocessing.mean))
+    return to_array(fit(image, preprocessing), preprocessing)
+
+
+def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:
+    """Pixels as the model's input, as :func:`load_image` makes it of a file with these pixels.
+
+    Args:
+        pixels: uint8 (height, width, C), of any number of channels and any size.
+        preprocessing: What the model expects.
+
+    Returns:
+        float32 (C, H, W), normalised.
+
+    Raises:
+        ImageError: The model takes another number of channels.
+    """
+    channels = len(preprocessing.mean)
+    if pixels.shape[2] != channels:
+        raise ImageError(f"the model takes {channels} channels, the pixels have {pixels.shape[2]}")
+    # Pillow resizes each channel by itself, so that they may as well be as many images.
+    fitted = [
+        np.asarray(fit(Image.fromarray(np.ascontiguousarray(plane)), preprocessing))
+        for plane in pixels.transpose(2, 0, 1)
+    ]
+    return normalise(np.stack(fitted, axis=2), preprocessing)
+
+
+def encode_png(pixels: Array, side: int) -> bytes:
+    """Pixels as a PNG file whose longer side is at most ``side`` pixels.
+
+    Args:
+        pixels: uint8 (height, width, C), shown as colours if C is 3, else the first as grey.
+        side: Pixels; a smaller image is not enlarged.
+    """
+    image = Image.fromarray(pixels if pixels.shape[2] == 3 else np.copy(pixels[:, :, 0]))
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
+    stream = BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
 
 
 def list_images(sources: Iterable[str | Path]) -> list[Path]:

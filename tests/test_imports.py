@@ -48,6 +48,7 @@ ALSO: dict[str, set[str]] = {
     "pvt_spec.evaluation": {"numpy"},
     "pvt_spec.command_line": {"click"},
     "pvt_train.digits": {"sklearn"},
+    "parity.runners": {"mindspore", "torch", "onnx", "onnxruntime"},
 }
 """What one module of a package may import in addition."""
 
@@ -56,6 +57,7 @@ LAZY: dict[str, set[str]] = {
     "convert": {"onnx", "pvt_onnx"},
     "convert.command_line": {"numpy"},
     "parity.command_line": {"numpy"},
+    "parity.runners": {"mindspore", "torch", "onnx", "onnxruntime"},
     "pvt_ms.command_line": {"numpy", "mindspore"},
     "pvt_onnx.command_line": {"numpy", "onnx", "onnxruntime"},
     "pvt_spec.command_line": {"numpy"},

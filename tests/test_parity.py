@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from convert import load_model, save_model
-from parity import report
-from parity import run as parity
+from parity import runners
 from parity.command_line import main
-from parity.compare import TapError, compare_names
-from parity.runners import RUNTIMES
+from parity.compare import Comparison
+from parity.report import verdict
+from parity.runners import DEFAULT_RUNTIMES
+from parity.structure import Difference
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
 from tests.conftest import GOLDEN, MAPS, random_weights
 
@@ -31,11 +32,11 @@ def test_three_runtimes_are_the_same_and_exit_code_is_0():
     done = parity_run(MINDCV_V1, "--random", 2, "--json")
     assert done.exit_code == 0, done.output
     data = json.loads(done.stdout)
-    assert data["same"] and [r["runtime"] for r in data["runtimes"]] == list(RUNTIMES)
+    assert data["same"] and [r["runtime"] for r in data["runtimes"]] == list(DEFAULT_RUNTIMES)
     _, info = load_model(MINDCV_V1)
     for runtime in data["runtimes"]:
         assert list(runtime["taps"]) == tap_names(info.config)
-        assert runtime["structure"] == [] and runtime["top1_agreement"] == 1.0
+        assert runtime["structure"] == [] and runtime["decisions"]["top1_agreement"] == 1.0
         assert 0 < runtime["taps"]["logits"]["max_abs"] < 2e-5
 
 
@@ -51,11 +52,15 @@ def test_several_files_each_run_in_their_own_runtime(tmp_path):
         assert line.startswith(f"{home}: same.")
 
 
-def test_table_has_a_line_for_every_tap():
+def test_table_has_a_line_for_every_stage_and_with_v_for_every_tap():
     done = parity_run(OFFICIAL_V2, *FAST)
     assert done.exit_code == 0, done.output
-    rows = [line.split()[0] for line in done.stdout.splitlines()[2:-2]]
-    assert rows == tap_names(load_model(OFFICIAL_V2)[1].config)
+    rows = [line.split("  ")[0] for line in done.stdout.splitlines()[1:-2]]
+    assert rows == ["stage 1", "stage 2", "stage 3", "stage 4", "features", "logits"]
+    done = parity_run(OFFICIAL_V2, *FAST, "-v")
+    rows = [line.split()[0] for line in done.stdout.splitlines() if line]
+    names = tap_names(load_model(OFFICIAL_V2)[1].config)
+    assert rows == ["torch", *names, "onnxruntime", *names, "torch:", "onnxruntime:"]
 
 
 def test_images_are_preprocessed_as_the_file_says(tmp_path):
@@ -65,16 +70,19 @@ def test_images_are_preprocessed_as_the_file_says(tmp_path):
     for i in range(3):
         pixels = rng.integers(0, 256, (70, 90, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    done = parity_run(OFFICIAL_V2, *FAST, "--images", tmp_path, "--limit", 2, "--image-size", 64)
-    assert done.exit_code == 2  # no such option: the size is the file's
-    save = CliRunner()
     from convert.command_line import main as convert
 
     target = tmp_path / "a.onnx"
-    save.invoke(convert, ["pth-to-onnx", str(OFFICIAL_V2), str(target), "--image-size", "64"])
-    done = parity_run(target, *FAST, "--images", tmp_path, "--limit", 2, "--json")
+    options = ["--image-size", "64"]
+    CliRunner().invoke(convert, ["pth-to-onnx", str(OFFICIAL_V2), str(target), *options])
+    runtimes = FAST[:4]
+    done = parity_run(target, *runtimes, "--images", tmp_path, "--limit", 2, "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["runtimes"][0]["images"] == 2
+    data = json.loads(done.stdout)
+    assert [image["name"] for image in data["images"]] == [
+        str(tmp_path / name) for name in ("0.png", "1.png")
+    ]
+    assert data["runtimes"][0]["images"] == 2
 
 
 @pytest.mark.parametrize(
@@ -140,33 +148,52 @@ def test_a_weight_that_rounding_would_hide_is_named(tmp_path):
     assert done.exit_code == 1
     same, different = json.loads(done.stdout)["runtimes"]
     assert same["same"]
-    assert different["structure"] == ["head.bias has other values than the first file's"]
-    assert different["first_out_of_bounds"] is None
+    (difference,) = different["structure"]
+    assert (difference["subject"], difference["tap"]) == ("head.bias", "logits")
+    assert different["first_out_of_bounds"] is None and different["first_different"] == "logits"
+    assert "rounding hides it" in different["verdict"]
+
+
+def comparison_of(*names: str, answers: tuple[str, ...], **given: object) -> Comparison:
+    return Comparison("torch", "torch", "a.pth", "fp32", names, answers, **given)
 
 
 def test_verdict_says_what_differs():
-    differences = ["x.epsilon is 1, the spec says 2"]
-    comparison = compare_names(["a", "logits"], ["logits"], "torch", differences)
+    differences = [Difference("x.epsilon", "1", "2", "logits")]
+    comparison = comparison_of("a", "logits", answers=("logits",), differences=differences)
     comparison.add(
+        ["images"] * 2,
         {"a": np.ones((2, 3)), "logits": np.array([[1.0, 0.0], [0.0, 1.0]])},
         {"a": np.ones((2, 3)), "logits": np.array([[1.0, 0.0], [1.0, 0.0]])},
     )
-    line = report.verdict(comparison)
-    assert "DIFFERENT" in line and "logits on" in line and "x.epsilon" in line
+    line = verdict(comparison)
+    assert line.startswith("torch: DIFFERENT. differs from logits on: ")
+    assert "fp32 rounding" in line and "x.epsilon is 1, expected 2" in line
     assert "1/2 images" in line
 
 
 def test_verdict_names_the_worst_map():
     """By distance in units of the map itself: the larger one is nearer here."""
-    comparison = compare_names(["a", "stage1", "stage2"], ["stage1", "stage2"], "torch", [])
+    comparison = comparison_of("a", "stage1", "stage2", answers=("stage1", "stage2"))
     reference = {"a": np.ones((2, 3)), "stage1": np.full((2, 3), 1e3), "stage2": np.ones((2, 3))}
-    comparison.add({**reference, "stage1": reference["stage1"] + 1e-4}, reference)
-    assert comparison.worst_answer == "stage1"
-    comparison.add({**reference, "stage2": reference["stage2"] + 1e-6}, reference)
-    assert report.verdict(comparison) == (
-        "torch: same. stage2, the worst of 2 maps, within 1.0e-06 of float64 on 4 images"
+    groups = ["images"] * 2
+    comparison.add(groups, {**reference, "stage1": reference["stage1"] + 1e-4}, reference)
+    assert comparison.worst_of(comparison.answers) == "stage1"
+    comparison.add(groups, {**reference, "stage2": reference["stage2"] + 1e-6}, reference)
+    assert verdict(comparison).startswith("torch: same.")
+    assert "stage2, the worst of 2 maps, within 1.0e-06 of float64 on 4 images" in verdict(
+        comparison
     )
-    assert report.as_data([comparison])["runtimes"][0]["top1_agreement"] is None
+
+
+def test_values_that_are_not_finite_are_counted():
+    comparison = comparison_of("a", "logits", answers=("logits",))
+    reference = {"a": np.ones((2, 3)), "logits": np.ones((2, 3))}
+    broken = {"a": np.ones((2, 3)), "logits": np.array([[1, np.nan, 1], [np.inf, 1, np.nan]])}
+    comparison.add(["images"] * 2, broken, reference)
+    line = verdict(comparison)
+    assert "differs from logits on: 2 NaN and 1 infinite values of 6" in line
+    assert "logits not comparable with float64" in line
 
 
 @pytest.mark.parametrize("kind", ["v1 maps", "linear maps"])
@@ -178,9 +205,9 @@ def test_models_that_answer_maps_are_compared_map_by_map(kind, tmp_path):
     save_model(tmp_path / "a.onnx", weights, info)
     done = parity_run(tmp_path / "a.onnx", "--random", 2)
     assert done.exit_code == 0, done.output
-    for line, runtime in zip(done.stdout.splitlines()[-3:], RUNTIMES, strict=True):
+    for line, runtime in zip(done.stdout.splitlines()[-3:], DEFAULT_RUNTIMES, strict=True):
         assert re.fullmatch(
-            rf"{runtime}: same\. stage[1-4], the worst of 4 maps, within .* on 2 images", line
+            rf"{runtime}: same\. .*; stage[1-4], the worst of 4 maps, within .* on 2 images", line
         )
     flat = weights["block3.0.mlp.fc2.weight"].reshape(-1)
     flat[np.abs(flat).argmax()] *= np.float32(1.01)
@@ -203,23 +230,6 @@ def test_features_have_no_top1(tmp_path):
     assert "features within" in verdict and "on 2 images" in verdict and "top-1" not in verdict
 
 
-def test_tap_error_against_closed_forms():
-    error = TapError()
-    error.add(np.array([3.0, 4.0]), np.array([3.0, 5.0]))
-    error.add(np.array([0.0, 0.0]), np.array([0.0, 2.0]))
-    assert error.max_abs == 2.0
-    assert error.scaled == pytest.approx(2.0 / np.sqrt((9 + 25 + 4) / 4))
-    assert error.cosine == pytest.approx((9 + 20) / (5 * np.sqrt(38)))
-    assert not error.within_bounds
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_out_of_bounds(value):
-    error = TapError()
-    error.add(np.array([1.0, value]), np.array([1.0, 1.0]))
-    assert not error.within_bounds
-
-
 class TestErrors:
     """One clear message, exit code 1."""
 
@@ -230,12 +240,17 @@ class TestErrors:
         return done.stderr
 
     def test_unknown_runtime(self):
-        assert "there are mindspore, torch" in self.refused(OFFICIAL_V2, "--runtime", "tensorflow")
+        assert "there are mindspore, mindspore-graph, torch" in self.refused(
+            OFFICIAL_V2, "--runtime", "tensorflow"
+        )
 
     def test_runtime_that_is_not_installed(self, monkeypatch):
-        monkeypatch.setattr(parity, "installed", lambda name: name != "mindspore")
+        found = runners.find_spec
+        monkeypatch.setattr(
+            runners, "find_spec", lambda name: None if name == "mindspore" else found(name)
+        )
         message = self.refused(OFFICIAL_V2, "--runtime", "mindspore")
-        assert "mindspore is not installed" in message
+        assert "mindspore needs mindspore, which is not installed: pip install" in message
 
     def test_different_architectures(self):
         assert "different layers" in self.refused(OFFICIAL_V2, MINDCV_V1)

@@ -1,0 +1,7 @@
+"""What parity refuses. Standard library only."""
+
+from pvt_spec import PvtError
+
+
+class ParityError(PvtError):
+    """Models, runtimes or bundles that cannot be compared."""

@@ -1,0 +1,111 @@
+"""The reference, and what rounding does to it: what every runtime is judged by.
+
+Works in a thread of its own beside the runtimes, so that it costs little where there is more than
+one core. May import everything, frameworks lazily.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from convert.model_file import Model
+from parity.compare import Comparison, Taps, group_rows
+from parity.envelope import Envelope, emulated_runs
+from pvt_spec.arrays import Array
+
+
+class Judge:
+    """The reference in float64 and the units of rounding, over batches.
+
+    Everything is queued and done in order, so that the comparisons need no locks; a batch is let
+    go when all that was queued for it is done.
+
+    Args:
+        model: Whose weights and maths are right.
+        names: Taps.
+
+    Attributes:
+        envelopes: By emulation: what rounding does.
+        seconds: Spent in the thread.
+    """
+
+    def __init__(self, model: Model, names: Sequence[str]):
+        self.envelopes: dict[str, Envelope] = {}
+        self.seconds = 0.0
+        self.names = names
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._models = self._submit(self._open, model)
+
+    def __enter__(self) -> "Judge":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        def timed() -> Any:
+            start = time.perf_counter()
+            try:
+                return work(*arguments)
+            finally:
+                self.seconds += time.perf_counter() - start
+
+        return self._pool.submit(timed)
+
+    def _open(self, model: Model) -> tuple[Any, Any]:
+        """The reference, and the model that emulations run; torch is imported here."""
+        from parity.runners import open_reference
+        from pvt_torch.emulation import float32_twin
+
+        reference = open_reference(model, self.names)
+        return reference, float32_twin(reference.model)
+
+    def expect(self, images: Array) -> "Future[Taps]":
+        """Queues a batch: the reference's taps of it, float64."""
+        return self._submit(lambda: self._models.result()[0].taps(images))
+
+    def measure(
+        self,
+        emulations: Iterable[str],
+        groups: Sequence[str],
+        images: Array,
+        expected: "Future[Taps]",
+    ) -> "Future[None]":
+        """Queues what rounding does to a batch, by each of some emulations."""
+        return self._submit(self._measure, emulations, groups, images, expected)
+
+    def _measure(
+        self,
+        emulations: Iterable[str],
+        groups: Sequence[str],
+        images: Array,
+        expected: "Future[Taps]",
+    ) -> None:
+        twin, reference = self._models.result()[1], expected.result()
+        for emulation in emulations:
+            envelope = self.envelope(emulation)
+            for actual in emulated_runs(twin, images, emulation):
+                for group, rows in group_rows(groups):
+                    envelope.add(group, _cut(actual, rows), _cut(reference, rows))
+
+    def envelope(self, emulation: str) -> Envelope:
+        """What an emulation has done so far."""
+        return self.envelopes.setdefault(emulation, Envelope(self.names))
+
+    def add(
+        self, comparison: Comparison, groups: Sequence[str], actual: Taps, expected: "Future[Taps]"
+    ) -> "Future[None]":
+        """Queues the taking in of what a runtime answered to a batch."""
+        return self._submit(lambda: comparison.add(groups, actual, expected.result()))
+
+    def emulate(self, precision: str) -> Callable[[Array], Taps]:
+        """A forward pass in an emulated precision, in torch's own order of summation."""
+        from pvt_torch.emulation import emulated_taps, find_precision
+
+        found, twin = find_precision(precision), self._models.result()[1]
+        return lambda images: emulated_taps(twin, images, found)
+
+
+def _cut(taps: Taps, rows: slice) -> Taps:
+    return {name: array[rows] for name, array in taps.items()}
