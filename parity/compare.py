@@ -79,6 +79,7 @@ class Comparison:
         maps: tap -> where its largest error so far is.
         best: The five most probable classes of the first images: index and probability.
         reference_best: The same of the reference.
+        against: What the reference is, in a word or two.
         checked: How many weights and how many attributes were compared with what they should be.
         images: Images seen.
         seconds: Spent in forward passes.
@@ -99,18 +100,22 @@ class Comparison:
     maps: dict[str, ErrorMap] = field(default_factory=dict)
     best: list[list[tuple[int, float]]] = field(default_factory=list)
     reference_best: list[list[tuple[int, float]]] = field(default_factory=list)
+    against: str = "float64"
     checked: dict[str, int] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
     _excess: dict[str, float] = field(default_factory=dict, repr=False)
 
-    def add(self, groups: Sequence[str], actual: Taps, reference: Taps) -> None:
+    def add(
+        self, groups: Sequence[str], actual: Taps, reference: Taps, labels: Array | None = None
+    ) -> None:
         """Takes in one batch.
 
         Args:
             groups: What each image is judged with; those of one group stand together.
             actual: The runtime's taps.
             reference: float64, the same taps.
+            labels: Class indices, int (B,), if they are known.
         """
         for name in self.names:
             for group, rows in group_rows(groups):
@@ -118,7 +123,8 @@ class Comparison:
         if self.classifies:
             for group, rows in group_rows(groups):
                 bound = self.allowed_error("logits", group)
-                self.decisions.add(actual["logits"][rows], reference["logits"][rows], bound)
+                known = None if labels is None else labels[rows]
+                self.decisions.add(actual["logits"][rows], reference["logits"][rows], bound, known)
             shown = slice(max(0, SHOWN_IMAGES - self.images))
             self.best += best_classes(actual["logits"][shown])
             self.reference_best += best_classes(reference["logits"][shown])

@@ -47,6 +47,8 @@ class Decisions:
         labelled: Images that came with a label.
         right: Of these, those that the runtime has right.
         reference_right: Those that the reference has right.
+        right_five: Those whose label is among the runtime's first five classes.
+        reference_right_five: Those whose label is among the reference's.
         only_right: Those that the runtime alone has right.
         only_reference_right: Those that the reference alone has right.
     """
@@ -63,6 +65,8 @@ class Decisions:
     labelled: int = 0
     right: int = 0
     reference_right: int = 0
+    right_five: int = 0
+    reference_right_five: int = 0
     only_right: int = 0
     only_reference_right: int = 0
     _divergence: int = field(default=0, repr=False)
@@ -96,8 +100,8 @@ class Decisions:
         self._take_flips(np.flatnonzero(~same & explained), np.flatnonzero(~same & ~explained))
         self._take_divergences(divergences(actual[known], reference[known]), bool(known.all()))
         if labels is not None:
-            right = (ours[:, 0] == labels) & finite
-            self._take_labels(right, (theirs[:, 0] == labels) & reference_finite)
+            hits, exact = (ours == labels[:, None]), (theirs == labels[:, None])
+            self._take_labels(hits & finite[:, None], exact & reference_finite[:, None])
         self.images += len(reference)
 
     def _take_flips(self, roundings: Array, bugs: Array) -> None:
@@ -117,8 +121,12 @@ class Decisions:
         worst = float(values.max(initial=0.0)) if all_known else math.inf
         self.max_divergence = max(self.max_divergence, worst)
 
-    def _take_labels(self, right: Array, reference_right: Array) -> None:
+    def _take_labels(self, hits: Array, reference_hits: Array) -> None:
+        """Of bool (B, 5): whether the first, the second, … class is the label."""
+        right, reference_right = hits[:, 0], reference_hits[:, 0]
         self.labelled += len(right)
+        self.right_five += int(hits.sum())
+        self.reference_right_five += int(reference_hits.sum())
         self.right += int(right.sum())
         self.reference_right += int(reference_right.sum())
         self.only_right += int((right & ~reference_right).sum())
@@ -137,6 +145,8 @@ class Decisions:
         self.labelled += other.labelled
         self.right += other.right
         self.reference_right += other.reference_right
+        self.right_five += other.right_five
+        self.reference_right_five += other.reference_right_five
         self.only_right += other.only_right
         self.only_reference_right += other.only_reference_right
         self._divergence += other._divergence

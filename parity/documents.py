@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from parity.compare import Comparison, Judged
+from parity.decisions import Decisions
 from parity.metrics import TapError
 from parity.report import explain, verdict
 from parity.run import Result
@@ -21,9 +22,10 @@ def as_data(result: Result) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "same": result.same,
-        "reference": {"file": result.reference, "computed_in": "pvt_torch float64"},
+        "reference": {"file": result.reference, "computed_in": result.computed_in},
         "variant": result.info.variant,
         "profile": result.info.profile,
+        "image_size": list(result.image_size),
         "images": [{"name": s.name, "group": s.group} for s in result.samples],
         "seconds": result.seconds,
         "runtimes": [_comparison(comparison) for comparison in result.comparisons],
@@ -40,6 +42,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "precision": comparison.precision,
         "first_different": comparison.first_different,
         "first_out_of_bounds": comparison.first_out_of_bounds,
+        "checked": comparison.checked,
         "structure": [
             {"subject": d.subject, "found": d.found, "expected": d.expected, "tap": d.tap}
             for d in comparison.differences
@@ -117,6 +120,22 @@ def _decisions(comparison: Comparison) -> dict[str, Any]:
         "max_kl": _finite(decisions.max_divergence),
         "disagreement_rate_95": list(decisions.disagreement_interval),
         "disagreement_rate_upper_95": decisions.disagreement_upper,
+        "accuracy": _accuracy(decisions) if decisions.labelled else None,
+    }
+
+
+def _accuracy(decisions: Decisions) -> dict[str, Any]:
+    """Shares in [0, 1], over images whose label is known."""
+    labelled = decisions.labelled
+    return {
+        "images": labelled,
+        "top1": decisions.accuracy,
+        "top5": decisions.right_five / labelled,
+        "reference_top1": decisions.reference_accuracy,
+        "reference_top5": decisions.reference_right_five / labelled,
+        "only_right": decisions.only_right,
+        "only_reference_right": decisions.only_reference_right,
+        "mcnemar_p": decisions.accuracy_p_value,
     }
 
 

@@ -32,16 +32,27 @@ class Sample:
         group: Samples of one group are judged together.
         load: Makes the model's input, float32 (C, H, W), normalised, by the preprocessing of the
             model that it is for. Raises :class:`pvt_spec.ImageError` where that cannot be done.
+        label: Index of its class; None where that is not known.
     """
 
     name: str
     group: str
     load: Callable[[Preprocessing], Array]
+    label: int | None = None
 
 
-def file_samples(paths: Sequence[Path]) -> list[Sample]:
-    """Image files, read anew at every ``load``."""
-    return [Sample(str(path), "images", partial(load_image, path)) for path in paths]
+def file_samples(paths: Sequence[Path], labels: Sequence[int] | None = None) -> list[Sample]:
+    """Image files, read anew at every ``load``.
+
+    Args:
+        paths: The files.
+        labels: Their classes' indices, if they are known.
+    """
+    known: Sequence[int | None] = [None] * len(paths) if labels is None else labels
+    return [
+        Sample(str(path), "images", partial(load_image, path), label)
+        for path, label in zip(paths, known, strict=True)
+    ]
 
 
 def noise_samples(count: int, seed: int) -> list[Sample]:
@@ -94,6 +105,12 @@ def load_batch(samples: Sequence[Sample], preprocessing: Preprocessing) -> Array
         ImageError: A sample cannot be loaded.
     """
     return np.stack([sample.load(preprocessing) for sample in samples])
+
+
+def labels_of(samples: Sequence[Sample]) -> Array | None:
+    """Class indices int64 (B,); None unless all are known."""
+    labels = [sample.label for sample in samples if sample.label is not None]
+    return np.array(labels, np.int64) if len(labels) == len(samples) else None
 
 
 def hash_input(array: Array) -> str:

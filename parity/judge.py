@@ -14,6 +14,10 @@ from parity.compare import Comparison, Taps, group_rows
 from parity.envelope import Envelope, emulated_runs
 from pvt_spec.arrays import Array
 
+MEASURED = 256
+"""Images of a group after which its unit is no longer measured: more would not change it, and each
+costs several forward passes."""
+
 
 class Judge:
     """The reference in float64 and the units of rounding, over batches.
@@ -34,6 +38,7 @@ class Judge:
         self.envelopes: dict[str, Envelope] = {}
         self.seconds = 0.0
         self.names = names
+        self._measured: dict[str, int] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._models = self._submit(self._open, model)
 
@@ -61,9 +66,14 @@ class Judge:
         reference = open_reference(model, self.names)
         return reference, float32_twin(reference.model)
 
+    @property
+    def reference(self) -> Any:
+        """The :class:`parity.runners.Reference`, once it is there."""
+        return self._models.result()[0]
+
     def expect(self, images: Array) -> "Future[Taps]":
         """Queues a batch: the reference's taps of it, float64."""
-        return self._submit(lambda: self._models.result()[0].taps(images))
+        return self._submit(lambda: self.reference.taps(images))
 
     def measure(
         self,
@@ -82,6 +92,10 @@ class Judge:
         images: Array,
         expected: "Future[Taps]",
     ) -> None:
+        if all(self._measured.get(group, 0) >= MEASURED for group in groups):
+            return
+        for group, rows in group_rows(groups):
+            self._measured[group] = self._measured.get(group, 0) + rows.stop - rows.start
         twin, reference = self._models.result()[1], expected.result()
         for emulation in emulations:
             envelope = self.envelope(emulation)
@@ -94,10 +108,15 @@ class Judge:
         return self.envelopes.setdefault(emulation, Envelope(self.names))
 
     def add(
-        self, comparison: Comparison, groups: Sequence[str], actual: Taps, expected: "Future[Taps]"
+        self,
+        comparison: Comparison,
+        groups: Sequence[str],
+        actual: Taps,
+        expected: "Future[Taps]",
+        labels: Array | None = None,
     ) -> "Future[None]":
         """Queues the taking in of what a runtime answered to a batch."""
-        return self._submit(lambda: comparison.add(groups, actual, expected.result()))
+        return self._submit(lambda: comparison.add(groups, actual, expected.result(), labels))
 
     def emulate(self, precision: str) -> Callable[[Array], Taps]:
         """A forward pass in an emulated precision, in torch's own order of summation."""

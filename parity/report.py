@@ -7,9 +7,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from parity.compare import Comparison, Judged
+from parity.decisions import Decisions
 from parity.metrics import TapError
 from parity.run import Result
 from parity.structure import INPUT
+from pvt_spec import tap_names
 
 _HEAD = (
     "× rounding",
@@ -44,21 +46,60 @@ def table(result: Result, verbose: bool = False) -> list[str]:
     if verbose:
         lines = [line for c in result.comparisons for line in _taps_table(c)]
     else:
-        lines = _stage_table(result.comparisons)
+        lines = _stage_table(result)
     return [*lines, *(verdict(comparison) for comparison in result.comparisons)]
 
 
-def _stage_table(comparisons: Sequence[Comparison]) -> list[str]:
-    rows: list[list[str]] = [["", *(c.name for c in comparisons)]]
-    for line, names in stages(comparisons[0].names).items():
-        row = [line]
-        for comparison in comparisons:
-            worst = comparison.worst_of(names)
-            judged = comparison.judge(worst)
-            place = f" {worst}" if len(names) > 1 else ""
-            row.append(f"{times(judged)}{place}{'' if judged.within else ' !'}")
-        rows.append(row)
-    return _columns(rows)
+def _stage_table(result: Result) -> list[str]:
+    rows: list[list[str]] = [["", *(c.name for c in result.comparisons)]]
+    for line, names in stages(compared_taps(result)).items():
+        rows.append([line, *(_worst_of(comparison, names) for comparison in result.comparisons)])
+    return columns(rows)
+
+
+def compared_taps(result: Result) -> list[str]:
+    """All that any runtime was compared at, in forward order; a bundle may lack some."""
+    compared = {name for comparison in result.comparisons for name in comparison.names}
+    return [name for name in tap_names(result.info.config) if name in compared]
+
+
+def _worst_of(comparison: Comparison, names: Sequence[str]) -> str:
+    known = [name for name in names if name in comparison.names]
+    if not known:
+        return "-"
+    worst = comparison.worst_of(known)
+    judged = comparison.judge(worst)
+    place = f" {worst}" if len(names) > 1 else ""
+    return f"{times(judged)}{place}{'' if judged.within else ' !'}"
+
+
+def accuracy_table(result: Result) -> list[str]:
+    """Accuracy of the reference and of every runtime over labelled images, side by side.
+
+    ``only here`` and ``only there`` count images that the runtime, or the reference, alone has
+    right; ``p`` is that of McNemar's exact test of the two.
+    """
+    head = ["", "Top-1", "Top-5", "same class", "only here", "only there", "p"]
+    first = result.comparisons[0].decisions
+    rows = [head, ["float64", *_shares(first, first.reference_right, first.reference_right_five)]]
+    for comparison in result.comparisons:
+        found = comparison.decisions
+        counts = found.only_right, found.only_reference_right
+        rows.append(
+            [
+                comparison.name,
+                *_shares(found, found.right, found.right_five),
+                f"{found.same_first}/{found.images}",
+                *map(str, counts),
+                f"{found.accuracy_p_value:.3g}",
+            ]
+        )
+    width = len(head)
+    return columns([row + [""] * (width - len(row)) for row in rows])
+
+
+def _shares(decisions: Decisions, first: int, five: int) -> list[str]:
+    return [f"{count / decisions.labelled:.2%}" for count in (first, five)]
 
 
 def _taps_table(comparison: Comparison) -> Iterator[str]:
@@ -67,7 +108,7 @@ def _taps_table(comparison: Comparison) -> Iterator[str]:
         judged, error = comparison.judge(name), comparison.total(name)
         mark = "" if judged.within else " !"
         rows.append([name, times(judged) + mark, *_figures(error)])
-    yield from _columns(rows)
+    yield from columns(rows)
     yield ""
 
 
@@ -86,7 +127,8 @@ def _figures(error: TapError) -> list[str]:
     ]
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells, each column as wide as its widest."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -150,11 +192,14 @@ def explain(comparison: Comparison, tap: str) -> str:
 
 def closeness(comparison: Comparison) -> str:
     """How near the model's answer is: of several the worst, and of classes how many agree."""
-    answer, images = comparison.worst_of(comparison.answers), comparison.images
+    images = comparison.images
+    if not comparison.answers:
+        return f"its answer was not compared, on {images} images"
+    answer = comparison.worst_of(comparison.answers)
     error = comparison.total(answer)
     worst = f", the worst of {len(comparison.answers)} maps," if len(comparison.answers) > 1 else ""
     away = f"within {error.max_abs:.1e} of" if error.measured else "not comparable with"
-    close = f"{answer}{worst} {away} float64"
+    close = f"{answer}{worst} {away} {comparison.against}"
     if not comparison.classifies:
         return f"{close} on {images} images"
     decisions = comparison.decisions

@@ -13,19 +13,13 @@ from pathlib import Path
 
 from convert.file_formats import FOLDER, file_format
 from convert.model_file import Model, read_model
-from parity.attributes import expected_attributes
+from parity.bundle import Bundle
 from parity.compare import Comparison, Taps
 from parity.errors import ParityError
-from parity.inputs import Sample, load_batch
+from parity.inputs import Sample, labels_of, load_batch
 from parity.judge import Judge
 from parity.runners import DEFAULT_RUNTIMES, RUNTIMES, Runner, Task, missing_for
-from parity.structure import (
-    Difference,
-    attribute_differences,
-    hash_weights,
-    info_differences,
-    weight_differences,
-)
+from parity.structure import Difference, hash_weights, structure_differences
 from parity.tolerance import FixedTolerance, find_tolerance
 from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names, tap_names
 from pvt_spec.arrays import Array
@@ -72,17 +66,19 @@ class Result:
     Attributes:
         info: Of the reference's model.
         reference: Its file.
+        computed_in: What the reference ran in, in words.
+        image_size: (H, W) in pixels of the inputs.
         samples: What was run, in order.
         comparisons: One per file and runtime.
-        detail: Which taps: one of :data:`DETAILS`.
         seconds: Of everything, and of the judge's own thread.
     """
 
     info: ModelInfo
     reference: str
+    computed_in: str
+    image_size: tuple[int, int]
     samples: Sequence[Sample]
     comparisons: list[Comparison]
-    detail: str
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -91,8 +87,12 @@ class Result:
         return all(comparison.same for comparison in self.comparisons)
 
 
-def choose_runtimes(wanted: Sequence[str]) -> list[str]:
+def choose_runtimes(wanted: Sequence[str], reference: bool = True) -> list[str]:
     """The runtimes to run: those wanted, or all of the usual ones that are installed.
+
+    Args:
+        wanted: What the user named; may be empty.
+        reference: Whether the reference is run too, which needs torch.
 
     Raises:
         ParityError: One that is wanted is unknown or cannot be run here, or the reference cannot.
@@ -100,10 +100,11 @@ def choose_runtimes(wanted: Sequence[str]) -> list[str]:
     unknown = [name for name in wanted if name not in RUNTIMES]
     if unknown:
         raise ParityError(f"no runtime {', '.join(unknown)}: there are {', '.join(RUNTIMES)}")
-    reasons = {name: missing_for(name) for name in ("torch", *wanted)}
+    needed = ("torch", *wanted) if reference else wanted
+    reasons = {name: missing_for(name) for name in needed}
     missing = [reason for reason in reasons.values() if reason]
     if missing:
-        also = " (the reference runs in torch)" if reasons["torch"] else ""
+        also = " (the reference runs in torch)" if reference and reasons["torch"] else ""
         raise ParityError("; ".join(missing) + also)
     return list(wanted) or [name for name in DEFAULT_RUNTIMES if not missing_for(name)]
 
@@ -216,34 +217,69 @@ class Contest:
         model = self.models[path]
         runner = RUNTIMES[runtime](Task(model, path, self.judge.names, preprocessing.image_size))
         precision = self.options.precision or runner.facts["precision"]
-        comparison = self._compare(path, runner, precision, self._structure(path, runner))
-        comparison.checked = {"weights": len(self.hashes), "attributes": len(runner.attributes)}
+        differences = structure_differences(self.first.info, self.hashes, model.info, runner)
+        comparison = self._compare(path, runner, precision, differences)
+        return Contestant(runner.taps, preprocessing, comparison)
+
+    def enter_bundle(self, bundle: Bundle) -> Contestant:
+        """Takes what a bundle recorded for a runtime's answers.
+
+        Raises:
+            ParityError: It is of a model of other layers, or has none of the taps.
+        """
+        record, info = bundle.record, self.first.info
+        names = [name for name in self.judge.names if name in record.names]
+        if not names:
+            raise ParityError(
+                f"{bundle.path}: has none of the taps that are compared: it has "
+                f"{', '.join(record.names[:5])}"
+            )
+        differences: list[Difference] = []
+        preprocessing = self.preprocessing(self.first_path)
+        if record.info:
+            require_same_layers(
+                record.info.config, str(bundle.path), info.config, str(self.first_path)
+            )
+            differences = structure_differences(info, self.hashes, record.info, record)
+            preprocessing = dataclasses.replace(
+                record.info.preprocessing, image_size=preprocessing.image_size
+            )
+        runner = Runner(
+            runtime=record.runtime,
+            kind=record.kind,
+            taps=bundle.in_order(names),
+            attributes=record.attributes,
+            hashes=record.hashes,
+            facts=record.facts,
+        )
+        precision = self.options.precision or record.precision
+        comparison = self._compare(bundle.path, runner, precision, differences, names)
+        comparison.name = f"{record.runtime} {bundle.path.name}"
         return Contestant(runner.taps, preprocessing, comparison)
 
     def _compare(
-        self, path: Path, runner: Runner, precision: str, differences: list[Difference]
+        self,
+        path: Path,
+        runner: Runner,
+        precision: str,
+        differences: list[Difference],
+        names: Sequence[str] | None = None,
     ) -> Comparison:
         emulation = None if self.options.fixed else find_tolerance(precision).emulation
+        names = self.judge.names if names is None else names
         return Comparison(
             name=runner.runtime if len(self.models) == 1 else f"{runner.runtime} {path.name}",
             runtime=runner.runtime,
             file=str(path),
             precision=precision,
-            names=tuple(self.judge.names),
-            answers=output_names(self.first.info.config),
+            names=tuple(names),
+            answers=tuple(n for n in output_names(self.first.info.config) if n in names),
             differences=differences,
             facts=runner.facts,
             envelope=self.judge.envelope(emulation) if emulation else None,
             fixed=self.options.fixed,
+            checked={"weights": len(runner.hashes), "attributes": len(runner.attributes)},
         )
-
-    def _structure(self, path: Path, runner: Runner) -> list[Difference]:
-        """What in a runtime's actual model is not as the first file says."""
-        info = self.first.info
-        found = info_differences(info, self.models[path].info)
-        expected = expected_attributes(info.config, info.numerics)
-        found += attribute_differences(expected, runner.attributes, runner.kind, info.config)
-        return found + weight_differences(self.hashes, runner.hashes, info.config)
 
 
 def run(
@@ -252,14 +288,16 @@ def run(
     samples: Sequence[Sample],
     options: Options = Options(),
     progress: Callable[[int, int], None] = lambda done, total: None,
+    bundles: Sequence[Bundle] = (),
 ) -> Result:
-    """Files in runtimes, against the first file in float64.
+    """Files in runtimes, and bundles, against the first file in float64.
 
     Args:
         pairs: From :func:`pair_up`; ``emulated-PRECISION`` is a runtime too.
         models: From :func:`read_models`.
         samples: What to run; those of one group stand together.
         options: How to compare.
+        bundles: What was recorded elsewhere, of the same samples.
         progress: Told (images done, images in all) after every batch.
 
     Raises:
@@ -276,6 +314,7 @@ def run(
         ahead = load_batch(batches[0], inputs)
         expected = judge.expect(ahead)
         contestants = [contest.enter(path, runtime) for path, runtime in pairs]
+        contestants += [contest.enter_bundle(bundle) for bundle in bundles]
         queued: list[Future[None]] = []
         for done, batch in enumerate(batches):
             images = ahead if not done else load_batch(batch, inputs)
@@ -287,7 +326,15 @@ def run(
         _wait(queued)
     seconds = {"total": time.perf_counter() - started, "judge": judge.seconds}
     comparisons = [contestant.comparison for contestant in contestants]
-    return Result(first.info, str(first_path), samples, comparisons, options.detail, seconds)
+    return Result(
+        info=first.info,
+        reference=str(first_path),
+        computed_in="PyTorch, float64",
+        image_size=inputs.image_size,
+        samples=samples,
+        comparisons=comparisons,
+        seconds=seconds,
+    )
 
 
 def _run_batch(
@@ -302,6 +349,7 @@ def _run_batch(
     ``given`` has what the reference is given, and collects what other preprocessing makes.
     """
     groups = [sample.group for sample in batch]
+    labels = labels_of(batch)
     emulations = {
         find_tolerance(c.comparison.precision).emulation
         for c in contestants
@@ -315,7 +363,7 @@ def _run_batch(
         start = time.perf_counter()
         actual = contestant.taps(given[contestant.preprocessing])
         contestant.comparison.seconds += time.perf_counter() - start
-        queued.append(judge.add(contestant.comparison, groups, actual, expected))
+        queued.append(judge.add(contestant.comparison, groups, actual, expected, labels))
     return queued
 
 

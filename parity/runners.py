@@ -84,10 +84,12 @@ class Reference:
     Attributes:
         model: The ``pvt_torch`` model.
         taps: From float32 images to the wanted taps, float64.
+        facts: What computes it.
     """
 
     model: Any
     taps: Callable[[Array], Taps]
+    facts: dict[str, str]
 
 
 def machine_facts() -> dict[str, str]:
@@ -96,8 +98,19 @@ def machine_facts() -> dict[str, str]:
     return facts | {name: os.environ[name] for name in SWITCHES if name in os.environ}
 
 
-def open_mindspore(task: Task, compiled: bool) -> Runner:
-    """MindSpore on its current device, op by op or as a graph."""
+def open_mindspore(task: Task, name: str, compiled: bool, precision: str) -> Runner:
+    """MindSpore on its current device, op by op or as a graph.
+
+    Args:
+        task: What to open.
+        name: The runtime's.
+        compiled: Whether as a graph.
+        precision: ``"fp32"``, ``"hf32-conv"`` (Ascend's default for convolutions) or ``"fp16"``
+            (AMP O2).
+
+    Raises:
+        ParityError: HF32 is asked for where there is none, or set otherwise in this process.
+    """
     from pvt_ms.environment import prepare_environment
 
     prepare_environment()
@@ -110,24 +123,51 @@ def open_mindspore(task: Task, compiled: bool) -> Runner:
     mindspore.runtime.launch_blocking()
     info = task.model.info
     twin = pvt_ms.model_from_weights(info.config, info.numerics, task.model.weights)
-    device = mindspore.get_context("device_target")
+    attributes, hashes = mindspore_attributes(twin), hash_weights(pvt_ms.get_weights(twin))
+    half = precision == "fp16"
     facts = {
         "framework": f"mindspore {mindspore.__version__}",
-        "device": device,
+        "device": mindspore.get_context("device_target"),
         "mode": "graph" if compiled else "pynative",
-        # Convolutions on an Ascend are HF32 unless they are told otherwise.
-        "precision": "hf32-conv" if device == "Ascend" else "fp32",
+        "amp": "O2, float16" if half else "O0",
+        "hf32": _set_hf32(mindspore, name, precision == "hf32-conv"),
+        # Under O2 norms compute differently in the two modes: see pvt_torch.emulation.
+        "precision": "fp16-graph" if half and compiled else precision,
     }
-    return Runner(
-        "mindspore-graph" if compiled else "mindspore",
-        "mindspore",
-        compiled_taps(twin, task.names)
-        if compiled
-        else partial(pvt_ms.run_taps, twin, names=task.names),
-        mindspore_attributes(twin),
-        hash_weights(pvt_ms.get_weights(twin)),
-        facts | machine_facts(),
-    )
+    if half:
+        # What it returns only casts the answer to float32; the model itself is changed.
+        mindspore.amp.auto_mixed_precision(twin, "O2", mindspore.float16)
+    run = compiled_taps(twin, task.names) if compiled else partial(_run_ms, twin, task.names)
+    return Runner(name, "mindspore", run, attributes, hashes, facts | machine_facts())
+
+
+def _run_ms(twin: Any, names: Sequence[str], images: Array) -> Taps:
+    import pvt_ms
+
+    taps: Taps = pvt_ms.run_taps(twin, images, names)
+    return taps
+
+
+def _set_hf32(mindspore: Any, name: str, wanted: bool) -> str:
+    """Tells an Ascend whether convolutions may be HF32 (its default) and matrix products (not)."""
+    if mindspore.get_context("device_target") != "Ascend":
+        if wanted:
+            raise ParityError(
+                f"{name} needs an Ascend, and MindSpore runs on "
+                f"{mindspore.get_context('device_target')} here: run it without HF32, or see what "
+                "HF32 would do with --emulate hf32-conv"
+            )
+        return "none on this device"
+    switches = mindspore.device_context.ascend.op_precision
+    try:
+        switches.conv_allow_hf32(wanted)
+        switches.matmul_allow_hf32(False)
+    except RuntimeError as error:
+        raise ParityError(
+            f"{name}: HF32 was set otherwise before, and MindSpore sets it once in a process: run "
+            "runtimes with and without HF32 apart"
+        ) from error
+    return "convolutions" if wanted else "off"
 
 
 def open_torch(task: Task, device: str, compiled: bool) -> Runner:
@@ -245,6 +285,8 @@ def _onnx_runner(
 
 def open_reference(model: Model, names: Sequence[str]) -> Reference:
     """What every runtime is measured against: the PyTorch twin in float64."""
+    import torch
+
     import pvt_torch
     from pvt_torch.reference import QuickDepthwise
 
@@ -256,12 +298,21 @@ def open_reference(model: Model, names: Sequence[str]) -> Reference:
             taps: Taps = pvt_torch.run_taps(twin, images, names)
         return taps
 
-    return Reference(twin, run)
+    facts = {"framework": f"torch {torch.__version__}", "device": "CPU", "mode": "float64"}
+    return Reference(twin, run, facts | machine_facts())
 
 
 RUNTIMES: Mapping[str, Callable[[Task], Runner]] = {
-    "mindspore": partial(open_mindspore, compiled=False),
-    "mindspore-graph": partial(open_mindspore, compiled=True),
+    **{
+        f"mindspore{mode}{suffix}": partial(
+            open_mindspore,
+            name=f"mindspore{mode}{suffix}",
+            compiled=mode == "-graph",
+            precision=precision,
+        )
+        for suffix, precision in (("", "fp32"), ("-o2", "fp16"), ("-hf32", "hf32-conv"))
+        for mode in ("", "-graph")
+    },
     "torch": partial(open_torch, device="cpu", compiled=False),
     "torch-compile": partial(open_torch, device="cpu", compiled=True),
     "cuda": partial(open_torch, device="cuda", compiled=False),

@@ -7,11 +7,11 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from parity.attributes import UNSEEN, Attributes
+from parity.attributes import UNSEEN, Attributes, expected_attributes
 from pvt_spec import ModelInfo, PVTConfig, tap_names
 from pvt_spec.arrays import Array
 
@@ -37,6 +37,41 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.subject} is {self.found}, expected {self.expected}"
+
+
+class Inside(Protocol):
+    """What was read from a runtime's own objects: of a runner, or recorded in a bundle."""
+
+    @property
+    def kind(self) -> str:
+        """``"torch"``, ``"mindspore"`` or ``"onnx"``."""
+
+    @property
+    def attributes(self) -> Attributes:
+        """See :mod:`parity.attributes`."""
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Of every weight; see :func:`hash_weights`."""
+
+
+def structure_differences(
+    info: ModelInfo, hashes: Mapping[str, str], other: ModelInfo, inside: Inside
+) -> list[Difference]:
+    """What in a runtime's actual model is not as it should be.
+
+    Args:
+        info: Of the reference's model.
+        hashes: Of the reference's weights.
+        other: Of the model that the runtime was opened with.
+        inside: What it holds.
+    """
+    expected = expected_attributes(info.config, info.numerics)
+    return [
+        *info_differences(info, other),
+        *attribute_differences(expected, inside.attributes, inside.kind, info.config),
+        *weight_differences(hashes, inside.hashes, info.config),
+    ]
 
 
 def first_tap(subject: str, config: PVTConfig) -> str | None:

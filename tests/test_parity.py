@@ -240,7 +240,7 @@ class TestErrors:
         return done.stderr
 
     def test_unknown_runtime(self):
-        assert "there are mindspore, mindspore-graph, torch" in self.refused(
+        assert "there are mindspore, mindspore-graph, mindspore-o2, " in self.refused(
             OFFICIAL_V2, "--runtime", "tensorflow"
         )
 
