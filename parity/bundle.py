@@ -47,6 +47,12 @@ class BundleWriter:
         self.seen: list[Seen] = []
         self._names: tuple[str, ...] = ()
 
+    def __enter__(self) -> "BundleWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._zip.close()
+
     def add(self, samples: Sequence[Sample], images: Array, taps: Mapping[str, Array]) -> None:
         """Writes one batch: what was given, and what came out."""
         number = len(self._batches)
@@ -74,7 +80,6 @@ class BundleWriter:
             **described,
         )
         self._zip.writestr(_DESCRIPTION, record.to_json())
-        self._zip.close()
 
 
 class Bundle:
@@ -223,7 +228,6 @@ class Bundle:
 
         def run(images: Array) -> dict[str, Array]:
             nonlocal taken
-            taps = self.rows(names, taken, len(images))
             for image, seen in zip(images, self.record.seen[taken:], strict=False):
                 if hash_input(image) != seen.hash:
                     raise ParityError(
@@ -232,7 +236,7 @@ class Bundle:
                         "take its own, or give those it was made of, in the same size and order"
                     )
             taken += len(images)
-            return taps
+            return self.rows(names, taken - len(images), len(images))
 
         return run
 

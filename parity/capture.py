@@ -74,21 +74,21 @@ def capture(
         PvtError: The model, an image or the runtime cannot be used.
     """
     runner = RUNTIMES[runtime](Task(shot.model, shot.path, shot.names, shot.image_size))
-    writer = BundleWriter(stream, keep_inputs)
-    for batch in batched(shot.samples, shot.batch_size):
-        images = load_batch(batch, shot.preprocessing)
-        writer.add(batch, images, runner.taps(images))
-        progress(len(writer.seen), len(shot.samples))
-    writer.finish(
-        runtime=runtime,
-        file=shot.path.name,
-        kind=runner.kind,
-        info=shot.model.info,
-        image_size=shot.image_size,
-        attributes=runner.attributes,
-        hashes=runner.hashes,
-        facts=runner.facts,
-    )
+    with BundleWriter(stream, keep_inputs) as writer:
+        for batch in batched(shot.samples, shot.batch_size):
+            images = load_batch(batch, shot.preprocessing)
+            writer.add(batch, images, runner.taps(images))
+            progress(len(writer.seen), len(shot.samples))
+        writer.finish(
+            runtime=runtime,
+            file=shot.path.name,
+            kind=runner.kind,
+            info=shot.model.info,
+            image_size=shot.image_size,
+            attributes=runner.attributes,
+            hashes=runner.hashes,
+            facts=runner.facts,
+        )
 
 
 def capture_reference(
@@ -112,8 +112,7 @@ def capture_reference(
     """
     wanted = [find_tolerance(name).emulation for name in precisions or TOLERANCES]
     emulations = sorted({name for name in wanted if name})
-    writer = BundleWriter(stream, keep_inputs)
-    with Judge(shot.model, shot.names) as judge:
+    with BundleWriter(stream, keep_inputs) as writer, Judge(shot.model, shot.names) as judge:
         for batch in batched(shot.samples, shot.batch_size):
             images = load_batch(batch, shot.preprocessing)
             expected = judge.expect(images)

@@ -357,7 +357,8 @@ def _tell(result: "Result", given: Given) -> None:
     for target, make in written:
         if target:
             with replacing(target, given["force"]) as stream:
-                stream.write(make(result).encode())
+                # A file's name that is not UTF-8 is in a str, too.
+                stream.write(make(result).encode(errors="replace"))
             say(f"wrote {target}")
     if given["as_json"]:
         click.echo(json.dumps(documents.as_data(result), indent=1))

@@ -108,7 +108,8 @@ class Unit:
 def _ratio(ours: float, theirs: float) -> float:
     if ours == 0:
         return 0.0
-    return ours / theirs if theirs else math.inf
+    # Nothing is a bound for what is not finite, and what is not finite is none: NaN compares false.
+    return ours / theirs if theirs and math.isfinite(ours) else math.inf
 
 
 class Envelope:

@@ -119,11 +119,19 @@ class Judge:
         return self._submit(lambda: comparison.add(groups, actual, expected.result(), labels))
 
     def emulate(self, precision: str) -> Callable[[Array], Taps]:
-        """A forward pass in an emulated precision, in torch's own order of summation."""
+        """A forward pass in an emulated precision, in torch's own order of summation.
+
+        It runs in the judge's thread too, which records the taps of the same model.
+        """
         from pvt_torch.emulation import emulated_taps, find_precision
 
         found, twin = find_precision(precision), self._models.result()[1]
-        return lambda images: emulated_taps(twin, images, found)
+
+        def run(images: Array) -> Taps:
+            taps: Taps = self._submit(emulated_taps, twin, images, found).result()
+            return taps
+
+        return run
 
 
 def _cut(taps: Taps, rows: slice) -> Taps:

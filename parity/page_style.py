@@ -28,7 +28,6 @@ a { color: var(--blue); }
 code, .name { font-family: ui-monospace, monospace; font-size: 0.9em; overflow-wrap: anywhere; }
 .soft { color: var(--soft); }
 .small { font-size: 14px; }
-.bad-text { color: var(--bad); font-weight: 600; }
 header p { max-width: none; overflow-wrap: anywhere; }
 nav ul { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 20px; padding: 0; }
 nav li { list-style: none; }

@@ -107,22 +107,6 @@ def _tap_row(comparison: Comparison, name: str) -> list[Cell]:
     ]
 
 
-def _flips(number: int, first: Sequence[int], result: Result) -> str:
-    """How many, and the first of the images."""
-    if not number:
-        return "0"
-    names = ", ".join(result.samples[i].name for i in first)
-    return f"{number}: {names}{', …' if number > len(first) else ''}"
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part}/{whole} ({part / whole:.2%})" if whole else "-"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.2%}"
-
-
 def decision_table(result: Result) -> Iterator[Element]:
     """Whether the runtimes choose the reference's classes, a column per runtime."""
     yield element(
@@ -131,37 +115,12 @@ def decision_table(result: Result) -> Iterator[Element]:
         "reference's own margin is one that rounding explains: the two classes were that close.",
         class_="soft small",
     )
-    kinds: list[tuple[str, Callable[[Decisions], str]]] = [
-        ("top-1 agrees", lambda d: _share(d.same_first, d.images)),
-        ("top-5 agree, in any order", lambda d: _share(d.same_five, d.images)),
-        ("flips within the margin", lambda d: _flips(d.roundings, d.first_roundings, result)),
-        ("flips beyond the margin", lambda d: _flips(d.bugs, d.first_bugs, result)),
-        ("logits not finite", lambda d: count(d.not_finite, "image")),
-        ("KL divergence, mean", lambda d: f"{figure(d.mean_divergence)} nats"),
-        ("KL divergence, largest", lambda d: f"{figure(d.max_divergence)} nats"),
-        (
-            "rate of flips, 95 % interval",
-            lambda d: " to ".join(map(_percent, d.disagreement_interval)),
-        ),
-        ("rate of flips, 95 % upper bound", lambda d: _percent(d.disagreement_upper)),
-    ]
+    figures = [*_AGREEMENT.items(), *_flips(result).items(), *_RATES.items()]
     if any(comparison.decisions.labelled for comparison in result.comparisons):
-        kinds += [
-            ("labelled images", lambda d: f"{d.labelled:,}"),
-            ("accuracy, top-1", lambda d: _share(d.right, d.labelled)),
-            ("of the reference", lambda d: _share(d.reference_right, d.labelled)),
-            ("accuracy, top-5", lambda d: _share(d.right_five, d.labelled)),
-            ("of the reference, top-5", lambda d: _share(d.reference_right_five, d.labelled)),
-            ("only the runtime is right", lambda d: count(d.only_right, "image")),
-            ("only the reference is right", lambda d: count(d.only_reference_right, "image")),
-            (
-                "McNemar's p",
-                lambda d: "-" if d.accuracy_p_value is None else f"{d.accuracy_p_value:.3g}",
-            ),
-        ]
+        figures += _ACCURACY.items()
     rows: list[list[Cell]] = [
         [title, *(show(c.decisions) if c.classifies else "-" for c in result.comparisons)]
-        for title, show in kinds
+        for title, show in figures
     ]
     yield table(["", *(c.name for c in result.comparisons)], rows, "columns")
     yield element(
@@ -169,6 +128,53 @@ def decision_table(result: Result) -> Iterator[Element]:
         "The interval and the bound are Clopper and Pearson's, for images like these.",
         class_="soft small",
     )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part}/{whole} ({part / whole:.2%})" if whole else "-"
+
+
+Show = Callable[[Decisions], str]
+
+_AGREEMENT: dict[str, Show] = {
+    "top-1 agrees": lambda d: _share(d.same_first, d.images),
+    "top-5 agree, in any order": lambda d: _share(d.same_five, d.images),
+}
+
+
+def _flips(result: Result) -> dict[str, Show]:
+    """How many, and the first of the images."""
+
+    def show(number: int, first: Sequence[int]) -> str:
+        names = ", ".join(result.samples[i].name for i in first)
+        return f"{number}: {names}{', …' if number > len(first) else ''}" if number else "0"
+
+    return {
+        "flips within the margin": lambda d: show(d.roundings, d.first_roundings),
+        "flips beyond the margin": lambda d: show(d.bugs, d.first_bugs),
+    }
+
+
+_RATES: dict[str, Show] = {
+    "logits not finite": lambda d: count(d.not_finite, "image"),
+    "KL divergence, mean": lambda d: f"{figure(d.mean_divergence)} nats",
+    "KL divergence, largest": lambda d: f"{figure(d.max_divergence)} nats",
+    "rate of flips, 95 % interval": lambda d: " to ".join(
+        f"{rate:.2%}" for rate in d.disagreement_interval
+    ),
+    "rate of flips, 95 % upper bound": lambda d: f"{d.disagreement_upper:.2%}",
+}
+
+_ACCURACY: dict[str, Show] = {
+    "labelled images": lambda d: f"{d.labelled:,}",
+    "accuracy, top-1": lambda d: _share(d.right, d.labelled),
+    "of the reference": lambda d: _share(d.reference_right, d.labelled),
+    "accuracy, top-5": lambda d: _share(d.right_five, d.labelled),
+    "of the reference, top-5": lambda d: _share(d.reference_right_five, d.labelled),
+    "only the runtime is right": lambda d: count(d.only_right, "image"),
+    "only the reference is right": lambda d: count(d.only_reference_right, "image"),
+    "McNemar's p": lambda d: "-" if d.accuracy_p_value is None else f"{d.accuracy_p_value:.3g}",
+}
 
 
 def structure(result: Result) -> Iterator[Element]:

@@ -276,3 +276,32 @@ class TestErrors:
                     names[i] = {"block1.0.attn": "renamed"}.get(name, name)
         onnx.save(model, tmp_path / "a.onnx")
         assert "no value named block1.0.attn" in self.refused(tmp_path / "a.onnx", "--random", 1)
+
+
+def test_emulated_runs_leave_the_units_alone():
+    """They record taps of the model that the units are measured with."""
+    options = (OFFICIAL_V2, "--runtime", "torch", "--json")
+    emulated = [word for name in ("bf16", "tf32", "fp16") for word in ("--emulate", name)]
+    alone, beside = parity_run(*options), parity_run(*options, *emulated)
+    assert alone.exit_code == beside.exit_code == 0, beside.output
+    (torch,), (same, *others) = (json.loads(run.stdout)["runtimes"] for run in (alone, beside))
+    assert torch["taps"] == same["taps"]
+    assert [each["runtime"] for each in others] == [
+        "emulated-bf16",
+        "emulated-tf32",
+        "emulated-fp16",
+    ]
+    for each in others:
+        assert 0.3 < each["taps"]["logits"]["times_rounding"] < 3
+
+
+def test_what_is_not_finite_is_never_within_a_bound_from_the_table():
+    """Without a measured unit, and where another group of images is fine."""
+    reference = {"a": np.ones((2, 3)), "logits": np.ones((2, 3))}
+    broken = {"a": np.array([[1, 1, 1], [1, np.nan, 1]]), "logits": np.ones((2, 3))}
+    for precision in ("int8", "fp32"):
+        comparison = comparison_of("a", "logits", answers=("logits",))
+        comparison.precision = precision
+        comparison.add(["one", "two"], broken, reference)
+        assert comparison.first_out_of_bounds == "a" and not comparison.same
+        assert comparison.worst_of(("logits", "a")) == "a"
