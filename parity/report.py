@@ -140,7 +140,9 @@ def times(judged: Judged) -> str:
     """An error in units of rounding, as in ``"37×"``."""
     if not math.isfinite(judged.times):
         return "not finite"
-    return f"{judged.times:.3g}×" if judged.times < 1000 else f"{judged.times:.1e}×"
+    if judged.times < 10:
+        return f"{judged.times:.2f}×"
+    return f"{judged.times:.0f}×" if judged.times < 1e5 else f"{judged.times:.0e}×"
 
 
 def verdict(comparison: Comparison) -> str:
