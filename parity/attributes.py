@@ -3,10 +3,10 @@
 A wrong epsilon moves logits by 1e-5 or less, so outputs are not enough. The keys are
 ``LAYER.epsilon``, ``LAYER.gelu``, ``CONV.padding``, ``CONV.stride``, ``CONV.dilation``,
 ``CONV.groups``, ``ATTENTION.heads``, ``ATTENTION.scale``, ``pos_embed{i}.dtype`` and
-``pos_embed.resize``. May import pvt_spec; onnx, torch and mindspore objects are only looked at.
+``pos_embed{i}.resize``. May import pvt_spec; onnx, torch and mindspore objects are only looked at.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ Attributes = dict[str, Any]
 UNSEEN: Mapping[str, Mapping[str, str]] = {
     "torch": {},
     "mindspore": {},
-    "onnx": {"pos_embed.resize": "a graph for one size resizes once, when it is written, or never"},
+    "onnx": {"resize": "a graph whose grid is the position embeddings' own does not resize them"},
 }
-"""Attributes that a kind of model may not show, each with the reason."""
+"""Last parts of the keys that a kind of model may not show, each with the reason."""
 
 
 def expected_attributes(config: PVTConfig, numerics: Numerics) -> Attributes:
@@ -31,7 +31,7 @@ def expected_attributes(config: PVTConfig, numerics: Numerics) -> Attributes:
         layer, _, part = spec.name.rpartition(".")
         if spec.kind == "pos_embed":
             attributes[f"{spec.name}.dtype"] = numerics.pos_embed_dtype
-            attributes["pos_embed.resize"] = numerics.pos_embed_resize
+            attributes[f"{spec.name}.resize"] = numerics.pos_embed_resize
         elif part == "weight":
             attributes |= _of_layer(config, numerics, layer, spec)
     return attributes
@@ -101,29 +101,43 @@ def torch_attributes(model: Any) -> Attributes:
             attributes |= {f"{name}.{key}": _one(value) for key, value in conv.items()}
             attributes[f"{name}.groups"] = module.groups
             if module.kernel_size[0] > 1:
-                same = getattr(module, "conv_padding", "symmetric") == "same"
-                attributes[f"{name}.padding"] = "same" if same else _one(module.padding)
+                attributes[f"{name}.padding"] = _torch_padding(module)
     return attributes | _position_attributes(model, dict(model.named_parameters()))
 
 
+def _torch_padding(conv: Any) -> Any:
+    """What is padded before a convolution and by it."""
+    own = _one(conv.padding)
+    if conv.padding_mode != "zeros":
+        return f"{own} {conv.padding_mode}"
+    if getattr(conv, "conv_padding", "symmetric") == "same":
+        return f"same and {own}" if own else "same"
+    return own
+
+
 def mindspore_attributes(model: Any) -> Attributes:
-    """Of a ``pvt_ms`` model's cells and parameters."""
+    """Of a ``pvt_ms`` model's cells and parameters.
+
+    A cell's own ``epsilon`` and ``stride`` are what its primitive was made with; the primitive
+    computes.
+    """
     attributes: Attributes = {}
     for name, cell in model.cells_and_names():
         kind = type(cell).__name__
         if kind == "LayerNorm":
-            attributes[f"{name}.epsilon"] = np.float32(cell.epsilon)
+            attributes[f"{name}.epsilon"] = np.float32(cell.layer_norm.epsilon)
         elif kind == "GELU":
             attributes[f"{name}.gelu"] = {"none": "erf"}.get(cell.approximate, "tanh")
         elif kind == "Attention":
             attributes |= _attention(name, cell)
         elif "Conv2d" in kind:
-            conv = {"stride": cell.stride, "dilation": cell.dilation}
-            attributes |= {f"{name}.{key}": _one(value) for key, value in conv.items()}
-            attributes[f"{name}.groups"] = cell.group
-            if cell.kernel_size[0] > 1:
-                same = cell.pad_mode == "same"
-                attributes[f"{name}.padding"] = "same" if same else _one(cell.padding)
+            conv = cell.conv2d  # its strides and dilations are those of all four axes
+            attributes[f"{name}.stride"] = _one(conv.stride[2:])
+            attributes[f"{name}.dilation"] = _one(conv.dilation[2:])
+            attributes[f"{name}.groups"] = conv.group
+            if conv.kernel_size[0] > 1:
+                same = conv.pad_mode == "same"
+                attributes[f"{name}.padding"] = "same" if same else _one(conv.pad)
     return attributes | _position_attributes(model, dict(model.parameters_and_names()))
 
 
@@ -137,9 +151,8 @@ def _position_attributes(model: Any, parameters: Mapping[str, Any]) -> Attribute
         for name, parameter in parameters.items()
         if name.startswith("pos_embed")
     }
-    if found:
-        found["pos_embed.resize"] = model.numerics.pos_embed_resize
-    return found
+    resize = model.numerics.pos_embed_resize
+    return found | {f"{key[:-6]}.resize": resize for key in found}
 
 
 def _one(value: Any) -> Any:
@@ -166,36 +179,54 @@ def onnx_attributes(model: Any) -> Attributes:
 
 
 def _of_node(node: Any, constants: Mapping[str, Any], made_by: Mapping[str, Any]) -> Attributes:
-    given = {a.name: a for a in node.attribute}
     layer = node.input[1].split("/")[0].removesuffix(".weight") if len(node.input) > 1 else ""
     output = node.output[0]
     if node.op_type == "LayerNormalization":
-        return {f"{layer}.epsilon": np.float32(given["epsilon"].f)}
+        return {f"{layer}.epsilon": np.float32(_given(node, "epsilon", 1e-5))}
     if node.op_type == "Gelu":
-        form = given["approximate"].s.decode()
+        form = _given(node, "approximate", "none")
         return {f"{output}.gelu": "erf" if form == "none" else form}
     if node.op_type in ("Erf", "Tanh"):
         return {f"{output.split('/')[0]}.gelu": node.op_type.lower()}
     if node.op_type == "Resize":
-        return {"pos_embed.resize": given["coordinate_transformation_mode"].s.decode()}
-    if node.op_type == "Mul" and output.endswith(".attn.scaled"):
+        rule = _given(node, "coordinate_transformation_mode", "half_pixel")
+        return {f"pos_{output.split('/')[0]}.resize": rule}
+    if node.op_type == "Mul" and output.endswith(".attn.scaled") and node.input[1] in constants:
         return {f"{output[:-7]}.scale": np.float32(_number(constants[node.input[1]]))}
     if node.op_type == "Reshape" and output.endswith((".attn.q", ".attn.q/heads")):
         shape = _shape(node.input[1], constants, made_by)
         # (B, 1, N, head_dim) of one head, else (B, N, heads, head_dim).
         heads = shape[2] if output.endswith("/heads") else shape[1]
         return {f"{output.split('.q')[0]}.heads": heads}
-    if node.op_type == "Conv" and "dilations" in given and not layer.endswith((".fc1", ".fc2")):
-        found: Attributes = {
-            f"{layer}.stride": _one(given["strides"].ints),
-            f"{layer}.dilation": _one(given["dilations"].ints),
-            f"{layer}.groups": given["group"].i,
-        }
-        if given["kernel_shape"].ints[0] > 1:
-            same = "auto_pad" in given and given["auto_pad"].s == b"SAME_UPPER"
-            found[f"{layer}.padding"] = "same" if same else _one(given["pads"].ints)
-        return found
+    if node.op_type == "Conv" and f"{layer}.weight" in constants:
+        return _of_onnx_conv(node, layer, constants[f"{layer}.weight"].dims)
     return {}
+
+
+def _of_onnx_conv(node: Any, layer: str, dims: Sequence[int]) -> Attributes:
+    if len(dims) != 4:
+        return {}  # a linear layer of an MLP
+    found: Attributes = {
+        f"{layer}.stride": _one(_given(node, "strides", (1, 1))),
+        f"{layer}.dilation": _one(_given(node, "dilations", (1, 1))),
+        f"{layer}.groups": _given(node, "group", 1),
+    }
+    if dims[2] > 1:
+        auto = _given(node, "auto_pad", "NOTSET")
+        pads = _one(_given(node, "pads", (0, 0, 0, 0)))
+        found[f"{layer}.padding"] = {"SAME_UPPER": "same", "NOTSET": pads}.get(auto, auto.lower())
+    return found
+
+
+def _given(node: Any, name: str, default: Any) -> Any:
+    """An attribute of a node, or what ONNX takes it for where it is not given."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            # 1 float, 2 int, 3 string, 7 ints: onnx.AttributeProto.
+            value = (attribute.f, attribute.i, attribute.s, attribute.ints)
+            found = value[{1: 0, 2: 1, 3: 2, 7: 3}[attribute.type]]
+            return found.decode() if isinstance(found, bytes) else found
+    return default
 
 
 def _shape(name: str, constants: Mapping[str, Any], made_by: Mapping[str, Any]) -> list[int | None]:

@@ -1,100 +1,34 @@
 """``parity``: the command line. No logic lives here."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from pvt_spec.command_line import Commands, parse_image_size, say, show_progress
-
-if TYPE_CHECKING:
-    from parity.bundle import Bundle
-    from parity.inputs import Sample
-    from parity.run import Options, Result
-    from parity.tolerance import FixedTolerance
-    from pvt_spec import ModelInfo
-
-Given = dict[str, Any]
-"""Options as click hands them over, by name."""
+from parity.command_options import (
+    Given,
+    choose_inputs,
+    fixed_tolerance,
+    force_option,
+    image_options,
+    introduce,
+    json_option,
+    judging_options,
+    options_of,
+    path_argument,
+    refuse_reports,
+    report_options,
+    runtime_option,
+    size_options,
+    taps_option,
+    tell,
+)
+from pvt_spec.command_line import Commands, say, show_progress
 
 
 @click.group(cls=Commands)
 def main() -> None:
     """Prove that a PVT answers the same in every runtime."""
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-limit_option = click.option(
-    "--limit",
-    default=32,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Of --images at most, evenly spaced over those found; 0 for all.",
-)
-size_options = _options(
-    click.option("--image-size", help="Pixels, S or HxW, in place of the model's own."),
-    click.option(
-        *("--batch-size", "--batch"), default=4, show_default=True, type=click.IntRange(1)
-    ),
-)
-image_options = _options(
-    click.option(
-        "--images",
-        multiple=True,
-        help="Files, folders or glob patterns, repeatable; or a bundle, for its inputs.",
-    ),
-    limit_option,
-    click.option("--random", type=click.IntRange(1), help="So many images of noise instead."),
-    click.option("--seed", default=0, show_default=True, help="Of generated images."),
-    size_options,
-)
-"""What is run."""
-
-taps_option = click.option(
-    "--taps",
-    "detail",
-    type=click.Choice(["all", "stages", "logits"]),
-    default="all",
-    show_default=True,
-    help="Which intermediate results are compared.",
-)
-judging_options = _options(
-    click.option(
-        "--precision",
-        help="Tolerance class (fp32, tf32, hf32, hf32-conv, fp16, fp16-graph, bf16, bf16-graph, "
-        "int8); default: that of what ran.",
-    ),
-    click.option("--atol", type=click.FloatRange(0), help="Judge by |difference| instead, …"),
-    click.option("--rtol", type=click.FloatRange(0), help="… at most atol + rtol |reference|."),
-)
-"""How it is judged."""
-
-force_option = click.option("--force", is_flag=True, help="Replace files that exist.")
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-report_options = _options(
-    click.option("-v", "--verbose", is_flag=True, help="A line per tap, with every metric."),
-    json_option,
-    click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML."),
-    click.option("--html", type=click.Path(path_type=Path), help="Write a page to look at."),
-    force_option,
-)
-"""How it is told."""
-
-runtime_option = click.option(
-    "--runtime",
-    multiple=True,
-    help="Repeatable; default: mindspore, torch and onnxruntime, as far as they are installed.",
-)
-path_argument = click.Path(path_type=Path)
 
 
 @main.command()
@@ -150,15 +84,15 @@ def _run(
     from parity import run as parity
     from parity.bundle import open_bundles
 
-    _refuse_existing(given)
+    refuse_reports(given)
     files, bundles = open_bundles(paths)
     pairs = parity.pair_up(files, runtime)
     read = parity.read_models(files)
     first = read[files[0]].info
-    options, samples = _choose_inputs(given, first, bundles)
+    options, samples = choose_inputs(given, first, bundles)
     pairs += [(files[0], f"{parity.EMULATED}{name}") for name in emulate]
-    _introduce(files[0], first)
-    _tell(parity.run(pairs, read, samples, options, show_progress, bundles), given)
+    introduce(files[0], first)
+    tell(parity.run(pairs, read, samples, options, show_progress, bundles), given)
 
 
 @main.command()
@@ -198,13 +132,13 @@ def capture(
 
     refuse_existing(output, given["force"])
     (read,) = parity.read_models([model]).values()
-    options, samples = _choose_inputs(given, read.info, [])
+    options, samples = choose_inputs(given, read.info, [])
     size = options.image_size or read.info.preprocessing.image_size
     names = parity.wanted_taps(read.info.config, options.detail)
     shot = Shot(model, read, names, samples, size, options.batch_size)
     if runtime != REFERENCE:
         parity.choose_runtimes([runtime], reference=False)
-    _introduce(model, read.info)
+    introduce(model, read.info)
     with replacing(output, given["force"]) as stream:
         if runtime == REFERENCE:
             capture_reference(shot, precision, stream, not without_inputs, show_progress)
@@ -229,13 +163,13 @@ def compare(first: Path, others: tuple[Path, ...], **given: Any) -> None:
     from parity.bundle import Bundle
     from parity.capture import compare_bundles
 
-    _refuse_existing(given)
+    refuse_reports(given)
     bundles = [Bundle(path) for path in others]
     result = compare_bundles(
-        Bundle(first), bundles, given["precision"], _fixed(given), show_progress
+        Bundle(first), bundles, given["precision"], fixed_tolerance(given), show_progress
     )
     say(f"judged by {result.reference}: {result.computed_in}")
-    _tell(result, given)
+    tell(result, given)
 
 
 @main.command()
@@ -266,7 +200,7 @@ def validate(
     from parity.report import accuracy_table
     from pvt_spec.evaluation import labelled_for, require_classes
 
-    _refuse_existing(given)
+    refuse_reports(given)
     pairs = parity.pair_up(models, runtime)
     read = parity.read_models(models)
     first = read[models[0]].info
@@ -274,95 +208,59 @@ def validate(
     labelled = list(zip(*labelled_for(first, folder), strict=True))
     chosen = evenly_spaced(labelled, given["limit"] or len(labelled))
     samples = file_samples([path for path, _ in chosen], [int(label) for _, label in chosen])
-    _introduce(models[0], first)
-    options = _options_of({**given, "detail": "logits"})
+    introduce(models[0], first)
+    options = options_of({**given, "detail": "logits"})
     result = parity.run(pairs, read, samples, options, show_progress)
     if not given["as_json"]:
         click.echo("\n".join([*accuracy_table(result), ""]))
-    _tell(result, given)
+    tell(result, given)
 
 
-def _introduce(path: Path, info: "ModelInfo") -> None:
-    say(f"{info.variant or 'PVT'}, profile {info.profile}, from {path}")
+@main.command()
+@click.argument("trusted", type=path_argument)
+@click.argument("other", type=path_argument)
+@click.option("--runtime", help="Where to run OTHER; default: as parity run does.")
+@image_options
+@click.option("--precision", help="Tolerance class of what OTHER ran in; default: what it says.")
+@json_option
+def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **given: Any) -> None:
+    """TRUSTED and OTHER differ: which hypothesis closes the gap, and by how much?
 
-
-def _options_of(given: Given) -> "Options":
-    from parity.run import Options
-    from parity.tolerance import find_tolerance
-
-    precision = given.get("precision")
-    if isinstance(precision, str):
-        find_tolerance(precision)
-    else:
-        precision = None
-    text = given["image_size"]
-    size = parse_image_size(text) if text else None
-    return Options(given["detail"], precision, _fixed(given), size, given["batch_size"])
-
-
-def _fixed(given: Given) -> "FixedTolerance | None":
-    from parity.tolerance import FixedTolerance
-
-    atol, rtol = given.get("atol"), given.get("rtol")
-    return None if atol is rtol is None else FixedTolerance(atol or 0.0, rtol or 0.0)
-
-
-def _choose_inputs(
-    given: Given, info: "ModelInfo", bundles: "list[Bundle]"
-) -> "tuple[Options, list[Sample]]":
-    """How to compare, and what is run: a bundle's inputs, files, noise or the generated images."""
-    import dataclasses
-
-    from parity.bundle import SUFFIX, Bundle
-    from parity.inputs import default_samples, evenly_spaced, file_samples, noise_samples
-    from pvt_spec.images import list_images
-
-    images, random, seed = given["images"], given["random"], given["seed"]
-    options = _options_of(given)
-    if images and random:
-        raise click.UsageError("--images and --random exclude each other")
-    sources = [Bundle(Path(image)) for image in images if image.lower().endswith(SUFFIX)]
-    if sources and len(images) > 1:
-        raise click.UsageError("--images takes one bundle, or files and folders, not both")
-    if bundles and not sources and not images and not random:
-        sources = [bundle for bundle in bundles if bundle.record.inputs_kept][:1]
-    if sources:
-        size = sources[0].require_size(options.image_size)
-        return dataclasses.replace(options, image_size=size), sources[0].samples()
-    if images:
-        paths = list_images(images)
-        return options, file_samples(evenly_spaced(paths, given["limit"] or len(paths)))
-    if random:
-        return options, noise_samples(random, seed)
-    size = options.image_size or info.preprocessing.image_size
-    preprocessing = dataclasses.replace(info.preprocessing, image_size=size)
-    return options, default_samples(preprocessing, seed)
-
-
-def _refuse_existing(given: Given) -> None:
-    from convert.replacing import refuse_existing
-
-    for target in filter(None, (given["junit"], given["html"])):
-        refuse_existing(target, given["force"])
-
-
-def _tell(result: "Result", given: Given) -> None:
-    """Prints and writes a result, and ends with exit code 1 where it is *different*."""
+    TRUSTED is a model's file; OTHER is a file that is run, or a bundle (then they may stand in
+    any order; a plain .npz of "input" and "logits" will do). TRUSTED runs in float64 with every
+    hypothesis that is known to make ports differ - epsilons, GELU, padding, resizing, dtypes, keys
+    and values, transposed or shifted weights, averaged weights, preprocessing - until it answers
+    what OTHER did. Exit code 0 if there is no difference beyond rounding, 1 if there is one.
+    """
     import json
 
-    from convert.replacing import replacing
-    from parity import documents, page, report
+    from parity import run as parity
+    from parity import sides
+    from parity.bundle import open_bundles
+    from parity.diagnose import as_data, describe
+    from parity.diagnose import diagnose as search
 
-    written = ((given["junit"], documents.as_junit), (given["html"], page.as_html))
-    for target, make in written:
-        if target:
-            with replacing(target, given["force"]) as stream:
-                # A file's name that is not UTF-8 is in a str, too.
-                stream.write(make(result).encode(errors="replace"))
-            say(f"wrote {target}")
-    if given["as_json"]:
-        click.echo(json.dumps(documents.as_data(result), indent=1))
+    files, bundles = open_bundles((trusted, other))
+    if bundles and runtime:
+        raise click.UsageError("--runtime is for a file, and the other side is a bundle")
+    read = parity.read_models(files)
+    model = read[files[0]]
+    options, samples = choose_inputs(given, model.info, bundles)
+    size = options.image_size or model.info.preprocessing.image_size
+    side = sides.Trusted(files[0], model, samples, size, options.batch_size)
+    if bundles:
+        found = sides.observe_bundle(side, bundles[0])
     else:
-        click.echo("\n".join(report.table(result, given["verbose"])))
-    if not result.same:
+        found = sides.observe_file(side, files[1], read[files[1]], runtime)
+    introduce(files[0], model.info)
+    say(f"explaining {found.name}")
+    precision = options.precision or found.precision
+    diagnosis = search(model, found.observed, precision, side.averaged)
+    for difference in found.differences[:5]:
+        say(f"says of itself: {difference}")
+    if as_json:
+        click.echo(json.dumps(as_data(diagnosis), indent=1))
+    else:
+        click.echo("\n".join(describe(diagnosis)))
+    if not diagnosis.same:
         raise click.exceptions.Exit(1)

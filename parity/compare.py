@@ -122,7 +122,7 @@ class Comparison:
                 self._add_tap(name, group, rows, actual[name], reference[name])
         if self.classifies:
             for group, rows in group_rows(groups):
-                bound = self.allowed_error("logits", group)
+                bound = self.allowed_logit_error(group, reference["logits"][rows])
                 known = None if labels is None else labels[rows]
                 self.decisions.add(actual["logits"][rows], reference["logits"][rows], bound, known)
             shown = slice(max(0, SHOWN_IMAGES - self.images))
@@ -133,20 +133,18 @@ class Comparison:
     def _add_tap(self, name: str, group: str, rows: slice, actual: Array, reference: Array) -> None:
         error = self.errors.setdefault(name, {}).setdefault(group, TapError())
         known = error.worst
-        ours = actual[rows] if actual.shape == reference.shape else actual
         theirs = reference[rows]
-        error.add(ours, theirs)
-        if ours.shape != theirs.shape:
+        if actual.shape != reference.shape:
+            error.refuse(actual.shape, reference.shape, len(theirs))
             return
+        ours = actual[rows]
+        error.add(ours, theirs)
         if error.worst is not known and error.worst is not None:
             row = error.worst.image - (error.images - len(theirs))
             self._keep_map(name, self.images + rows.start + row, ours[row], theirs[row])
         if self.fixed:
-            allowed = self.fixed.atol + self.fixed.rtol * np.abs(theirs)
-            with np.errstate(all="ignore"):
-                excess = float(np.max(np.abs(ours - theirs) / allowed))
             key = f"{name} {group}"
-            excess = excess if math.isfinite(excess) else math.inf
+            excess = self.fixed.excess(ours, theirs)
             self._excess[key] = max(self._excess.get(key, 0.0), excess)
 
     def _keep_map(self, name: str, image: int, actual: Array, reference: Array) -> None:
@@ -155,7 +153,7 @@ class Comparison:
         axis = {2: 1, 3: 0}.get(error.ndim)
         found = error if axis is None else error.max(axis=axis)
         kept = self.maps.get(name)
-        if kept is None or not found.max() <= kept.error.max():
+        if kept is None or _largest(found) > _largest(kept.error):
             self.maps[name] = ErrorMap(image, found)
 
     @property
@@ -163,15 +161,20 @@ class Comparison:
         """Whether the model answers logits; only then are there classes."""
         return self.answers == ("logits",)
 
-    def allowed_error(self, tap: str, group: str) -> float:
-        """The largest absolute error of a tap over a group that is still rounding."""
-        error = self.errors[tap][group]
+    def allowed_logit_error(self, group: str, reference: Array) -> float | Array:
+        """How far a logit may be off and still be rounding: of all images of a group, or (B,).
+
+        Args:
+            group: What the images are judged with.
+            reference: float64 (B, num_classes).
+        """
         if self.fixed:
-            return self.fixed.atol + self.fixed.rtol * error.reference_rms
-        unit = unit_of(
-            find_tolerance(self.precision), self.envelope, tap, group, error.reference_rms
-        )
-        return math.inf if unit.overflowed else 2 * allowed_times(error.count) * unit.largest
+            bounds: Array = self.fixed.atol + self.fixed.rtol * np.abs(reference).max(axis=1)
+            return bounds
+        seen = self.errors["logits"][group].reference_rms
+        unit = unit_of(find_tolerance(self.precision), self.envelope, "logits", group, seen)
+        # By the logits of one image, so that no image's bound depends on those that came before.
+        return math.inf if unit.overflowed else 2 * allowed_times(len(reference[0])) * unit.largest
 
     def judge_group(self, tap: str, group: str) -> Judged:
         """The verdict on a tap over one group."""
@@ -221,6 +224,11 @@ class Comparison:
     def same(self) -> bool:
         """Whether the runtime computes the reference's function."""
         return self.first_out_of_bounds is None and not self.differences
+
+
+def _largest(error: Array) -> float:
+    largest = float(error.max())
+    return largest if math.isfinite(largest) else math.inf
 
 
 def group_rows(groups: Sequence[str]) -> Iterator[tuple[str, slice]]:

@@ -4,6 +4,7 @@ May import numpy and pvt_spec.
 """
 
 import math
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,6 +16,9 @@ from parity.run import Result
 
 FORMAT = 2
 """Of the JSON document; a change that a reader must know of counts it up."""
+
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML has not; names of files may have any."""
 
 
 def as_data(result: Result) -> dict[str, Any]:
@@ -174,4 +178,5 @@ def as_junit(result: Result) -> str:
                 failure.text = failures[case]
         ElementTree.SubElement(suite, "system-out").text = verdict(comparison)
     ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+    text = ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
+    return _NO_XML.sub("\ufffd", text) + "\n"

@@ -51,7 +51,8 @@ class Spread:
 
     def add(self, actual: Array, reference: Array) -> None:
         """Takes in one batch: ``actual`` float32, ``reference`` float64 of the same shape."""
-        error = np.subtract(actual, reference, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            error = np.subtract(actual, reference, dtype=np.float64)
         largest = max(float(error.max()), -float(error.min()))
         self.max_abs = max(self.max_abs, largest if math.isfinite(largest) else math.inf)
         self.square += float(np.vdot(error, error))
@@ -99,7 +100,9 @@ class Unit:
         of clean runs the former stays below 2.7, the latter below 3.9 (see
         :data:`parity.tolerance.FACTOR`).
         """
-        if self.overflowed and error.mismatch is None:
+        if error.mismatch or error.reference_not_finite:
+            return math.inf
+        if self.overflowed:
             return 0.0
         ratios = (error.rms, self.rms), (error.max_abs, 2 * self.largest)
         return max(_ratio(ours, theirs) for ours, theirs in ratios)

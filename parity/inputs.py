@@ -279,7 +279,7 @@ def _edges(height: int, width: int) -> Array:
 def _dots(preprocessing: Preprocessing) -> Array:
     """Single bright pixels on dark ones, int32, of a size that is cropped and not resized.
 
-    No two of their rows are alike, and the outermost pixels are bright on the left and the top
+    Each row is unlike those around it, and the outermost pixels are bright on the left and the top
     alone: what pads or samples a pixel to the side gives other numbers.
     """
     H, W = preprocessing.image_size

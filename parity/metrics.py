@@ -108,8 +108,7 @@ class TapError:
             reference: float64 (B, …). Any other shape than this is kept in :attr:`mismatch`.
         """
         if actual.shape != reference.shape:
-            self.mismatch = self.mismatch or ShapeMismatch(actual.shape, reference.shape)
-            self.images += len(reference)
+            self.refuse(actual.shape, reference.shape, len(reference))
             return
         size = max(1, _BLOCK * len(reference) // max(1, reference.size))
         for start in range(0, len(reference), size):
@@ -117,6 +116,11 @@ class TapError:
             # What is not finite is counted, not warned of; casts of 1e39 to float32 are inf.
             with np.errstate(all="ignore"):
                 self._add_block(actual[part], reference[part])
+
+    def refuse(self, actual: tuple[int, ...], reference: tuple[int, ...], images: int) -> None:
+        """Takes in images that cannot be compared, by the shapes of their batch."""
+        self.mismatch = self.mismatch or ShapeMismatch(actual, reference)
+        self.images += images
 
     def _add_block(self, actual: Array, reference: Array) -> None:
         rows = (len(reference), reference.size // len(reference))

@@ -133,7 +133,8 @@ def attribute_differences(
             first_tap(key, config),
         )
         for key in keys
-        if actual.get(key) != expected.get(key) and not (key not in actual and key in UNSEEN[kind])
+        if actual.get(key) != expected.get(key)
+        and not (key not in actual and key.rpartition(".")[2] in UNSEEN[kind])
     ]
 
 

@@ -3,11 +3,15 @@
 May import numpy and pvt_spec.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from parity.envelope import Envelope, Unit
 from pvt_spec import PvtError
+from pvt_spec.arrays import Array
 
 
 class ToleranceError(PvtError):
@@ -97,6 +101,15 @@ class FixedTolerance:
 
     atol: float
     rtol: float
+
+    def excess(self, actual: Array, reference: Array) -> float:
+        """The largest |difference| over what is allowed there; inf of what is not finite."""
+        with np.errstate(all="ignore"):
+            error = np.abs(actual - reference, dtype=np.float64)
+            allowed = self.atol + self.rtol * np.abs(reference)
+            # What is equal is within any tolerance, none at all too.
+            largest = float(np.max(np.divide(error, allowed, where=error != 0, out=error)))
+        return largest if math.isfinite(largest) else math.inf
 
 
 def unit_of(

@@ -55,7 +55,7 @@ def compiled_taps(
             values.update(insert_recorders(model, run_taps(model, images, names)))
         count = len(next(iter(values.values())))
         compiled(Tensor(fill_up(images, count)))
-        return {name: values[name].asnumpy()[: len(images)] for name in names}
+        return {name: values[name].asnumpy()[: len(images)].copy() for name in names}
 
     return run
 

@@ -51,7 +51,7 @@ def open_session(
         source = model if isinstance(model, bytes) else str(model)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = OPTIMIZATIONS[optimization]
-        providers = list(dict.fromkeys((_explicit(provider), CPU)))
+        providers = [_explicit(provider), *([CPU] if provider != CPU else [])]
         session = onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no public base
         raise OnnxFileError(

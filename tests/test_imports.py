@@ -57,6 +57,7 @@ LAZY: dict[str, set[str]] = {
     "convert": {"onnx", "pvt_onnx"},
     "convert.command_line": {"numpy"},
     "parity.command_line": {"numpy"},
+    "parity.command_options": {"numpy"},
     "parity.runners": {"mindspore", "torch", "onnx", "onnxruntime"},
     "pvt_ms.command_line": {"numpy", "mindspore"},
     "pvt_onnx.command_line": {"numpy", "onnx", "onnxruntime"},
