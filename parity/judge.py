@@ -4,6 +4,7 @@ Works in a thread of its own beside the runtimes, so that it costs little where 
 one core. May import everything, frameworks lazily.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,9 @@ class Judge:
     """
 
     def __init__(self, model: Model, names: Sequence[str]):
+        # Threads of torch that wait by spinning take the cores from the runtime that is judged; of
+        # a busy machine they take most. Read when torch is imported, so it is set before.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         self.envelopes: dict[str, Envelope] = {}
         self.seconds = 0.0
         self.names = names
