@@ -16,6 +16,7 @@ FOLDER = Path("demo")
 DIGITS = FOLDER / "digits"
 RUN = FOLDER / "run"
 CKPT, PTH, ONNX = RUN / "best.ckpt", FOLDER / "pvt_nano.pth", FOLDER / "pvt_nano.onnx"
+PAGE = FOLDER / "parity.html"
 VALIDATED = {
     "mindspore": ("pvt_ms", CKPT),
     "torch": ("pvt_torch", PTH),
@@ -60,7 +61,7 @@ def main() -> None:
         accuracy[runtime] = json.loads(out)
     proof, seconds["parity run"] = step(
         "parity", "run", CKPT, PTH, ONNX, "--images", DIGITS / "val", "--limit", 64, "--json",
-        capture=True,
+        "--html", PAGE, "--force", capture=True,
     )  # fmt: skip
     summarise(accuracy, json.loads(proof), seconds)
 
@@ -75,7 +76,7 @@ def summarise(accuracy: dict, proof: dict, seconds: dict[str, float]) -> None:
         print(f"{runtime:<12} {top['top1']:7.2f}% {top['top5']:7.2f}%   {error:.1e}")
     images = proof["runtimes"][0]["images"]
     verdict = "the same function" if proof["same"] else "NOT the same function"
-    print(f"parity: {verdict} in all three, tap by tap, over {images} validation images")
+    print(f"parity: {verdict} in all three, tap by tap, over {images} validation images ({PAGE})")
     print("sizes:  " + ", ".join(f"{p.name} {p.stat().st_size:,} bytes" for p in (CKPT, PTH, ONNX)))
     print("times:  " + ", ".join(f"{what} {t:.1f} s" for what, t in seconds.items()))
 

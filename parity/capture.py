@@ -20,8 +20,9 @@ from parity.errors import ParityError
 from parity.inputs import Sample, load_batch
 from parity.judge import Judge
 from parity.record import REFERENCE, Record
-from parity.run import Result, require_same_layers
+from parity.run import Result
 from parity.runners import RUNTIMES, Task
+from parity.selection import require_same_layers
 from parity.structure import hash_weights, structure_differences
 from parity.tolerance import TOLERANCES, FixedTolerance, find_tolerance
 from pvt_spec import ModelInfo, Preprocessing, output_names, tap_names

@@ -81,18 +81,20 @@ def check(bundle: Path, model: Path, runtime: tuple[str, ...], **given: Any) -> 
 def _run(
     paths: tuple[Path, ...], runtime: tuple[str, ...], emulate: tuple[str, ...], given: Given
 ) -> None:
-    from parity import run as parity
+    from parity import selection
     from parity.bundle import open_bundles
+    from parity.run import EMULATED
+    from parity.run import run as run_all
 
     refuse_reports(given)
     files, bundles = open_bundles(paths)
-    pairs = parity.pair_up(files, runtime)
-    read = parity.read_models(files)
+    pairs = selection.pair_up(files, runtime)
+    read = selection.read_models(files)
     first = read[files[0]].info
     options, samples = choose_inputs(given, first, bundles)
-    pairs += [(files[0], f"{parity.EMULATED}{name}") for name in emulate]
+    pairs += [(files[0], f"{EMULATED}{name}") for name in emulate]
     introduce(files[0], first)
-    tell(parity.run(pairs, read, samples, options, show_progress, bundles), given)
+    tell(run_all(pairs, read, samples, options, show_progress, bundles), given)
 
 
 @main.command()
@@ -126,18 +128,18 @@ def capture(
     The inputs are those of parity run, or with --images BUNDLE those of another bundle.
     """
     from convert.replacing import refuse_existing, replacing
-    from parity import run as parity
+    from parity import selection
     from parity.capture import Shot, capture, capture_reference
     from parity.record import REFERENCE
 
     refuse_existing(output, given["force"])
-    (read,) = parity.read_models([model]).values()
+    (read,) = selection.read_models([model]).values()
     options, samples = choose_inputs(given, read.info, [])
     size = options.image_size or read.info.preprocessing.image_size
-    names = parity.wanted_taps(read.info.config, options.detail)
+    names = selection.wanted_taps(read.info.config, options.detail)
     shot = Shot(model, read, names, samples, size, options.batch_size)
     if runtime != REFERENCE:
-        parity.choose_runtimes([runtime], reference=False)
+        selection.choose_runtimes([runtime], reference=False)
     introduce(model, read.info)
     with replacing(output, given["force"]) as stream:
         if runtime == REFERENCE:
@@ -195,14 +197,15 @@ def validate(
     float64 reference, alone has right; p is that of McNemar's test of the two. Exit code 0 if all
     runtimes compute the same function, 1 if not.
     """
-    from parity import run as parity
+    from parity import selection
     from parity.inputs import evenly_spaced, file_samples
     from parity.report import accuracy_table
+    from parity.run import run as run_all
     from pvt_spec.evaluation import labelled_for, require_classes
 
     refuse_reports(given)
-    pairs = parity.pair_up(models, runtime)
-    read = parity.read_models(models)
+    pairs = selection.pair_up(models, runtime)
+    read = selection.read_models(models)
     first = read[models[0]].info
     require_classes(first)
     labelled = list(zip(*labelled_for(first, folder), strict=True))
@@ -210,7 +213,7 @@ def validate(
     samples = file_samples([path for path, _ in chosen], [int(label) for _, label in chosen])
     introduce(models[0], first)
     options = options_of({**given, "detail": "logits"})
-    result = parity.run(pairs, read, samples, options, show_progress)
+    result = run_all(pairs, read, samples, options, show_progress)
     if not given["as_json"]:
         click.echo("\n".join([*accuracy_table(result), ""]))
     tell(result, given)
@@ -234,8 +237,7 @@ def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **g
     """
     import json
 
-    from parity import run as parity
-    from parity import sides
+    from parity import selection, sides
     from parity.bundle import open_bundles
     from parity.diagnose import as_data, describe
     from parity.diagnose import diagnose as search
@@ -243,7 +245,7 @@ def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **g
     files, bundles = open_bundles((trusted, other))
     if bundles and runtime:
         raise click.UsageError("--runtime is for a file, and the other side is a bundle")
-    read = parity.read_models(files)
+    read = selection.read_models(files)
     model = read[files[0]]
     options, samples = choose_inputs(given, model.info, bundles)
     size = options.image_size or model.info.preprocessing.image_size

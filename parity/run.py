@@ -11,33 +11,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convert.file_formats import FOLDER, file_format
-from convert.model_file import Model, read_model
+from convert.model_file import Model
 from parity.bundle import Bundle
 from parity.compare import Comparison, Taps
 from parity.errors import ParityError
 from parity.inputs import Sample, labels_of, load_batch
 from parity.judge import Judge
-from parity.runners import DEFAULT_RUNTIMES, RUNTIMES, Runner, Task, missing_for
+from parity.runners import RUNTIMES, Runner, Task
+from parity.selection import require_same_layers, wanted_taps
 from parity.structure import Difference, hash_weights, structure_differences
 from parity.tolerance import FixedTolerance, find_tolerance
-from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names, tap_names
+from pvt_spec import ModelInfo, Preprocessing, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.evaluation import batched
 
 EMULATED = "emulated-"
 """What the name of a runtime starts with that is the reference in an emulated precision."""
-
-HOME = {
-    "ckpt": "mindspore",
-    "pth": "torch",
-    "safetensors": "torch",
-    FOLDER: "torch",
-    "onnx": "onnxruntime",
-}
-"""Where a file of a format is run when several files are compared and no runtime is asked for."""
-
-DETAILS = ("all", "stages", "logits")
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,7 @@ class Options:
     """How to compare.
 
     Attributes:
-        detail: One of :data:`DETAILS`.
+        detail: One of :data:`parity.selection.DETAILS`.
         precision: The tolerance class; None for that of what ran.
         fixed: What the user allows instead.
         image_size: (H, W) in place of the model's own.
@@ -85,89 +74,6 @@ class Result:
     def same(self) -> bool:
         """Whether every runtime computes the reference's function."""
         return all(comparison.same for comparison in self.comparisons)
-
-
-def choose_runtimes(wanted: Sequence[str], reference: bool = True) -> list[str]:
-    """The runtimes to run: those wanted, or all of the usual ones that are installed.
-
-    Args:
-        wanted: What the user named; may be empty.
-        reference: Whether the reference is run too, which needs torch.
-
-    Raises:
-        ParityError: One that is wanted is unknown or cannot be run here, or the reference cannot.
-    """
-    unknown = [name for name in wanted if name not in RUNTIMES]
-    if unknown:
-        raise ParityError(f"no runtime {', '.join(unknown)}: there are {', '.join(RUNTIMES)}")
-    needed = ("torch", *wanted) if reference else wanted
-    reasons = {name: missing_for(name) for name in needed}
-    missing = [reason for reason in reasons.values() if reason]
-    if missing:
-        also = " (the reference runs in torch)" if reference and reasons["torch"] else ""
-        raise ParityError("; ".join(missing) + also)
-    return list(wanted) or [name for name in DEFAULT_RUNTIMES if not missing_for(name)]
-
-
-def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
-    """The models of all files, by path.
-
-    Raises:
-        ConvertError: A file cannot be read.
-        ParityError: They are not of one architecture, so that there is nothing to compare.
-    """
-    models = {path: read_model(path) for path in paths}
-    first = models[paths[0]].info.config
-    for path, model in models.items():
-        require_same_layers(model.info.config, str(path), first, str(paths[0]))
-    return models
-
-
-def require_same_layers(config: PVTConfig, name: str, first: PVTConfig, first_name: str) -> None:
-    """Holds if two models have the same taps of the same shapes.
-
-    Raises:
-        ParityError: They do not.
-    """
-    ours, theirs = dataclasses.asdict(first), dataclasses.asdict(config)
-    differing = [f for f in ours if ours[f] != theirs[f] and f != "drop_path_rate"]
-    if differing:
-        raise ParityError(
-            f"{name} and {first_name} have different layers, so there is nothing to compare: "
-            + "; ".join(f"{f} {theirs[f]} and {ours[f]}" for f in differing)
-        )
-
-
-def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, str]]:
-    """Which file is run where: one file in every runtime, several each in its own.
-
-    Args:
-        paths: Model files.
-        wanted: Runtimes that the user named, for all files; may be empty.
-
-    Raises:
-        ConvertError: A file's ending is unknown.
-        ParityError: A runtime is unknown or cannot be run here.
-    """
-    if len(paths) == 1 or wanted:
-        return [(path, runtime) for path in paths for runtime in choose_runtimes(wanted)]
-    homes = [HOME[file_format(path)] for path in paths]
-    choose_runtimes(homes)
-    return list(zip(paths, homes, strict=True))
-
-
-def wanted_taps(config: PVTConfig, detail: str) -> tuple[str, ...]:
-    """The taps of a level of detail, in forward order.
-
-    ``"stages"`` are what a stage begins and ends with; ``"logits"`` is what the model answers.
-    """
-    names, answers = tap_names(config), output_names(config)
-    if detail == "logits":
-        return tuple(name for name in names if name in answers)
-    if detail == "stages":
-        last = {f"block{i}.{depth - 1}" for i, depth in enumerate(config.depths, start=1)}
-        return tuple(name for name in names if not name.startswith("block") or name in last)
-    return tuple(names)
 
 
 @dataclass(frozen=True)
@@ -293,8 +199,8 @@ def run(
     """Files in runtimes, and bundles, against the first file in float64.
 
     Args:
-        pairs: From :func:`pair_up`; ``emulated-PRECISION`` is a runtime too.
-        models: From :func:`read_models`.
+        pairs: From :func:`parity.selection.pair_up`; ``emulated-PRECISION`` is a runtime too.
+        models: From :func:`parity.selection.read_models`.
         samples: What to run; those of one group stand together.
         options: How to compare.
         bundles: What was recorded elsewhere, of the same samples.

@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from convert import load_model, save_model
-from parity import run as parity
 from parity.bundle import Bundle, BundleWriter
 from parity.capture import Shot, capture, capture_reference
 from parity.command_line import main
 from parity.errors import ParityError
 from parity.inputs import default_samples, file_samples, hash_input, load_batch, noise_samples
 from parity.record import REFERENCE
+from parity.selection import read_models
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
 from tests.conftest import GOLDEN, SMALL, random_weights
 from tests.test_imports import BLOCKED, ROOT
@@ -46,7 +46,7 @@ def refused(*arguments: object) -> str:
 
 
 def shot(path: Path = OFFICIAL_V2, count: int = 3, seed: int = 0) -> Shot:
-    (model,) = parity.read_models([path]).values()
+    (model,) = read_models([path]).values()
     size = model.info.preprocessing.image_size
     names = tuple(tap_names(model.info.config))
     return Shot(path, model, names, noise_samples(count, seed), size, batch_size=2)

@@ -15,7 +15,8 @@ from parity.documents import FORMAT, as_data, as_junit, metrics
 from parity.inputs import noise_samples
 from parity.metrics import TapError
 from parity.report import explain, verdict
-from parity.run import Options, Result, pair_up, read_models, run
+from parity.run import Options, Result, run
+from parity.selection import pair_up, read_models
 from parity.structure import Difference
 from parity.tolerance import FixedTolerance
 from tests.conftest import GOLDEN

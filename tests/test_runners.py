@@ -22,7 +22,6 @@ from parity.attributes import expected_attributes
 from parity.compare import Comparison
 from parity.envelope import Envelope, emulated_runs
 from parity.errors import ParityError
-from parity.run import choose_runtimes
 from parity.runners import (
     DEFAULT_RUNTIMES,
     RUNTIMES,
@@ -33,6 +32,7 @@ from parity.runners import (
     missing_for,
     open_reference,
 )
+from parity.selection import choose_runtimes
 from parity.structure import attribute_differences, hash_weights
 from parity.tolerance import TOLERANCES
 from pvt_onnx.session import CPU, CUDA, OPTIMIZATIONS, OnnxFileError, open_session, open_taps

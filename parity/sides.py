@@ -1,0 +1,118 @@
+"""The two sides of a diagnosis: a model's file that is trusted, and what the other side computed.
+
+May import everything, frameworks lazily.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from convert.errors import ConvertError
+from convert.file_formats import file_format
+from convert.model_file import Given, Model, read_model
+from parity.bundle import Bundle
+from parity.diagnose import Observed
+from parity.inputs import Sample, load_batch
+from parity.runners import RUNTIMES, Task
+from parity.selection import HOME, choose_runtimes, require_same_layers
+from parity.structure import Difference, hash_weights, structure_differences
+from pvt_spec import tap_names
+from pvt_spec.arrays import Array
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """The side that is run under hypotheses.
+
+    Attributes:
+        path: Its file.
+        model: What is in it.
+        samples: What both sides are given.
+        image_size: (H, W) in pixels.
+        batch_size: Images per forward pass.
+    """
+
+    path: Path
+    model: Model
+    samples: Sequence[Sample]
+    image_size: tuple[int, int]
+    batch_size: int
+
+    def load(self, model: Model) -> Array:
+        """All inputs, as a model's own preprocessing makes them."""
+        preprocessing = dataclasses.replace(model.info.preprocessing, image_size=self.image_size)
+        return load_batch(self.samples, preprocessing)
+
+    @property
+    def averaged(self) -> dict[str, Model]:
+        """The averaged weights of the same file, if it has any."""
+        try:
+            return {"averaged weights": read_model(self.path, Given(weights="ema"))}
+        except ConvertError:  # it has none
+            return {}
+
+
+@dataclass(frozen=True)
+class Other:
+    """The side that is explained.
+
+    Attributes:
+        name: What to call it.
+        observed: What it computed.
+        precision: The tolerance class that it says it ran in.
+        differences: What it says of itself that the trusted side's file does not.
+    """
+
+    name: str
+    observed: Observed
+    precision: str
+    differences: Sequence[Difference]
+
+
+def observe_bundle(trusted: Trusted, bundle: Bundle) -> Other:
+    """What a bundle recorded.
+
+    Raises:
+        ParityError: It is of a model of other layers, or of other inputs.
+    """
+    record, info = bundle.record, trusted.model.info
+    differences: list[Difference] = []
+    given = trusted.model
+    if record.info:
+        require_same_layers(record.info.config, str(bundle.path), info.config, str(trusted.path))
+        hashes = hash_weights(trusted.model.weights)
+        differences = structure_differences(info, hashes, record.info, record)
+        given = dataclasses.replace(trusted.model, info=record.info)
+    names = [name for name in tap_names(info.config) if name in record.names]
+    taps = bundle.in_order(names)(trusted.load(given))
+    observed = Observed(taps, trusted.load(trusted.model), [s.group for s in trusted.samples])
+    return Other(f"{record.runtime} {bundle.path.name}", observed, record.precision, differences)
+
+
+def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None) -> Other:
+    """What another file computes in a runtime.
+
+    Args:
+        trusted: The other side.
+        path: The file.
+        model: What is in it.
+        wanted: The runtime; None for the usual one of such a file.
+
+    Raises:
+        PvtError: It is a model of other layers, or the runtime cannot be used.
+    """
+    info = trusted.model.info
+    require_same_layers(model.info.config, str(path), info.config, str(trusted.path))
+    (runtime,) = choose_runtimes([wanted or HOME[file_format(path)]])
+    names = tap_names(info.config)
+    runner = RUNTIMES[runtime](Task(model, path, names, trusted.image_size))
+    images, size = trusted.load(model), trusted.batch_size
+    parts = [runner.taps(images[i : i + size]) for i in range(0, len(images), size)]
+    taps = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    observed = Observed(taps, trusted.load(trusted.model), [s.group for s in trusted.samples])
+    hashes = hash_weights(trusted.model.weights)
+    differences = structure_differences(info, hashes, model.info, runner)
+    return Other(f"{runtime} {path.name}", observed, runner.facts["precision"], differences)
