@@ -46,7 +46,9 @@ def main() -> None:
 def run(
     models: tuple[Path, ...], runtime: tuple[str, ...], emulate: tuple[str, ...], **given: Any
 ) -> None:
-    """The same images through every runtime, tap by tap, against PyTorch in float64.
+    """Compare the answers of every runtime, tap by tap.
+
+    The same images go through each, and through PyTorch in float64, which is the reference.
 
     MODELS are .ckpt, .pth, .safetensors or .onnx files, or folders of Hugging Face. One is run
     in every runtime; several are taken to be one model, each run in its own (.ckpt in MindSpore,
@@ -69,9 +71,10 @@ def run(
 @judging_options
 @report_options
 def check(bundle: Path, model: Path, runtime: tuple[str, ...], **given: Any) -> None:
-    """A BUNDLE made elsewhere, on an NPU say, against MODEL run here on the bundle's own inputs.
+    """Judge a BUNDLE that was made on another machine.
 
-    Both the bundle and what the runtimes here answer are judged by PyTorch in float64. A plain
+    MODEL, its file, is run here on the bundle's own inputs. Both the bundle and what the
+    runtimes here answer are judged by PyTorch in float64. A plain
     .npz of "input" and "logits" (and other taps), as numpy.savez writes it, will do for a bundle.
     """
     generated = {"images": (), "limit": 0, "random": None, "seed": 0}
@@ -123,9 +126,10 @@ def capture(
     without_inputs: bool,
     **given: Any,
 ) -> None:
-    """Write what MODEL answers in one runtime to a bundle, to be judged on another machine.
+    """Write what MODEL answers in one runtime to a bundle.
 
-    The inputs are those of parity run, or with --images BUNDLE those of another bundle.
+    It can be judged on another machine. The inputs are those of parity run, or with --images
+    BUNDLE those of another bundle.
     """
     from convert.replacing import refuse_existing, replacing
     from parity import selection
@@ -157,7 +161,7 @@ def capture(
 @judging_options
 @report_options
 def compare(first: Path, others: tuple[Path, ...], **given: Any) -> None:
-    """Bundles against each other; no framework is needed.
+    """Compare bundles with each other; no framework is needed.
 
     A bundle of --runtime reference judges the others in units of rounding that were measured when
     it was made. Without one the FIRST judges, and rounding is taken from a table.
@@ -191,9 +195,10 @@ def compare(first: Path, others: tuple[Path, ...], **given: Any) -> None:
 def validate(
     models: tuple[Path, ...], folder: Path, runtime: tuple[str, ...], **given: Any
 ) -> None:
-    """Accuracy in every runtime over labelled images, side by side, with paired statistics.
+    """Compare accuracy over labelled images in every runtime.
 
-    MODELS are as for parity run. "only here" and "only there" count images that a runtime, or the
+    Side by side, with paired statistics. MODELS are as for parity run. "only here" and "only
+    there" count images that a runtime, or the
     float64 reference, alone has right; p is that of McNemar's test of the two. Exit code 0 if all
     runtimes compute the same function, 1 if not.
     """
@@ -227,7 +232,7 @@ def validate(
 @click.option("--precision", help="Tolerance class of what OTHER ran in; default: what it says.")
 @json_option
 def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **given: Any) -> None:
-    """TRUSTED and OTHER differ: which hypothesis closes the gap, and by how much?
+    """Find what makes OTHER differ from TRUSTED, and how much.
 
     TRUSTED is a model's file; OTHER is a file that is run, or a bundle (then they may stand in
     any order; a plain .npz of "input" and "logits" will do). TRUSTED runs in float64 with every
