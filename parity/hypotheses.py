@@ -71,18 +71,22 @@ class Hypothesis:
     @property
     def of_input(self) -> bool:
         """Whether it is about the images, and nothing else."""
-        return self.topic in ("geometry", "channels", "scale")
+        return self.topic in ("crop", "geometry", "channels", "scale")
 
 
-def hypotheses(subject: Subject, others: Mapping[str, Model]) -> list[Hypothesis]:
+def hypotheses(
+    subject: Subject, others: Mapping[str, Model], crops: Mapping[float, Array]
+) -> list[Hypothesis]:
     """Everything that is tried, in the order that it is applied in.
 
     Args:
         subject: The trusted side.
         others: Name -> the same architecture with other weights, such as averaged ones.
+        crops: ``crop_pct`` -> the images that it would make.
     """
     config = subject.info.config
     return [
+        *(_other_crop(subject.info, share, images) for share, images in crops.items()),
         *_of_images(subject.images),
         *(_other_weights(name, model) for name, model in others.items()),
         *_of_blocks(config),
@@ -271,6 +275,15 @@ IMAGES: Mapping[str, tuple[str, Fed]] = {
     ),
 }
 """What preprocessing gets wrong, in words, and what it then feeds."""
+
+
+def _other_crop(info: ModelInfo, share: float, images: Array) -> Hypothesis:
+    return Hypothesis(
+        f"crop={share:g}",
+        f"the images are cropped to {share:g} of the resized ones instead of "
+        f"{info.preprocessing.crop_pct:g}",
+        lambda subject: dataclasses.replace(subject, images=images),
+    )
 
 
 def _of_images(images: Array) -> Iterator[Hypothesis]:

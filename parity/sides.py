@@ -4,7 +4,7 @@ May import everything, frameworks lazily.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from convert.errors import ConvertError
 from convert.file_formats import file_format
 from convert.model_file import Given, Model, read_model
 from parity.bundle import Bundle
-from parity.diagnose import Observed
 from parity.inputs import Sample, load_batch
 from parity.runners import RUNTIMES, Task
 from parity.selection import HOME, choose_runtimes, require_same_layers
 from parity.structure import Difference, hash_weights, structure_differences
-from pvt_spec import tap_names
+from parity.trials import Observed
+from pvt_spec import ModelInfo, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.model_info import CROP_PCT
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,21 @@ class Trusted:
         """All inputs, as a model's own preprocessing makes them."""
         preprocessing = dataclasses.replace(model.info.preprocessing, image_size=self.image_size)
         return load_batch(self.samples, preprocessing)
+
+    def crops(self, also: float) -> dict[float, Array]:
+        """``crop_pct`` -> the inputs that it would make; those that are usual, and another.
+
+        A bundle's inputs are what they are: then there is none.
+        """
+        usual = self.load(self.model)
+        found = {}
+        for share in sorted({*CROP_PCT.values(), 1.0, also}):
+            preprocessing = dataclasses.replace(self.model.info.preprocessing, crop_pct=share)
+            info = dataclasses.replace(self.model.info, preprocessing=preprocessing)
+            images = self.load(dataclasses.replace(self.model, info=info))
+            if not np.array_equal(images, usual):
+                found[share] = images
+        return found
 
     @property
     def averaged(self) -> dict[str, Model]:
@@ -88,7 +104,7 @@ def observe_bundle(trusted: Trusted, bundle: Bundle) -> Other:
         given = dataclasses.replace(trusted.model, info=record.info)
     names = [name for name in tap_names(info.config) if name in record.names]
     taps = bundle.in_order(names)(trusted.load(given))
-    observed = Observed(taps, trusted.load(trusted.model), [s.group for s in trusted.samples])
+    observed = _observed(trusted, taps, given.info)
     return Other(f"{record.runtime} {bundle.path.name}", observed, record.precision, differences)
 
 
@@ -112,7 +128,16 @@ def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None)
     images, size = trusted.load(model), trusted.batch_size
     parts = [runner.taps(images[i : i + size]) for i in range(0, len(images), size)]
     taps = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    observed = Observed(taps, trusted.load(trusted.model), [s.group for s in trusted.samples])
+    observed = _observed(trusted, taps, model.info)
     hashes = hash_weights(trusted.model.weights)
     differences = structure_differences(info, hashes, model.info, runner)
     return Other(f"{runtime} {path.name}", observed, runner.facts["precision"], differences)
+
+
+def _observed(trusted: Trusted, taps: Mapping[str, Array], info: ModelInfo) -> Observed:
+    return Observed(
+        taps,
+        trusted.load(trusted.model),
+        [sample.group for sample in trusted.samples],
+        trusted.crops(info.preprocessing.crop_pct),
+    )
