@@ -18,8 +18,9 @@ import numpy as np
 from parity.errors import ParityError
 from parity.inputs import Sample, hash_input
 from parity.record import PLAIN, Record, Seen
-from pvt_spec import ConfigError, Preprocessing
+from pvt_spec import ConfigError, Preprocessing, PVTConfig, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.config import MIN_IMAGE_SIDE
 
 SUFFIX = ".npz"
 
@@ -109,7 +110,10 @@ class Bundle:
         except FileNotFoundError as error:
             raise ParityError(f"{path}: no such file") from error
         except (*_UNREADABLE, ConfigError) as error:
-            raise ParityError(f"{path}: cannot be read as a bundle ({error})") from error
+            raise ParityError(
+                f"{path}: cannot be read as a bundle ({error}): it is cut off, damaged or "
+                "something else; copy it again, or make it again with parity capture"
+            ) from error
         except ParityError as error:
             raise ParityError(f"{path}: {error}") from error
         self.record = self._describe(entries)
@@ -122,10 +126,11 @@ class Bundle:
                 f"and results of taps ('logits', say); it holds {', '.join(entries) or 'nothing'}"
             )
         images = self._read(0, _INPUT)
-        if images.ndim != 4 or images.dtype.kind != "f":
+        plausible = images.ndim == 4 and min(images.shape[2:]) >= MIN_IMAGE_SIDE
+        if not plausible or images.dtype.kind != "f":
             raise ParityError(
                 f"{self.path}: its input is {images.dtype} {images.shape}, expected float32 "
-                "(B, C, H, W), normalised"
+                f"(B, C, H, W), normalised, with H and W of at least {MIN_IMAGE_SIDE}"
             )
         return Record(
             runtime=PLAIN,
@@ -164,6 +169,10 @@ class Bundle:
             )
         return image
 
+    def unknown_to(self, config: PVTConfig) -> list[str]:
+        """Arrays that are no taps of a model: of plain arrays, whose names are anyone's."""
+        return [name for name in self.record.names if name not in tap_names(config)]
+
     def require_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
         """The size (H, W) of the inputs.
 
@@ -199,7 +208,13 @@ class Bundle:
             part = slice(max(0, start - first), max(0, start + count - first))
             if part.start < size and part.stop > part.start:
                 for name in names:
-                    parts[name].append(self._read(number, name)[part])
+                    array = self._read(number, name)
+                    if array.shape[:1] != (size,):
+                        raise ParityError(
+                            f"{self.path}: {name} is {array.shape}, expected a row for each of "
+                            f"{size} inputs"
+                        )
+                    parts[name].append(array[part])
             first += size
         return {name: np.concatenate(found) for name, found in parts.items()}
 

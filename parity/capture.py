@@ -21,7 +21,7 @@ from parity.inputs import Sample, load_batch
 from parity.judge import Judge
 from parity.record import REFERENCE, Record
 from parity.run import Result
-from parity.runners import RUNTIMES, Task
+from parity.runners import Task, open_runner
 from parity.selection import require_same_layers
 from parity.structure import hash_weights, structure_differences
 from parity.tolerance import TOLERANCES, FixedTolerance, find_tolerance
@@ -74,7 +74,7 @@ def capture(
     Raises:
         PvtError: The model, an image or the runtime cannot be used.
     """
-    runner = RUNTIMES[runtime](Task(shot.model, shot.path, shot.names, shot.image_size))
+    runner = open_runner(runtime, Task(shot.model, shot.path, shot.names, shot.image_size))
     with BundleWriter(stream, keep_inputs) as writer:
         for batch in batched(shot.samples, shot.batch_size):
             images = load_batch(batch, shot.preprocessing)

@@ -7,6 +7,7 @@ import click
 
 from parity.command_options import (
     Given,
+    NameIn,
     choose_inputs,
     fixed_tolerance,
     force_option,
@@ -16,12 +17,16 @@ from parity.command_options import (
     judging_options,
     options_of,
     path_argument,
+    precision_name,
     refuse_reports,
     report_options,
+    runtime_name,
     runtime_option,
+    show_passes,
     size_options,
     taps_option,
     tell,
+    tell_what_is_left_out,
 )
 from pvt_spec.command_line import Commands, say, show_progress
 
@@ -37,6 +42,7 @@ def main() -> None:
 @click.option(
     "--emulate",
     multiple=True,
+    type=NameIn("PRECISION", "pvt_torch.emulation:PRECISIONS"),
     help="Also run the reference with this precision's rounding at every operation; repeatable.",
 )
 @image_options
@@ -93,10 +99,12 @@ def _run(
     files, bundles = open_bundles(paths)
     pairs = selection.pair_up(files, runtime)
     read = selection.read_models(files)
+    selection.require_finite(files[0], read[files[0]])
     first = read[files[0]].info
     options, samples = choose_inputs(given, first, bundles)
     pairs += [(files[0], f"{EMULATED}{name}") for name in emulate]
     introduce(files[0], first)
+    tell_what_is_left_out(first, bundles)
     tell(run_all(pairs, read, samples, options, show_progress, bundles), given)
 
 
@@ -105,6 +113,7 @@ def _run(
 @click.option(
     "--runtime",
     required=True,
+    type=NameIn("RUNTIME", "parity.runners:RUNTIMES", ("reference",)),
     help="Where to run it; 'reference' is PyTorch in float64 with what rounding does, by which "
     "parity compare judges others where there is no torch.",
 )
@@ -112,6 +121,7 @@ def _run(
 @click.option(
     "--precision",
     multiple=True,
+    type=precision_name,
     help="With --runtime reference: tolerance classes to measure rounding for; default: all.",
 )
 @click.option("--without-inputs", is_flag=True, help="Keep only hashes of the inputs.")
@@ -211,6 +221,7 @@ def validate(
     refuse_reports(given)
     pairs = selection.pair_up(models, runtime)
     read = selection.read_models(models)
+    selection.require_finite(models[0], read[models[0]])
     first = read[models[0]].info
     require_classes(first)
     labelled = list(zip(*labelled_for(first, folder), strict=True))
@@ -227,9 +238,15 @@ def validate(
 @main.command()
 @click.argument("trusted", type=path_argument)
 @click.argument("other", type=path_argument)
-@click.option("--runtime", help="Where to run OTHER; default: as parity run does.")
+@click.option(
+    "--runtime", type=runtime_name, help="Where to run OTHER; default: as parity run does."
+)
 @image_options
-@click.option("--precision", help="Tolerance class of what OTHER ran in; default: what it says.")
+@click.option(
+    "--precision",
+    type=precision_name,
+    help="Tolerance class of what OTHER ran in; default: what it says.",
+)
 @json_option
 def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **given: Any) -> None:
     """Find what makes OTHER differ from TRUSTED, and how much.
@@ -252,6 +269,7 @@ def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **g
         raise click.UsageError("--runtime is for a file, and the other side is a bundle")
     read = selection.read_models(files)
     model = read[files[0]]
+    selection.require_finite(files[0], model)
     options, samples = choose_inputs(given, model.info, bundles)
     size = options.image_size or model.info.preprocessing.image_size
     side = sides.Trusted(files[0], model, samples, size, options.batch_size)
@@ -260,14 +278,20 @@ def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **g
     else:
         found = sides.observe_file(side, files[1], read[files[1]], runtime)
     introduce(files[0], model.info)
-    say(f"explaining {found.name}")
+    tell_what_is_left_out(model.info, bundles)
+    say(f"explaining {found.name}; each pass tries one hypothesis")
     precision = options.precision or found.precision
-    diagnosis = search(model, found.observed, precision, side.averaged)
-    for difference in found.differences[:5]:
-        say(f"says of itself: {difference}")
+    diagnosis = search(model, found.observed, precision, side.averaged, show_passes)
+    if not diagnosis.closed and found.weights:
+        others = {**side.averaged, **found.weights}
+        diagnosis = search(model, found.observed, precision, others, show_passes)
     if as_json:
-        click.echo(json.dumps(as_data(diagnosis), indent=1))
+        says = [str(difference) for difference in found.differences]
+        click.echo(json.dumps({**as_data(diagnosis), "says_of_itself": says}, indent=1))
     else:
-        click.echo("\n".join(describe(diagnosis)))
+        shown = [f"says of itself: {difference}" for difference in found.differences[:5]]
+        more = len(found.differences) - len(shown)
+        shown += [f"and {more} more such differences"] if more else []
+        click.echo("\n".join([*shown, *describe(diagnosis)]))
     if not diagnosis.same:
         raise click.exceptions.Exit(1)

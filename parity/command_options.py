@@ -3,6 +3,8 @@
 Everything heavier than click is imported inside functions, so that ``--help`` stays quick.
 """
 
+import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,33 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     return decorate
 
+
+class NameIn(click.ParamType):  # type: ignore[type-arg]
+    """One of a table's keys, which is imported when it is needed.
+
+    Args:
+        name: What the help calls it.
+        table: ``"module:attribute"``.
+        also: Further names.
+    """
+
+    def __init__(self, name: str, table: str, also: tuple[str, ...] = ()):
+        self.name, self.table, self.also = name, table, also
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """The name, if there is one like it."""
+        module, _, attribute = self.table.partition(":")
+        try:
+            names = [*getattr(importlib.import_module(module), attribute), *self.also]
+        except ImportError as error:
+            raise click.ClickException(f"{value}: {error}") from error
+        if value not in names:
+            self.fail(f"{value!r} is none: there are {', '.join(names)}", param, ctx)
+        return str(value)
+
+
+runtime_name = NameIn("RUNTIME", "parity.runners:RUNTIMES")
+precision_name = NameIn("PRECISION", "parity.tolerance:TOLERANCES")
 
 limit_option = click.option(
     "--limit",
@@ -76,8 +105,9 @@ taps_option = click.option(
 judging_options = together(
     click.option(
         "--precision",
-        help="Tolerance class (fp32, tf32, hf32, hf32-conv, fp16, fp16-graph, bf16, bf16-graph, "
-        "int8); default: that of what ran.",
+        type=precision_name,
+        help="Tolerance class (fp32, tf32, hf32, hf32-conv, fp16, fp16-graph, fp16-saturating, "
+        "bf16, bf16-graph, int8); default: that of what ran.",
     ),
     click.option("--atol", type=click.FloatRange(0), help="Judge by |difference| instead, …"),
     click.option("--rtol", type=click.FloatRange(0), help="… at most atol + rtol |reference|."),
@@ -98,7 +128,10 @@ report_options = together(
 runtime_option = click.option(
     "--runtime",
     multiple=True,
-    help="Repeatable; default: mindspore, torch and onnxruntime, as far as they are installed.",
+    type=runtime_name,
+    help="Repeatable; default: mindspore, torch and onnxruntime, as far as they are installed. "
+    "Also mindspore-graph, -o2, -graph-o2, -hf32, -graph-hf32; torch-compile, cuda; "
+    "onnxruntime-extended, -basic, -disabled, -cuda; onnx-reference.",
 )
 path_argument = click.Path(path_type=Path)
 
@@ -108,20 +141,30 @@ def introduce(path: Path, info: "ModelInfo") -> None:
     say(f"{info.variant or 'PVT'}, profile {info.profile}, from {path}")
 
 
+def show_passes(passes: int) -> None:
+    """A counter of forward passes on a terminal, nothing elsewhere."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{passes} passes", err=True, nl=False)
+
+
+def tell_what_is_left_out(info: "ModelInfo", bundles: "list[Bundle]") -> None:
+    """Says on stderr which arrays of bundles are not compared."""
+    for bundle in bundles:
+        unknown = bundle.unknown_to(info.config)
+        if unknown:
+            say(f"{bundle.path}: not compared, as no tap has that name: {', '.join(unknown)}")
+
+
 def options_of(given: Given) -> "Options":
     """How to compare.
 
     Raises:
-        PvtError: The image size or the precision is none.
+        PvtError: The image size is none.
     """
     from parity.run import Options
-    from parity.tolerance import find_tolerance
 
-    precision = given.get("precision")
-    if isinstance(precision, str):
-        find_tolerance(precision)
-    else:
-        precision = None
+    # Of a capture it is several, for what is measured.
+    precision = given["precision"] if isinstance(given.get("precision"), str) else None
     text = given["image_size"]
     size = parse_image_size(text) if text else None
     return Options(given["detail"], precision, fixed_tolerance(given), size, given["batch_size"])

@@ -336,7 +336,7 @@ def describe(diagnosis: Diagnosis) -> list[str]:
         ]
     if diagnosis.undecided:
         names = ", ".join(hypothesis.name for hypothesis in diagnosis.undecided)
-        lines.append(f"not to be seen here, either way: {names}")
+        lines.append(f"these would show in nothing that was compared: {names}")
     return [*lines, conclusion(diagnosis)]
 
 

@@ -130,7 +130,7 @@ def _with_weights(subject: Subject, changed: Mapping[str, Array]) -> Subject:
 def _other_weights(name: str, model: Model) -> Hypothesis:
     return Hypothesis(
         f"weights={name}",
-        f"the weights are the {name}",
+        f"the weights are {name}",
         lambda subject: _with_weights(subject, model.weights),
         subtle=True,
     )

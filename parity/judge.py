@@ -64,10 +64,14 @@ class Judge:
 
     def _open(self, model: Model) -> tuple[Any, Any]:
         """The reference, and the model that emulations run; torch is imported here."""
-        from parity.runners import open_reference
+        from parity.runners import broken_import, open_reference
+
+        try:
+            reference = open_reference(model, self.names)
+        except ImportError as error:
+            raise broken_import("torch", error) from error
         from pvt_torch.emulation import float32_twin
 
-        reference = open_reference(model, self.names)
         return reference, float32_twin(reference.model)
 
     @property

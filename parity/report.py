@@ -11,6 +11,7 @@ from parity.decisions import Decisions
 from parity.metrics import TapError
 from parity.run import Result
 from parity.structure import INPUT
+from parity.tolerance import FACTOR_OF_FEW, FEW
 from pvt_spec import tap_names
 
 _HEAD = (
@@ -68,9 +69,14 @@ def _worst_of(comparison: Comparison, names: Sequence[str]) -> str:
     if not known:
         return "-"
     worst = comparison.worst_of(known)
-    judged = comparison.judge(worst)
     place = f" {worst}" if len(names) > 1 else ""
-    return f"{times(judged)}{place}{'' if judged.within else ' !'}"
+    return f"{shown(comparison, worst)}{place}{'' if comparison.judge(worst).within else ' !'}"
+
+
+def shown(comparison: Comparison, tap: str) -> str:
+    """A tap's error in units of rounding, or that its shape is another."""
+    judged = comparison.judge(tap)
+    return "other shape" if comparison.errors[tap][judged.group].mismatch else times(judged)
 
 
 def accuracy_table(result: Result) -> list[str]:
@@ -107,7 +113,7 @@ def _taps_table(comparison: Comparison) -> Iterator[str]:
     for name in comparison.names:
         judged, error = comparison.judge(name), comparison.total(name)
         mark = "" if judged.within else " !"
-        rows.append([name, times(judged) + mark, *_figures(error)])
+        rows.append([name, shown(comparison, name) + mark, *_figures(error)])
     yield from columns(rows)
     yield ""
 
@@ -148,14 +154,25 @@ def times(judged: Judged) -> str:
 def verdict(comparison: Comparison) -> str:
     """One sentence about one runtime."""
     if comparison.same:
-        worst = comparison.worst_of(comparison.names)
-        judged = comparison.judge(worst)
+        judged = {name: comparison.judge(name) for name in comparison.names}
+        most = max(judged, key=lambda name: judged[name].times)
         scale = "the tolerance" if comparison.fixed else f"{comparison.precision} rounding"
-        most = f"at most {times(judged)} {scale} ({worst})"
-        return f"{comparison.name}: same. {most}; {closeness(comparison)}"
+        found = [f"at most {times(judged[most])} {scale} ({most})", closeness(comparison)]
+        return f"{comparison.name}: same. {'; '.join(found + caution(comparison))}"
     first = comparison.first_different
     start = "differs" if first is None else f"differs from {first} on"
     return f"{comparison.name}: DIFFERENT. {start}: {'; '.join(reasons(comparison))}"
+
+
+def caution(comparison: Comparison) -> list[str]:
+    """What makes a verdict of *same* a weak one."""
+    counts = [error.count for groups in comparison.errors.values() for error in groups.values()]
+    if comparison.fixed or max(counts) >= FEW:
+        return []
+    return [
+        f"{max(counts)} values show only what is beyond {FACTOR_OF_FEW:.0f}× rounding: more images "
+        "or taps would show more"
+    ]
 
 
 def reasons(comparison: Comparison) -> list[str]:

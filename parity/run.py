@@ -17,7 +17,7 @@ from parity.compare import Comparison, Taps
 from parity.errors import ParityError
 from parity.inputs import Sample, labels_of, load_batch
 from parity.judge import Judge
-from parity.runners import RUNTIMES, Runner, Task
+from parity.runners import Runner, Task, open_runner
 from parity.selection import require_same_layers, wanted_taps
 from parity.structure import Difference, hash_weights, structure_differences
 from parity.tolerance import FixedTolerance, find_tolerance
@@ -121,7 +121,8 @@ class Contest:
                 runner.taps, preprocessing, self._compare(path, runner, precision, [])
             )
         model = self.models[path]
-        runner = RUNTIMES[runtime](Task(model, path, self.judge.names, preprocessing.image_size))
+        task = Task(model, path, self.judge.names, preprocessing.image_size)
+        runner = open_runner(runtime, task)
         precision = self.options.precision or runner.facts["precision"]
         differences = structure_differences(self.first.info, self.hashes, model.info, runner)
         comparison = self._compare(path, runner, precision, differences)

@@ -330,6 +330,27 @@ RUNTIMES: Mapping[str, Callable[[Task], Runner]] = {
 }
 """What opens each runtime, in the order that they are listed."""
 
+
+def open_runner(runtime: str, task: Task) -> Runner:
+    """A model in one runtime.
+
+    Raises:
+        PvtError: The runtime cannot be used, or the model in it.
+    """
+    try:
+        return RUNTIMES[runtime](task)
+    except ImportError as error:
+        raise broken_import(runtime, error) from error
+
+
+def broken_import(runtime: str, error: ImportError) -> ParityError:
+    """What to tell of a framework that is installed and cannot be imported."""
+    return ParityError(
+        f"{runtime}: what it needs is installed but cannot be imported ({error}): repair that, or "
+        "name the other runtimes with --runtime"
+    )
+
+
 DEFAULT_RUNTIMES = ("mindspore", "torch", "onnxruntime")
 
 _NEEDS = {"mindspore": "mindspore", "torch": "torch", "cuda": "torch", "onnx": "onnx"}
@@ -339,7 +360,8 @@ def missing_for(runtime: str) -> str | None:
     """Why a runtime cannot be run here and what to do, or None where it can."""
     package = "onnxruntime" if runtime.startswith("onnxruntime") else _NEEDS[runtime.split("-")[0]]
     if find_spec(package) is None:
-        return f"{runtime} needs {package}, which is not installed: pip install {package}"
+        needs = f"{runtime} needs {package}, which" if runtime != package else package
+        return f"{needs} is not installed: pip install {package}"
     if runtime == "cuda":
         import torch
 

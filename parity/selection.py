@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from convert.conversion import count_not_finite
 from convert.file_formats import FOLDER, file_format
 from convert.model_file import Model, read_model
 from parity.errors import ParityError
@@ -39,7 +40,11 @@ def choose_runtimes(wanted: Sequence[str], reference: bool = True) -> list[str]:
     reasons = {name: missing_for(name) for name in needed}
     missing = [reason for reason in reasons.values() if reason]
     if missing:
-        also = " (the reference runs in torch)" if reference and reasons["torch"] else ""
+        also = (
+            " (the reference runs in torch; parity compare needs none)"
+            if reference and reasons["torch"]
+            else ""
+        )
         raise ParityError("; ".join(missing) + also)
     return list(wanted) or [name for name in DEFAULT_RUNTIMES if not missing_for(name)]
 
@@ -56,6 +61,20 @@ def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
     for path, model in models.items():
         require_same_layers(model.info.config, str(path), first, str(paths[0]))
     return models
+
+
+def require_finite(path: Path, model: Model) -> None:
+    """Holds if a model can be what others are compared with.
+
+    Raises:
+        ParityError: Some of its weights are not finite.
+    """
+    broken = count_not_finite(model.weights)
+    if broken:
+        raise ParityError(
+            f"{path}: nothing can be compared with a model whose weights are not finite: "
+            + "; ".join(f"{name} has {counts}" for name, counts in list(broken.items())[:5])
+        )
 
 
 def require_same_layers(config: PVTConfig, name: str, first: PVTConfig, first_name: str) -> None:

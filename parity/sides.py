@@ -15,7 +15,7 @@ from convert.file_formats import file_format
 from convert.model_file import Given, Model, read_model
 from parity.bundle import Bundle
 from parity.inputs import Sample, load_batch
-from parity.runners import RUNTIMES, Task
+from parity.runners import Task, open_runner
 from parity.selection import HOME, choose_runtimes, require_same_layers
 from parity.structure import Difference, hash_weights, structure_differences
 from parity.trials import Observed
@@ -80,12 +80,15 @@ class Other:
         observed: What it computed.
         precision: The tolerance class that it says it ran in.
         differences: What it says of itself that the trusted side's file does not.
+        weights: The trusted side with the other's own weights where they differ, under a name that
+            says which; nothing of a bundle, which has hashes only.
     """
 
     name: str
     observed: Observed
     precision: str
     differences: Sequence[Difference]
+    weights: Mapping[str, Model]
 
 
 def observe_bundle(trusted: Trusted, bundle: Bundle) -> Other:
@@ -105,7 +108,9 @@ def observe_bundle(trusted: Trusted, bundle: Bundle) -> Other:
     names = [name for name in tap_names(info.config) if name in record.names]
     taps = bundle.in_order(names)(trusted.load(given))
     observed = _observed(trusted, taps, given.info)
-    return Other(f"{record.runtime} {bundle.path.name}", observed, record.precision, differences)
+    return Other(
+        f"{record.runtime} {bundle.path.name}", observed, record.precision, differences, {}
+    )
 
 
 def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None) -> Other:
@@ -124,14 +129,26 @@ def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None)
     require_same_layers(model.info.config, str(path), info.config, str(trusted.path))
     (runtime,) = choose_runtimes([wanted or HOME[file_format(path)]])
     names = tap_names(info.config)
-    runner = RUNTIMES[runtime](Task(model, path, names, trusted.image_size))
+    runner = open_runner(runtime, Task(model, path, names, trusted.image_size))
     images, size = trusted.load(model), trusted.batch_size
     parts = [runner.taps(images[i : i + size]) for i in range(0, len(images), size)]
     taps = {name: np.concatenate([part[name] for part in parts]) for name in names}
     observed = _observed(trusted, taps, model.info)
     hashes = hash_weights(trusted.model.weights)
-    differences = structure_differences(info, hashes, model.info, runner)
-    return Other(f"{runtime} {path.name}", observed, runner.facts["precision"], differences)
+    return Other(
+        name=f"{runtime} {path.name}",
+        observed=observed,
+        precision=runner.facts["precision"],
+        differences=structure_differences(info, hashes, model.info, runner),
+        weights=_own_weights(path, model, [n for n in hashes if hashes[n] != runner.hashes.get(n)]),
+    )
+
+
+def _own_weights(path: Path, model: Model, names: Sequence[str]) -> dict[str, Model]:
+    if not names:
+        return {}
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return {f"{path.name}'s own ({shown})": model}
 
 
 def _observed(trusted: Trusted, taps: Mapping[str, Array], info: ModelInfo) -> Observed:

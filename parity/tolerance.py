@@ -63,6 +63,9 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "hf32-conv": Tolerance("hf32-conv", 4.2e-4, "12 bits go into convolutions: Ascend's default"),
     "fp16": Tolerance("fp16", 2.4e-3, "11 bits after every operation: MindSpore's O2, op by op"),
     "fp16-graph": Tolerance("fp16-graph", 2.4e-3, "11 bits: O2 as a graph, norms in float32"),
+    "fp16-saturating": Tolerance(
+        "fp16-saturating", 2.4e-3, "11 bits, no infinities: O2 on the first Atlas training series"
+    ),
     "bf16": Tolerance("bf16", 1.9e-2, "8 bits after every operation: O2 in bfloat16, op by op"),
     "bf16-graph": Tolerance("bf16-graph", 1.9e-2, "8 bits: O2 in bfloat16 as a graph"),
     "int8": Tolerance(

@@ -265,9 +265,38 @@ class TestCheck:
         assert "pixels: leave --image-size out" in message
 
     def test_inputs_of_other_channels_are_refused(self, tmp_path):
-        np.savez(tmp_path / "a.npz", input=np.ones((1, 1, 64, 64), np.float32), logits=np.ones(1))
+        images, logits = np.ones((1, 1, 64, 64), np.float32), np.ones((1, 10))
+        np.savez(tmp_path / "a.npz", input=images, logits=logits)
         message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
         assert "its inputs are (C, H, W) = (1, 64, 64), the model takes (3, 64, 64)" in message
+
+    def test_a_row_too_few_is_refused(self, tmp_path):
+        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
+            np.savez(tmp_path / "a.npz", input=arrays["input"], logits=arrays["logits"][:1])
+        message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert "logits is (1, 10), expected a row for each of 2 inputs" in message
+
+    def test_images_of_another_layout_are_refused(self, tmp_path):
+        images = np.ones((1, 64, 64, 3), np.float32)
+        np.savez(tmp_path / "a.npz", input=images, logits=np.ones((1, 10)))
+        message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert (
+            "a.npz: its input is float32 (1, 64, 64, 3), expected float32 (B, C, H, W)" in message
+        )
+
+    def test_other_classes_are_another_shape(self, tmp_path):
+        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
+            np.savez(tmp_path / "a.npz", input=arrays["input"], logits=arrays["logits"][:, :7])
+        done = command("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert done.exit_code == 1 and "other shape !" in done.stdout
+        assert "its shape is (2, 7) instead of (2, 10)" in done.stdout
+
+    def test_arrays_that_are_no_taps_are_named(self, tmp_path):
+        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
+            given = {"input": arrays["input"], "logits": arrays["logits"]}
+        np.savez(tmp_path / "a.npz", **given, logit=given["logits"])
+        done = good("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert "a.npz: not compared, as no tap has that name: logit" in done.stderr
 
     def test_bundles_without_a_model_are_refused(self, tmp_path):
         write(tmp_path / "a.npz", "torch")
@@ -421,8 +450,8 @@ class TestCapture:
         ]
 
     def test_unknown_runtime(self, tmp_path):
-        message = refused("capture", OFFICIAL_V2, "--runtime", "tf", "-o", tmp_path / "a.npz")
-        assert "no runtime tf: there are mindspore" in message
+        done = command("capture", OFFICIAL_V2, "--runtime", "tf", "-o", tmp_path / "a.npz")
+        assert done.exit_code == 2 and "'tf' is none: there are mindspore" in done.stderr
 
     def test_hf32_needs_an_ascend(self, tmp_path):
         message = refused(

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from convert import load_model, save_model
-from parity import run as parity
 from parity.compare import SHOWN_IMAGES, Comparison
 from parity.envelope import Envelope
 from parity.inputs import Sample, default_samples, noise_samples
@@ -26,7 +25,8 @@ from parity.page_maps import on_grid, ramp
 from parity.page_plot import shared_axes
 from parity.page_style import STYLE
 from parity.report import times, verdict
-from parity.run import Result
+from parity.run import Result, run
+from parity.selection import pair_up, read_models
 from parity.structure import Difference
 from parity.tolerance import FixedTolerance
 from pvt_spec import (
@@ -195,7 +195,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Result:
     save_model(folder / "b.onnx", changed, info)
     paths = [folder / "a.pth", folder / "b.onnx"]
     samples = default_samples(info.preprocessing)
-    return parity.run(parity.pair_up(paths, ()), parity.read_models(paths), samples)
+    return run(pair_up(paths, ()), read_models(paths), samples)
 
 
 # --- what the page says

@@ -240,9 +240,9 @@ class TestErrors:
         return done.stderr
 
     def test_unknown_runtime(self):
-        assert "there are mindspore, mindspore-graph, mindspore-o2, " in self.refused(
-            OFFICIAL_V2, "--runtime", "tensorflow"
-        )
+        done = parity_run(OFFICIAL_V2, "--runtime", "tensorflow")
+        assert done.exit_code == 2
+        assert "'tensorflow' is none: there are mindspore, mindspore-graph, " in done.stderr
 
     def test_runtime_that_is_not_installed(self, monkeypatch):
         found = runners.find_spec
@@ -250,7 +250,28 @@ class TestErrors:
             runners, "find_spec", lambda name: None if name == "mindspore" else found(name)
         )
         message = self.refused(OFFICIAL_V2, "--runtime", "mindspore")
-        assert "mindspore needs mindspore, which is not installed: pip install" in message
+        assert "Error: mindspore is not installed: pip install mindspore" in message
+
+    def test_runtime_that_is_installed_and_broken(self, monkeypatch):
+        def broken(task: runners.Task) -> runners.Runner:
+            raise ImportError("libascendcl.so: cannot open shared object file")
+
+        monkeypatch.setitem(runners.RUNTIMES, "mindspore", broken)
+        message = self.refused(OFFICIAL_V2, "--runtime", "mindspore", "--random", 1)
+        assert "mindspore: what it needs is installed but cannot be imported (libasc" in message
+
+    @pytest.mark.parametrize("option", ["--precision", "--emulate"])
+    def test_unknown_precision(self, option):
+        done = parity_run(OFFICIAL_V2, option, "fp8")
+        assert done.exit_code == 2 and "'fp8' is none: there are " in done.stderr
+
+    def test_weights_that_are_not_finite(self, tmp_path):
+        weights, info = load_model(OFFICIAL_V2)
+        weights = {name: array.copy() for name, array in weights.items()}
+        weights["block1.0.norm1.weight"][1] = np.nan
+        save_model(tmp_path / "a.pth", weights, info)
+        message = self.refused(tmp_path / "a.pth", "--runtime", "torch")
+        assert "block1.0.norm1.weight has 1 NaN, 0 infinite, of " in message
 
     def test_different_architectures(self):
         assert "different layers" in self.refused(OFFICIAL_V2, MINDCV_V1)
@@ -305,3 +326,23 @@ def test_what_is_not_finite_is_never_within_a_bound_from_the_table():
         comparison.add(["one", "two"], broken, reference)
         assert comparison.first_out_of_bounds == "a" and not comparison.same
         assert comparison.worst_of(("logits", "a")) == "a"
+
+
+def test_every_emulated_precision_is_judged():
+    from pvt_torch.emulation import PRECISIONS
+
+    words = [word for name in PRECISIONS for word in ("--emulate", name)]
+    done = parity_run(OFFICIAL_V2, "--runtime", "torch", *words, "--json")
+    assert done.exit_code == 0, done.output
+    found = [each["precision"] for each in json.loads(done.stdout)["runtimes"]]
+    assert found == ["fp32", *PRECISIONS]
+
+
+def test_the_most_is_the_most_and_few_values_are_said_to_be_few():
+    done = parity_run(OFFICIAL_V2, *FAST, "--json")
+    for each in json.loads(done.stdout)["runtimes"]:
+        most = max(tap["times_rounding"] for tap in each["taps"].values())
+        assert f"at most {most:.2f}× fp32 rounding" in each["verdict"]
+        assert "more images or taps" not in each["verdict"]
+    done = parity_run(OFFICIAL_V2, *FAST, "--taps", "logits")
+    assert "20 values show only what is beyond 12× rounding" in done.stdout

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -53,7 +54,7 @@ def test_two_files(tmp_path):
     assert "GELU is erf instead of tanh" in done.stdout
     assert "first at block1.0.mlp: " in done.stdout and "closed: " in done.stdout
     assert "explaining onnxruntime a.pth" in done.stderr
-    assert "says of itself: numerics.gelu is erf, expected tanh" in done.stderr
+    assert "says of itself: numerics.gelu is erf, expected tanh" in done.stdout
 
 
 def test_another_crop_is_named_beside_the_maths(tmp_path):
@@ -95,6 +96,18 @@ def test_averaged_weights_of_the_same_file(tmp_path):
     words = ["any-to-any", str(case / "weights.ckpt"), str(target), "--weights", "ema"]
     assert CliRunner().invoke(convert, words).exit_code == 0
     assert causes(case / "weights.ckpt", target) == ["weights=averaged weights"]
+
+
+def test_a_weight_of_its_own_is_named(tmp_path):
+    weights, info = load_model(MINDCV_V1 / "weights.ckpt")
+    weights = {name: array.copy() for name, array in weights.items()}
+    weights["block2.1.mlp.fc1.weight"] *= np.float32(1.01)
+    save_model(tmp_path / "b.pth", weights, info)
+    done = diagnose(MINDCV_V1 / "weights.ckpt", tmp_path / "b.pth")
+    assert done.exit_code == 1
+    assert "says of itself: block2.1.mlp.fc1.weight is other values" in done.stdout
+    assert "1. the weights are b.pth's own (block2.1.mlp.fc1.weight)" in done.stdout
+    assert "first at block2.1.mlp: " in done.stdout and "closed: " in done.stdout
 
 
 def test_nothing_to_explain():

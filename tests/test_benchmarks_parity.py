@@ -1,0 +1,75 @@
+"""What judges ``parity run`` in ``benchmarks`` can itself be relied on."""
+
+import json
+
+import onnx
+
+from benchmarks.clean_runs import Job, run_job
+from benchmarks.mutations import (
+    MODELS,
+    Bench,
+    all_faults,
+    cases_of,
+    figures,
+    mistakes,
+    real_faults,
+    rows,
+)
+from pvt_spec import CHOICES, EPSILONS, tensor_specs
+
+
+def test_every_fault_of_the_maths_is_caught_and_named():
+    name = "v1 at 72x90"
+    cases = cases_of(name, ["torch"])
+    assert mistakes({name: cases}) == []
+    assert all(figures(case)["caught"] for case in cases)
+    kinds = {row["fault"].removeprefix("numerics: ") for row in rows({name: cases})}
+    assert kinds > {*CHOICES, *EPSILONS, "resize rule: nearest"}
+
+
+def test_what_changes_no_answer_is_no_fault(tmp_path):
+    """v1's convolutions have nothing to pad where strides divide the image."""
+    bench = Bench("v1", tmp_path)
+    padding, gelu = (
+        next(f for f in all_faults(bench.model.info, bench.size) if f.kind == f"numerics: {field}")
+        for field in ("conv_padding", "gelu")
+    )
+    assert bench.float64_begins(padding) is None
+    assert bench.float64_begins(gelu) == "block1.0.mlp"
+
+
+def test_every_tensor_has_faults_that_change_an_answer(tmp_path):
+    """Of a key's bias, which a softmax takes out, and behind a ReLU that is off, another place."""
+    bench = Bench("linear", tmp_path)
+    found = {(fault.kind, fault.subject) for fault, tap in real_faults(bench) if tap}
+    tensors = {spec.name for spec in tensor_specs(bench.model.info.config)}
+    for kind in ("one element +1 %", "two rows swapped"):
+        assert {subject for k, subject in found if k == kind} == tensors
+
+
+def test_faulty_graphs_are_graphs(tmp_path):
+    """Every change of an ONNX graph leaves one that ONNX's own checker accepts."""
+    from parity.runners import load_graph
+
+    changed = 0
+    for name in MODELS:
+        folder = tmp_path / name
+        folder.mkdir()
+        bench = Bench(name, folder)
+        for fault in all_faults(bench.model.info, bench.size):
+            if fault.graph:
+                proto = load_graph(bench.task(bench.model))
+                before = proto.SerializeToString()
+                fault.graph(proto.graph)
+                onnx.checker.check_model(proto, full_check=True)
+                changed += proto.SerializeToString() != before
+    assert changed >= 3 * 7
+
+
+def test_a_clean_run_is_no_alarm(tmp_path):
+    job = Job("v2", "mindcv", "random", "noise", 3, (72, 90), ("torch", "onnxruntime-basic"))
+    records = run_job(job, tmp_path)
+    assert [each["runtime"] for each in records] == list(job.runtimes)
+    for each in records:
+        assert each["alarm"] == "" and 0 < each["worst"] < 1 and each["taps"] > 20
+    json.dumps(records)
