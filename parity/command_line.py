@@ -262,7 +262,6 @@ def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **g
     from parity import selection, sides
     from parity.bundle import open_bundles
     from parity.diagnose import as_data, describe
-    from parity.diagnose import diagnose as search
 
     files, bundles = open_bundles((trusted, other))
     if bundles and runtime:
@@ -281,10 +280,7 @@ def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **g
     tell_what_is_left_out(model.info, bundles)
     say(f"explaining {found.name}; each pass tries one hypothesis")
     precision = options.precision or found.precision
-    diagnosis = search(model, found.observed, precision, side.averaged, show_passes)
-    if not diagnosis.closed and found.weights:
-        others = {**side.averaged, **found.weights}
-        diagnosis = search(model, found.observed, precision, others, show_passes)
+    diagnosis = sides.explain(side, found, precision, show_passes)
     if as_json:
         says = [str(difference) for difference in found.differences]
         click.echo(json.dumps({**as_data(diagnosis), "says_of_itself": says}, indent=1))

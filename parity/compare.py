@@ -240,6 +240,11 @@ def group_rows(groups: Sequence[str]) -> Iterator[tuple[str, slice]]:
             start = end
 
 
+def cut_rows(taps: Taps, rows: slice) -> Taps:
+    """The same taps of some images only."""
+    return {name: array[rows] for name, array in taps.items()}
+
+
 def best_classes(logits: Array) -> list[list[tuple[int, float]]]:
     """The five most probable classes of each image, with their probabilities."""
     if not len(logits):

@@ -94,17 +94,19 @@ class Unit:
     overflowed: bool = False
 
     def times(self, error: TapError) -> float:
-        """How many times rounding an error is; inf where it is not finite or cannot be compared.
+        """How many times rounding an error is; inf where it is not finite or cannot be compared."""
+        if error.mismatch or error.reference_not_finite:
+            return math.inf
+        return 0.0 if self.overflowed else self.ratio(error.rms, error.max_abs)
+
+    def ratio(self, rms: float, max_abs: float) -> float:
+        """An error in units of this one, whatever explains it.
 
         The larger of the ratio of root mean squares and half the ratio of the largest errors:
         of clean runs the former stays below 2.7, the latter below 3.9 (see
         :data:`parity.tolerance.FACTOR`).
         """
-        if error.mismatch or error.reference_not_finite:
-            return math.inf
-        if self.overflowed:
-            return 0.0
-        ratios = (error.rms, self.rms), (error.max_abs, 2 * self.largest)
+        ratios = (rms, self.rms), (max_abs, 2 * self.largest)
         return max(_ratio(ours, theirs) for ours, theirs in ratios)
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from convert.model_file import Model
-from parity.compare import Comparison, Taps, group_rows
+from parity.compare import Comparison, Taps, cut_rows, group_rows
 from parity.envelope import Envelope, emulated_runs
 from pvt_spec.arrays import Array
 
@@ -109,7 +109,7 @@ class Judge:
             envelope = self.envelope(emulation)
             for actual in emulated_runs(twin, images, emulation):
                 for group, rows in group_rows(groups):
-                    envelope.add(group, _cut(actual, rows), _cut(reference, rows))
+                    envelope.add(group, cut_rows(actual, rows), cut_rows(reference, rows))
 
     def envelope(self, emulation: str) -> Envelope:
         """What an emulation has done so far."""
@@ -140,7 +140,3 @@ class Judge:
             return taps
 
         return run
-
-
-def _cut(taps: Taps, rows: slice) -> Taps:
-    return {name: array[rows] for name, array in taps.items()}

@@ -99,6 +99,7 @@ class Contest:
         self.options = options
         self.judge = judge
         self.first_path, self.first = next(iter(models.items()))
+        self.only = self.first_path if len(models) == 1 else None
         self.hashes = hash_weights(self.first.weights)
 
     def preprocessing(self, path: Path) -> Preprocessing:
@@ -161,7 +162,6 @@ class Contest:
         )
         precision = self.options.precision or record.precision
         comparison = self._compare(bundle.path, runner, precision, differences, names)
-        comparison.name = f"{record.runtime} {bundle.path.name}"
         return Contestant(runner.taps, preprocessing, comparison)
 
     def _compare(
@@ -175,7 +175,7 @@ class Contest:
         emulation = None if self.options.fixed else find_tolerance(precision).emulation
         names = self.judge.names if names is None else names
         return Comparison(
-            name=runner.runtime if len(self.models) == 1 else f"{runner.runtime} {path.name}",
+            name=runner.runtime if path == self.only else f"{runner.runtime} {path.name}",
             runtime=runner.runtime,
             file=str(path),
             precision=precision,

@@ -210,8 +210,6 @@ def with_(state: State, hypothesis: Hypothesis) -> State:
 
 
 def _times(error: Spread, unit: Unit) -> float:
-    """How many times rounding an error is: as :meth:`parity.envelope.Unit.times`."""
-    if unit.overflowed and math.isfinite(error.max_abs):
-        return 0.0
-    pairs = (error.rms, unit.rms), (error.max_abs, 2 * unit.largest)
-    return max(0.0 if not ours else ours / theirs if theirs else math.inf for ours, theirs in pairs)
+    """How many times rounding an error is; of another shape infinitely many."""
+    explained = unit.overflowed and math.isfinite(error.max_abs)
+    return 0.0 if explained else unit.ratio(error.rms, error.max_abs)

@@ -4,7 +4,7 @@ May import everything, frameworks lazily.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from convert.errors import ConvertError
 from convert.file_formats import file_format
 from convert.model_file import Given, Model, read_model
 from parity.bundle import Bundle
+from parity.diagnose import Diagnosis, diagnose
 from parity.inputs import Sample, load_batch
 from parity.runners import Task, open_runner
 from parity.selection import HOME, choose_runtimes, require_same_layers
@@ -47,12 +48,15 @@ class Trusted:
         preprocessing = dataclasses.replace(model.info.preprocessing, image_size=self.image_size)
         return load_batch(self.samples, preprocessing)
 
-    def crops(self, also: float) -> dict[float, Array]:
+    def crops(self, usual: Array, also: float) -> dict[float, Array]:
         """``crop_pct`` -> the inputs that it would make; those that are usual, and another.
 
         A bundle's inputs are what they are: then there is none.
+
+        Args:
+            usual: What the model's own makes; not given again.
+            also: Another ``crop_pct``.
         """
-        usual = self.load(self.model)
         found = {}
         for share in sorted({*CROP_PCT.values(), 1.0, also}):
             preprocessing = dataclasses.replace(self.model.info.preprocessing, crop_pct=share)
@@ -152,9 +156,25 @@ def _own_weights(path: Path, model: Model, names: Sequence[str]) -> dict[str, Mo
 
 
 def _observed(trusted: Trusted, taps: Mapping[str, Array], info: ModelInfo) -> Observed:
-    return Observed(
-        taps,
-        trusted.load(trusted.model),
-        [sample.group for sample in trusted.samples],
-        trusted.crops(info.preprocessing.crop_pct),
-    )
+    images = trusted.load(trusted.model)
+    crops = trusted.crops(images, info.preprocessing.crop_pct)
+    return Observed(taps, images, [sample.group for sample in trusted.samples], crops)
+
+
+def explain(
+    trusted: Trusted, other: Other, precision: str, progress: Callable[[int], None]
+) -> Diagnosis:
+    """What makes the other side differ; its own weights are a cause only where nothing else is.
+
+    Args:
+        trusted: The side that is run under hypotheses.
+        other: What is explained.
+        precision: The tolerance class of what it ran in.
+        progress: Told how many forward passes there were, after each.
+    """
+    averaged = trusted.averaged
+    found = diagnose(trusted.model, other.observed, precision, averaged, progress)
+    if found.closed or not other.weights:
+        return found
+    others = {**averaged, **other.weights}
+    return diagnose(trusted.model, other.observed, precision, others, progress)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.compare import group_rows
+from parity.compare import cut_rows, group_rows
 from parity.envelope import ORDERS, Envelope, Spread, Unit
 from parity.hypotheses import Hypothesis, Subject
 from parity.tolerance import find_tolerance, unit_of
@@ -213,7 +213,7 @@ class Trials:
                 emulation = Emulation(find_precision(tolerance.emulation), seed)
                 rounded = self.predict(state, self.names, emulation)
                 for group, rows in self.rows.items():
-                    envelope.add(group, _cut(rounded, rows), _cut(exact, rows))
+                    envelope.add(group, cut_rows(rounded, rows), cut_rows(exact, rows))
         return {
             name: {
                 group: unit_of(tolerance, envelope, name, group, _rms(exact[name][rows]))
@@ -221,10 +221,6 @@ class Trials:
             }
             for name in self.names
         }
-
-
-def _cut(taps: Mapping[str, Array], rows: slice) -> dict[str, Array]:
-    return {name: array[rows] for name, array in taps.items()}
 
 
 def _rms(array: Array) -> float:
