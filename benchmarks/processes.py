@@ -20,7 +20,16 @@ from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxscript", "torch")
+PACKAGES = (
+    "mindspore",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "pillow",
+    "simplejpeg",
+    "torch",
+)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ WHOLE = frozenset(
         "current_iterator_step",
         "epoch_num",
         "global_step",
+        "good_steps",
         "growth_tracker",
         "last_overflow_iterator_step",
         "learning_rate",

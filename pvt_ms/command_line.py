@@ -3,6 +3,8 @@
 MindSpore is imported inside the commands, so that ``--help`` is quick and works without it.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +13,15 @@ import click
 from pvt_ms.environment import prepare_environment
 from pvt_spec import PvtError
 from pvt_spec.command_line import Commands, add_predict, add_validate, say
-from pvt_train.command_line import read_recipe, train_folder, train_options
+from pvt_train.command_line import train_command, train_options
+from pvt_train.recipe_options import RecipeCommand
 
 if TYPE_CHECKING:
+    from pvt_spec.arrays import Array
     from pvt_spec.evaluation import Forward
     from pvt_spec.model_info import ModelInfo
-    from pvt_train.loop import Twin
+    from pvt_train.recipe_keys import Recipe
+    from pvt_train.twin import Twin
 
 
 @click.group(cls=Commands)
@@ -24,66 +29,43 @@ def main() -> None:
     """Train and run a PVT in MindSpore."""
 
 
-@main.command()
+@main.command(cls=RecipeCommand)
 @train_options
-@click.option(
-    "--mode",
-    type=click.Choice(["graph", "pynative", "0", "1"]),
-    default="graph",
-    show_default=True,
-    help="Compile the whole step, or run it op by op; 0 and 1 are MindCV's names.",
-)
-@click.option(
-    "--device-target",
-    type=click.Choice(["Ascend", "GPU", "CPU"]),
-    help="Where to train; by default what MindSpore was built for.",
-)
-def train(
-    config: Path | None,
-    data_dir: Path,
-    output: Path,
-    force: bool,
-    mode: str,
-    device_target: str | None,
-    **options: Any,
-) -> None:
-    """Train a PVT from scratch on a folder of images.
+def train(config: Path | None, force: bool, plot: bool, **options: Any) -> None:
+    """Train a PVT on the images of DATA_DIR/train/CLASS, or of tar files there.
 
-    Weights, classes, preprocessing and maths go into the checkpoints together.
+    Weights, classes, preprocessing and maths go into the checkpoints together. A run that was
+    stopped or killed goes on where its last.ckpt was written: --resume DIR.
     """
-    recipe = read_recipe(config, options)
-    compiled = mode in ("graph", "0")
+    from convert.training_files import TrainingFiles
 
-    def open_twin(info: "ModelInfo") -> "Twin":
-        prepare_environment()
-        import mindspore
+    train_command(
+        config, options, force=force, plot=plot, files=TrainingFiles(), open_twin=_open_twin
+    )
 
-        from pvt_ms.train import MindSporeTwin
 
-        _choose_device(device_target)
-        twin = MindSporeTwin(info, recipe, compiled)
-        where = f"{twin.framework} on {mindspore.get_context('device_target')}"
-        say(f"{where}, compiling the step" if compiled else f"{where}, op by op")
-        return twin
+def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array]") -> "Twin":
+    prepare_environment()
+    from pvt_ms.train import MindSporeTwin
 
-    train_folder(recipe, data_dir, output, force, open_twin, _save)
+    _choose_device(recipe.device_target)
+    twin = MindSporeTwin(info, recipe, weights)
+    if not twin.rank:
+        say(f"{twin.framework}, " + ("op by op" if recipe.mode else "compiling the step"))
+    return twin
 
 
 def _choose_device(target: str | None) -> None:
     import mindspore
 
     if target:
+        # Under msrun workers share out the devices; under mpirun each would take the first.
+        local = os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK")
         try:
-            mindspore.set_device(target)
+            mindspore.set_device(target, *([int(local)] if local and target != "CPU" else []))
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0].split(". Please")[0]
             raise PvtError(f"--device-target {target}: {first}") from error
-
-
-def _save(path: Path, weights: dict[str, Any], info: "ModelInfo") -> None:
-    from convert import save_model
-
-    save_model(path, weights, info, force=True)
 
 
 def _load(path: Path) -> "tuple[Forward, ModelInfo]":

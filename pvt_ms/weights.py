@@ -1,7 +1,7 @@
 """Between the MindSpore twin and ``dict[str, np.ndarray]`` under canonical names."""
 
 import numpy as np
-from mindspore import Parameter, Tensor
+from mindspore import Parameter, Tensor, ops
 
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_spec import (
@@ -90,7 +90,8 @@ def set_weights(model: PyramidVisionTransformer, weights: dict[str, np.ndarray])
     check_shapes(model.config, {name: array.shape for name, array in weights.items()})
     for name, parameter in parameters.items():
         dtype = "float16" if parameter.dtype.__str__() == "Float16" else "float32"
-        parameter.set_data(Tensor(np.array(weights[name], dtype=dtype, order="C")))
+        # Not by set_data: it gives the parameter other memory, and what is compiled keeps the old.
+        ops.assign(parameter, Tensor(np.array(weights[name], dtype=dtype, order="C")))
 
 
 def get_weights(model: PyramidVisionTransformer) -> dict[str, np.ndarray]:

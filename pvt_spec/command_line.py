@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,6 +18,8 @@ from pvt_spec.errors import PvtError
 if TYPE_CHECKING:
     from pvt_spec.evaluation import Forward
     from pvt_spec.model_info import ModelInfo
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 Load = Callable[[Path], "tuple[Forward, ModelInfo]"]
 """Opens a model file in one runtime: its forward pass, and what travelled with the weights."""
@@ -77,12 +79,46 @@ def parse_image_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
+def _model_options(command: _Command) -> _Command:
+    """Adds MindCV's way of naming the model."""
+    for option in (
+        click.option(
+            "--model", "variant", help="The variant that the file must hold, as pvt_tiny."
+        ),
+        click.option(
+            "--ckpt-path",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The model file, in place of MODEL.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _open(load: Load, path: Path, variant: str | None) -> "tuple[Forward, ModelInfo]":
+    """Opens a model file, which must hold this variant.
+
+    Raises:
+        PvtError: It does not, or cannot be opened.
+    """
+    forward, info = load(path)
+    if variant and info.variant != variant:
+        hint = f"--model {info.variant} or " if info.variant else ""
+        raise PvtError(
+            f"{path} holds {info.variant or 'no named variant'}, expected {variant}: give {hint}"
+            "another file"
+        )
+    return forward, info
+
+
 def add_predict(group: click.Group, load: Load) -> None:
     """Adds ``predict MODEL IMAGES…`` to a runtime's command line."""
 
     @group.command()
-    @click.argument("model", type=click.Path(path_type=Path))
-    @click.argument("images", nargs=-1, required=True)
+    @click.argument("paths", nargs=-1, metavar="MODEL IMAGES...")
+    @_model_options
+    @click.option("--image-path", multiple=True, metavar="IMAGE", help="One more of IMAGES.")
     @click.option(
         "--top-k",
         default=5,
@@ -93,7 +129,13 @@ def add_predict(group: click.Group, load: Load) -> None:
     @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
     def predict(
-        model: Path, images: tuple[str, ...], top_k: int, batch_size: int, as_json: bool
+        paths: tuple[str, ...],
+        ckpt_path: Path | None,
+        variant: str | None,
+        image_path: tuple[str, ...],
+        top_k: int,
+        batch_size: int,
+        as_json: bool,
     ) -> None:
         """Most probable classes of IMAGES: files, folders or glob patterns.
 
@@ -102,13 +144,16 @@ def add_predict(group: click.Group, load: Load) -> None:
         from pvt_spec.evaluation import predict as predict_images
         from pvt_spec.images import list_images
 
-        paths = list_images(images)
-        forward, info = load(model)
-        rows = predict_images(forward, info, paths, batch_size, top_k)
+        images = [*paths[ckpt_path is None :], *image_path]
+        if not images:
+            raise click.UsageError("Missing argument 'MODEL IMAGES...'.")
+        files = list_images(images)
+        forward, info = _open(load, ckpt_path or Path(paths[0]), variant)
+        rows = predict_images(forward, info, files, batch_size, top_k)
         if as_json:
             click.echo(json.dumps([row for row in rows], indent=1))
             return
-        width = max(len(str(path)) for path in paths)
+        width = max(len(str(path)) for path in files)
         for row in rows:
             classes = "  ".join(f"{c['label']} {c['probability']:6.2%}" for c in row["classes"])
             click.echo(f"{row['image']:<{width}}  {classes}")
@@ -118,20 +163,35 @@ def add_validate(group: click.Group, load: Load) -> None:
     """Adds ``validate MODEL --data-dir DIR`` to a runtime's command line."""
 
     @group.command()
-    @click.argument("model", type=click.Path(path_type=Path))
+    @click.argument("model", required=False, type=click.Path(path_type=Path))
+    @_model_options
     @click.option("--data-dir", required=True, type=click.Path(path_type=Path), metavar="DIR")
     @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-    def validate(model: Path, data_dir: Path, batch_size: int, as_json: bool) -> None:
+    def validate(
+        model: Path | None,
+        ckpt_path: Path | None,
+        variant: str | None,
+        data_dir: Path,
+        batch_size: int,
+        as_json: bool,
+    ) -> None:
         """Top-1 and top-5 accuracy over the images of DIR/CLASS/*.
 
-        Preprocessing and the order of classes come from MODEL itself.
+        Where DIR holds the folders train and val, its val is meant. Preprocessing and the order of
+        classes come from MODEL itself.
         """
         import dataclasses
 
         from pvt_spec.evaluation import validate as validate_folder
 
-        forward, info = load(model)
+        path = ckpt_path or model
+        if path is None:
+            raise click.UsageError("Missing argument 'MODEL'.")
+        forward, info = _open(load, path, variant)
+        if all((data_dir / split).is_dir() for split in ("train", "val")):
+            data_dir = data_dir / "val"
+            say(f"images of {data_dir}")
         accuracy = validate_folder(forward, info, data_dir, batch_size, show_progress)
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(accuracy)))

@@ -111,7 +111,17 @@ def labelled_for(info: ModelInfo, folder: Path) -> tuple[list[Path], Array]:
         ImageError: The folder cannot be used, or has a class that the model does not know.
     """
     samples, classes = list_labelled(folder)
-    known = list(info.labels) or classes
+    order = class_order(info, classes, folder)
+    return [path for path, _ in samples], order[[index for _, index in samples]]
+
+
+def class_order(info: ModelInfo, classes: Sequence[str], folder: Path) -> Array:
+    """The model's index int64 of each of a folder's classes; see :func:`labelled_for`.
+
+    Raises:
+        ImageError: The model does not know a class.
+    """
+    known = list(info.labels) or list(classes)
     unknown = [name for name in classes if name not in known]
     if unknown or len(known) > info.config.num_classes:
         raise ImageError(
@@ -119,8 +129,7 @@ def labelled_for(info: ModelInfo, folder: Path) -> tuple[list[Path], Array]:
             f"a model of {info.config.num_classes} classes"
             + (f" ({_some(info.labels)})" if info.labels else "")
         )
-    order = [known.index(name) for name in classes]
-    return [path for path, _ in samples], np.array([order[index] for _, index in samples])
+    return np.array([known.index(name) for name in classes], np.int64)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -33,20 +33,47 @@ def open_image(path: Path, channels: int) -> Image.Image:
         ImageError: The file is not an image that Pillow can read, or ``channels`` is another
             number.
     """
+    return _decode(path, channels, str(path))
+
+
+def decode_image(encoded: bytes, channels: int, name: str) -> Image.Image:
+    """The decoded image of a file's bytes, as :func:`open_image` gives it of the file.
+
+    Args:
+        encoded: What the file holds.
+        channels: 1 (grey) or 3 (RGB); any image is converted.
+        name: Of the file, for messages.
+
+    Raises:
+        ImageError: They are not an image that Pillow can read, or ``channels`` is another number.
+    """
+    return _decode(BytesIO(encoded), channels, name)
+
+
+def _decode(source: Path | BytesIO, channels: int, name: str) -> Image.Image:
     if channels not in MODES:
         raise ImageError(
-            f"{path}: the model takes {channels} channels, but an image file gives 1 or 3: "
+            f"{name}: the model takes {channels} channels, but an image file gives 1 or 3: "
             "call the model with arrays instead"
         )
     try:
-        with Image.open(path) as image:
-            return _eight_bits(image).convert(MODES[channels])
+        with Image.open(source) as image:
+            return convert_mode(image, channels)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise ImageError(
-            f"{path}: cannot be read as an image ({error}); expected one of {', '.join(SUFFIXES)}"
+            f"{name}: cannot be read as an image ({error}); expected one of {', '.join(SUFFIXES)}"
         ) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: {error}; resize the image first") from error
+        raise ImageError(f"{name}: {error}; resize the image first") from error
+
+
+def convert_mode(image: Image.Image, channels: int) -> Image.Image:
+    """An image of any mode as 8-bit grey (1 channel) or RGB (3).
+
+    Raises:
+        ValueError: Its mode has no largest value that would be white.
+    """
+    return _eight_bits(image).convert(MODES[channels])
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -119,6 +146,24 @@ def load_image(path: Path, preprocessing: Preprocessing) -> Array:
         ImageError: The file cannot be used.
     """
     image = open_image(path, len(preprocessing.mean))
+    return to_array(fit(image, preprocessing), preprocessing)
+
+
+def load_encoded(encoded: bytes, name: str, preprocessing: Preprocessing) -> Array:
+    """A file's bytes as the model's input, as :func:`load_image` makes it of the file.
+
+    Args:
+        encoded: What the file holds.
+        name: Of the file, for messages.
+        preprocessing: What the model expects.
+
+    Returns:
+        float32 (C, H, W), normalised.
+
+    Raises:
+        ImageError: They cannot be used.
+    """
+    image = decode_image(encoded, len(preprocessing.mean), name)
     return to_array(fit(image, preprocessing), preprocessing)
 
 

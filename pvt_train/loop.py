@@ -1,201 +1,258 @@
-"""The training loop, whatever the framework: epochs, validation, checkpoints, one line per epoch.
+"""The training loop, whatever the framework: updates, validation, and when to stop.
 
 May import numpy and pvt_spec.
 """
 
 import dataclasses
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from pvt_spec import ModelInfo, PvtError
+from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
-from pvt_spec.evaluation import Accuracy, require_classes, validate
-from pvt_train.data import TrainingImages
-from pvt_train.progress import epoch_progress
-from pvt_train.randomness import drop_path_scales
+from pvt_train.evaluation import Evaluation, evaluate
 from pvt_train.recipe import Recipe
+from pvt_train.records import EpochResult, Records
+from pvt_train.run_state import RunState
 from pvt_train.schedule import learning_rate
+from pvt_train.stopping import StopRequest, stop_request
+from pvt_train.twin import Batch, StepResult, TrainingError, Twin
+
+MOST_SKIPPED = 50
+"""Updates in a row that may be left out for gradients that are not finite.
+
+A dynamic loss scale that starts at 2**24 is at 1 after 24.
+"""
 
 
-class TrainingError(PvtError):
-    """Training that cannot go on."""
-
-
-class Twin(Protocol):
-    """A model under training in some framework.
+class Batches(Protocol):
+    """One worker's share of the training images; :class:`pvt_train.loader.TrainingBatches`.
 
     Attributes:
-        framework: Its name and version.
+        steps_per_epoch: Updates in an epoch.
+        unreadable: Names of this epoch's images that could not be read, with the reason.
     """
 
-    framework: str
+    steps_per_epoch: int
+    unreadable: list[tuple[str, str]]
 
-    def step(self, images: Array, targets: Array, learning_rate: float, drop_path: Array) -> float:
-        """One update of the weights.
-
-        Args:
-            images: float32 (B, C, H, W), normalised.
-            targets: float32 (B, num_classes), each row summing to 1.
-            learning_rate: Of this update.
-            drop_path: float32 (blocks, 2, B); see :func:`pvt_train.randomness.drop_path_scales`.
-
-        Returns:
-            The mean cross-entropy of the batch, before the update.
-        """
+    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+        """The batches of each update of an epoch (from 0), from the update ``start`` on."""
         ...
-
-    def forward(self, images: Array) -> Array:
-        """Logits float32 (B, num_classes) of images (B, C, H, W), without drop path."""
-        ...
-
-    def weights(self) -> dict[str, Array]:
-        """Copies of all weights under canonical names."""
-        ...
-
-
-Save = Callable[[Path, dict[str, Array], ModelInfo], None]
-"""Writes a checkpoint, whole or not at all."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained on what, and where the checkpoints go.
+    """What is trained on what.
 
     Attributes:
         recipe: How.
         info: What travels with the weights.
-        images: What is trained on.
-        val_folder: ``CLASS/*.png`` to validate with after every epoch.
-        output: Folder for ``best.ckpt`` and ``last.ckpt``, made when there is something to write.
+        batches: What is trained on, this worker's share of it.
+        load_val: A validation image by number: float32 (C, H, W), normalised.
+        val_labels: int64 (N,): their classes, in the model's order.
+        threads: That load validation images.
+        start: Where the run stands.
+        say: Told what every worker has to say for itself.
     """
 
     recipe: Recipe
     info: ModelInfo
-    images: TrainingImages
-    val_folder: Path
-    output: Path
+    batches: Batches
+    load_val: Callable[[int], Array]
+    val_labels: Array
+    threads: int
+    start: RunState
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class EpochResult:
-    """What one epoch came to.
+class Outcome:
+    """How a run ended.
 
     Attributes:
-        epoch: From 1.
-        loss: Mean over the epoch's steps.
-        learning_rate: Of its last step.
-        accuracy: Over the validation images, after it.
-        images_per_second: Of training, without validation.
-        seconds: Of training and validation.
+        state: Where it stands.
+        stopped: The signal that ended it before its last epoch, or None.
     """
 
-    epoch: int
-    loss: float
-    learning_rate: float
-    accuracy: Accuracy
-    images_per_second: float
-    seconds: float
+    state: RunState
+    stopped: signal.Signals | None
 
-    def line(self, epochs: int) -> str:
-        """For people to read."""
-        return (
-            f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}  loss {self.loss:.4f}  "
-            f"lr {self.learning_rate:.2e}  Top-1 {self.accuracy.top1:6.2f} %  "
-            f"Top-5 {self.accuracy.top5:6.2f} %  "
-            f"{self.images_per_second:.0f} images/s  {self.seconds:.1f} s"
+
+def train(twin: Twin, run: Run, open_records: Callable[[], Records]) -> Outcome:
+    """Trains from where the run stands to the end of its recipe, or until asked to stop.
+
+    Args:
+        twin: The model, in the state that ``run.start`` says.
+        run: What to do.
+        open_records: Opens what is written and said of the run; the first worker's alone.
+
+    Raises:
+        TrainingError: The loss or the gradients are no longer finite.
+        ImageError: Images cannot be read.
+        PvtError: A checkpoint cannot be written.
+    """
+    with stop_request() as request, ExitStack() as stack:
+        records = None if twin.rank else stack.enter_context(open_records())
+        return _Training(twin, run, request, records).to_the_end()
+
+
+class _Training:
+    """A run under way on one worker."""
+
+    def __init__(self, twin: Twin, run: Run, request: StopRequest, records: Records | None):
+        self.twin, self.run, self.request, self.records = twin, run, request, records
+        self.state = run.start
+        self.steps = run.batches.steps_per_epoch
+        self.skipped_in_a_row = 0
+
+    def to_the_end(self) -> Outcome:
+        """Epoch after epoch; where it is asked to stop, the state is saved first."""
+        epochs = self.run.recipe.epoch_size
+        for epoch in range(self.state.step // self.steps, epochs):
+            stopped = self.train_epoch(epoch)
+            if stopped is None:
+                self.finish_epoch(epoch)
+                stopped = self.asked_to_stop()
+            if stopped is not None and epoch + 1 < epochs:
+                self.save_state()
+                # A worker that ends may have the others killed, so all wait for the first.
+                self.twin.total(np.zeros(1))
+                return Outcome(self.state, stopped)
+        return Outcome(self.state, None)
+
+    def train_epoch(self, epoch: int) -> signal.Signals | None:
+        """The epoch's updates that are left; the signal that asked to stop among them, if any."""
+        done = self.state.step - epoch * self.steps
+        self.started, self.updates = time.perf_counter(), self.steps - done
+        batches = self.run.batches.epoch(epoch, done)
+        with ExitStack() as stack:
+            if self.records:
+                stack.enter_context(self.records.progress(epoch, self.steps, done))
+            for group in batches:
+                self.update(epoch, group)
+                if self.state.step < (epoch + 1) * self.steps:
+                    stopped = self.asked_to_stop()
+                    if stopped is not None:
+                        return stopped
+        self.trained = time.perf_counter()
+        return None
+
+    def update(self, epoch: int, group: list[Batch]) -> None:
+        """One update, counted in the state."""
+        state, recipe = self.state, self.run.recipe
+        rate = learning_rate(state.step, self.steps, recipe)
+        result = self.twin.step(group, rate)
+        self.check_finite(result, epoch, rate, group)
+        self.state = dataclasses.replace(
+            state,
+            step=state.step + 1,
+            loss_sum=state.loss_sum + result.loss,
+            norm_sum=state.norm_sum + (result.gradient_norm if result.updated else 0.0),
+            skipped=state.skipped + (not result.updated),
+        )
+        if self.records:
+            self.records.step(self.state, result, rate)
+
+    def check_finite(self, result: StepResult, epoch: int, rate: float, group: list[Batch]) -> None:
+        """Ends a run whose numbers have left the finite ones; the weights have not.
+
+        Raises:
+            TrainingError: They have.
+        """
+        self.skipped_in_a_row = 0 if result.updated else self.skipped_in_a_row + 1
+        scaled = result.loss_scale != 1
+        if isfinite(result.loss) and (
+            result.updated or (scaled and self.skipped_in_a_row < MOST_SKIPPED)
+        ):
+            return
+        what = (
+            f"loss is {result.loss}"
+            if not isfinite(result.loss)
+            else f"gradients are not finite (loss {result.loss:.4g})"
+        )
+        if self.skipped_in_a_row > 1:
+            what += f", for {self.skipped_in_a_row} updates in a row"
+        raise TrainingError(
+            f"{what} at step {self.state.step} (epoch {epoch + 1}), learning rate {rate:.2e}, "
+            f"loss scale {result.loss_scale:g}; {self._first_tap(group)}; {self._last_good()}: try "
+            "a lower --lr, more --warmup-epochs, --clip-grad True or a lower AMP level"
         )
 
+    def _first_tap(self, group: list[Batch]) -> str:
+        taps = [self.twin.first_not_finite(batch) for batch in group]
+        where = f" on worker {self.twin.rank}" if self.twin.ranks > 1 else ""
+        named = next((tap for tap in taps if tap), None)
+        return (
+            f"the first tap that is not finite is {named}{where}"
+            if named
+            else (f"every tap is finite{where}, so it is the loss or a gradient that is not")
+        )
 
-def train(twin: Twin, run: Run, save: Save, report: Callable[[str], None]) -> EpochResult:
-    """Trains to the end of the recipe; ``best.ckpt`` and ``last.ckpt`` are there after each epoch.
+    def _last_good(self) -> str:
+        return self.records.last_good() if self.records else "the first worker says what is saved"
 
-    Args:
-        twin: The model, freshly initialised.
-        run: What to do.
-        save: Writes a checkpoint.
-        report: Told one line per epoch.
+    def asked_to_stop(self) -> signal.Signals | None:
+        """The signal that any worker got; all of them answer alike."""
+        asked = self.request.signal
+        if self.twin.ranks == 1:
+            return asked
+        anyone = self.twin.total(np.array([float(asked is not None)]))[0] > 0
+        return (asked or signal.SIGTERM) if anyone else None
 
-    Returns:
-        The epoch with the highest Top-1, the first of equals: the one in ``best.ckpt``.
+    def finish_epoch(self, epoch: int) -> None:
+        """Validation, checkpoints and the log, after an epoch's last update."""
+        recipe, last = self.run.recipe, epoch + 1 == self.run.recipe.epoch_size
+        due = recipe.val_while_train and ((epoch + 1) % recipe.val_interval == 0 or last)
+        raw = self.evaluate() if due else None
+        averaged = None
+        if due and recipe.ema:
+            with self.twin.averaged():
+                averaged = self.evaluate()
+        unreadable = self.unreadable()
+        result = self.result(epoch, raw, averaged, unreadable)
+        self.state = dataclasses.replace(self.state, loss_sum=0.0, norm_sum=0.0, skipped=0)
+        if self.records:
+            self.state = self.records.epoch(result, self.state, self.twin)
+            if (epoch + 1) % recipe.ckpt_save_interval == 0 or last:
+                self.save_state()
 
-    Raises:
-        ConfigError: The model has no classes.
-        TrainingError: The loss is no longer finite.
-        ImageError: An image cannot be read.
-    """
-    require_classes(run.info)
-    best: EpochResult | None = None
-    for epoch in range(run.recipe.epoch_size):
-        result = train_epoch(twin, run, epoch)
-        info, weights = _described(run.info, twin, result), twin.weights()
-        run.output.mkdir(parents=True, exist_ok=True)
-        save(run.output / "last.ckpt", weights, info)
-        if best is None or result.accuracy.top1 > best.accuracy.top1:
-            best = result
-            save(run.output / "best.ckpt", weights, info)
-        report(result.line(run.recipe.epoch_size))
-    assert best is not None  # epoch_size is at least 1
-    return best
+    def evaluate(self) -> Evaluation:
+        """Accuracy of the weights that the twin now answers with."""
+        run = self.run
+        return evaluate(self.twin, run.load_val, run.val_labels, run.recipe.batch_size, run.threads)
 
+    def unreadable(self) -> int:
+        """Names this worker's images of the epoch that could not be read; counts all workers'."""
+        for name, reason in self.run.batches.unreadable:
+            self.run.say(f"not readable, replaced by another image: {name}: {reason}")
+        return int(self.twin.total(np.array([float(len(self.run.batches.unreadable))]))[0])
 
-def train_epoch(twin: Twin, run: Run, epoch: int) -> EpochResult:
-    """One pass over the training images, then one over the validation images.
+    def result(
+        self, epoch: int, raw: Evaluation | None, averaged: Evaluation | None, unreadable: int
+    ) -> EpochResult:
+        """What the epoch came to."""
+        state, now = self.state, time.perf_counter()
+        return EpochResult(
+            epoch=epoch + 1,
+            loss=state.loss_sum / self.steps,
+            learning_rate=learning_rate(state.step - 1, self.steps, self.run.recipe),
+            gradient_norm=state.norm_sum / max(self.steps - state.skipped, 1),
+            skipped=state.skipped,
+            unreadable=unreadable,
+            raw=raw,
+            averaged=averaged,
+            images_per_second=self.updates * state.global_batch / (self.trained - self.started),
+            seconds=now - self.started,
+        )
 
-    Args:
-        twin: The model.
-        run: What to do.
-        epoch: From 0.
-
-    Raises:
-        TrainingError: The loss is no longer finite.
-        ImageError: An image cannot be read.
-    """
-    recipe, steps = run.recipe, run.images.steps_per_epoch(run.recipe)
-    start, losses, rate = time.perf_counter(), [], 0.0
-    batches = run.images.batches(epoch, recipe, run.info.preprocessing)
-    with epoch_progress(f"epoch {epoch + 1}/{recipe.epoch_size}", steps) as advance:
-        for step, (images, targets) in enumerate(batches, start=epoch * steps):
-            rate = learning_rate(step, steps, recipe)
-            drop_path = drop_path_scales(run.info.config, recipe.seed, step, len(images))
-            losses.append(twin.step(images, targets, rate, drop_path))
-            if not isfinite(losses[-1]):
-                raise TrainingError(_not_finite(losses[-1], step, epoch, rate, run.output))
-            advance(f"loss {losses[-1]:.4f}")
-    trained = time.perf_counter() - start
-
-    def forward(images: Array) -> dict[str, Array]:
-        return {"logits": twin.forward(images)}
-
-    accuracy = validate(forward, run.info, run.val_folder, run.images.batch_size(recipe))
-    return EpochResult(
-        epoch + 1,
-        float(np.mean(losses)),
-        rate,
-        accuracy,
-        steps * run.images.batch_size(recipe) / trained,
-        time.perf_counter() - start,
-    )
-
-
-def _described(info: ModelInfo, twin: Twin, result: EpochResult) -> ModelInfo:
-    facts = {
-        "trained with": twin.framework,
-        "epoch": str(result.epoch),
-        "top1": f"{result.accuracy.top1:.2f}",
-        "top5": f"{result.accuracy.top5:.2f}",
-    }
-    return dataclasses.replace(info, provenance={**info.provenance, **facts})
-
-
-def _not_finite(loss: float, step: int, epoch: int, rate: float, output: Path) -> str:
-    kept = f"{output} holds the checkpoints of epoch {epoch} and before" if epoch else "none saved"
-    return (
-        f"loss is {loss} at step {step} (epoch {epoch + 1}), learning rate {rate:.2e}: "
-        f"try a lower --lr or more --warmup-epochs ({kept})"
-    )
+    def save_state(self) -> None:
+        """Writes where the run stands, with all that a later step depends on."""
+        if self.records:
+            self.records.save_state(self.twin.state(), self.state)

@@ -18,6 +18,8 @@ class Stream(IntEnum):
     ORDER = 1
     AUGMENTATION = 2
     DROP_PATH = 3
+    MIXING = 4
+    REPLACEMENT = 5
 
 
 def generator(seed: int, stream: Stream, *place: int) -> np.random.Generator:

@@ -1,20 +1,33 @@
-"""Training images and randomness against closed forms and distributions."""
+"""Crops, flips, jitter and erasing against closed forms and distributions."""
 
+import pickle
+from itertools import permutations
 from math import exp, log, sqrt
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
-from pvt_spec import default_preprocessing, make_config
-from pvt_train.data import TrainingImages, augment, crop_box, smooth_labels
-from pvt_train.optimizer import BETAS, EPS, adamw_update, parameter_groups
-from pvt_train.randomness import Stream, drop_path_scales, epoch_order, generator
-from pvt_train.recipe import Recipe
+from pvt_spec import ConfigError, Preprocessing, default_preprocessing, make_config
+from pvt_train import augmentation
+from pvt_train.augmentation import (
+    Augmentation,
+    augmentation_problems,
+    crop_box,
+    flip,
+    jitter_colours,
+    jitter_strengths,
+)
+from pvt_train.erasing import erase, erased_box, fill, require_fill
+from pvt_train.randomness import Stream, generator
+from pvt_train.recipe_keys import Recipe
 
 DRAWS = 4000
-CONFIG = make_config("pvt_nano", drop_path_rate=0.3)
+PREPROCESSING = default_preprocessing(make_config("pvt_tiny"), "official")
+GREY = Preprocessing(mean=(0.485,), std=(0.229,))
+PLAIN = dict(hflip=0.0, auto_augment=None, color_jitter=0.0, re_prob=0.0)
+"""A recipe that leaves the crop as it is."""
 
 
 def draws(*place: int) -> np.random.Generator:
@@ -41,6 +54,21 @@ def test_crops_have_the_areas_shapes_and_places_that_are_asked_for():
     assert shape.min() > exp(-log(2)) * 0.99 and shape.max() < 2 * 1.01
 
 
+def test_a_crops_shape_is_width_over_height():
+    left, top, right, bottom = crops(1000, 1000, (0.05, 0.1), (1.5, 3.0)).T
+    shape = (right - left) / (bottom - top)
+    assert 1.49 < shape.min() < 1.51 and 2.95 < shape.max() < 3.03
+
+
+def test_ten_crops_are_drawn_before_the_centre_is_taken():
+    # Of square crops with up to 20 times the image's area, those up to 100.5 pixels' side fit,
+    # and from 99.5 on they are the whole image too.
+    fits = 1.005**2 / 20
+    whole = (1 - fits) ** 10 + (1 - (1 - fits) ** 10) * (1 - (0.995 / 1.005) ** 2)
+    found = (crops(100, 100, (0.0, 20.0), (1.0, 1.0)) == [0, 0, 100, 100]).all(1)
+    assert found.mean() == pytest.approx(whole, abs=3 * sqrt(whole * (1 - whole) / DRAWS))
+
+
 def test_crops_reach_every_edge_and_stay_inside():
     boxes = crops(9, 7, (0.3, 1.0), (0.75, 1.333))
     assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] < boxes[:, 2:]).all()
@@ -55,124 +83,296 @@ def test_a_shape_that_never_fits_is_cut_from_the_centre(size, box):
     assert crop_box(*size, (1.0, 1.0), (0.75, 1.333), draws()) == box
 
 
-@pytest.mark.parametrize("hflip", [0.0, 0.3, 1.0])
-def test_images_are_mirrored_with_the_probability_asked_for(hflip):
-    recipe = Recipe("pvt_nano", hflip=hflip, scale=(1.0, 1.0), ratio=(1.0, 1.0))
-    image = Image.fromarray(np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1)))
-    mirrored = [
-        np.asarray(augment(image, (32, 32), recipe, draws(i)))[0, 0] > 100 for i in range(1000)
-    ]
-    assert np.mean(mirrored) == pytest.approx(hflip, abs=4 * sqrt(hflip * (1 - hflip) / 1000))
+# --- the whole
 
 
-def test_a_whole_crop_of_the_right_size_is_the_image_itself():
-    recipe = Recipe("pvt_nano", hflip=0.0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    out = augment(Image.fromarray(pixels), (32, 32), recipe, draws())
-    assert np.array_equal(np.asarray(out), pixels)
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def test_smoothed_labels_are_szegedys():
-    targets = smooth_labels(np.array([1, 3]), 4, 0.2)
-    assert targets.dtype == np.float32
-    assert targets.tolist() == [
-        pytest.approx([0.05, 0.85, 0.05, 0.05]),
-        pytest.approx([0.05, 0.05, 0.05, 0.85]),
-    ]
+def recipe(**changes) -> Recipe:
+    return Recipe("pvt_tiny", **{**PLAIN, **changes})
 
 
-def image_folder(folder: Path, count: int) -> Path:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize(
+    ("shape", "preprocessing"), [((32, 48, 3), PREPROCESSING), ((32, 48), GREY)]
+)
+def test_nothing_asked_for_is_nothing_done(shape, preprocessing):
+    pixels = noise(*shape)
+    out = Augmentation(recipe(), preprocessing).finish(Image.fromarray(pixels), draws())
+    assert out.dtype == np.uint8 and out.flags.writeable
+    assert np.array_equal(out, pixels.reshape(32, 48, -1))
+
+
+def test_crops_are_the_recipes():
+    made = Augmentation(recipe(scale=(0.2, 0.4), ratio=(0.5, 2.0)), PREPROCESSING)
+    assert made.crop(90, 70, draws(3)) == crop_box(90, 70, (0.2, 0.4), (0.5, 2.0), draws(3))
+
+
+@pytest.mark.parametrize("auto_augment", [None, "rand-m9-inc1", "randaug-m9-inc1"])
+def test_an_image_is_a_function_of_its_random_numbers(auto_augment):
+    made = Augmentation(Recipe("pvt_tiny", auto_augment=auto_augment), PREPROCESSING)
+    again, image = pickle.loads(pickle.dumps(made)), Image.fromarray(noise(32, 48, 3))
+    first = [made.finish(image, draws(i)) for i in range(20)]
+    assert all(np.array_equal(again.finish(image, draws(i)), first[i]) for i in range(20))
+    # A quarter of them is left alone by RandAugment, and may be by the rest.
+    assert len({each.tobytes() for each in first}) > 10
+
+
+def test_colours_are_jittered_only_without_randaugment():
+    image = Image.fromarray(noise(16, 16, 3))
+
+    def seen(auto_augment: str | None, color_jitter: float) -> list[bytes]:
+        made = Augmentation(
+            recipe(auto_augment=auto_augment, color_jitter=color_jitter), PREPROCESSING
+        )
+        return [made.finish(image, draws(i)).tobytes() for i in range(10)]
+
+    assert seen(None, 0.0) == [image.tobytes()] * 10
+    assert image.tobytes() not in seen(None, 0.8)
+    assert seen("rand-m9", 0.0) == seen("rand-m9", 0.8)
+
+
+def test_erasing_comes_last():
+    made = Augmentation(
+        recipe(auto_augment="rand-m9-n5-p1", re_prob=1.0, re_scale=(0.2, 0.3), vflip=0.5),
+        PREPROCESSING,
+    )
+    image = Image.fromarray(np.full((64, 64, 3), 250, np.uint8))
+    mean = [124, 116, 104]
+    share = [(made.finish(image, draws(i)) == mean).all(2).mean() for i in range(50)]
+    assert min(share) > 0.19
+
+
+@pytest.mark.parametrize(
+    ("shape", "preprocessing", "mean"),
+    [((32, 32, 3), PREPROCESSING, (124, 116, 104)), ((32, 32), GREY, (124,))],
+)
+def test_what_randaugment_uncovers_has_the_mean_colour(shape, preprocessing, mean):
+    made = Augmentation(recipe(auto_augment="rand-m10-n1-p1"), preprocessing)
+    white = Image.fromarray(np.full(shape, 255, np.uint8))
+    images = [made.finish(white, draws(i)) for i in range(300)]
+    corners = [tuple(image[y, x]) for image in images for y in (0, -1) for x in (0, -1)]
+    # Of fifteen operations, five move pixels; each uncovers at least one corner.
+    assert 1 / 15 < corners.count(mean) / len(corners) < 5 / 15
+    assert corners.count(tuple(128 for _ in mean)) == 0
+
+
+def test_all_that_is_wrong_is_named_at_once():
+    wrong = recipe(
+        interpolation="area", auto_augment="rand-q1", color_jitter=(0.1, 0.1), re_value="noise"
+    )
+    with pytest.raises(ConfigError) as error:
+        Augmentation(wrong, PREPROCESSING)
+    message = str(error.value)
+    for named in ("interpolation is 'area'", "'q1'", "color_jitter is (0.1, 0.1)", "'noise'"):
+        assert named in message
+    assert len(list(augmentation_problems(wrong))) == 4
+    assert not list(augmentation_problems(Recipe("pvt_tiny")))
+
+
+# --- flips
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_images_are_mirrored_with_the_probability_asked_for(axis, probability):
+    pixels = noise(8, 8)
+    asked = [0.0, 0.0]
+    asked[1 - axis] = probability
+    mirrored = 0
+    for i in range(1000):
+        out = np.asarray(flip(Image.fromarray(pixels), *asked, draws(i)))
+        mirrored += np.array_equal(out, np.flip(pixels, axis))
+        assert np.array_equal(out, pixels) or np.array_equal(out, np.flip(pixels, axis))
+    error = 4 * sqrt(probability * (1 - probability) / 1000)
+    assert mirrored / 1000 == pytest.approx(probability, abs=error)
+
+
+def test_both_mirrors_are_independent():
+    pixels = noise(8, 8)
+    outs = [np.asarray(flip(Image.fromarray(pixels), 0.5, 0.5, draws(i))) for i in range(2000)]
+    kinds = [pixels, pixels[:, ::-1], pixels[::-1], pixels[::-1, ::-1]]
+    counts = [sum(np.array_equal(out, kind) for out in outs) for kind in kinds]
+    assert sum(counts) == 2000 and stats.chisquare(counts).pvalue > 0.001
+
+
+# --- jitter
+
+
+def recorded(monkeypatch, strengths: tuple[float, ...], count: int) -> list[list[tuple]]:
+    """For each of ``count`` images: (which, factor), in the order they were applied."""
+    images: list[list[tuple]] = []
+
+    def recorder(name: str):
+        def record(image, factor):
+            images[-1].append((name, factor))
+            return image
+
+        return record
+
+    monkeypatch.setattr(augmentation, "JITTERS", tuple(map(recorder, "bcsh")))
     for i in range(count):
-        target = folder / "ab"[i % 2] / f"{i}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(target)
-    return folder
+        images.append([])
+        jitter_colours(Image.new("RGB", (1, 1)), strengths, draws(i))
+    return images
 
 
-def epoch_of(images: TrainingImages, epoch: int, **changes) -> tuple[np.ndarray, np.ndarray]:
-    recipe = Recipe("pvt_nano", **changes)
-    preprocessing = default_preprocessing(CONFIG, "official")
-    pairs = list(images.batches(epoch, recipe, preprocessing))
-    return tuple(np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+def test_jitter_comes_in_every_order(monkeypatch):
+    images = recorded(monkeypatch, (0.4, 0.4, 0.4), 3000)
+    orders = ["".join(name for name, _ in image) for image in images]
+    counts = [orders.count("".join(order)) for order in permutations("bcs")]
+    assert sum(counts) == 3000 and stats.chisquare(counts).pvalue > 0.001
 
 
-def test_an_image_of_an_epoch_is_the_same_in_batches_of_any_size(tmp_path):
-    images = TrainingImages(image_folder(tmp_path, 12))
-    pixels, targets = epoch_of(images, 1, batch_size=4)
-    assert pixels.shape == (12, 3, 32, 32) and pixels.dtype == np.float32
-    for size in (3, 12):
-        again = epoch_of(images, 1, batch_size=size)
-        assert np.array_equal(again[0], pixels) and np.array_equal(again[1], targets)
-    for other in (epoch_of(images, 2, batch_size=4), epoch_of(images, 1, batch_size=4, seed=1)):
-        assert not np.array_equal(other[0], pixels)
+def test_jitters_factors_are_uniform_around_one(monkeypatch):
+    images = recorded(monkeypatch, (0.4, 0.9, 1.5, 0.25), 3000)
+    for name, low, high in [("b", 0.6, 1.4), ("c", 0.1, 1.9), ("s", 0, 2.5), ("h", 0.75, 1.25)]:
+        factors = [dict(image)[name] for image in images]
+        assert stats.kstest(factors, "uniform", (low, high - low)).pvalue > 0.001
 
 
-def test_the_rest_of_the_last_batch_is_left_out_and_few_images_are_one_batch(tmp_path):
-    images = TrainingImages(image_folder(tmp_path, 7))
-    few, many = Recipe("pvt_nano", batch_size=3), Recipe("pvt_nano", batch_size=8)
-    assert (images.steps_per_epoch(few), images.batch_size(few)) == (2, 3)
-    assert (images.steps_per_epoch(many), images.batch_size(many)) == (1, 7)
-    assert len(epoch_of(images, 0, batch_size=3)[0]) == 6
-    assert len(epoch_of(images, 0, batch_size=8)[0]) == 7
+def test_what_has_no_strength_is_not_jittered(monkeypatch):
+    assert {len(image) for image in recorded(monkeypatch, (0.0, 0.4, 0.0), 50)} == {1}
 
 
-def test_every_epoch_has_an_order_of_its_own():
-    orders = [epoch_order(seed, epoch, 50).tolist() for seed in (0, 1) for epoch in (0, 1, 2)]
-    assert all(sorted(order) == list(range(50)) for order in orders)
-    assert len({tuple(order) for order in orders}) == 6
-    assert epoch_order(1, 2, 50).tolist() == orders[5]
+def jittered(which: int, factor: float, pixels: np.ndarray) -> np.ndarray:
+    return np.asarray(augmentation.JITTERS[which](Image.fromarray(pixels), factor)).astype(int)
 
 
-def test_streams_and_places_share_no_numbers():
-    """Zeros at the end of a place count too: SeedSequence pads its entropy with zeros."""
-    places = [(), (0,), (0, 0), (1,), (0, 1), (1, 0)]
-    first = {generator(s, stream, *p).random() for s in (0, 1) for stream in Stream for p in places}
-    first |= {np.random.default_rng(seed).random() for seed in (0, 1)}
-    assert len(first) == 2 * len(Stream) * len(places) + 2
+def test_each_jitter_changes_what_it_is_named_for():
+    pixels = noise(8, 8, 3)
+    luma = (pixels @ [0.299, 0.587, 0.114]).round()
+    for which in range(3):
+        assert np.array_equal(jittered(which, 1.0, pixels), pixels)
+    assert np.abs(jittered(0, 0.5, pixels) - pixels * 0.5).max() <= 1
+    assert np.abs(jittered(1, 0.5, pixels) - (pixels + luma.mean()) / 2).max() <= 1
+    assert np.abs(jittered(2, 0.5, pixels) - (pixels + luma[:, :, None]) / 2).max() <= 1
 
 
-def test_branches_are_dropped_at_their_blocks_rates():
-    scales = drop_path_scales(CONFIG, 0, 7, DRAWS)
-    assert scales.shape == (4, 2, DRAWS) and scales.dtype == np.float32
-    for rate, block in zip([0.0, 0.1, 0.2, 0.3], scales, strict=True):
-        assert set(np.unique(block)) <= {np.float32(0), np.float32(1 / (1 - rate))}
-        error = 4 * sqrt(rate * (1 - rate) / (2 * DRAWS))
-        assert (block == 0).mean() == pytest.approx(rate, abs=error)
-    assert np.array_equal(scales, drop_path_scales(CONFIG, 0, 7, DRAWS))
-    assert not np.array_equal(scales, drop_path_scales(CONFIG, 0, 8, DRAWS))
+def test_hue_turns_the_circle_of_colours():
+    red = np.array([[[255, 0, 0]]], np.uint8)
+    for turns, colour in [(0, (255, 0, 0)), (1 / 3, (0, 255, 0)), (-1 / 3, (0, 0, 255))]:
+        # Pillow's circle has 256 steps, a third of it is between two.
+        assert np.abs(jittered(3, 1 + turns, red)[0, 0] - colour).max() <= 6
+    grey = noise(4, 4)
+    assert np.array_equal(jittered(3, 1.3, grey), grey)
 
 
-def test_no_drop_path_is_ones():
-    config = make_config("pvt_nano", drop_path_rate=0.0)
-    assert np.array_equal(drop_path_scales(config, 0, 0, 3), np.ones((4, 2, 3)))
+def test_strengths_are_one_number_three_or_four():
+    assert jitter_strengths(None) == ()
+    assert jitter_strengths(0.4) == (0.4, 0.4, 0.4)
+    assert jitter_strengths((0.1, 0.2, 0.3)) == (0.1, 0.2, 0.3)
+    assert jitter_strengths((0.1, 0.2, 0.3, 0.5)) == (0.1, 0.2, 0.3, 0.5)
+    for wrong in (-0.1, float("nan"), float("inf"), (), (0.1,), (0.1,) * 5, (0.1, 0.1, 0.1, 0.6)):
+        with pytest.raises(ConfigError, match=r"color_jitter is .*expected one number"):
+            jitter_strengths(wrong)
 
 
-def test_vectors_and_the_class_token_do_not_decay():
-    decaying, others = parameter_groups(make_config("pvt_tiny"))
-    assert "cls_token" in others and "pos_embed1" in decaying and "pos_embed4" in decaying
-    assert {name.rpartition(".")[2] for name in decaying if "." in name} == {"weight"}
-    assert all("norm" not in name for name in decaying)
-    assert all(name.endswith(".bias") or "norm" in name for name in others if name != "cls_token")
-    assert len(decaying) + len(others) == 161
+# --- erasing
 
 
-def textbook_adamw(gradients: np.ndarray, rates: list[float], decay: float) -> float:
-    """Loshchilov and Hutter's algorithm 2, in float64, from a weight of 1."""
-    w, m, v = 1.0, 0.0, 0.0
-    for t, (g, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
-        m, v = BETAS[0] * m + (1 - BETAS[0]) * g, BETAS[1] * v + (1 - BETAS[1]) * g * g
-        w -= lr * (m / (1 - BETAS[0] ** t) / (sqrt(v / (1 - BETAS[1] ** t)) + EPS) + decay * w)
-    return w
+def boxes(width: int, height: int, scale, ratio, attempts: int = 10) -> list:
+    return [erased_box(width, height, scale, ratio, attempts, draws(i)) for i in range(DRAWS)]
 
 
-@pytest.mark.parametrize("size", [1.0, 1e-8])
-def test_the_update_without_bias_correction_is_adamw_with_it(size):
-    gradients = np.random.default_rng(0).standard_normal(20) * size
-    rates = [1e-2 * (t + 1) for t in range(20)]
-    w, m, v = 1.0, 0.0, 0.0
-    for t, (g, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
-        update = adamw_update(t, lr, 0.05)
-        m, v = BETAS[0] * m + (1 - BETAS[0]) * g, BETAS[1] * v + (1 - BETAS[1]) * g * g
-        w -= update.rate * (m / (sqrt(v) + update.eps) + update.decay * w)
-    assert w == pytest.approx(textbook_adamw(gradients, rates, 0.05), rel=1e-13)
+def test_erased_boxes_have_the_areas_shapes_and_places_of_mindspores():
+    left, top, right, bottom = np.array(boxes(3000, 2000, (0.1, 0.2), (0.4, 1.6))).T
+    w, h = right - left, bottom - top
+    assert stats.kstest(w * h / 6e6, "uniform", (0.1, 0.1)).pvalue > 0.001
+    assert stats.kstest(w / h, "uniform", (0.4, 1.2)).pvalue > 0.001
+    # Shuffled below a pixel, so that whole places are as good as uniform ones.
+    shift = np.random.default_rng(0).random(DRAWS)
+    assert stats.kstest((left + shift) / (3000 - w + 1), "uniform").pvalue > 0.001
+    assert stats.kstest((top + shift) / (2000 - h + 1), "uniform").pvalue > 0.001
+
+
+def test_erased_boxes_reach_every_edge_and_never_fill_a_side():
+    found = np.array([box for box in boxes(9, 7, (0.02, 0.5), (0.3, 3.3)) if box])
+    assert found[:, :2].min(0).tolist() == [0, 0] and found[:, 2:].max(0).tolist() == [9, 7]
+    assert (found[:, 2] - found[:, 0]).max() == 8 and (found[:, 3] - found[:, 1]).max() == 6
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_box_is_drawn_as_often_as_asked_for(attempts):
+    # Of square boxes with up to twice the image's area, those below 99.5 pixels' side fit.
+    fits = 0.995**2 / 2
+    none = (1 - fits) ** attempts
+    found = boxes(100, 100, (0.0, 2.0), (1.0, 1.0), attempts)
+    assert found.count(None) / DRAWS == pytest.approx(none, abs=4 * sqrt(none / DRAWS))
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
+def test_images_are_erased_with_the_probability_asked_for(probability):
+    erased = 0
+    for i in range(1000):
+        pixels = np.zeros((16, 16, 1), np.uint8)
+        erase(pixels, recipe(re_prob=probability), GREY, draws(i))
+        erased += bool(pixels.any())
+    error = 4 * sqrt(probability * (1 - probability) / 1000)
+    assert erased / 1000 == pytest.approx(probability, abs=error)
+
+
+def test_only_the_box_is_erased():
+    asked = recipe(re_prob=1.0, re_scale=(0.1, 0.3), re_ratio=(0.5, 1.5))
+    before = noise(20, 30, 3)
+    before[(before == [124, 116, 104]).all(2)] = 0
+    for i in range(50):
+        pixels = before.copy()
+        erase(pixels, asked, PREPROCESSING, draws(i))
+        rng = draws(i)
+        rng.random()
+        left, top, right, bottom = erased_box(30, 20, (0.1, 0.3), (0.5, 1.5), 10, rng)
+        inside = np.zeros((20, 30), bool)
+        inside[top:bottom, left:right] = True
+        assert (pixels[inside] == [124, 116, 104]).all()
+        assert np.array_equal(pixels[~inside], before[~inside])
+
+
+def test_an_image_that_no_box_fits_stays():
+    pixels = noise(8, 8, 3)
+    before = pixels.copy()
+    erase(pixels, recipe(re_prob=1.0, re_scale=(1.0, 1.0)), PREPROCESSING, draws())
+    assert np.array_equal(pixels, before)
+
+
+def test_a_number_fills_with_the_pixel_nearest_to_it():
+    assert fill((2, 2, 3), 0.0, PREPROCESSING, draws()).ravel().tolist() == [124, 116, 104]
+    # 0.485 * 255 + 0.229 * 255 = 182.07, and so on; beyond white is white.
+    assert fill((2, 2, 3), 1, PREPROCESSING, draws()).ravel().tolist() == [182, 173, 161]
+    assert fill((2, 2, 3), -9.0, PREPROCESSING, draws()).ravel().tolist() == [0, 0, 0]
+    assert fill((2, 2, 3), 9.0, PREPROCESSING, draws()).ravel().tolist() == [255, 255, 255]
+
+
+def clipped_normal(mean: float, std: float) -> tuple[float, float]:
+    """Mean and deviation of a normal variable rounded and clipped to 0..255."""
+    edges = np.concatenate([[-np.inf], np.arange(255) + 0.5, [np.inf]])
+    share = np.diff(stats.norm.cdf(edges, mean, std))
+    first = (share * np.arange(256)).sum()
+    return first, sqrt((share * (np.arange(256) - first) ** 2).sum())
+
+
+@pytest.mark.parametrize("value", ["random", "pixel", "rand"])
+def test_random_fills_are_standard_normal_in_normalised_units(value):
+    if value == "rand":
+        fills = [fill((5, 4, 3), value, PREPROCESSING, draws(i)) for i in range(DRAWS)]
+        assert {each.shape for each in fills} == {(1, 1, 3)}
+        drawn = np.concatenate(fills)[:, 0]
+    else:
+        drawn = fill((DRAWS // 50, 50, 3), value, PREPROCESSING, draws()).reshape(-1, 3)
+    assert drawn.shape == (DRAWS, 3) and drawn.dtype == np.uint8
+    for channel, values in enumerate(drawn.T):
+        mean, std = clipped_normal(
+            PREPROCESSING.mean[channel] * 255, PREPROCESSING.std[channel] * 255
+        )
+        assert values.mean() == pytest.approx(mean, abs=4 * std / sqrt(DRAWS))
+        assert values.std() == pytest.approx(std, rel=0.05)
+    assert np.abs(np.corrcoef(drawn.T.astype(float))[np.triu_indices(3, 1)]).max() < 0.07
+
+
+def test_fills_are_named_or_finite_numbers():
+    for right in ("random", "pixel", "rand", 0, -1.5):
+        require_fill(right)
+    for wrong in ("noise", "", float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match=r"re_value is .*random, pixel, rand or a number"):
+            require_fill(wrong)

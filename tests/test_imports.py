@@ -47,7 +47,10 @@ ALSO: dict[str, set[str]] = {
     "pvt_spec.images": {"numpy", "PIL"},
     "pvt_spec.evaluation": {"numpy"},
     "pvt_spec.command_line": {"click"},
+    "pvt_train.decoding": {"simplejpeg"},
     "pvt_train.digits": {"sklearn"},
+    "pvt_train.log": {"tensorboardX"},
+    "pvt_train.plot": {"matplotlib"},
     "parity.runners": {"mindspore", "torch", "onnx", "onnxruntime"},
 }
 """What one module of a package may import in addition."""
@@ -64,12 +67,16 @@ LAZY: dict[str, set[str]] = {
     "pvt_spec.command_line": {"numpy"},
     "pvt_torch.command_line": {"numpy", "torch"},
     "pvt_train.command_line": {"numpy", "yaml"},
+    "pvt_train.log": {"tensorboardX"},
+    "pvt_train.plot": {"matplotlib"},
+    "pvt_train.recipe_keys": {"numpy", "yaml", "click"},
+    "pvt_train.recipe_options": {"numpy", "yaml"},
 }
 """What may be imported inside functions only, so that importing the module stays cheap."""
 
 FRAMEWORKS = ("mindspore", "torch")
 
-PROGRAMS = ("convert", "parity", "pvt_ms", "pvt_onnx", "pvt_torch")
+PROGRAMS = ("convert", "parity", "pvt_ms", "pvt_onnx", "pvt_torch", "pvt_train")
 
 
 # --- in the source

@@ -171,3 +171,36 @@ def test_load_forward_names_the_outputs_in_every_runtime(changes, tmp_path):
         for name, array in outputs.items():
             assert array.dtype == np.float32 and array.shape == expected[name].shape
             assert np.abs(array - expected[name]).max() < 2e-5
+
+
+class TestMindCVsSpelling:
+    def test_validate_takes_variant_data_dir_and_ckpt_path(self, model, images, tmp_path):
+        data = tmp_path / "data"
+        (data / "train").mkdir(parents=True)
+        (data / "val").symlink_to(images)
+        arguments = ("--data_dir", data, "--ckpt_path", model / "m.onnx", "--json")
+        found = json.loads(invoke(pvt_onnx, "validate", *arguments).stdout)
+        plain = invoke(pvt_onnx, "validate", model / "m.onnx", "--data-dir", images, "--json")
+        assert found == json.loads(plain.stdout)
+
+    def test_predict_takes_ckpt_path_and_image_path(self, model, images):
+        image = images / "cat" / "0.png"
+        plain = invoke(pvt_onnx, "predict", model / "m.onnx", image).stdout
+        by_path = ("--ckpt_path", model / "m.onnx", "--image_path", image)
+        assert invoke(pvt_onnx, "predict", *by_path).stdout == plain
+        assert invoke(pvt_onnx, "predict", "--ckpt_path", model / "m.onnx", image).stdout == plain
+
+    def test_another_variant_is_refused(self, model, images):
+        done = CliRunner().invoke(
+            pvt_onnx,
+            ["validate", str(model / "m.onnx"), "--model", "pvt_tiny", "--data-dir", str(images)],
+        )
+        assert done.exit_code == 1
+        assert "expected pvt_tiny: give" in done.stderr
+
+    @pytest.mark.parametrize(
+        "command", [["validate", "--data-dir", "x"], ["predict"], ["predict", "m.onnx"]]
+    )
+    def test_a_model_or_images_are_missing(self, command):
+        done = CliRunner().invoke(pvt_onnx, command)
+        assert done.exit_code == 2 and "Missing argument" in done.stderr

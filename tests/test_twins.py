@@ -46,6 +46,7 @@ from tests.conftest import (
     random_images,
     random_weights,
     run_float64,
+    run_mindspore,
 )
 
 Size = tuple[int, int]
@@ -703,3 +704,19 @@ def test_a_weight_changed_by_one_percent_is_found_where_it_acts(
     actual = RUNTIMES[runtime](V1, numerics, changed, images)
     comparison = distances(actual, V1, numerics, weights, images)
     assert comparison.first_out_of_bounds == first
+
+
+def test_a_compiled_mindspore_model_takes_other_weights():
+    """Weights that were set by name only, in memory that what is compiled knows nothing of."""
+    ms = import_mindspore()
+    import pvt_ms
+
+    config = SMALL["v1"]
+    numerics = PROFILES["official"][1]
+    images = random_images(config)
+    model = pvt_ms.model_from_weights(config, numerics, random_weights(config))
+    compiled = ms.jit(model)
+    compiled(ms.Tensor(images))
+    pvt_ms.set_weights(model, random_weights(config, seed=5))
+    expected = run_mindspore(config, numerics, random_weights(config, seed=5), images)["logits"]
+    assert np.allclose(compiled(ms.Tensor(images)).asnumpy(), expected, atol=1e-5)

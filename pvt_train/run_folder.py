@@ -1,0 +1,75 @@
+"""A run's folder: which model files it holds, which stay, and its state.
+
+May import pvt_spec.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from pvt_spec import FileExists
+from pvt_train.run_state import Kept
+
+BEST, LAST, LOG = "best.ckpt", "last.ckpt", "log.jsonl"
+"""The best model, the whole training state, and the log."""
+
+
+def refuse_existing(folder: Path, force: bool) -> None:
+    """Ends before any work where the folder holds a run that may not be replaced.
+
+    Raises:
+        FileExists: It does.
+    """
+    for name in (BEST, LAST, LOG):
+        if (folder / name).exists() and not force:
+            raise FileExists(
+                f"{folder / name} exists: give --resume {folder} to go on from it, name another "
+                "--output, or give --force to replace it"
+            )
+
+
+def state_file(path: Path) -> Path:
+    """The state file that ``--resume`` names: a run's folder stands for its own."""
+    return path / LAST if path.is_dir() else path
+
+
+def model_file(model: str, epoch: int) -> str:
+    """Name of the model file of an epoch (from 1): ``pvt_tiny-12.ckpt``."""
+    return f"{model}-{epoch}.ckpt"
+
+
+def rotate(
+    kept: tuple[Kept, ...], new: Kept, policy: str, most: int
+) -> tuple[tuple[Kept, ...], tuple[Kept, ...]]:
+    """Which model files stay once a new one is there, and which go.
+
+    Args:
+        kept: Those that are there, oldest first.
+        new: The new one, which may itself be the one that goes.
+        policy: ``latest_k``, ``top_k`` for those of the highest Top-1, earlier ones first, or
+            ``all``.
+        most: How many may stay.
+    """
+    every = (*kept, new)
+    if policy == "all":
+        return every, ()
+    ranked = (
+        sorted(every, key=lambda one: (-_score(one), one.epoch))
+        if policy == "top_k"
+        else sorted(every, key=lambda one: -one.epoch)
+    )
+    staying = set(ranked[:most])
+    return tuple(k for k in every if k in staying), tuple(k for k in every if k not in staying)
+
+
+def _score(one: Kept) -> float:
+    return float("-inf") if one.top1 is None else one.top1
+
+
+def is_better(new: Kept, best: Kept | None) -> bool:
+    """Whether a model is the best so far: of the highest Top-1, the first of equals."""
+    return new.top1 is not None and (best is None or _score(new) > _score(best))
+
+
+def as_best(one: Kept) -> Kept:
+    """The same model under the best model's file name."""
+    return dataclasses.replace(one, file=BEST)

@@ -1,0 +1,115 @@
+"""What the loop asks of a framework: one step of training, answers, and the whole state.
+
+May import numpy and pvt_spec.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pvt_spec import PvtError
+from pvt_spec.arrays import Array
+
+
+class TrainingError(PvtError):
+    """Training that cannot start or cannot go on."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward and backward pass is given; B is the number of this worker's images.
+
+    Everything random in a step is in here, so that a step is a function of it, of the learning
+    rate and of the state before.
+
+    Attributes:
+        pixels: uint8 (B, H, W, C); normalised on the device.
+        targets: float32 (B, num_classes), each row summing to 1, of the mixed images.
+        mixing: float32 (B,): the share of each normalised image; the rest is its partner's
+            (mixup; see :func:`pvt_train.mixing.partners`). 1 leaves it alone.
+        drop_path: float32 (blocks, 2, B): what stochastic depth scales each branch by; see
+            :func:`pvt_train.randomness.drop_path_scales`.
+    """
+
+    pixels: Array
+    targets: Array
+    mixing: Array
+    drop_path: Array
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one update came to, the same on every worker.
+
+    Attributes:
+        loss: Mean cross-entropy over the images of all workers, before the update.
+        gradient_norm: Global L2 norm of the mean gradient, unscaled and before clipping.
+        loss_scale: That the gradients were computed with.
+        updated: Whether the weights were updated; not where a gradient was not finite.
+    """
+
+    loss: float
+    gradient_norm: float
+    loss_scale: float
+    updated: bool
+
+
+class Twin(Protocol):
+    """A model under training in some framework, on one of ``ranks`` workers.
+
+    Attributes:
+        framework: Its name, version and device, as in ``mindspore 2.10.0 on CPU``.
+        rank: This worker's number, from 0.
+        ranks: Number of workers; they hold the same state, bit for bit.
+    """
+
+    framework: str
+    rank: int
+    ranks: int
+
+    def step(self, batches: Sequence[Batch], learning_rate: float) -> StepResult:
+        """One update of the weights, with the gradient's mean over the batches of all workers.
+
+        Args:
+            batches: One, or as many as ``gradient_accumulation_steps``.
+            learning_rate: Of this update.
+        """
+        ...
+
+    def forward(self, images: Array) -> Array:
+        """Logits float32 (B, num_classes) of normalised float32 (B, C, H, W), no drop path."""
+        ...
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within it, ``forward`` and ``weights`` are those of the moving average (EMA)."""
+        ...
+
+    def weights(self) -> dict[str, Array]:
+        """Copies of all weights under canonical names."""
+        ...
+
+    def state(self) -> dict[str, Array]:
+        """Copies of all that a later step depends on: weights, moments, averages, counters.
+
+        Weights are under canonical names, the rest under ``moment1.NAME``, ``moment2.NAME``,
+        ``ema.NAME``, and whole names for counters and the loss scale.
+        """
+        ...
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Takes up a state, so that the next steps give the same bits as they did after it.
+
+        Raises:
+            TrainingError: Its names, shapes or dtypes are not this twin's; all are named.
+        """
+        ...
+
+    def total(self, values: Array) -> Array:
+        """The sum over all workers of float64 (N,), which every worker calls with; the same on
+        each."""
+        ...
+
+    def first_not_finite(self, batch: Batch) -> str | None:
+        """The first tap in forward order that is not finite for a batch, or None."""
+        ...
