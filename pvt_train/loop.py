@@ -239,11 +239,12 @@ class _Training:
     ) -> EpochResult:
         """What the epoch came to."""
         state, now = self.state, time.perf_counter()
+        made = self.steps - state.skipped
         return EpochResult(
             epoch=epoch + 1,
             loss=state.loss_sum / self.steps,
             learning_rate=learning_rate(state.step - 1, self.steps, self.run.recipe),
-            gradient_norm=state.norm_sum / max(self.steps - state.skipped, 1),
+            gradient_norm=state.norm_sum / made if made else None,
             skipped=state.skipped,
             unreadable=unreadable,
             raw=raw,

@@ -44,7 +44,7 @@ class EpochResult:
         epoch: From 1.
         loss: Mean over the epoch's updates.
         learning_rate: Of its last update.
-        gradient_norm: Mean over the updates that were made.
+        gradient_norm: Mean over the updates that were made; None if none was.
         skipped: Updates that were left out, a gradient not being finite.
         unreadable: Images that could not be read and were replaced.
         raw: Accuracy of the weights; None where they were not validated.
@@ -56,7 +56,7 @@ class EpochResult:
     epoch: int
     loss: float
     learning_rate: float
-    gradient_norm: float
+    gradient_norm: float | None
     skipped: int
     unreadable: int
     raw: Evaluation | None
@@ -75,7 +75,7 @@ class EpochResult:
             f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}",
             f"loss {self.loss:.4f}",
             f"lr {self.learning_rate:.2e}",
-            f"grad {self.gradient_norm:.3g}",
+            "grad none" if self.gradient_norm is None else f"grad {self.gradient_norm:.3g}",
         ]
         if loss_scale != 1:
             parts.append(f"scale {loss_scale:g}")

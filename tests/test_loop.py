@@ -192,6 +192,13 @@ class TestEpochs:
         assert (record["skipped"], record["gradient_norm"], record["loss_scale"]) == (1, 10.0, 1024)
         assert "1 skipped" in done.lines[0] and "scale 1024" in done.lines[0]
 
+    def test_no_norm_is_known_where_every_update_was_skipped(self, go):
+        twin = ScriptedTwin([-1.0, -1.0])
+        twin.scale = 1024.0
+        done = go(twin)
+        assert done.records("epoch")[0]["gradient_norm"] is None
+        assert "grad none" in done.lines[0]
+
     def test_validation_has_its_interval_and_the_last_epoch(self, go):
         done = go(ScriptedTwin([1.0] * 10), val_interval=2)
         assert [record["top1"] is not None for record in done.records("epoch")] == [
