@@ -432,6 +432,23 @@ class TestState:
         for result, other in zip(results, run_steps(peer, range(5))[2:], strict=True):
             assert result.loss == pytest.approx(other.loss, rel=2e-2)
 
+    def test_what_is_compiled_answers_with_the_average_and_then_again_without(self):
+        info, images = described("v1"), np.ones((2, 3, 64, 64), np.float32)
+        answers = []
+        for mode in (0, 1):
+            twin = open_twin(info, recipe(mode=mode, ema=True))
+            found = [twin.forward(images)]
+            run_steps(twin, range(2))
+            found.append(twin.forward(images))
+            with twin.averaged():
+                found.append(twin.forward(images))
+            found.append(twin.forward(images))
+            answers.append(np.array(found))
+        compiled, plain = answers
+        assert np.allclose(compiled, plain, atol=1e-5)
+        assert np.abs(plain[1] - plain[2]).max() > 1e-4
+        assert np.array_equal(compiled[1], compiled[3])
+
     def test_another_recipes_state_is_refused_by_name(self):
         info = described("v2")
         twin = open_twin(info, recipe(ema=True))
