@@ -4,11 +4,13 @@ May import tensorboardX.
 """
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pvt_train.run_folder import LOG
+from pvt_train.run_folder import LAST, LOG
 from pvt_train.twin import TrainingError
 
 Record = dict[str, Any]
@@ -24,40 +26,81 @@ class RunLog:
         Args:
             folder: The run's; it exists.
             step: Updates done so far; 0 starts a new log.
-        """
-        from tensorboardX import SummaryWriter
 
+        Raises:
+            TrainingError: It cannot be read or written.
+        """
+        self._folder = folder
         known = read_log(folder) if step and (folder / LOG).exists() else []
-        lines = [json.dumps(record) + "\n" for record in known if record["step"] <= step]
-        fresh = folder / f"{LOG}.new"
-        fresh.write_text("".join(lines), encoding="utf-8")
-        fresh.replace(folder / LOG)
-        self._lines = (folder / LOG).open("a", encoding="utf-8")
-        if not step:
-            for stale in folder.glob("events.out.tfevents.*"):
-                stale.unlink()
-        # TensorBoard then forgets what the files before say of later steps. Two files of one second
-        # would otherwise have one name.
-        self._events = SummaryWriter(
-            str(folder), purge_step=step + 1 if step else None, filename_suffix=f".{step}"
-        )
+        with self._writing():
+            _replace_lines(folder, [record for record in known if record["step"] <= step])
+            self._lines = (folder / LOG).open("a", encoding="utf-8")
+            if not step:
+                for stale in folder.glob("events.out.tfevents.*"):
+                    stale.unlink()
+            self._events = _open_events(folder, step)
 
     def write(self, record: Record) -> None:
-        """Adds a record; its numbers become TensorBoard's scalars ``kind/name``."""
-        self._write_line(record)
-        for name, value in record.items():
-            if isinstance(value, int | float) and name != "step":
-                self._events.add_scalar(f"{record['kind']}/{name}", value, record["step"])
-        self._events.flush()
+        """Adds a record; its numbers become TensorBoard's scalars ``kind/name``.
 
-    def _write_line(self, record: Mapping[str, Any]) -> None:
-        self._lines.write(json.dumps(record) + "\n")
-        self._lines.flush()
+        Raises:
+            TrainingError: It cannot be written.
+        """
+        from tensorboardX.summary import scalar
+
+        with self._writing():
+            self._lines.write(json.dumps(record) + "\n")
+            self._lines.flush()
+            for name, value in record.items():
+                if isinstance(value, int | float) and name != "step":
+                    summary = scalar(f"{record['kind']}/{name}", value)
+                    self._events.write(_event(step=record["step"], summary=summary))
+            self._events.flush()
 
     def close(self) -> None:
-        """Closes the files."""
-        self._lines.close()
-        self._events.close()
+        """Closes the files, whatever has become of them."""
+        with suppress(OSError):
+            self._lines.close()
+        with suppress(OSError):
+            self._events.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(
+                f"{self._folder}: the log cannot be written: {error.strerror}; {LAST} in it, if it "
+                "is there, holds the last saved state: make room, then --resume"
+            ) from error
+
+
+def _replace_lines(folder: Path, records: Sequence[Record]) -> None:
+    fresh = folder / f"{LOG}.new"
+    fresh.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    fresh.replace(folder / LOG)
+
+
+def _open_events(folder: Path, step: int) -> Any:
+    """An event file, written without tensorboardX's thread, which a full disk would end."""
+    from tensorboardX.proto.event_pb2 import SessionLog
+    from tensorboardX.record_writer import RecordWriter
+
+    # Two files of one second would otherwise have one name.
+    events = RecordWriter(str(folder / f"events.out.tfevents.{int(time.time())}.{step}"))
+    events.write(_event(file_version="brain.Event:2"))
+    if step:
+        # TensorBoard then forgets what the files before say of later steps.
+        started = SessionLog(status=SessionLog.START)
+        events.write(_event(step=step + 1, session_log=started))
+    return events
+
+
+def _event(**values: Any) -> bytes:
+    from tensorboardX.proto.event_pb2 import Event
+
+    encoded: bytes = Event(wall_time=time.time(), **values).SerializeToString()
+    return encoded
 
 
 def read_log(folder: Path) -> list[Record]:

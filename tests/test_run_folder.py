@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 
 import numpy as np
@@ -117,6 +118,20 @@ class TestLog:
         write_log(tmp_path, 1, 2)
         assert [record["step"] for record in read_log(tmp_path)] == [1, 2]
         assert [step for step, _ in tensorboard_scalars(tmp_path, "epoch/loss")] == [1, 2]
+
+    def test_a_full_disk_ends_in_one_message(self, tmp_path):
+        log = RunLog(tmp_path, 0)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(TrainingError, match=r"the log cannot be written: .*--resume"):
+                for step in range(100):
+                    log.write({"kind": "step", "step": step, "loss": 1.0})
+            log.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, ignored)
 
     def test_a_folder_without_one_is_named(self, tmp_path):
         with pytest.raises(TrainingError, match=r"log\.jsonl: cannot be read: .* name the folder"):
