@@ -26,10 +26,10 @@ from PIL import Image
 from benchmarks.processes import add_json_option, report
 from pvt_spec import default_preprocessing, make_config
 from pvt_spec.images import normalise
+from pvt_spec.sources import Folder
 from pvt_train.augmentation import Augmentation
 from pvt_train.randomness import Stream, generator
 from pvt_train.recipe import Recipe
-from pvt_train.sources import Folder
 from pvt_train.training_image import ImageMaker
 
 FILES = 12

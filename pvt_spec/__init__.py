@@ -1,8 +1,8 @@
 """What a PVT is, as data, and what goes into it.
 
 ``config`` (variants), ``numerics`` (profiles), ``tensors`` (tensors and taps) and ``model_info``
-need the standard library only and are exported here. ``images`` and ``evaluation`` need numpy
-and Pillow, ``command_line`` needs click: import them by name.
+need the standard library only and are exported here. ``images``, ``sources`` and ``evaluation``
+need numpy and Pillow, ``command_line`` needs click: import them by name.
 """
 
 from pvt_spec.config import (

@@ -176,7 +176,7 @@ def add_validate(group: click.Group, load: Load) -> None:
         batch_size: int,
         as_json: bool,
     ) -> None:
-        """Top-1 and top-5 accuracy over the images of DIR/CLASS/*.
+        """Top-1 and top-5 accuracy over the images of DIR/CLASS/*, or of tar files in DIR.
 
         Where DIR holds the folders train and val, its val is meant. Preprocessing and the order of
         classes come from MODEL itself.

@@ -12,8 +12,9 @@ import numpy as np
 
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConfigError, ImageError
-from pvt_spec.images import list_labelled, load_image
+from pvt_spec.images import list_labelled, load_encoded, load_image
 from pvt_spec.model_info import ModelInfo, Preprocessing
+from pvt_spec.sources import open_source
 from pvt_spec.tensors import output_names
 
 Forward = Callable[[Array], dict[str, Array]]
@@ -148,7 +149,7 @@ def validate(
     Args:
         forward: The runtime.
         info: Of the model it runs.
-        folder: ``CLASS/*.png``.
+        folder: ``CLASS/*.png``, or tar files; see :func:`pvt_spec.sources.open_source`.
         batch_size: Images per call; the last batch may hold fewer.
         progress: Told (images done, images in all) after every batch.
 
@@ -157,9 +158,11 @@ def validate(
         ImageError: The folder or an image in it cannot be used.
     """
     require_classes(info)
-    paths, labels = labelled_for(info, folder)
+    source = open_source(folder)
+    labels = class_order(info, source.classes, folder)[source.labels]
     answers: list[Array] = []
-    for batch in batched(paths, batch_size):
-        answers.append(forward(load_batch(batch, info.preprocessing))["logits"])
-        progress(sum(map(len, answers)), len(paths))
+    for batch in batched(range(len(source)), batch_size):
+        images = [load_encoded(source.read(i), source.name(i), info.preprocessing) for i in batch]
+        answers.append(forward(np.stack(images))["logits"])
+        progress(sum(map(len, answers)), len(source))
     return accuracy(np.concatenate(answers), labels)

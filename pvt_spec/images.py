@@ -61,10 +61,18 @@ def _decode(source: Path | BytesIO, channels: int, name: str) -> Image.Image:
             return convert_mode(image, channels)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise ImageError(
-            f"{name}: cannot be read as an image ({error}); expected one of {', '.join(SUFFIXES)}"
+            f"{name}: cannot be read as an image ({why_not(error)}); expected one of "
+            f"{', '.join(SUFFIXES)}"
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {error}; resize the image first") from error
+
+
+def why_not(error: Exception) -> str:
+    """Why Pillow could not read an image; its own words for it may name an object in memory."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is empty, or of no known format"
+    return str(error)
 
 
 def convert_mode(image: Image.Image, channels: int) -> Image.Image:

@@ -118,6 +118,8 @@ def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
         raise click.exceptions.Exit(128 + outcome.stopped)
     if best is not None:
         click.echo(f"best: epoch {best.epoch}, Top-1 {best.top1:.2f} %: {output / best.file}")
+    else:
+        say(f"not validated; the last model: {output / outcome.state.kept[-1].file}")
     if plot:
         from pvt_train.plot import plot_run
 

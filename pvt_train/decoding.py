@@ -15,7 +15,7 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from pvt_spec import ImageError
-from pvt_spec.images import MODES, convert_mode
+from pvt_spec.images import MODES, convert_mode, why_not
 
 SPARE = 1.25
 """Least pixels of a crop that is decoded at a fraction, over the pixels that are asked for.
@@ -77,7 +77,7 @@ def decode_crop(
             crop = convert_mode(crop, channels)
         return crop.resize((size[1], size[0]), resampling, box)
     except _ERRORS as error:
-        raise ImageError(f"{name}: cannot be read as an image ({error})") from error
+        raise ImageError(f"{name}: cannot be read as an image ({why_not(error)})") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {error}; resize the image first") from error
 

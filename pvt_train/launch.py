@@ -16,6 +16,7 @@ from pvt_spec import ConfigError, ModelInfo, PvtError, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.evaluation import class_order
 from pvt_spec.images import load_encoded
+from pvt_spec.sources import open_source
 from pvt_train.initialisation import initial_weights
 from pvt_train.loader import TrainingBatches
 from pvt_train.loop import Outcome, Run, train
@@ -23,7 +24,6 @@ from pvt_train.recipe import Recipe, model_info
 from pvt_train.records import Records, Store
 from pvt_train.run_folder import refuse_existing, state_file
 from pvt_train.run_state import RunState
-from pvt_train.sources import open_source
 from pvt_train.twin import TrainingError, Twin
 
 Say = Callable[[str], None]
@@ -134,7 +134,7 @@ def train_recipe(
         batches = stack.enter_context(
             TrainingBatches(train_images, recipe, info, twin.rank, twin.ranks)
         )
-        start = _take_up(resumed, batches, twin)
+        start = _take_up(resumed, batches, recipe.epoch_size, twin)
         if twin.rank == 0:
             for line in (*notes, _describe(recipe, info, batches, validation, start, twin)):
                 say(line)
@@ -194,7 +194,9 @@ class _Validation:
         return load_encoded(images.read(number), images.name(number), self.preprocessing)
 
 
-def _take_up(resumed: Resumed | None, batches: TrainingBatches, twin: Twin) -> RunState:
+def _take_up(
+    resumed: Resumed | None, batches: TrainingBatches, epochs: int, twin: Twin
+) -> RunState:
     """Where the run stands; the twin then stands there too."""
     fresh = RunState(0, batches.images, batches.global_batch)
     if resumed is None:
@@ -206,6 +208,12 @@ def _take_up(resumed: Resumed | None, batches: TrainingBatches, twin: Twin) -> R
             f"{resumed.path}: its run has {found[0]} images and {found[1]} per update, this one "
             f"{expected[0]} and {expected[1]}: an epoch would be another; take the same images and "
             "batch size times workers, or take its weights alone with --pretrained"
+        )
+    done = run.step // batches.steps_per_epoch
+    if done >= epochs:
+        raise TrainingError(
+            f"{resumed.path}: its run has finished {done} epochs, of {epochs} that are asked for: "
+            "give a larger --epoch-size"
         )
     twin.load_state(resumed.tensors)
     return run

@@ -10,11 +10,11 @@ import numpy as np
 
 from pvt_spec import ImageError, ModelInfo
 from pvt_spec.arrays import Array
+from pvt_spec.sources import Source
 from pvt_train.augmentation import Augmentation
 from pvt_train.mixing import apply, draw_mix, smooth_labels
 from pvt_train.randomness import Stream, drop_path_scales, epoch_order, generator
 from pvt_train.recipe_keys import Recipe
-from pvt_train.sources import Source
 from pvt_train.training_image import NONE, ImageMaker
 from pvt_train.twin import Batch
 from pvt_train.workers import Made, Workers, make_here, worker_count

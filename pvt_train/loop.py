@@ -149,6 +149,8 @@ class _Training:
         state, recipe = self.state, self.run.recipe
         rate = learning_rate(state.step, self.steps, recipe)
         result = self.twin.step(group, rate)
+        # A framework may have taken the signals for itself meanwhile.
+        self.request.listen()
         self.check_finite(result, epoch, rate, group)
         self.state = dataclasses.replace(
             state,
@@ -222,6 +224,7 @@ class _Training:
             self.state = self.records.epoch(result, self.state, self.twin)
             if (epoch + 1) % recipe.ckpt_save_interval == 0 or last:
                 self.save_state()
+            self.records.say_epoch(result)
 
     def evaluate(self) -> Evaluation:
         """Accuracy of the weights that the twin now answers with."""

@@ -20,19 +20,36 @@ class Clock:
             done: Updates that were done before.
             total: Updates in the whole run.
         """
-        self._start, self._before, self._done, self._total = time.perf_counter(), done, done, total
+        self._done, self._total = done, total
+        self._first = self._mark = (done, time.perf_counter())
+        self._counted = False
 
     def count(self) -> None:
         """One update more."""
         self._done += 1
+        if not self._counted:
+            # What is compiled in the first update is not compiled in the others.
+            self._counted, self._first = True, self._now()
 
-    def rate(self) -> float:
-        """Updates per second since the start."""
-        return (self._done - self._before) / (time.perf_counter() - self._start)
+    def _now(self) -> tuple[int, float]:
+        return self._done, time.perf_counter()
+
+    def mark(self) -> None:
+        """From here on :meth:`pace` is measured."""
+        self._mark = self._now()
+
+    def pace(self) -> float:
+        """Updates per second since the last mark."""
+        return self._rate(self._mark)
 
     def left(self) -> str:
-        """The time that is left, as ``1:23:45``."""
-        return str(timedelta(seconds=round((self._total - self._done) / self.rate())))
+        """The time that is left, as ``1:23:45``, validation included."""
+        rate = self._rate(self._first)
+        return str(timedelta(seconds=round((self._total - self._done) / rate))) if rate else "?"
+
+    def _rate(self, since: tuple[int, float]) -> float:
+        done, now = self._now()
+        return (done - since[0]) / (now - since[1])
 
 
 @contextmanager

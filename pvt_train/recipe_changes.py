@@ -23,7 +23,6 @@ FIXED: dict[str, str] = {
     "shuffle": _PLACE,
     "num_samples": _PLACE,
     "aug_repeats": _PLACE,
-    "gradient_accumulation_steps": _PLACE,
 }
 """Key that a run cannot go on with another value of -> why."""
 
@@ -39,7 +38,10 @@ FREE: dict[str, tuple[str, ...]] = {
         "num_parallel_workers",
         "max_unreadable",
     ),
-    "the images of an update over all workers are compared instead": ("batch_size",),
+    "the images of an update over all workers are compared instead": (
+        "batch_size",
+        "gradient_accumulation_steps",
+    ),
     "it is a function of the step, and follows the new values from here": (
         "epoch_size",
         "scheduler",

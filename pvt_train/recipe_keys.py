@@ -165,7 +165,10 @@ class Recipe:
     clip_value: float = key(15.0, "That norm.")
     gradient_accumulation_steps: int = key(1, "Batches per update of the weights.")
     ema: bool = key(False, "Whether a moving average of the weights is kept, and validated.")
-    ema_decay: float = key(0.9999, "Share of the average that stays at each update.")
+    ema_decay: float = key(
+        0.9999,
+        "Share of the average that stays at each update, times 1 - exp(-updates / 2000) at first.",
+    )
 
     amp_level: str = key(
         "O0",

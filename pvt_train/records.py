@@ -17,7 +17,7 @@ from pvt_train.evaluation import Evaluation
 from pvt_train.log import RunLog
 from pvt_train.progress import Advance, Clock, epoch_progress
 from pvt_train.recipe import Recipe, to_dict
-from pvt_train.run_folder import LAST, as_best, is_better, model_file, rotate
+from pvt_train.run_folder import LAST, as_best, clear, is_better, model_file, rotate
 from pvt_train.run_state import Kept, RunState
 from pvt_train.twin import StepResult, Twin
 
@@ -126,7 +126,7 @@ class Records:
         report: Callable[[str], None],
         say: Callable[[str], None],
     ):
-        """Takes up the records of a run.
+        """Takes up the records of a run; those of another one in the folder go.
 
         Args:
             folder: The run's; it exists.
@@ -141,6 +141,8 @@ class Records:
         self.folder, self.recipe, self.info = folder, recipe, info
         self.store, self.report, self.say = store, report, say
         self.steps_per_epoch = steps_per_epoch
+        if not start.step:
+            clear(folder)
         self.log = RunLog(folder, start.step)
         self.clock = Clock(start.step, recipe.epoch_size * steps_per_epoch)
         self.loss_scale = 1.0
@@ -162,6 +164,7 @@ class Records:
     @contextmanager
     def progress(self, epoch: int, steps: int, done: int) -> Iterator[None]:
         """Shows an epoch's progress on a terminal; ``epoch`` from 0, ``done`` of ``steps``."""
+        self.clock.mark()
         title = f"epoch {epoch + 1}/{self.recipe.epoch_size}"
         with epoch_progress(title, steps, done) as self.advance:
             yield
@@ -170,7 +173,7 @@ class Records:
         """Takes note of an update; every ``log_interval`` of them is logged."""
         self.loss_scale = result.loss_scale
         self.clock.count()
-        text = f"loss {result.loss:.4f}  {self.clock.rate() * state.global_batch:.0f} images/s"
+        text = f"loss {result.loss:.4f}  {self.clock.pace() * state.global_batch:.0f} images/s"
         self.advance(text)
         if state.step % self.recipe.log_interval:
             return
@@ -190,6 +193,7 @@ class Records:
             f"epoch {epoch + 1}/{self.recipe.epoch_size}  step {step + 1}/{self.steps_per_epoch}  "
             f"{text}  lr {learning_rate:.2e}  ETA {self.clock.left()}"
         )
+        self.clock.mark()
 
     def epoch(self, result: EpochResult, state: RunState, twin: Twin) -> RunState:
         """Logs an epoch and writes its model files.
@@ -212,9 +216,12 @@ class Records:
             self._save_models(twin, info, [name] * (new in kept) + [as_best(new).file] * best)
         self.leaving += [one for one in leaving if one != new]
         self.log.write(result.record(state.step, self.loss_scale))
+        return dataclasses.replace(state, best=as_best(new) if best else state.best, kept=kept)
+
+    def say_epoch(self, result: EpochResult) -> None:
+        """Reports an epoch, once everything of it is written."""
         left = self.clock.left() if result.epoch < self.recipe.epoch_size else ""
         self.report(result.line(self.recipe.epoch_size, self.loss_scale, left))
-        return dataclasses.replace(state, best=as_best(new) if best else state.best, kept=kept)
 
     def _save_models(self, twin: Twin, info: ModelInfo, names: Sequence[str]) -> None:
         if self.recipe.ema:

@@ -4,27 +4,51 @@ May import pvt_spec.
 """
 
 import dataclasses
+import re
 from pathlib import Path
 
-from pvt_spec import FileExists
+from pvt_spec import FileExists, PvtError
 from pvt_train.run_state import Kept
 
 BEST, LAST, LOG = "best.ckpt", "last.ckpt", "log.jsonl"
 """The best model, the whole training state, and the log."""
 
+_ROTATED = re.compile(r"pvt_\w+-\d+\.ckpt")
+
 
 def refuse_existing(folder: Path, force: bool) -> None:
     """Ends before any work where the folder holds a run that may not be replaced.
 
+    A log alone, of a run that saved nothing, is none.
+
     Raises:
         FileExists: It does.
     """
-    for name in (BEST, LAST, LOG):
-        if (folder / name).exists() and not force:
-            raise FileExists(
-                f"{folder / name} exists: give --resume {folder} to go on from it, name another "
-                "--output, or give --force to replace it"
-            )
+    models = model_files(folder)
+    if models and not force:
+        resume = f"give --resume {folder} to go on from it, " if (folder / LAST).exists() else ""
+        raise FileExists(
+            f"{models[0]} exists: {resume}name another --output, or give --force to replace the run"
+        )
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The checkpoints of a run that is in a folder, the state first."""
+    named = [path for path in (folder / LAST, folder / BEST) if path.exists()]
+    return named + sorted(p for p in folder.glob("*.ckpt") if _ROTATED.fullmatch(p.name))
+
+
+def clear(folder: Path) -> None:
+    """Removes a run's checkpoints, so that none is taken for the next run's.
+
+    Raises:
+        PvtError: One cannot be.
+    """
+    for path in model_files(folder):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise PvtError(f"{path}: cannot be removed: {error.strerror}") from error
 
 
 def state_file(path: Path) -> Path:

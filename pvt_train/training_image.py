@@ -7,10 +7,10 @@ import numpy as np
 
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
+from pvt_spec.sources import Source
 from pvt_train.augmentation import RESAMPLING, Augmentation
 from pvt_train.decoding import decode_crop
 from pvt_train.randomness import Stream, generator
-from pvt_train.sources import Source
 from pvt_train.workers import Unreadable
 
 NONE = -1

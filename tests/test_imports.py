@@ -46,6 +46,7 @@ ALSO: dict[str, set[str]] = {
     "pvt_spec.arrays": {"numpy"},
     "pvt_spec.images": {"numpy", "PIL"},
     "pvt_spec.evaluation": {"numpy"},
+    "pvt_spec.sources": {"numpy"},
     "pvt_spec.command_line": {"click"},
     "pvt_train.decoding": {"simplejpeg"},
     "pvt_train.digits": {"sklearn"},

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from pvt_spec import ImageError, make_config
+from pvt_spec.sources import open_source
 from pvt_train.loader import TrainingBatches, image_order, spread
 from pvt_train.randomness import drop_path_scales
 from pvt_train.recipe import Recipe, model_info
-from pvt_train.sources import open_source
 from pvt_train.twin import Batch, TrainingError
 from pvt_train.workers import Workers, worker_count
 

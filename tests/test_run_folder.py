@@ -12,7 +12,7 @@ from PIL import Image
 from pvt_spec import FileExists
 from pvt_train.log import RunLog, read_log
 from pvt_train.plot import plot_run
-from pvt_train.run_folder import is_better, refuse_existing, rotate, state_file
+from pvt_train.run_folder import clear, is_better, refuse_existing, rotate, state_file
 from pvt_train.run_state import Kept, RunState
 from pvt_train.stopping import stop_request
 from pvt_train.twin import TrainingError
@@ -53,12 +53,25 @@ class TestRotation:
 
 
 class TestRefusal:
-    @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt", "log.jsonl"])
+    @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt", "pvt_v2_b2_li-12.ckpt"])
     def test_a_run_is_not_replaced(self, tmp_path, name):
         (tmp_path / name).write_text("mine")
-        with pytest.raises(FileExists, match=rf"{name} exists: give --resume {tmp_path}"):
+        with pytest.raises(FileExists, match=rf"{name} exists: .*--force") as error:
             refuse_existing(tmp_path, force=False)
+        assert ("--resume" in str(error.value)) == (name == "last.ckpt")
         refuse_existing(tmp_path, force=True)
+
+    def test_a_log_alone_is_no_run(self, tmp_path):
+        (tmp_path / "log.jsonl").write_text("")
+        refuse_existing(tmp_path, force=False)
+
+    def test_only_a_runs_own_files_go(self, tmp_path):
+        mine = ["model.ckpt", "pvt_tiny.ckpt", "pvt_tiny-best.ckpt", "pvt_tiny-1.onnx"]
+        runs = ["best.ckpt", "last.ckpt", "pvt_tiny-1.ckpt", "pvt_v2_b0-450.ckpt"]
+        for name in mine + runs:
+            (tmp_path / name).write_text("")
+        clear(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(mine)
 
     def test_a_folder_stands_for_its_state(self, tmp_path):
         assert state_file(tmp_path) == tmp_path / "last.ckpt"
@@ -172,7 +185,25 @@ class TestPlot:
 
 
 class TestStopRequest:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_it_takes_signals_back_from_another_handler(self):
+        with stop_request() as request:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            request.listen()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert request.signal == signal.SIGINT
+            request.listen()  # not again once it was asked
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+    def test_what_is_ignored_stays_so(self):
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            with stop_request() as request:
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert request.signal is None
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_a_signal_is_noted_and_handlers_come_back(self, number):
         before = signal.getsignal(number)
         with stop_request() as request:

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvt_spec import ImageError
-from pvt_train import sources
-from pvt_train.sources import Folder, Names, Source, Tars, open_source
+from pvt_spec import ImageError, sources
+from pvt_spec.sources import Folder, Names, Source, Tars, open_source
 
 ITEMS = [("cat/1.jpg", b"one"), ("cat/2.JPEG", b"22"), ("dog/1.png", b""), ("dog/x.y.jpg", b"4444")]
 

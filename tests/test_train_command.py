@@ -211,6 +211,13 @@ class TestGoingOn:
         assert rates[4] == pytest.approx(1e-5 + 0.99e-3 * (1 + np.cos(np.pi * 14 / 18)) / 2)
         assert len(rates) == 6
 
+    def test_with_the_images_of_an_update_in_other_parts(self, straight, tmp_path):
+        shutil.copytree(straight, tmp_path / "run")
+        more = ["--batch-size", "10", "--gradient-accumulation-steps", "2", "--epoch-size", "5"]
+        done = CliRunner().invoke(main, ["train", "--resume", str(tmp_path / "run"), *more])
+        assert done.exit_code == 0, done.output
+        assert len(numbers(tmp_path / "run")) == 5
+
     def test_into_another_folder(self, straight, tmp_path):
         more = ["train", "--resume", str(straight), "--epoch-size", "5", "--output"]
         done = CliRunner().invoke(main, [*more, str(tmp_path / "new")])
@@ -224,13 +231,15 @@ class TestGoingOn:
             (("--seed", "1"), "seed was 42, is 1"),
             (("--model", "pvt_tiny"), "model was 'pvt_nano', is 'pvt_tiny'"),
             (("--ema", "False"), "ema was True, is False"),
+            (("--epoch-size", "4"), "has finished 4 epochs, of 4 that are asked for"),
             (("--batch-size", "30"), "60 images and 20 per update, this one 60 and 30"),
         ],
     )
     def test_what_would_be_another_run_is_refused(self, straight, more, message):
         done = CliRunner().invoke(main, ["train", "--resume", str(straight), *more])
         assert done.exit_code == 1
-        assert message in done.output and "--pretrained" in done.output
+        assert message in done.output
+        assert "--pretrained" in done.output or "give a larger --epoch-size" in done.output
 
     def test_a_cut_or_missing_state_is_refused(self, straight, tmp_path):
         whole = (straight / "last.ckpt").read_bytes()
@@ -261,6 +270,12 @@ class TestData:
         done = run_here(tmp_path / "tars", tmp_path / "run", "--epoch-size", "4")
         assert done.exit_code == 0, done.output
         assert_same_run(tmp_path / "run", straight)
+        model = str(tmp_path / "run/best.ckpt")
+        found, expected = (
+            CliRunner().invoke(main, ["validate", model, "--data-dir", str(data), "--json"]).stdout
+            for data in (tmp_path / "tars", few_digits)
+        )
+        assert found == expected != ""
 
     def test_an_unreadable_image_is_named_and_replaced(self, data, tmp_path):
         broken = sorted((data / "train/4").iterdir())[0]
@@ -367,6 +382,20 @@ class TestRefusals:
         recipe.write_text("model: pvt_nano\nepochs: 3\n")
         result = refused(data, tmp_path / "run", "--config", str(recipe))
         assert "epochs is not a known key (the nearest is epoch_size)" in result.output
+
+    def test_force_leaves_nothing_of_the_run_before(self, straight, data, tmp_path):
+        shutil.copytree(straight, tmp_path / "run")
+        done = run_here(data, tmp_path / "run", "--force", "--epoch-size", "1")
+        assert done.exit_code == 0, done.output
+        models = sorted(path.name for path in (tmp_path / "run").glob("*.ckpt"))
+        assert models == ["best.ckpt", "last.ckpt", "pvt_nano-1.ckpt"]
+
+    def test_without_validation_the_last_model_is_named(self, data, tmp_path):
+        done = run_here(data, tmp_path / "run", "--val-while-train", "False", "--epoch-size", "1")
+        assert done.exit_code == 0, done.output
+        assert done.stderr.endswith(
+            f"not validated; the last model: {tmp_path}/run/pvt_nano-1.ckpt\n"
+        )
 
     @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
     def test_checkpoints_that_are_there(self, data, tmp_path, name):

@@ -13,7 +13,7 @@ import numpy as np
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
 from pvt_spec.images import list_labelled
-from pvt_train.tar_index import CLASS_SUFFIX, Member, index_tar, sample_key
+from pvt_spec.tar_index import CLASS_SUFFIX, Member, index_tar, sample_key
 
 OPEN_FILES = 64
 """How many tar files a process keeps open at most; ImageNet has 1000."""
