@@ -42,8 +42,9 @@ def save_training(
     """
     names = find_dialect("pvt_ms", info.config.version)
     tensors = {_renamed(name, names.from_canonical): array for name, array in state.items()}
-    described = {"facts": dict(facts), "sha256": digest(tensors, facts)}
-    texts = {METADATA_KEY: info.to_json(), STATE_KEY: json.dumps(described)}
+    model = info.to_json()
+    described = {"facts": dict(facts), "sha256": digest(tensors, facts, model)}
+    texts = {METADATA_KEY: model, STATE_KEY: json.dumps(described)}
     with replacing(path, force=True) as stream:
         ckpt.write(stream, tensors, texts)
 
@@ -66,7 +67,7 @@ def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, An
         info = ModelInfo.from_json(file.metadata[METADATA_KEY])
     except (ValueError, KeyError, TypeError, PvtError) as error:
         raise ConvertError(f"{path}: what it says of its training is damaged: {error}") from error
-    found = digest(file.tensors, facts)
+    found = digest(file.tensors, facts, file.metadata[METADATA_KEY])
     if found != expected:
         raise ConvertError(
             f"{path}: its state has the digest {found[:12]}…, expected {expected[:12]}…: the file "
@@ -77,9 +78,9 @@ def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, An
     return state, info, facts
 
 
-def digest(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> str:
-    """SHA-256, in hex, of names, dtypes, shapes and bytes in their order, and of the facts."""
-    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+def digest(tensors: Mapping[str, Array], facts: Mapping[str, Any], model: str) -> str:
+    """SHA-256, in hex, of names, dtypes, shapes and bytes in their order, of facts and model."""
+    found = hashlib.sha256(json.dumps([facts, model], sort_keys=True).encode())
     for name, array in tensors.items():
         found.update(f"{name} {array.dtype.name} {array.shape}".encode())
         found.update(contents(array))

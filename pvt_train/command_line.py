@@ -116,6 +116,8 @@ def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
     if outcome.stopped is not None:
         say(f"stopped by {outcome.stopped.name}; to go on: --resume {output}")
         raise click.exceptions.Exit(128 + outcome.stopped)
+    if outcome.rank:
+        return
     if best is not None:
         click.echo(f"best: epoch {best.epoch}, Top-1 {best.top1:.2f} %: {output / best.file}")
     else:

@@ -3,9 +3,10 @@
 What can be found wrong is found before the framework is started. May import numpy and pvt_spec.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,9 +23,10 @@ from pvt_train.loader import TrainingBatches
 from pvt_train.loop import Outcome, Run, train
 from pvt_train.recipe import Recipe, model_info
 from pvt_train.records import Records, Store
-from pvt_train.run_folder import refuse_existing, state_file
+from pvt_train.run_folder import clear, model_files, refuse_existing, state_file
 from pvt_train.run_state import RunState
 from pvt_train.twin import TrainingError, Twin
+from pvt_train.workers import worker_count
 
 Say = Callable[[str], None]
 
@@ -90,7 +92,7 @@ def load_resumed(files: Files, path: Path) -> Resumed:
     tensors, info, facts = files.load_state(file)
     try:
         recipe, run = dict(facts["recipe"]), RunState.from_dict(facts["run"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, TrainingError) as error:
         raise TrainingError(f"{file}: its state is not one of a run: {error}") from error
     return Resumed(file, tensors, info, recipe, run)
 
@@ -123,8 +125,10 @@ def train_recipe(
     if not recipe.data_dir:
         raise ConfigError("data_dir is missing: give --data-dir, a folder with train and val in it")
     output = Path(recipe.ckpt_save_dir)
-    if resumed is None or resumed.path.parent.resolve() != output.resolve():
+    begins = resumed is None or resumed.path.parent.resolve() != output.resolve()
+    if begins:
         refuse_existing(output, force)
+        _spare_pretrained(recipe, output)
     train_images = open_source(Path(recipe.data_dir) / recipe.train_split)
     weights, info, notes = _starting_point(recipe, train_images.classes, resumed, files)
     validation = _Validation(recipe, info)
@@ -135,6 +139,9 @@ def train_recipe(
             TrainingBatches(train_images, recipe, info, twin.rank, twin.ranks)
         )
         start = _take_up(resumed, batches, recipe.epoch_size, twin)
+        if begins:
+            # What was kept so far is in another folder, and stays there.
+            start = dataclasses.replace(start, best=None, kept=())
         if twin.rank == 0:
             for line in (*notes, _describe(recipe, info, batches, validation, start, twin)):
                 say(line)
@@ -143,9 +150,28 @@ def train_recipe(
         )
 
         def open_records() -> Records:
+            if begins:
+                clear(output)
             return Records(output, recipe, info, start, batches.steps_per_epoch, files, report, say)
 
         return train(twin, run, open_records)
+
+
+def _spare_pretrained(recipe: Recipe, output: Path) -> None:
+    """Holds unless the weights to start from would go with the run that is replaced.
+
+    Raises:
+        TrainingError: They would.
+    """
+    if recipe.pretrained and any(
+        path.samefile(recipe.pretrained)
+        for path in model_files(output)
+        if Path(recipe.pretrained).exists()
+    ):
+        raise TrainingError(
+            f"{recipe.pretrained} is of the run that --force would replace: copy it elsewhere, or "
+            "name another --output"
+        )
 
 
 def _starting_point(
@@ -245,7 +271,7 @@ def _describe(
 
 
 def _threads(recipe: Recipe) -> int:
-    return max(1, min(recipe.num_parallel_workers, len(os.sched_getaffinity(0))))
+    return max(1, worker_count(recipe.num_parallel_workers))
 
 
 def _some(names: Sequence[str]) -> str:
@@ -270,5 +296,6 @@ def output_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         for path in missing:
-            if path.is_dir() and not any(path.iterdir()):
+            # One that is not empty stays, and another worker may have been quicker.
+            with suppress(OSError):
                 path.rmdir()

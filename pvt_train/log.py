@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,6 @@ class RunLog:
         with self._writing():
             _replace_lines(folder, [record for record in known if record["step"] <= step])
             self._lines = (folder / LOG).open("a", encoding="utf-8")
-            if not step:
-                for stale in folder.glob("events.out.tfevents.*"):
-                    stale.unlink()
             self._events = _open_events(folder, step)
 
     def write(self, record: Record) -> None:
@@ -48,6 +46,11 @@ class RunLog:
         """
         from tensorboardX.summary import scalar
 
+        # JSON has no word for what is not finite.
+        record = {
+            name: None if isinstance(value, float) and not isfinite(value) else value
+            for name, value in record.items()
+        }
         with self._writing():
             self._lines.write(json.dumps(record) + "\n")
             self._lines.flush()
@@ -111,7 +114,7 @@ def read_log(folder: Path) -> list[Record]:
     """
     path = folder / LOG
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise TrainingError(
             f"{path}: cannot be read: {error.strerror}; name the folder of a training run"

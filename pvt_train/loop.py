@@ -77,10 +77,12 @@ class Outcome:
     """How a run ended.
 
     Attributes:
+        rank: Of this worker; the state of the first one's alone has the files.
         state: Where it stands.
         stopped: The signal that ended it before its last epoch, or None.
     """
 
+    rank: int
     state: RunState
     stopped: signal.Signals | None
 
@@ -120,12 +122,12 @@ class _Training:
             if stopped is None:
                 self.finish_epoch(epoch)
                 stopped = self.asked_to_stop()
-            if stopped is not None and epoch + 1 < epochs:
+            if stopped is not None and self.state.step < epochs * self.steps:
                 self.save_state()
                 # A worker that ends may have the others killed, so all wait for the first.
                 self.twin.total(np.zeros(1))
-                return Outcome(self.state, stopped)
-        return Outcome(self.state, None)
+                return Outcome(self.twin.rank, self.state, stopped)
+        return Outcome(self.twin.rank, self.state, None)
 
     def train_epoch(self, epoch: int) -> signal.Signals | None:
         """The epoch's updates that are left; the signal that asked to stop among them, if any."""
@@ -140,6 +142,7 @@ class _Training:
                 if self.state.step < (epoch + 1) * self.steps:
                     stopped = self.asked_to_stop()
                     if stopped is not None:
+                        self.state = dataclasses.replace(self.state, unreadable=self.unreadable())
                         return stopped
         self.trained = time.perf_counter()
         return None
@@ -219,7 +222,9 @@ class _Training:
                 averaged = self.evaluate()
         unreadable = self.unreadable()
         result = self.result(epoch, raw, averaged, unreadable)
-        self.state = dataclasses.replace(self.state, loss_sum=0.0, norm_sum=0.0, skipped=0)
+        self.state = dataclasses.replace(
+            self.state, loss_sum=0.0, norm_sum=0.0, skipped=0, unreadable=0
+        )
         if self.records:
             self.state = self.records.epoch(result, self.state, self.twin)
             if (epoch + 1) % recipe.ckpt_save_interval == 0 or last:
@@ -232,10 +237,11 @@ class _Training:
         return evaluate(self.twin, run.load_val, run.val_labels, run.recipe.batch_size, run.threads)
 
     def unreadable(self) -> int:
-        """Names this worker's images of the epoch that could not be read; counts all workers'."""
+        """Names this worker's images that could not be read; counts all workers' of the epoch."""
         for name, reason in self.run.batches.unreadable:
             self.run.say(f"not readable, replaced by another image: {name}: {reason}")
-        return int(self.twin.total(np.array([float(len(self.run.batches.unreadable))]))[0])
+        here = np.array([float(len(self.run.batches.unreadable))])
+        return self.state.unreadable + int(self.twin.total(here)[0])
 
     def result(
         self, epoch: int, raw: Evaluation | None, averaged: Evaluation | None, unreadable: int

@@ -49,7 +49,8 @@ class Clock:
 
     def _rate(self, since: tuple[int, float]) -> float:
         done, now = self._now()
-        return (done - since[0]) / (now - since[1])
+        seconds = now - since[1]
+        return (done - since[0]) / seconds if seconds else 0.0
 
 
 @contextmanager

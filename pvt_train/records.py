@@ -17,7 +17,7 @@ from pvt_train.evaluation import Evaluation
 from pvt_train.log import RunLog
 from pvt_train.progress import Advance, Clock, epoch_progress
 from pvt_train.recipe import Recipe, to_dict
-from pvt_train.run_folder import LAST, as_best, clear, is_better, model_file, rotate
+from pvt_train.run_folder import LAST, as_best, is_better, model_file, rotate
 from pvt_train.run_state import Kept, RunState
 from pvt_train.twin import StepResult, Twin
 
@@ -126,7 +126,7 @@ class Records:
         report: Callable[[str], None],
         say: Callable[[str], None],
     ):
-        """Takes up the records of a run; those of another one in the folder go.
+        """Takes up the records of a run.
 
         Args:
             folder: The run's; it exists.
@@ -141,8 +141,6 @@ class Records:
         self.folder, self.recipe, self.info = folder, recipe, info
         self.store, self.report, self.say = store, report, say
         self.steps_per_epoch = steps_per_epoch
-        if not start.step:
-            clear(folder)
         self.log = RunLog(folder, start.step)
         self.clock = Clock(start.step, recipe.epoch_size * steps_per_epoch)
         self.loss_scale = 1.0
@@ -256,7 +254,7 @@ class Records:
 
     def last_good(self) -> str:
         """Where to go on from after a failure."""
-        if not self.saved_step:
+        if not (self.folder / LAST).exists():
             return "no state is saved yet"
         epoch, step = divmod(self.saved_step, self.steps_per_epoch)
         where = f"epoch {epoch}" + (f" and {step} steps" if step else "")

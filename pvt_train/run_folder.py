@@ -39,12 +39,12 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def clear(folder: Path) -> None:
-    """Removes a run's checkpoints, so that none is taken for the next run's.
+    """Removes a run's checkpoints and log, so that nothing is taken for the next run's.
 
     Raises:
-        PvtError: One cannot be.
+        PvtError: Something cannot be.
     """
-    for path in model_files(folder):
+    for path in [*model_files(folder), *folder.glob(LOG), *folder.glob("events.out.tfevents.*")]:
         try:
             path.unlink()
         except OSError as error:

@@ -4,6 +4,7 @@ Standard library only.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ class RunState:
         skipped: Updates of this epoch so far that were left out, a gradient not being finite.
         best: The best model so far.
         kept: Model files that rotate, oldest first.
+        unreadable: Images of this epoch that could not be read before the run was stopped in it.
     """
 
     step: int
@@ -49,6 +51,7 @@ class RunState:
     skipped: int = 0
     best: Kept | None = None
     kept: tuple[Kept, ...] = ()
+    unreadable: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; floats come back as the same bits."""
@@ -62,8 +65,20 @@ class RunState:
             TrainingError: It is not that.
         """
         try:
-            best = values["best"] and Kept(**values["best"])
-            kept = tuple(Kept(**one) for one in values["kept"])
+            best = values["best"] and _kept(values["best"])
+            kept = tuple(map(_kept, values["kept"]))
             return cls(**{**values, "best": best, "kept": kept})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"not the state of a run: {error}") from error
+
+
+def _kept(values: Mapping[str, Any]) -> Kept:
+    """A model file of a state that was read, which may be anybody's: a name, as it is removed.
+
+    Raises:
+        ValueError: Its file is not one within the run's folder.
+    """
+    one = Kept(**values)
+    if not re.fullmatch(r"[\w-]+\.ckpt", one.file):
+        raise ValueError(f"a model file is {one.file!r}, expected a name as in pvt_tiny-1.ckpt")
+    return one

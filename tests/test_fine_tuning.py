@@ -8,7 +8,7 @@ import pytest
 from convert import ConvertError, save_model
 from convert.fine_tuning import fit_weights
 from convert.model_file import read_model
-from pvt_spec import ModelInfo, PVTConfig, default_preprocessing, profile_numerics
+from pvt_spec import ModelInfo, PVTConfig, default_preprocessing, make_config, profile_numerics
 from pvt_train.initialisation import initial_weights
 from tests.conftest import (
     GOLDEN_SMALL,
@@ -90,3 +90,29 @@ def test_another_architecture_is_refused(tmp_path):
     save_model(tmp_path / "model.ckpt", random_weights(SMALL["v2"]), described(SMALL["v2"]))
     with pytest.raises(ConvertError, match=r"version 2 there, 1 here"):
         fit(tmp_path / "model.ckpt", SMALL["v1"])
+
+
+def test_version_2_has_no_positions_to_resize(tmp_path):
+    config = SMALL["v2"]
+    save_model(tmp_path / "model.ckpt", random_weights(config), described(config))
+    larger = dataclasses.replace(config, image_size=(96, 64))
+    weights, notes, _ = fit(tmp_path / "model.ckpt", larger)
+    assert_same(weights, random_weights(config))
+    assert len(notes) == 1 and notes[0].startswith("pretrained: ")
+
+
+def test_a_file_without_class_names_is_not_said_to_have_others(tmp_path):
+    config = SMALL["v2"]
+    save_model(tmp_path / "model.ckpt", random_weights(config), described(config))
+    here = dataclasses.replace(described(config), labels=tuple("abcdefg"))
+    model = read_model(tmp_path / "model.ckpt")
+    assert len(fit_weights(model, here, random_weights(config))[1]) == 1
+
+
+def test_the_variant_that_the_file_holds_is_proposed(tmp_path):
+    nano = make_config("pvt_nano", num_classes=7)
+    save_model(tmp_path / "model.ckpt", random_weights(nano), described(nano))
+    with pytest.raises(ConvertError, match=r"holds pvt_nano, .*pvt_v2_b0.*: give --model pvt_nano"):
+        fit(tmp_path / "model.ckpt", make_config("pvt_v2_b0", num_classes=7))
+    with pytest.raises(ConvertError, match=r"in_chans 3 there, 1 here\): give another file"):
+        fit(tmp_path / "model.ckpt", dataclasses.replace(nano, in_chans=1))

@@ -1,5 +1,6 @@
 """``predict`` and ``validate``: the same commands in every runtime."""
 
+import io
 import json
 
 import numpy as np
@@ -204,3 +205,30 @@ class TestMindCVsSpelling:
     def test_a_model_or_images_are_missing(self, command):
         done = CliRunner().invoke(pvt_onnx, command)
         assert done.exit_code == 2 and "Missing argument" in done.stderr
+
+
+def test_a_class_may_be_called_train(model, images, tmp_path):
+    """Only beside val it is a split."""
+    (tmp_path / "train").symlink_to(images / "cat")
+    done = invoke(pvt_onnx, "validate", model / "m.onnx", "--data-dir", tmp_path)
+    assert done.exit_code == 1 and "train" in done.stderr and "val:" not in done.stderr
+
+
+def test_a_counter_ends_its_line(monkeypatch, capsys):
+    from pvt_spec.command_line import show_progress
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    show_progress(1, 2)
+    show_progress(2, 2)
+    assert terminal.getvalue() == "\r1/2 images\r2/2 images\n"
+
+
+def test_only_the_options_name_is_respelt(model, images, tmp_path):
+    (tmp_path / "a_b").symlink_to(images)
+    done = invoke(pvt_onnx, "validate", model / "m.onnx", f"--data_dir={tmp_path}/a_b")
+    assert done.exit_code == 0, done.output

@@ -131,3 +131,50 @@ def test_names_without_a_weight_stay_as_they_are(tmp_path):
     save_training(tmp_path / "last.ckpt", state, described("v1"), FACTS)
     assert list(load_training(tmp_path / "last.ckpt")[0])[-1] == "good_steps"
     assert len(load_model(tmp_path / "last.ckpt")[0]) == len(tensor_specs(SMALL["v1"]))
+
+
+def test_what_is_said_of_it_is_covered_too(tmp_path):
+    from convert import ckpt
+    from convert.training_checkpoint import STATE_KEY
+    from pvt_spec import METADATA_KEY
+
+    save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
+    file = ckpt.read(tmp_path / "last.ckpt")
+    for name, old, new in (
+        (METADATA_KEY, "0.485", "0.486"),
+        (STATE_KEY, '"step": 12', '"step": 13'),
+    ):
+        texts = {**file.metadata, name: file.metadata[name].replace(old, new)}
+        assert texts != file.metadata, name
+        with (tmp_path / "changed.ckpt").open("wb") as stream:
+            ckpt.write(stream, file.tensors, texts)
+        with pytest.raises(ConvertError, match=r"the digest .* was cut off or changed"):
+            load_training(tmp_path / "changed.ckpt")
+
+
+@pytest.mark.parametrize("change", [lambda a: a.reshape(1, -1), lambda a: a.view(np.int32)])
+def test_the_same_bytes_as_another_tensor_are_noticed(tmp_path, change):
+    from convert import ckpt
+
+    save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
+    file = ckpt.read(tmp_path / "last.ckpt")
+    tensors = {**file.tensors, "head.bias": change(file.tensors["head.bias"])}
+    with (tmp_path / "changed.ckpt").open("wb") as stream:
+        ckpt.write(stream, tensors, file.metadata)
+    with pytest.raises(ConvertError, match="digest"):
+        load_training(tmp_path / "changed.ckpt")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"facts": 1, "sha256": ""}', "{" * 9], ids=["-", "[]", "{}", "1", "{"]
+)
+def test_what_is_said_is_no_json_of_ours(tmp_path, text):
+    from convert import ckpt
+    from convert.training_checkpoint import STATE_KEY
+
+    save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
+    file = ckpt.read(tmp_path / "last.ckpt")
+    with (tmp_path / "changed.ckpt").open("wb") as stream:
+        ckpt.write(stream, file.tensors, {**file.metadata, STATE_KEY: text})
+    with pytest.raises(ConvertError, match=r"changed\.ckpt: what it says of its training is dam"):
+        load_training(tmp_path / "changed.ckpt")

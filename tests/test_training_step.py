@@ -464,3 +464,29 @@ class TestState:
         assert "head.bias: float32 (3,), expected float32 (7,)" in message
         assert "norm4.bias: float64 (32,), expected float32 (32,)" in message
         assert_same_state(twin, before)
+
+
+def test_a_smaller_last_batch_is_filled_up_and_not_compiled_anew():
+    twin, sizes = open_twin(described("v2"), recipe()), []
+    inner = twin._forward
+    twin._forward = lambda images: sizes.append(images.shape[0]) or inner(images)
+    for count in (4, 3, 1):
+        assert twin.forward(np.zeros((count, 3, 64, 64), np.float32)).shape == (count, 7)
+    assert sizes == [4, 4, 4]
+
+
+def test_a_step_says_the_scale_it_was_computed_with():
+    how = recipe(loss_scale_type="dynamic", loss_scale=1e38)
+    twin = open_twin(described("v2"), how)
+    found = [twin.step([batch(twin._info, step)], 1e-3).loss_scale for step in range(2)]
+    assert found == [1e38, 1e38 / 2]
+
+
+def test_a_clip_value_alone_clips_nothing():
+    info = described("v2")
+    plain = open_twin(info, recipe(opt="sgd", momentum=0.0))
+    other = open_twin(info, recipe(opt="sgd", momentum=0.0, clip_value=1e-3))
+    for twin in (plain, other):
+        twin.step([batch(info, 0)], 1e-2)
+    for name, array in plain.weights().items():
+        assert np.array_equal(other.weights()[name], array), name

@@ -1,0 +1,273 @@
+"""``train`` from its command line to its files, with a twin that learns nothing and takes no time.
+
+What a framework adds is in test_train_command.py; what is here needs none.
+"""
+
+import os
+import shutil
+import signal
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from convert import load_model, save_model
+from convert.training_checkpoint import load_training
+from convert.training_files import TrainingFiles
+from pvt_spec import PvtError
+from pvt_spec.command_line import Commands
+from pvt_train.command_line import train_command, train_options
+from pvt_train.launch import output_folder
+from pvt_train.log import read_log
+from pvt_train.recipe_options import RecipeCommand
+from pvt_train.twin import StepResult
+
+COLOURS = {"black": 0, "white": 255}
+
+
+class AddingTwin:
+    """Adds 1 to the head's bias at each step; knows black from white by looking."""
+
+    framework = "none"
+    last: Any = None
+
+    def __init__(self, weights: Any, rank: int = 0, ranks: int = 1, hook: Any = None):
+        self.own = {name: np.array(array) for name, array in weights.items()}
+        self.first = dict(weights)
+        self.rank, self.ranks, self.hook = rank, ranks, hook
+        self.steps = 0
+        AddingTwin.last = self
+
+    def step(self, batches: Any, learning_rate: float) -> StepResult:
+        self.steps += 1
+        self.own["head.bias"] += 1
+        if self.hook:
+            self.hook(self)
+        return StepResult(1.0, 1.0, 1.0, True)
+
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        white = images.mean(axis=(1, 2, 3))
+        return np.stack([-white, white], axis=1).astype(np.float32)
+
+    def averaged(self) -> Any:
+        return nullcontext()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: array.copy() for name, array in self.own.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {**self.weights(), "updates": np.array(self.steps)}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        self.steps = int(state["updates"])
+        self.own = {name: state[name].copy() for name in self.own}
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+    def first_not_finite(self, batch: Any) -> None:
+        return None
+
+
+def write_images(folder: Path, colours: dict[str, int] = COLOURS, count: int = 2) -> None:
+    for name, value in colours.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (32, 32), (value,) * 3).save(folder / name / f"{i}.png")
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    write_images(tmp_path / "data/train", count=4)
+    write_images(tmp_path / "data/val")
+    return tmp_path / "data"
+
+
+def go(*arguments: object, rank: int = 0, ranks: int = 1, hook: Any = None) -> Result:
+    """The command, two images per update, with a twin that is this worker of so many."""
+
+    @click.group(cls=Commands)
+    def program() -> None:
+        pass
+
+    @program.command(cls=RecipeCommand)
+    @train_options
+    def train(config: Path | None, force: bool, plot: bool, **options: Any) -> None:
+        train_command(
+            config, options, force=force, plot=plot, files=TrainingFiles(),
+            open_twin=lambda info, recipe, weights: AddingTwin(weights, rank, ranks, hook),
+        )  # fmt: skip
+
+    return CliRunner().invoke(program, ["train", *map(str, arguments)])
+
+
+NEW = (
+    "--model", "pvt_nano", "--image-resize", 32, "--warmup-epochs", 0, "--num-parallel-workers", 0,
+    "--batch-size", 4, "--epoch-size", 2, "--auto-augment", "null",
+)  # fmt: skip
+
+
+def start(data: Path, output: Path, *more: object, **how: Any) -> Result:
+    return go(*NEW, "--data-dir", data, "--output", output, *more, **how)
+
+
+def done(result: Result) -> Result:
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture
+def run(data, tmp_path) -> Path:
+    """A finished run of two epochs of two steps."""
+    done(start(data, tmp_path / "run"))
+    return tmp_path / "run"
+
+
+class TestStart:
+    def test_epochs_and_the_best_are_the_result_the_rest_is_not(self, data, tmp_path):
+        result = done(start(data, tmp_path / "run"))
+        first, second, best = result.stdout.splitlines()
+        assert first.startswith("epoch 1/2  ") and second.startswith("epoch 2/2  ")
+        assert best == f"best: epoch 1, Top-1 100.00 %: {tmp_path}/run/best.ckpt"
+        assert result.stderr.splitlines()[-1] == (
+            "pvt_nano (official): 8 images of 2 classes, 4 to validate; 2 epochs of 2 steps of 4 "
+            "images"
+        )
+
+    def test_fewer_images_than_a_batch_are_said(self, data, tmp_path):
+        said = done(start(data, tmp_path / "run", "--gradient-accumulation-steps", 4)).stderr
+        assert "steps of 8 images (all there are: fewer than the batch size of 16)" in said
+
+    def test_the_seed_chooses_the_weights(self, data, tmp_path):
+        found = []
+        for seed in (1, 2, 1):
+            done(start(data, tmp_path / "run", "--seed", seed, "--force"))
+            found.append(AddingTwin.last.first["head.weight"])
+        assert np.array_equal(found[0], found[2]) and not np.array_equal(found[0], found[1])
+
+    def test_classes_that_val_lacks_keep_their_numbers(self, data, tmp_path):
+        shutil.rmtree(data / "val/black")
+        assert "Top-1 100.00 %" in done(start(data, tmp_path / "run")).stdout
+
+    def test_without_validation_no_val_is_needed(self, data, tmp_path):
+        shutil.rmtree(data / "val")
+        result = done(start(data, tmp_path / "run", "--val-while-train", "False"))
+        assert "best" not in result.stdout and not (tmp_path / "run/best.ckpt").exists()
+
+    def test_maths_and_labels_of_a_pretrained_model(self, data, run, tmp_path):
+        weights, info = load_model(run / "best.ckpt")
+        save_model(tmp_path / "p.safetensors", weights, info)
+        said = done(start(data, tmp_path / "2", "--pretrained", tmp_path / "p.safetensors")).stderr
+        assert f"pretrained: {tmp_path}/p.safetensors (" in said
+        assert np.array_equal(AddingTwin.last.first["head.bias"], weights["head.bias"])
+
+    def test_a_folder_that_may_not_be_written_to(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+        refused = pytest.raises(PvtError, match="new: may not be written to")
+        with refused, output_folder(tmp_path / "new"):
+            pass
+
+
+class TestForce:
+    def test_nothing_of_the_old_run_is_gone_on_from(self, data, run):
+        def fail(twin: AddingTwin) -> None:
+            raise PvtError("the power failed")
+
+        assert start(data, run, "--force", hook=fail).exit_code == 1
+        assert not (run / "last.ckpt").exists() and not (run / "best.ckpt").exists()
+        assert read_log(run) == []
+
+    def test_a_run_that_goes_on_in_its_place_has_its_own_log(self, data, run, tmp_path):
+        done(start(data, tmp_path / "other", "--log-interval", 1))
+        assert go("--resume", run, "--output", tmp_path / "other").exit_code == 1
+        more = ("--output", tmp_path / "other", "--epoch-size", 3, "--force")
+        done(go("--resume", run, *more))
+        assert [record["step"] for record in read_log(tmp_path / "other")] == [6]
+
+    def test_the_weights_it_starts_from_do_not_go_with_it(self, data, run):
+        before = (run / "best.ckpt").read_bytes()
+        result = start(data, run, "--force", "--pretrained", run / "best.ckpt")
+        assert result.exit_code == 1 and "of the run that --force would replace" in result.output
+        assert (run / "best.ckpt").read_bytes() == before
+
+
+class TestResume:
+    def test_another_folder_has_what_it_says_it_has(self, run, tmp_path):
+        new = tmp_path / "new"
+        result = done(go("--resume", run, "--epoch-size", 3, "--output", new))
+        assert f"best: epoch 3, Top-1 100.00 %: {new}/best.ckpt" in result.stdout
+        kept = load_training(new / "last.ckpt")[2]["run"]["kept"]
+        assert [one["file"] for one in kept] == ["pvt_nano-3.ckpt"]
+        for name in ("best.ckpt", "pvt_nano-3.ckpt"):
+            assert (new / name).exists()
+
+    def test_a_link_to_the_folder_is_the_folder(self, run, tmp_path):
+        (tmp_path / "link").symlink_to(run)
+        done(go("--resume", tmp_path / "link", "--output", run, "--epoch-size", 3))
+        assert [r["epoch"] for r in read_log(run) if r["kind"] == "epoch"] == [1, 2, 3]
+
+    def test_a_folder_that_was_moved_goes_on_where_it_is(self, run, tmp_path):
+        run.rename(tmp_path / "moved")
+        result = done(go("--resume", tmp_path / "moved", "--epoch-size", 3))
+        assert not run.exists()
+        assert "from here on: epoch_size was 2, is 3" in result.stderr
+        assert "ckpt_" not in result.stderr
+        assert int(load_training(tmp_path / "moved/last.ckpt")[0]["updates"]) == 6
+
+    def test_a_recipe_that_is_given_is_the_whole_recipe(self, data, run, tmp_path):
+        (tmp_path / "r.yaml").write_text(
+            "model: pvt_nano\nimage_resize: 32\nbatch_size: 4\nepoch_size: 3\nlr: 0.5\n"
+            f"warmup_epochs: 0\nnum_parallel_workers: 0\ndata_dir: {data}\n"
+        )
+        said = done(go("--config", tmp_path / "r.yaml", "--resume", run)).stderr
+        assert "from here on: lr was 0.0005, is 0.5" in said
+        assert "from here on: auto_augment was None, is 'randaug-m9-mstd0.5-inc1'" in said
+
+    def test_other_classes_are_refused(self, data, run):
+        for split in ("train", "val"):
+            (data / split / "white").rename(data / split / "pale")
+        result = go("--resume", run, "--epoch-size", 3)
+        assert result.exit_code == 1
+        assert "its run has the classes black, white, the images black, pale: give" in result.output
+
+    @pytest.mark.parametrize(
+        ("more", "found"),
+        [(("--batch-size", 2), "8 images and 4 per update, this one 8 and 2"), ((), "one 9 and 4")],
+    )
+    def test_another_epoch_is_refused(self, data, run, more, found):
+        if not more:
+            shutil.copy(data / "train/white/0.png", data / "train/white/9.png")
+        result = go("--resume", run, "--epoch-size", 3, *more)
+        assert result.exit_code == 1 and found in result.output
+
+    def test_in_the_middle_of_an_epoch(self, data, tmp_path):
+        def stop(twin: AddingTwin) -> None:
+            if twin.steps == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        more = ("--epoch-size", 3, "--plot")
+        result = start(data, tmp_path / "run", *more, hook=stop)
+        assert result.exit_code == 128 + signal.SIGTERM
+        assert result.stderr.splitlines()[-1].startswith("stopped by SIGTERM; to go on: --resume ")
+        assert not (tmp_path / "run/curves.png").exists()
+        said = done(go("--resume", tmp_path / "run")).stderr
+        assert "; going on after epoch 1 and 1 steps" in said
+
+
+class TestWorkers:
+    def test_the_second_one_writes_and_says_nothing_of_the_run(self, data, run):
+        before = {path: path.read_bytes() for path in run.iterdir()}
+        more = ("--resume", run, "--epoch-size", 3, "--batch-size", 2, "--plot")
+        result = done(go(*more, rank=1, ranks=2))
+        assert result.stdout == ""
+        assert "images of 2 classes" not in result.stderr and "curves" not in result.stderr
+        assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+    def test_the_first_says_how_many_share(self, data, tmp_path):
+        said = done(start(data, tmp_path / "run", "--batch-size", 2, ranks=2)).stderr
+        assert "steps of 4 images, shared by 2 workers" in said
