@@ -19,10 +19,14 @@ import pytest
 from hypothesis import settings
 
 from convert import ConvertError, load_model
+from pvt_ms.environment import prepare_environment
 from pvt_spec import PROFILES, Numerics, PVTConfig, tensor_specs
 
 # One thread per framework: the cores belong to pytest's workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# As pvt_ms runs: what MindSpore computed before in a worker would otherwise decide how it goes on.
+prepare_environment()
 
 # The time of an example depends on who else uses the machine, so it decides nothing.
 settings.register_profile("tests", deadline=None, derandomize=True)
