@@ -24,7 +24,9 @@ def free_port() -> int:
 
 
 def run(*command: object) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # msrun starts the python that it finds in PATH.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
     # msrun sets these for its workers; a worker that finds them would wait for others.
     for name in [name for name in environment if name.startswith(("MS_", "RANK_", "OMPI_"))]:
         del environment[name]

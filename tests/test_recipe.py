@@ -174,7 +174,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, text):
 
 
 def test_a_file_that_is_missing_is_refused(tmp_path):
-    assert "No such file" in problems(tmp_path / "none.yaml", model="pvt_nano")
+    assert "no such file; give --config" in problems(tmp_path / "none.yaml", model="pvt_nano")
 
 
 @pytest.mark.parametrize(
