@@ -112,10 +112,8 @@ class Optimizer:
             others = numbers[count + 1 :]
             for i in range(count):
                 decay = numbers[count] if decaying[i] else zero
-                own, found = (
-                    ops.partial(rule, numbers[i], decay, others),
-                    gradients[starts[i] : stops[i]],
-                )
+                own = ops.partial(rule, numbers[i], decay, others)
+                found = gradients[starts[i] : stops[i]]
                 # One by one: a graph cannot unpack them.
                 if two_moments:
                     for_each(own, found, weights[i], first[i], second[i])

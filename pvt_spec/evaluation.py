@@ -98,8 +98,19 @@ def predict(
 
 def accuracy(logits: Array, labels: Array) -> Accuracy:
     """Top-1 and top-5 of logits (B, num_classes) against labels (B,)."""
-    hits = top_k(logits, 5) == labels[:, None]
-    return Accuracy(100 * hits[:, 0].mean(), 100 * hits.any(axis=1).mean(), len(labels))
+    first, among_five = hits(logits, labels)
+    return Accuracy(100 * first.mean(), 100 * among_five.mean(), len(labels))
+
+
+def hits(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Whether each label came first, and whether among the first five: bool (B,) each.
+
+    Args:
+        logits: float32 (B, num_classes).
+        labels: int64 (B,).
+    """
+    found = top_k(logits, 5) == labels[:, None]
+    return found[:, 0], found.any(axis=1)
 
 
 def labelled_for(info: ModelInfo, folder: Path) -> tuple[list[Path], Array]:
@@ -133,6 +144,33 @@ def class_order(info: ModelInfo, classes: Sequence[str], folder: Path) -> Array:
     return np.array([known.index(name) for name in classes], np.int64)
 
 
+class LabelledImages:
+    """The images of a labelled folder or of tar files, as a model takes them.
+
+    Attributes:
+        labels: int64 (N,): their class indices in the model's own order.
+    """
+
+    def __init__(self, info: ModelInfo, folder: Path):
+        """Lists them; none is read yet.
+
+        Raises:
+            ImageError: The folder cannot be used, or has a class that the model does not know.
+        """
+        self._source, self._preprocessing = open_source(folder), info.preprocessing
+        order = class_order(info, self._source.classes, folder)
+        self.labels: Array = order[self._source.labels]
+
+    def load(self, number: int) -> Array:
+        """An image: float32 (C, H, W), normalised.
+
+        Raises:
+            ImageError: It cannot be used.
+        """
+        source = self._source
+        return load_encoded(source.read(number), source.name(number), self._preprocessing)
+
+
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
@@ -158,11 +196,10 @@ def validate(
         ImageError: The folder or an image in it cannot be used.
     """
     require_classes(info)
-    source = open_source(folder)
-    labels = class_order(info, source.classes, folder)[source.labels]
+    images = LabelledImages(info, folder)
+    count = len(images.labels)
     answers: list[Array] = []
-    for batch in batched(range(len(source)), batch_size):
-        images = [load_encoded(source.read(i), source.name(i), info.preprocessing) for i in batch]
-        answers.append(forward(np.stack(images))["logits"])
-        progress(sum(map(len, answers)), len(source))
-    return accuracy(np.concatenate(answers), labels)
+    for batch in batched(range(count), batch_size):
+        answers.append(forward(np.stack([images.load(number) for number in batch]))["logits"])
+        progress(sum(map(len, answers)), count)
+    return accuracy(np.concatenate(answers), images.labels)

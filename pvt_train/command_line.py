@@ -72,12 +72,12 @@ def _read(
 ) -> "tuple[Recipe, Resumed | None]":
     """The recipe of a command line, and the run to go on with, whose recipe is the base of it."""
     from pvt_train.launch import load_resumed
-    from pvt_train.recipe import load_recipe, make_recipe, read_values, recipe_warnings
+    from pvt_train.recipe import make_recipe, read_values, recipe_warnings
 
     values = read_values(config, given)
     path = values.get("ckpt_path")
     if not path:
-        recipe = load_recipe(config, given)
+        recipe = make_recipe(values, str(config or "recipe"))
         for line in recipe_warnings(recipe, values):
             say(f"warning: {line}")
         return recipe, None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pvt_spec.arrays import Array
-from pvt_spec.evaluation import batched, top_k
+from pvt_spec.evaluation import batched, hits
 from pvt_train.twin import Twin
 
 
@@ -78,9 +78,9 @@ def _loaded(numbers: Sequence[int], images: list["Future[Array]"]) -> tuple[Sequ
 
 def _sums(logits: Array, labels: Array) -> Array:
     """Hits among the first and the first five, the sum of the losses, and the images."""
-    hits = top_k(logits, 5) == labels[:, None]
+    first, among_five = hits(logits, labels)
     wide = logits.astype(np.float64)
     largest = wide.max(axis=1)
     log_sum = largest + np.log(np.exp(wide - largest[:, None]).sum(axis=1))
     losses = log_sum - wide[np.arange(len(labels)), labels]
-    return np.array([hits[:, 0].sum(), hits.any(axis=1).sum(), losses.sum(), len(labels)])
+    return np.array([first.sum(), among_five.sum(), losses.sum(), len(labels)])

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from pvt_spec import ConfigError, ModelInfo, PvtError, tensor_specs
 from pvt_spec.arrays import Array
-from pvt_spec.evaluation import class_order
-from pvt_spec.images import load_encoded
+from pvt_spec.evaluation import LabelledImages
 from pvt_spec.sources import open_source
 from pvt_train.initialisation import initial_weights
 from pvt_train.loader import TrainingBatches
@@ -124,30 +121,27 @@ def train_recipe(
     """
     if not recipe.data_dir:
         raise ConfigError("data_dir is missing: give --data-dir, a folder with train and val in it")
-    output = Path(recipe.ckpt_save_dir)
+    data, output = Path(recipe.data_dir), Path(recipe.ckpt_save_dir)
     begins = resumed is None or resumed.path.parent.resolve() != output.resolve()
     if begins:
         refuse_existing(output, force)
         _spare_pretrained(recipe, output)
-    train_images = open_source(Path(recipe.data_dir) / recipe.train_split)
-    weights, info, notes = _starting_point(recipe, train_images.classes, resumed, files)
-    validation = _Validation(recipe, info)
+    images = open_source(data / recipe.train_split)
+    weights, info, notes = _starting_point(recipe, images.classes, resumed, files)
+    validation = LabelledImages(info, data / recipe.val_split) if recipe.val_while_train else None
     with ExitStack() as stack:
         stack.enter_context(output_folder(output))
         twin = open_twin(info, recipe, weights)
-        batches = stack.enter_context(
-            TrainingBatches(train_images, recipe, info, twin.rank, twin.ranks)
-        )
+        batches = TrainingBatches(images, recipe, info, twin.rank, twin.ranks)
+        stack.enter_context(batches)
         start = _take_up(resumed, batches, recipe.epoch_size, twin)
         if begins:
             # What was kept so far is in another folder, and stays there.
             start = dataclasses.replace(start, best=None, kept=())
+        run = Run(recipe, info, batches, validation, _threads(recipe), start, say)
         if twin.rank == 0:
-            for line in (*notes, _describe(recipe, info, batches, validation, start, twin)):
+            for line in (*notes, _describe(run, batches, twin)):
                 say(line)
-        run = Run(
-            recipe, info, batches, validation.load, validation.labels, _threads(recipe), start, say
-        )
 
         def open_records() -> Records:
             if begins:
@@ -198,28 +192,6 @@ def _starting_point(
     return weights, info, notes
 
 
-class _Validation:
-    """The validation images, in the model's order of classes.
-
-    Attributes:
-        labels: int64 (N,).
-    """
-
-    def __init__(self, recipe: Recipe, info: ModelInfo):
-        folder = Path(recipe.data_dir) / recipe.val_split
-        self.preprocessing = info.preprocessing
-        self.labels = np.zeros(0, np.int64)
-        if recipe.val_while_train:
-            self.images = open_source(folder)
-            order = class_order(info, self.images.classes, folder)
-            self.labels = order[self.images.labels]
-
-    def load(self, number: int) -> Array:
-        """An image: float32 (C, H, W), normalised."""
-        images = self.images
-        return load_encoded(images.read(number), images.name(number), self.preprocessing)
-
-
 def _take_up(
     resumed: Resumed | None, batches: TrainingBatches, epochs: int, twin: Twin
 ) -> RunState:
@@ -245,19 +217,13 @@ def _take_up(
     return run
 
 
-def _describe(
-    recipe: Recipe,
-    info: ModelInfo,
-    batches: TrainingBatches,
-    validation: _Validation,
-    start: RunState,
-    twin: Twin,
-) -> str:
+def _describe(run: Run, batches: TrainingBatches, twin: Twin) -> str:
+    recipe, info, start = run.recipe, run.info, run.start
     steps, size = batches.steps_per_epoch, batches.global_batch
+    validated = len(run.validation.labels) if run.validation else 0
     line = (
         f"{recipe.model} ({info.profile}): {batches.images} images of {len(info.labels)} classes, "
-        f"{len(validation.labels)} to validate; {recipe.epoch_size} epochs of {steps} steps of "
-        f"{size} images"
+        f"{validated} to validate; {recipe.epoch_size} epochs of {steps} steps of {size} images"
     )
     wanted = recipe.batch_size * recipe.gradient_accumulation_steps * twin.ranks
     if size < wanted:

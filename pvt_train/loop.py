@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from pvt_spec import ModelInfo
-from pvt_spec.arrays import Array
+from pvt_spec.evaluation import LabelledImages
 from pvt_train.evaluation import Evaluation, evaluate
 from pvt_train.recipe import Recipe
 from pvt_train.records import EpochResult, Records
@@ -55,8 +55,7 @@ class Run:
         recipe: How.
         info: What travels with the weights.
         batches: What is trained on, this worker's share of it.
-        load_val: A validation image by number: float32 (C, H, W), normalised.
-        val_labels: int64 (N,): their classes, in the model's order.
+        validation: What is validated with; None where ``val_while_train`` is off.
         threads: That load validation images.
         start: Where the run stands.
         say: Told what every worker has to say for itself.
@@ -65,8 +64,7 @@ class Run:
     recipe: Recipe
     info: ModelInfo
     batches: Batches
-    load_val: Callable[[int], Array]
-    val_labels: Array
+    validation: LabelledImages | None
     threads: int
     start: RunState
     say: Callable[[str], None]
@@ -214,27 +212,30 @@ class _Training:
     def finish_epoch(self, epoch: int) -> None:
         """Validation, checkpoints and the log, after an epoch's last update."""
         recipe, last = self.run.recipe, epoch + 1 == self.run.recipe.epoch_size
-        due = recipe.val_while_train and ((epoch + 1) % recipe.val_interval == 0 or last)
-        raw = self.evaluate() if due else None
-        averaged = None
-        if due and recipe.ema:
-            with self.twin.averaged():
-                averaged = self.evaluate()
+        due = (epoch + 1) % recipe.val_interval == 0 or last
+        images = self.run.validation if due else None
+        raw = averaged = None
+        if images is not None:
+            raw = self.evaluate(images)
+            if recipe.ema:
+                with self.twin.averaged():
+                    averaged = self.evaluate(images)
         unreadable = self.unreadable()
         result = self.result(epoch, raw, averaged, unreadable)
         self.state = dataclasses.replace(
             self.state, loss_sum=0.0, norm_sum=0.0, skipped=0, unreadable=0
         )
         if self.records:
-            self.state = self.records.epoch(result, self.state, self.twin)
-            if (epoch + 1) % recipe.ckpt_save_interval == 0 or last:
+            keep = (epoch + 1) % recipe.ckpt_save_interval == 0 or last
+            self.state = self.records.epoch(result, self.state, self.twin, keep)
+            if keep:
                 self.save_state()
             self.records.say_epoch(result)
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self, images: LabelledImages) -> Evaluation:
         """Accuracy of the weights that the twin now answers with."""
-        run = self.run
-        return evaluate(self.twin, run.load_val, run.val_labels, run.recipe.batch_size, run.threads)
+        size, threads = self.run.recipe.batch_size, self.run.threads
+        return evaluate(self.twin, images.load, images.labels, size, threads)
 
     def unreadable(self) -> int:
         """Names this worker's images that could not be read; counts all workers' of the epoch."""

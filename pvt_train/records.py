@@ -193,8 +193,14 @@ class Records:
         )
         self.clock.mark()
 
-    def epoch(self, result: EpochResult, state: RunState, twin: Twin) -> RunState:
+    def epoch(self, result: EpochResult, state: RunState, twin: Twin, keep: bool) -> RunState:
         """Logs an epoch and writes its model files.
+
+        Args:
+            result: What the epoch came to.
+            state: Where the run stands.
+            twin: Whose weights they are.
+            keep: Whether it is one of those that a model is kept of; the best always is.
 
         Returns:
             Where the run stands, with the model files that are now there.
@@ -204,15 +210,14 @@ class Records:
         name = model_file(self.recipe.model, result.epoch)
         new = Kept(result.epoch, accuracy.top1 if accuracy else None, name)
         best = is_better(new, state.best)
-        every = result.epoch % self.recipe.ckpt_save_interval == 0
         kept, leaving = (
             rotate(state.kept, new, self.recipe.ckpt_save_policy, self.recipe.keep_checkpoint_max)
-            if every or result.epoch == self.recipe.epoch_size
+            if keep
             else (state.kept, ())
         )
         if best or new in kept:
             self._save_models(twin, info, [name] * (new in kept) + [as_best(new).file] * best)
-        self.leaving += [one for one in leaving if one != new]
+        self.leaving += leaving
         self.log.write(result.record(state.step, self.loss_scale))
         return dataclasses.replace(state, best=as_best(new) if best else state.best, kept=kept)
 

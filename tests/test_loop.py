@@ -7,6 +7,7 @@ import re
 import signal
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -131,10 +132,10 @@ def go(tmp_path) -> Any:
         info = model_info(recipe, ["0", "1"])
         done = Done(twin, MemoryStore(), [], [], tmp_path, recipe)
         start = start or RunState(0, 4, 2)
-        what = Run(
-            recipe, info, batches or ScriptedBatches(), lambda i: images[i], np.array([0, 0, 1, 1]),
-            1, start, done.said.append,
-        )  # fmt: skip
+        labelled = SimpleNamespace(load=lambda i: images[i], labels=np.array([0, 0, 1, 1]))
+        validation = labelled if recipe.val_while_train else None
+        batches = batches or ScriptedBatches()
+        what = Run(recipe, info, batches, validation, 1, start, done.said.append)
 
         def open_records() -> Records:
             return Records(
