@@ -1,6 +1,5 @@
 """``msrun … pvt-ms train --distribute True`` on two workers, one of which is killed."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 from convert.training_checkpoint import load_training
 from pvt_ms.command_line import main
 from pvt_train.log import read_log
-from tests.test_parallel_training import free_port
+from tests.test_parallel_training import free_port, launch_environment
 from tests.test_train_command import OP_BY_OP, arguments, few_digits, run_here
 
 __all__ = ["few_digits"]
@@ -45,12 +44,9 @@ def killed(few_digits, tmp_path_factory) -> tuple[Path, int, str]:
         "--join=True", f"--log_dir={folder}/logs", binaries / "pvt-ms", *ours,
         "--distribute", "True",
     ]  # fmt: skip
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(("MS_", "RANK_"))}
-    # msrun starts the python that it finds there.
-    environment["PATH"] = f"{binaries}{os.pathsep}{environment['PATH']}"
     with (folder / "said.txt").open("w") as said:
         process = subprocess.Popen(
-            [str(word) for word in command], env=environment, stdout=said, stderr=said
+            [str(word) for word in command], env=launch_environment(), stdout=said, stderr=said
         )
         try:
             log, deadline = folder / "run/log.jsonl", time.monotonic() + 120

@@ -23,16 +23,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run(*command: object) -> None:
+def launch_environment() -> dict[str, str]:
+    """What a command gets that may start workers."""
+    # msrun and mpirun set these for their workers; who finds them would wait for others.
+    launched = ("MS_", "RANK_", "OMPI_")
+    kept = {name: v for name, v in os.environ.items() if not name.startswith(launched)}
     # msrun starts the python that it finds in PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
-    # msrun sets these for its workers; a worker that finds them would wait for others.
-    for name in [name for name in environment if name.startswith(("MS_", "RANK_", "OMPI_"))]:
-        del environment[name]
+    return {**kept, "PYTHONPATH": str(ROOT), "PATH": path}
+
+
+def run(*command: object) -> None:
     done = subprocess.run(
         [str(part) for part in command],
-        env=environment,
+        env=launch_environment(),
         capture_output=True,
         text=True,
         timeout=SECONDS,
