@@ -83,7 +83,7 @@ def make_model(job: Job, path: Path) -> None:
     """Writes a job's model."""
     from convert import save_model
     from pvt_spec import ModelInfo, default_preprocessing, profile_numerics
-    from pvt_train.initialisation import initial_weights
+    from pvt_spec.initial import initial_weights
     from tests.conftest import SMALL as CONFIGS
     from tests.conftest import random_weights
 
@@ -105,7 +105,7 @@ def write_images(folder: Path) -> None:
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
-    from pvt_train.digits import write_digits
+    from pvt_data.digits import write_digits
 
     write_digits(folder / "digits")
     for number, photo in enumerate(load_sample_images().images):
@@ -119,9 +119,9 @@ def write_images(folder: Path) -> None:
 def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
     """What ``parity run`` finds, one record per runtime."""
     from parity import run as parity
-    from parity.inputs import default_samples, evenly_spaced, file_samples, noise_samples
+    from parity.inputs.samples import default_samples, evenly_spaced, file_samples, noise_samples
     from parity.selection import read_models
-    from pvt_spec.images import list_images
+    from pvt_data.preprocessing import list_images
 
     path = folder / "model.pth"
     make_model(job, path)
@@ -141,7 +141,7 @@ def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
 
 def record(job: Job, comparison: Any) -> dict[str, Any]:
     """What is kept of one run."""
-    from parity.report import verdict
+    from parity.report.text import verdict
 
     judged = {
         (name, group): comparison.judge_group(name, group)

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from PIL import Image
 
-from convert.model_file import Model
+from convert.model.read import Model
+from pvt_data.preprocessing import load_pixels, normalise
 from pvt_spec import (
     CHOICES,
     EPSILONS,
@@ -19,7 +20,6 @@ from pvt_spec import (
     Preprocessing,
 )
 from pvt_spec.arrays import Array
-from pvt_spec.images import load_pixels, normalise
 from pvt_spec.tensors import TensorSpec
 
 Edit = Callable[[Model], Model]

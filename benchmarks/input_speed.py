@@ -24,13 +24,13 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.processes import add_json_option, report
+from pvt_data.folders import Folder
+from pvt_data.preprocessing import normalise
 from pvt_spec import default_preprocessing, make_config
-from pvt_spec.images import normalise
-from pvt_spec.sources import Folder
-from pvt_train.augmentation import Augmentation
-from pvt_train.randomness import Stream, generator
-from pvt_train.recipe import Recipe
-from pvt_train.training_image import ImageMaker
+from pvt_train.input.augmentation import Augmentation
+from pvt_train.input.randomness import Stream, generator
+from pvt_train.input.training_image import ImageMaker
+from pvt_train.recipe.read import Recipe
 
 FILES = 12
 """Images of each size."""

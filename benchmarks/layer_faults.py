@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from benchmarks.faults import Edit, Fault, of_info
-from convert.model_file import Model
+from convert.model.read import Model
 from pvt_spec import POOL_SIZE, ModelInfo, PVTConfig, stage_grids
 
 

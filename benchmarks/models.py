@@ -14,7 +14,7 @@ import numpy as np
 
 from convert import load_model, save_model
 from pvt_spec import ModelInfo, default_preprocessing, make_config, profile_numerics
-from pvt_train.initialisation import initial_weights
+from pvt_spec.initial import initial_weights
 
 
 def write_random(variant: str, profile: str, path: Path, num_classes: int | None = None) -> None:

@@ -29,16 +29,23 @@ from benchmarks.faults import Fault, numerics_faults, preprocessing_faults, tens
 from benchmarks.layer_faults import layer_faults, nearest_positions
 from benchmarks.processes import add_json_option, report
 from convert import save_model
-from convert.model_file import Model
+from convert.model.read import Model
 from parity import run as parity
-from parity.attributes import mindspore_attributes, torch_attributes
-from parity.compare import Comparison
-from parity.inputs import default_samples, load_batch
-from parity.runners import DEFAULT_RUNTIMES, RUNTIMES, Runner, Task, load_graph, open_reference
+from parity.inputs.samples import default_samples, load_batch
+from parity.measure.compare import Comparison
+from parity.measure.structure import INPUT, hash_weights
+from parity.runtimes.attributes import mindspore_attributes, torch_attributes
+from parity.runtimes.table import (
+    DEFAULT_RUNTIMES,
+    RUNTIMES,
+    Runner,
+    Task,
+    load_graph,
+    open_reference,
+)
 from parity.selection import read_models, wanted_taps
-from parity.structure import INPUT, hash_weights
+from pvt_data.accuracy import batched
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tensor_specs
-from pvt_spec.evaluation import batched
 from tests.conftest import SMALL, random_weights
 
 Taps = Mapping[str, np.ndarray]

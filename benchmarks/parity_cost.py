@@ -24,10 +24,10 @@ FEW, MANY = 64, 2000
 
 def run_plain(runtime: str, path: Path) -> None:
     """Loads a file in a runtime and runs the images that ``parity run`` does, without taps."""
-    from convert.model_file import read_model
-    from parity.inputs import default_samples, load_batch
+    from convert.model.read import read_model
+    from parity.inputs.samples import default_samples, load_batch
     from parity.run import Options
-    from pvt_spec.evaluation import batched
+    from pvt_data.accuracy import batched
 
     model = read_model(path)
     preprocessing = model.info.preprocessing

@@ -54,12 +54,12 @@ def open_ours(batch: int, profile: str = "official") -> Step:
     prepare_environment()
     import numpy as np
 
-    from pvt_ms.train import MindSporeTwin
-    from pvt_train.initialisation import initial_weights
-    from pvt_train.mixing import smooth_labels
-    from pvt_train.randomness import drop_path_scales
-    from pvt_train.recipe import model_info
-    from pvt_train.recipe_keys import Recipe
+    from pvt_ms.train.twin import MindSporeTwin
+    from pvt_spec.initial import initial_weights
+    from pvt_train.input.mixing import smooth_labels
+    from pvt_train.input.randomness import drop_path_scales
+    from pvt_train.recipe.keys import Recipe
+    from pvt_train.recipe.read import model_info
     from pvt_train.twin import Batch
 
     recipe = Recipe("pvt_v2_b0", profile=profile)

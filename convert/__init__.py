@@ -1,20 +1,20 @@
 """Weights between ``.ckpt``, ``.pth``, ``.safetensors``, ``.onnx`` and Hugging Face's folders.
 
-Needs no framework. May import numpy, onnx, pvt_spec and pvt_onnx's graph builder.
+Needs no framework.
 """
 
 from pvt_spec.lazy import lazy_exports
 
 _HOMES = {
-    "ConvertError": "convert.errors",
-    "Changes": "convert.changes",
-    "Given": "convert.model_file",
-    "OnnxOptions": "convert.saving",
+    "ConvertError": "pvt_spec.errors",
+    "Changes": "convert.model.changes",
+    "Given": "convert.model.read",
+    "OnnxOptions": "convert.model.write",
     "Options": "convert.conversion",
     "convert_file": "convert.conversion",
-    "load_model": "convert.model_file",
-    "read_model": "convert.model_file",
-    "save_model": "convert.saving",
+    "load_model": "convert.model.read",
+    "read_model": "convert.model.read",
+    "save_model": "convert.model.write",
 }
 __all__ = list(_HOMES)
 __getattr__ = lazy_exports(__name__, _HOMES)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convert.dialects import NAMES
+from convert.names.dialects import NAMES
+from pvt_data.command_line import Commands, parse_image_size, say
 from pvt_spec import PROFILES
-from pvt_spec.command_line import Commands, parse_image_size, say
 
 if TYPE_CHECKING:
     from convert.findings import Finding
@@ -152,7 +152,7 @@ _add(_DIRECT, _ANY, _ANY, "SRC to DST, by the endings of their names: what conve
 
 def _convert(src: Path, dst: Path, source: str, target: str, options: dict[str, Any]) -> None:
     from convert.conversion import convert_file
-    from convert.file_formats import check_format, file_format
+    from convert.formats.table import check_format, file_format
 
     for path, expected in ((src, source), (dst, target)):
         if expected != _ANY:
@@ -180,7 +180,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def _given(options: dict[str, Any]) -> Any:
-    from convert.model_file import Given
+    from convert.model.read import Given
 
     labels = options["labels"]
     return Given(
@@ -194,7 +194,7 @@ def _given(options: dict[str, Any]) -> Any:
 
 
 def _read_labels(path: Path) -> tuple[str, ...]:
-    from convert.errors import ConvertError
+    from pvt_spec.errors import ConvertError
 
     try:
         names = tuple(path.read_text("utf-8-sig").splitlines())
@@ -206,7 +206,7 @@ def _read_labels(path: Path) -> tuple[str, ...]:
 
 
 def _changes(options: dict[str, Any]) -> Any:
-    from convert.changes import Changes
+    from convert.model.changes import Changes
 
     return Changes(
         num_classes=options["num_classes"],
@@ -218,7 +218,7 @@ def _changes(options: dict[str, Any]) -> Any:
 
 def _options_of(options: dict[str, Any]) -> Any:
     from convert.conversion import Options
-    from convert.saving import OnnxOptions
+    from convert.model.write import OnnxOptions
 
     return Options(
         dialect=options.get("to_dialect"),

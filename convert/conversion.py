@@ -1,7 +1,4 @@
-"""A conversion from file to file: read, check, change, write; and its report.
-
-May import numpy, pvt_spec and pvt_onnx's graph builder.
-"""
+"""A conversion from file to file: read, check, change, write; and its report."""
 
 import dataclasses
 import hashlib
@@ -13,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from convert.changes import Changes, apply, with_numerics
-from convert.dialects import Dialect
-from convert.errors import ConvertError
 from convert.findings import Finding, as_facts
-from convert.maths import differences, estimate_gap, target_numerics
-from convert.model_file import Given, Model, read_model
-from convert.replacing import refuse_existing, replacing
-from convert.saving import OnnxOptions, planned_files, save_model, target_dialect
-from convert.translation import count_changes, names_by_canonical
+from convert.model.changes import Changes, apply, with_numerics
+from convert.model.maths import differences, estimate_gap, target_numerics
+from convert.model.read import Given, Model, read_model
+from convert.model.write import OnnxOptions, planned_files, save_model, target_dialect
+from convert.names.dialects import Dialect
+from convert.names.translation import count_changes, names_by_canonical
 from pvt_spec import output_names
 from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
+from pvt_spec.files import refuse_existing, replacing
 
 Tell = Callable[[Finding], None]
 

@@ -1,4 +1,4 @@
-"""What was found out about a file, to print and to put in a report. Standard library only."""
+"""What was found out about a file, to print and to put in a report."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from convert.conversion import count_not_finite, describe_file
-from convert.errors import ConvertError
-from convert.file_formats import file_format, read_file
 from convert.findings import Finding
-from convert.model_file import Given, Model, understand
-from convert.training_state import count_leading_parts, is_training_state
-from convert.weight_file import WeightFile, contents
+from convert.formats.table import file_format, read_file
+from convert.formats.weight_file import WeightFile, contents
+from convert.model.read import Given, Model, understand
+from convert.names.training_state import count_leading_parts, is_training_state
 from pvt_spec import (
     METADATA_KEY,
     ModelInfo,
@@ -26,6 +25,7 @@ from pvt_spec import (
     tensor_specs,
 )
 from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
 
 
 def inspect_file(path: Path, given: Given = Given()) -> Iterator[Finding]:

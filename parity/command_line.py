@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from parity.command_options import (
+from parity.options import (
     Given,
     NameIn,
     choose_inputs,
@@ -28,7 +28,7 @@ from parity.command_options import (
     tell,
     tell_what_is_left_out,
 )
-from pvt_spec.command_line import Commands, say, show_progress
+from pvt_data.command_line import Commands, say, show_progress
 
 
 @click.group(cls=Commands)
@@ -91,7 +91,7 @@ def _run(
     paths: tuple[Path, ...], runtime: tuple[str, ...], emulate: tuple[str, ...], given: Given
 ) -> None:
     from parity import selection
-    from parity.bundle import open_bundles
+    from parity.bundles.bundle import open_bundles
     from parity.run import EMULATED
     from parity.run import run as run_all
 
@@ -113,7 +113,7 @@ def _run(
 @click.option(
     "--runtime",
     required=True,
-    type=NameIn("RUNTIME", "parity.runners:RUNTIMES", ("reference",)),
+    type=NameIn("RUNTIME", "parity.runtimes.table:RUNTIMES", ("reference",)),
     help="Where to run it; 'reference' is PyTorch in float64 with what rounding does, by which "
     "parity compare judges others where there is no torch.",
 )
@@ -141,10 +141,10 @@ def capture(
     It can be judged on another machine. The inputs are those of parity run, or with --images
     BUNDLE those of another bundle.
     """
-    from convert.replacing import refuse_existing, replacing
     from parity import selection
-    from parity.capture import Shot, capture, capture_reference
-    from parity.record import REFERENCE
+    from parity.bundles.capture import Shot, capture, capture_reference
+    from parity.bundles.record import REFERENCE
+    from pvt_spec.files import refuse_existing, replacing
 
     refuse_existing(output, given["force"])
     (read,) = selection.read_models([model]).values()
@@ -176,8 +176,8 @@ def compare(first: Path, others: tuple[Path, ...], **given: Any) -> None:
     A bundle of --runtime reference judges the others in units of rounding that were measured when
     it was made. Without one the FIRST judges, and rounding is taken from a table.
     """
-    from parity.bundle import Bundle
-    from parity.capture import compare_bundles
+    from parity.bundles.bundle import Bundle
+    from parity.bundles.capture import compare_bundles
 
     refuse_reports(given)
     bundles = [Bundle(path) for path in others]
@@ -213,10 +213,10 @@ def validate(
     runtimes compute the same function, 1 if not.
     """
     from parity import selection
-    from parity.inputs import evenly_spaced, file_samples
-    from parity.report import accuracy_table
+    from parity.inputs.samples import evenly_spaced, file_samples
+    from parity.report.text import accuracy_table
     from parity.run import run as run_all
-    from pvt_spec.evaluation import labelled_for, require_classes
+    from pvt_data.accuracy import labelled_for, require_classes
 
     refuse_reports(given)
     pairs = selection.pair_up(models, runtime)
@@ -259,9 +259,10 @@ def diagnose(trusted: Path, other: Path, runtime: str | None, as_json: bool, **g
     """
     import json
 
-    from parity import selection, sides
-    from parity.bundle import open_bundles
-    from parity.diagnose import as_data, describe
+    from parity import selection
+    from parity.bundles.bundle import open_bundles
+    from parity.diagnosis import sides
+    from parity.diagnosis.diagnose import as_data, describe
 
     files, bundles = open_bundles((trusted, other))
     if bundles and runtime:

@@ -1,4 +1,4 @@
-"""What parity refuses. Standard library only."""
+"""What parity refuses."""
 
 from pvt_spec import PvtError
 

@@ -1,7 +1,7 @@
 """The reference, and what rounding does to it: what every runtime is judged by.
 
 Works in a thread of its own beside the runtimes, so that it costs little where there is more than
-one core. May import everything, frameworks lazily.
+one core.
 """
 
 import os
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from convert.model_file import Model
-from parity.compare import Comparison, Taps, cut_rows, group_rows
-from parity.envelope import Envelope, emulated_runs
+from convert.model.read import Model
+from parity.measure.compare import Comparison, Taps, cut_rows, group_rows
+from parity.measure.envelope import Envelope, emulated_runs
 from pvt_spec.arrays import Array
 
 MEASURED = 256
@@ -64,7 +64,7 @@ class Judge:
 
     def _open(self, model: Model) -> tuple[Any, Any]:
         """The reference, and the model that emulations run; torch is imported here."""
-        from parity.runners import broken_import, open_reference
+        from parity.runtimes.table import broken_import, open_reference
 
         try:
             reference = open_reference(model, self.names)
@@ -76,7 +76,7 @@ class Judge:
 
     @property
     def reference(self) -> Any:
-        """The :class:`parity.runners.Reference`, once it is there."""
+        """The :class:`parity.runtimes.table.Reference`, once it is there."""
         return self._models.result()[0]
 
     def expect(self, images: Array) -> "Future[Taps]":

@@ -1,7 +1,6 @@
 """The same images through every runtime, against PyTorch in float64.
 
 One pass per runtime with all taps out, a batch at a time: memory does not grow with the images.
-May import everything, frameworks lazily.
 """
 
 import dataclasses
@@ -11,19 +10,19 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convert.model_file import Model
-from parity.bundle import Bundle
-from parity.compare import Comparison, Taps
+from convert.model.read import Model
+from parity.bundles.bundle import Bundle
 from parity.errors import ParityError
-from parity.inputs import Sample, labels_of, load_batch
+from parity.inputs.samples import Sample, labels_of, load_batch
 from parity.judge import Judge
-from parity.runners import Runner, Task, open_runner
+from parity.measure.compare import Comparison, Taps
+from parity.measure.structure import Difference, hash_weights, structure_differences
+from parity.measure.tolerance import FixedTolerance, find_tolerance
+from parity.runtimes.table import Runner, Task, open_runner
 from parity.selection import require_same_layers, wanted_taps
-from parity.structure import Difference, hash_weights, structure_differences
-from parity.tolerance import FixedTolerance, find_tolerance
+from pvt_data.accuracy import batched
 from pvt_spec import ModelInfo, Preprocessing, output_names
 from pvt_spec.arrays import Array
-from pvt_spec.evaluation import batched
 
 EMULATED = "emulated-"
 """What the name of a runtime starts with that is the reference in an emulated precision."""

@@ -1,14 +1,14 @@
-"""What is compared: which file runs where, and at which taps. May import convert and pvt_spec."""
+"""What is compared: which file runs where, and at which taps."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from convert.conversion import count_not_finite
-from convert.file_formats import FOLDER, file_format
-from convert.model_file import Model, read_model
+from convert.formats.table import FOLDER, file_format
+from convert.model.read import Model, read_model
 from parity.errors import ParityError
-from parity.runners import DEFAULT_RUNTIMES, RUNTIMES, missing_for
+from parity.runtimes.table import DEFAULT_RUNTIMES, RUNTIMES, missing_for
 from pvt_spec import PVTConfig, output_names, tap_names
 
 HOME = {

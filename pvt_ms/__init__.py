@@ -1,4 +1,4 @@
-"""The MindSpore twin. May import mindspore, pvt_spec, pvt_train and convert."""
+"""The MindSpore twin."""
 
 from pvt_spec.lazy import lazy_exports
 
@@ -7,7 +7,7 @@ _HOMES = {
     "create_model": "pvt_ms.weights",
     "get_weights": "pvt_ms.weights",
     "list_models": "pvt_spec",
-    "load_forward": "pvt_ms.runner",
+    "load_forward": "pvt_ms.runtime",
     "model_from_weights": "pvt_ms.weights",
     "run_taps": "pvt_ms.taps",
     "set_weights": "pvt_ms.weights",

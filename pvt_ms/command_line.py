@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pvt_data.command_line import Commands, add_predict, add_validate, say
 from pvt_ms.environment import prepare_environment
 from pvt_spec import PvtError
-from pvt_spec.command_line import Commands, add_predict, add_validate, say
 from pvt_train.command_line import train_command, train_options
-from pvt_train.recipe_options import RecipeCommand
+from pvt_train.recipe.options import RecipeCommand
 
 if TYPE_CHECKING:
+    from pvt_data.accuracy import Forward
     from pvt_spec.arrays import Array
-    from pvt_spec.evaluation import Forward
     from pvt_spec.model_info import ModelInfo
-    from pvt_train.recipe_keys import Recipe
+    from pvt_train.recipe.keys import Recipe
     from pvt_train.twin import Twin
 
 
@@ -37,7 +37,7 @@ def train(config: Path | None, force: bool, plot: bool, **options: Any) -> None:
     Weights, classes, preprocessing and maths go into the checkpoints together. A run that was
     stopped or killed goes on where its last.ckpt was written: --resume DIR.
     """
-    from convert.training_files import TrainingFiles
+    from pvt_train.run.files import TrainingFiles
 
     train_command(
         config, options, force=force, plot=plot, files=TrainingFiles(), open_twin=_open_twin
@@ -46,7 +46,7 @@ def train(config: Path | None, force: bool, plot: bool, **options: Any) -> None:
 
 def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array]") -> "Twin":
     prepare_environment()
-    from pvt_ms.train import MindSporeTwin
+    from pvt_ms.train.twin import MindSporeTwin
 
     _choose_device(recipe.device_target)
     twin = MindSporeTwin(info, recipe, weights)
@@ -70,7 +70,7 @@ def _choose_device(target: str | None) -> None:
 
 def _load(path: Path) -> "tuple[Forward, ModelInfo]":
     prepare_environment()
-    from pvt_ms.runner import load_forward
+    from pvt_ms.runtime import load_forward
 
     return load_forward(path)
 

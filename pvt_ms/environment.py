@@ -1,4 +1,4 @@
-"""What MindSpore reads from the environment, set before it is used. Standard library only."""
+"""What MindSpore reads from the environment, set before it is used."""
 
 import os
 import platform

@@ -11,7 +11,7 @@ from pvt_spec import (
     make_config,
     profile_numerics,
 )
-from pvt_train.initialisation import initial_weights
+from pvt_spec.initial import initial_weights
 
 
 def create_model(

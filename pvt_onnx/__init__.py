@@ -1,12 +1,9 @@
-"""The ONNX twin: spec and weights to a graph, and onnxruntime to run it.
-
-May import onnx, onnxruntime, numpy and pvt_spec.
-"""
+"""The ONNX twin: spec and weights to a graph, and onnxruntime to run it."""
 
 from pvt_spec.lazy import lazy_exports
 
 _HOMES = {
-    "build": "pvt_onnx.assembly",
+    "build": "pvt_onnx.graph.build",
     "list_models": "pvt_spec",
     "load_forward": "pvt_onnx.session",
     "load_proto": "pvt_onnx.session",

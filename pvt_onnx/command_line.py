@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pvt_spec.command_line import Commands, add_predict, add_validate
+from pvt_data.command_line import Commands, add_predict, add_validate
 
 if TYPE_CHECKING:
-    from pvt_spec.evaluation import Forward
+    from pvt_data.accuracy import Forward
     from pvt_spec.model_info import ModelInfo
 
 

@@ -1,7 +1,4 @@
-"""Running a model file of ours in onnxruntime.
-
-May import onnx, onnxruntime, numpy and pvt_spec.
-"""
+"""Running a model file of ours in onnxruntime."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +8,10 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError, EncodeError
 
-from pvt_onnx.model import INPUT
+from pvt_data.accuracy import Forward
+from pvt_onnx.graph.model import INPUT
 from pvt_spec import METADATA_KEY, ModelInfo, PvtError, output_names, tap_names
 from pvt_spec.arrays import Array
-from pvt_spec.evaluation import Forward
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 

@@ -1,7 +1,7 @@
 """What a PVT is, as data: :class:`PVTConfig` and the named variants.
 
 Sources: PVT (Wang et al., ICCV 2021, table 1), PVT v2 (Wang et al., 2022, table 1), and
-whai362/PVT ``classification/pvt.py`` and ``pvt_v2.py``. Standard library only.
+whai362/PVT ``classification/pvt.py`` and ``pvt_v2.py``.
 """
 
 import dataclasses

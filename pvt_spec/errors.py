@@ -1,7 +1,4 @@
-"""The errors that are told to the user as one message, with exit code 1.
-
-Standard library only.
-"""
+"""The errors that are told to the user as one message, with exit code 1."""
 
 
 class PvtError(Exception):
@@ -18,3 +15,7 @@ class ImageError(PvtError):
 
 class FileExists(PvtError):
     """A target that exists and may not be overwritten without ``--force``."""
+
+
+class ConvertError(PvtError):
+    """A weight file that cannot be read or written as asked: what is wrong, where, what to do."""

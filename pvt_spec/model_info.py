@@ -1,7 +1,4 @@
-"""What travels with the weights, so that a file needs no flags to be used later.
-
-Standard library only.
-"""
+"""What travels with the weights, so that a file needs no flags to be used later."""
 
 import dataclasses
 import json
@@ -28,7 +25,7 @@ METADATA_KEY = "pvt_model_info"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an image file to the model's input; see :mod:`pvt_spec.images` for the function.
+    """From an image file to the model's input; see :mod:`pvt_data.preprocessing` for the function.
 
     Attributes:
         image_size: (H, W) of the crop in pixels.

@@ -2,7 +2,7 @@
 
 Each value was read from the peer's own code and confirmed against its outputs; MindCV's come
 from MindSpore's defaults (``nn.GELU`` is tanh, ``nn.LayerNorm`` has epsilon 1e-7, ``nn.Conv2d``
-pads "same"). Standard library only.
+pads "same").
 """
 
 import dataclasses

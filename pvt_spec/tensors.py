@@ -1,6 +1,6 @@
 """The tensors of a PVT and its intermediate results, by name, in order.
 
-Canonical names are the state-dict names of whai362/PVT. Standard library only.
+Canonical names are the state-dict names of whai362/PVT.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The PyTorch twin. May import torch, pvt_spec, pvt_train and convert."""
+"""The PyTorch twin."""
 
 from pvt_spec.lazy import lazy_exports
 
@@ -7,7 +7,7 @@ _HOMES = {
     "create_model": "pvt_torch.weights",
     "get_weights": "pvt_torch.weights",
     "list_models": "pvt_spec",
-    "load_forward": "pvt_torch.runner",
+    "load_forward": "pvt_torch.runtime",
     "model_from_weights": "pvt_torch.weights",
     "run_taps": "pvt_torch.taps",
     "set_weights": "pvt_torch.weights",

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pvt_spec.command_line import Commands, add_predict, add_validate
+from pvt_data.command_line import Commands, add_predict, add_validate
 
 if TYPE_CHECKING:
-    from pvt_spec.evaluation import Forward
+    from pvt_data.accuracy import Forward
     from pvt_spec.model_info import ModelInfo
 
 
@@ -18,7 +18,7 @@ def main() -> None:
 
 
 def _load(path: Path) -> "tuple[Forward, ModelInfo]":
-    from pvt_torch.runner import load_forward
+    from pvt_torch.runtime import load_forward
 
     return load_forward(path)
 

@@ -2,7 +2,7 @@
 
 The PyTorch twin runs with a precision's rounding at every operation. How far that takes it from
 float64 is the envelope that a real run of the precision should stay in, so that an Ascend bundle
-is judged without an Ascend; see :mod:`parity.envelope`.
+is judged without an Ascend; see :mod:`parity.measure.envelope`.
 
 Operations are seen through :class:`torch.overrides.TorchFunctionMode`. It meets ``linear``,
 ``layer_norm`` and ``gelu`` whole, as the twins call them and as MindSpore casts around them; the

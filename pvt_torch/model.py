@@ -1,7 +1,7 @@
 """The PyTorch twin: PVT v1 and v2 from one spec, with every number given explicitly.
 
 Reads side by side with ``pvt_ms/model.py``. Sources: Wang et al., ICCV 2021 and 2022, and
-whai362/PVT ``pvt.py`` and ``pvt_v2.py``. May import torch, pvt_spec and pvt_train.
+whai362/PVT ``pvt.py`` and ``pvt_v2.py``.
 """
 
 import torch
@@ -292,8 +292,8 @@ class PyramidVisionTransformer(nn.Module):
         Args:
             x: float32 (B, in_chans, H, W), normalised.
             drop_path: float32 (blocks, 2, B), training only: what the two branches of each block
-                are scaled by, 0 or 1 / (1 - rate); see ``pvt_train.randomness``. Where none is
-                given in training mode, it is drawn from the framework's generator.
+                are scaled by, 0 or 1 / (1 - rate); see ``pvt_train.input.randomness``. Where none
+                is given in training mode, it is drawn from the framework's generator.
         """
         if drop_path is None and self.training and self.config.drop_path_rate > 0:
             drop_path = self.sample_drop_path(x.shape[0])

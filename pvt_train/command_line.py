@@ -1,8 +1,4 @@
-"""What the twins' ``train`` commands share, and ``pvt-train``, which needs no framework.
-
-May import click; everything heavier is imported inside the functions, so that ``--help`` stays
-quick.
-"""
+"""What the twins' ``train`` commands share, and ``pvt-train``, which needs no framework."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +6,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pvt_spec.command_line import Commands, say
-from pvt_train.recipe_options import recipe_options
+from pvt_data.command_line import Commands, say
+from pvt_train.recipe.options import recipe_options
 
 if TYPE_CHECKING:
-    from pvt_train.launch import Files, OpenTwin, Resumed
-    from pvt_train.loop import Outcome
-    from pvt_train.recipe import Recipe
+    from pvt_train.recipe.read import Recipe
+    from pvt_train.run.launch import Files, OpenTwin, Resumed
+    from pvt_train.run.loop import Outcome
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -59,7 +55,7 @@ def train_command(
     Raises:
         PvtError: It cannot.
     """
-    from pvt_train.launch import train_recipe
+    from pvt_train.run.launch import train_recipe
 
     given = {key: value for key, value in options.items() if value is not None}
     recipe, resumed = _read(config, given, files)
@@ -71,8 +67,8 @@ def _read(
     config: Path | None, given: dict[str, Any], files: "Files"
 ) -> "tuple[Recipe, Resumed | None]":
     """The recipe of a command line, and the run to go on with, whose recipe is the base of it."""
-    from pvt_train.launch import load_resumed
-    from pvt_train.recipe import make_recipe, read_values, recipe_warnings
+    from pvt_train.recipe.read import make_recipe, read_values, recipe_warnings
+    from pvt_train.run.launch import load_resumed
 
     values = read_values(config, given)
     path = values.get("ckpt_path")
@@ -95,8 +91,8 @@ def _compare(resumed: "Resumed", recipe: "Recipe") -> None:
     Raises:
         TrainingError: Something does that may not.
     """
-    from pvt_train.recipe import make_recipe
-    from pvt_train.recipe_changes import what_changed
+    from pvt_train.recipe.changes import what_changed
+    from pvt_train.recipe.read import make_recipe
     from pvt_train.twin import TrainingError
 
     changes = what_changed(make_recipe(resumed.recipe, str(resumed.path)), recipe)
@@ -123,7 +119,7 @@ def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
     else:
         say(f"not validated; the last model: {output / outcome.state.kept[-1].file}")
     if plot:
-        from pvt_train.plot import plot_run
+        from pvt_train.run.plot import plot_run
 
         plot_run(output, output / "curves.png")
         say(f"curves: {output / 'curves.png'}")
@@ -147,7 +143,7 @@ def main() -> None:
 def plot(run: Path, output: Path | None, force: bool) -> None:
     """Draw loss, accuracy, learning rate and gradient norm of the run in the folder RUN."""
     from pvt_spec import FileExists
-    from pvt_train.plot import plot_run
+    from pvt_train.run.plot import plot_run
 
     target = output or run / "curves.png"
     if target.exists() and not force:

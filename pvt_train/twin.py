@@ -1,7 +1,4 @@
-"""What the loop asks of a framework: one step of training, answers, and the whole state.
-
-May import numpy and pvt_spec.
-"""
+"""What the loop asks of a framework: one step of training, answers, and the whole state."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -27,9 +24,9 @@ class Batch:
         pixels: uint8 (B, H, W, C); normalised on the device.
         targets: float32 (B, num_classes), each row summing to 1, of the mixed images.
         mixing: float32 (B,): the share of each normalised image; the rest is its partner's
-            (mixup; see :func:`pvt_train.mixing.partners`). 1 leaves it alone.
+            (mixup; see :func:`pvt_train.input.mixing.partners`). 1 leaves it alone.
         drop_path: float32 (blocks, 2, B): what stochastic depth scales each branch by; see
-            :func:`pvt_train.randomness.drop_path_scales`.
+            :func:`pvt_train.input.randomness.drop_path_scales`.
     """
 
     pixels: Array

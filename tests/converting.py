@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convert import read_model, save_model
-from convert.dialects import DIALECTS, Dialect
+from convert.names.dialects import DIALECTS, Dialect
 from pvt_spec import (
     ModelInfo,
     Numerics,
@@ -135,7 +135,7 @@ def answer_torch(path: Path, images: np.ndarray) -> Answers:
 
 def answer_onnx(path: Path, images: np.ndarray) -> Answers:
     """What onnxruntime answers, of an ``.onnx`` file."""
-    from pvt_onnx.model import INPUT
+    from pvt_onnx.graph.model import INPUT
     from pvt_onnx.session import open_session
 
     session = open_session(path.read_bytes(), path.name)

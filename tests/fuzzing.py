@@ -31,9 +31,12 @@ import hypothesis
 import numpy as np
 from hypothesis import HealthCheck, Phase, settings
 
-from convert import ckpt, onnx_file, pth, safetensors_file
-from convert.errors import ConvertError
-from convert.weight_file import WeightFile
+from convert.formats import ckpt
+from convert.formats import onnx as onnx_file
+from convert.formats import safetensors as safetensors_file
+from convert.formats.pth import file as pth
+from convert.formats.weight_file import WeightFile
+from pvt_spec.errors import ConvertError
 from tests.fuzz.inputs import Input, inputs
 from tests.fuzz.references import DEVIATIONS, REFERENCES, STRICT
 from tests.fuzz.seeds import SECRET, Seed, make_folder

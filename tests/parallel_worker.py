@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pvt_ms.environment import prepare_environment
-from pvt_train.initialisation import initial_weights
+from pvt_spec.initial import initial_weights
 from pvt_train.twin import TrainingError
 from tests.test_training_step import LR, batch, described, open_twin, part, recipe
 

@@ -10,8 +10,8 @@ from PIL import Image
 from scipy import stats
 
 from pvt_spec import ConfigError, Preprocessing, default_preprocessing, make_config
-from pvt_train import augmentation
-from pvt_train.augmentation import (
+from pvt_train.input import augmentation
+from pvt_train.input.augmentation import (
     Augmentation,
     augmentation_problems,
     crop_box,
@@ -19,9 +19,9 @@ from pvt_train.augmentation import (
     jitter_colours,
     jitter_strengths,
 )
-from pvt_train.erasing import erase, erased_box, fill, require_fill
-from pvt_train.randomness import Stream, generator
-from pvt_train.recipe_keys import Recipe
+from pvt_train.input.erasing import erase, erased_box, fill, require_fill
+from pvt_train.input.randomness import Stream, generator
+from pvt_train.recipe.keys import Recipe
 
 DRAWS = 4000
 PREPROCESSING = default_preprocessing(make_config("pvt_tiny"), "official")

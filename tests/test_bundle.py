@@ -13,12 +13,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from convert import load_model, save_model
-from parity.bundle import Bundle, BundleWriter
-from parity.capture import Shot, capture, capture_reference
+from parity.bundles.bundle import Bundle, BundleWriter
+from parity.bundles.capture import Shot, capture, capture_reference
+from parity.bundles.record import REFERENCE
 from parity.command_line import main
 from parity.errors import ParityError
-from parity.inputs import default_samples, file_samples, hash_input, load_batch, noise_samples
-from parity.record import REFERENCE
+from parity.inputs.samples import (
+    default_samples,
+    file_samples,
+    hash_input,
+    load_batch,
+    noise_samples,
+)
 from parity.selection import read_models
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
 from tests.conftest import GOLDEN, SMALL, random_weights

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from convert import Given, read_model, save_model
-from convert.file_formats import read_file
+from convert.formats.table import read_file
 from pvt_spec import PVTConfig, profile_numerics, stage_grids
 from tests.conftest import MAPS, SMALL, random_images, random_weights, run_torch
 from tests.converting import (

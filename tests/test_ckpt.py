@@ -1,4 +1,4 @@
-"""``convert.ckpt`` against MindSpore itself, its golden files, and files that mean harm."""
+"""``convert.formats.ckpt`` against MindSpore itself, its golden files, and files that mean harm."""
 
 import io
 import os
@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convert import ckpt
-from convert.errors import ConvertError
-from convert.weight_file import WeightFile
-from convert.wire_format import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
+from convert.formats import ckpt
+from convert.formats.weight_file import WeightFile
+from pvt_spec.errors import ConvertError
+from pvt_spec.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
 from tests.conftest import assert_cost_grows_with_the_file, assert_same
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -199,7 +199,7 @@ def test_arrays_are_read_only_views(tmp_path):
 READ_AND_MEASURE = """
 import re, sys
 from pathlib import Path
-from convert import ckpt
+from convert.formats import ckpt
 
 def peak():  # since this program started; getrusage would count the one that started it, too
     return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024

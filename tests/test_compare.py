@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert.model_file import read_model
-from parity.compare import SHOWN_IMAGES, Comparison, best_classes, group_rows
-from parity.envelope import Envelope, emulated_runs
+from convert.model.read import read_model
 from parity.judge import Judge
-from parity.metrics import TapError
-from parity.report import verdict
-from parity.structure import INPUT, Difference
-from parity.tolerance import (
+from parity.measure.compare import SHOWN_IMAGES, Comparison, best_classes, group_rows
+from parity.measure.envelope import Envelope, emulated_runs
+from parity.measure.metrics import TapError
+from parity.measure.structure import INPUT, Difference
+from parity.measure.tolerance import (
     FACTOR,
     FACTOR_OF_FEW,
     FEW,
@@ -30,6 +29,7 @@ from parity.tolerance import (
     find_tolerance,
     unit_of,
 )
+from parity.report.text import verdict
 from pvt_spec import tap_names
 from tests.conftest import GOLDEN, random_images, run_float64
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pvt_spec import VARIANTS
-from pvt_train.recipe import load_recipe, model_config, read_values, recipe_warnings
+from pvt_train.recipe.read import load_recipe, model_config, read_values, recipe_warnings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

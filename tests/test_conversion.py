@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert import read_model, safetensors_file, save_model
-from convert.dialects import find_dialect
-from convert.file_formats import read_file
+from convert import read_model, save_model
+from convert.formats import safetensors as safetensors_file
+from convert.formats.table import read_file
+from convert.names.dialects import find_dialect
 from pvt_spec import PROFILES, Numerics, PVTConfig, output_names, profile_numerics
 from tests.conftest import GOLDEN, SMALL, golden_file, random_weights, run_torch
 from tests.converting import (

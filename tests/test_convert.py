@@ -128,7 +128,7 @@ def test_training_state_is_set_aside_and_said():
 
 def test_missing_weight_is_not_replaced_by_its_moment(tmp_path):
     """MindSpore's own loader takes ``adam_m.head.weight`` for a missing ``head.weight``."""
-    from convert import ckpt
+    from convert.formats import ckpt
 
     file = ckpt.read(TRAINING)
     tensors = {name: array for name, array in file.tensors.items() if name != "head.weight"}
@@ -160,7 +160,7 @@ def test_image_size_labels_and_profile_that_are_given_win(tmp_path):
 
 
 def test_non_square_position_embeddings_need_the_image_size(tmp_path):
-    from convert import pth
+    from convert.formats.pth import file as pth
     from pvt_spec import PVTConfig
 
     config = SMALL["v1"]
@@ -246,7 +246,7 @@ class TestErrors:
         assert "holds code" in message and "nothing was executed" in message
 
     def test_wrong_variant_names_the_likely_one(self, tmp_path):
-        from convert import pth
+        from convert.formats.pth import file as pth
         from pvt_spec import make_config
 
         with (tmp_path / "nano.pth").open("wb") as stream:
@@ -257,7 +257,7 @@ class TestErrors:
         assert "block1.0.attn.q.weight is (32, 32), expected (64, 64)" in message
 
     def test_missing_and_extra_tensors_are_all_named(self, tmp_path):
-        from convert import pth
+        from convert.formats.pth import file as pth
 
         weights = random_weights(SMALL["v2"])
         del weights["block1.0.norm1.weight"], weights["head.bias"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from parity.decisions import (
+from parity.measure.decisions import (
     FIRST_KEPT,
     Decisions,
     clopper_pearson_interval,

@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from pvt_spec import ImageError
-from pvt_train.decoding import FRACTIONS, decode_crop
+from pvt_train.input.decoding import FRACTIONS, decode_crop
 
 BICUBIC = Image.Resampling.BICUBIC
 PHOTOS = [Image.fromarray(pixels) for pixels in load_sample_images().images]

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from convert import read_model
-from convert.model_file import Given, Model
-from parity.diagnose import Diagnosis, as_data, describe, diagnose
+from convert.model.read import Given, Model
+from parity.diagnosis.diagnose import Diagnosis, as_data, describe, diagnose
+from parity.diagnosis.trials import Observed
 from parity.errors import ParityError
-from parity.inputs import default_samples, load_batch
-from parity.trials import Observed
+from parity.inputs.samples import default_samples, load_batch
+from pvt_data.preprocessing import to_pixels
 from pvt_spec import (
     EPSILONS,
     PROFILES,
@@ -26,7 +27,6 @@ from pvt_spec import (
     profile_numerics,
     tap_names,
 )
-from pvt_spec.images import to_pixels
 from tests.conftest import (
     GOLDEN,
     MAPS,

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert import ConvertError
-from convert.detect import (
+from convert.formats.table import read_file
+from convert.names.detect import (
     PREFIXES,
     canonical_shapes,
     detect_dialect,
     infer_config,
     strip_prefixes,
 )
-from convert.dialects import DIALECTS, NAMES, Dialect, find_dialect
-from convert.file_formats import read_file
-from convert.training_state import LEADING, OPTIMIZER, WHOLE, is_training_state
-from convert.translation import from_canonical, to_canonical
+from convert.names.dialects import DIALECTS, NAMES, Dialect, find_dialect
+from convert.names.training_state import LEADING, OPTIMIZER, WHOLE, is_training_state
+from convert.names.translation import from_canonical, to_canonical
 from pvt_spec import VARIANTS, PVTConfig, TensorSpec, make_config, tensor_specs
 from tests.conftest import SMALL, golden_config, golden_file, import_mindspore
 

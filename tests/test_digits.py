@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pvt_train.digits import write_digits
+from pvt_data.digits import write_digits
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_fifth_of_every_digit_is_for_validation(folder):
 
 
 def test_the_command_writes_the_same_bytes(folder, tmp_path):
-    command = [sys.executable, "-m", "pvt_train.digits", str(tmp_path / "again")]
+    command = [sys.executable, "-m", "pvt_data.digits", str(tmp_path / "again")]
     subprocess.run(command, check=True, capture_output=True)
     names = sorted(path.relative_to(folder) for path in folder.glob("*/*/*.png"))
     for name in names:
@@ -49,6 +49,6 @@ def test_the_command_writes_the_same_bytes(folder, tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["a", "b"]])
 def test_anything_but_one_folder_is_answered_with_the_usage(arguments):
-    command = [sys.executable, "-m", "pvt_train.digits", *arguments]
+    command = [sys.executable, "-m", "pvt_data.digits", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "usage: python -m pvt_train.digits DIR\n")
+    assert (done.returncode, done.stderr) == (1, "usage: python -m pvt_data.digits DIR\n")

@@ -10,9 +10,9 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from convert.training_checkpoint import load_training
+from convert.model.training_checkpoint import load_training
 from pvt_ms.command_line import main
-from pvt_train.log import read_log
+from pvt_train.run.log import read_log
 from tests.test_parallel_training import free_port, launch_environment
 from tests.test_train_command import OP_BY_OP, arguments, few_digits, run_here
 

@@ -10,15 +10,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from parity.compare import Comparison
-from parity.documents import FORMAT, as_data, as_junit, metrics
-from parity.inputs import noise_samples
-from parity.metrics import TapError
-from parity.report import explain, verdict
+from parity.inputs.samples import noise_samples
+from parity.measure.compare import Comparison
+from parity.measure.metrics import TapError
+from parity.measure.structure import Difference
+from parity.measure.tolerance import FixedTolerance
+from parity.report.data import FORMAT, as_data, as_junit, metrics
+from parity.report.text import explain, verdict
 from parity.run import Options, Result, run
 from parity.selection import pair_up, read_models
-from parity.structure import Difference
-from parity.tolerance import FixedTolerance
 from tests.conftest import GOLDEN
 
 MODEL = GOLDEN / "official_v2_small" / "weights.pth"

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 import pvt_torch
-from parity.envelope import ORDERS, Envelope, Spread, Unit, emulated_runs
-from parity.metrics import TapError
-from parity.tolerance import FACTOR, FEW, allowed_times
+from parity.measure.envelope import ORDERS, Envelope, Spread, Unit, emulated_runs
+from parity.measure.metrics import TapError
+from parity.measure.tolerance import FACTOR, FEW, allowed_times
 from pvt_spec import Numerics, PVTConfig, profile_numerics, tap_names
 from pvt_torch.emulation import (
     CONTRACTIONS,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from convert import ConvertError, save_model
-from convert.fine_tuning import fit_weights
-from convert.model_file import read_model
+from convert.model.read import read_model
 from pvt_spec import ModelInfo, PVTConfig, default_preprocessing, make_config, profile_numerics
-from pvt_train.initialisation import initial_weights
+from pvt_spec.initial import initial_weights
+from pvt_train.run.fine_tuning import fit_weights
 from tests.conftest import (
     GOLDEN_SMALL,
     SMALL,

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert import ckpt, onnx_file, pth, safetensors_file
-from convert.errors import ConvertError
-from convert.weight_file import MAX_ENTRIES, WeightFile
-from convert.wire_format import FIRST, SECOND, encode_field, encode_header
+from convert.formats import ckpt
+from convert.formats import onnx as onnx_file
+from convert.formats import safetensors as safetensors_file
+from convert.formats.pth import file as pth
+from convert.formats.weight_file import MAX_ENTRIES, WeightFile
+from pvt_spec.errors import ConvertError
+from pvt_spec.wire import FIRST, SECOND, encode_field, encode_header
 from tests import fuzzing
 from tests.fuzz import damage_json, damage_messages, damage_pickles, damage_zips, references, seeds
 from tests.fuzz.inputs import Input

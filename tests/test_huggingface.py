@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from convert import ConvertError
-from convert.huggingface import CONFIG, PREPROCESSOR, WEIGHTS, Folder, read_folder
-from convert.huggingface_config import MAX_DEPTH, expressible, make_config, parse_config
-from convert.huggingface_images import make_preprocessor, parse_preprocessor
+from convert.formats.huggingface.config import MAX_DEPTH, expressible, make_config, parse_config
+from convert.formats.huggingface.files import CONFIG, PREPROCESSOR, WEIGHTS, Folder, read_folder
+from convert.formats.huggingface.images import make_preprocessor, parse_preprocessor
+from pvt_data.preprocessing import load_image
 from pvt_spec import (
     EPSILONS,
     PROFILES,
@@ -30,7 +31,6 @@ from pvt_spec import (
 from pvt_spec import (
     make_config as make_variant,
 )
-from pvt_spec.images import load_image
 from tests.conftest import SMALL, random_images
 
 CLASSIFIER, BARE, BACKBONE = 0, 1, 2

@@ -14,17 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from pvt_spec import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ImageError,
-    ModelInfo,
-    Numerics,
-    Preprocessing,
-    PvtError,
-    make_config,
-)
-from pvt_spec.evaluation import (
+from pvt_data.accuracy import (
     Accuracy,
     accuracy,
     batched,
@@ -35,7 +25,17 @@ from pvt_spec.evaluation import (
     top_k,
     validate,
 )
-from pvt_spec.images import SUFFIXES, list_images, list_labelled, load_image, open_image
+from pvt_data.preprocessing import SUFFIXES, list_images, list_labelled, load_image, open_image
+from pvt_spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageError,
+    ModelInfo,
+    Numerics,
+    Preprocessing,
+    PvtError,
+    make_config,
+)
 
 Size = tuple[int, int]
 

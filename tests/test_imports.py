@@ -24,8 +24,8 @@ ALLOWED: dict[str, set[str]] = {
         "google.protobuf",
         "click",
         "pvt_spec",
-        "pvt_onnx.assembly",
-        "pvt_onnx.model",
+        "pvt_onnx.graph.build",
+        "pvt_onnx.graph.model",
         "pvt_onnx.session",
     },
     "pvt_torch": {"torch", "numpy", "click", "pvt_spec", "pvt_train", "convert"},
@@ -44,15 +44,15 @@ ALLOWED: dict[str, set[str]] = {
 
 ALSO: dict[str, set[str]] = {
     "pvt_spec.arrays": {"numpy"},
-    "pvt_spec.images": {"numpy", "PIL"},
-    "pvt_spec.evaluation": {"numpy"},
-    "pvt_spec.sources": {"numpy"},
-    "pvt_spec.command_line": {"click"},
-    "pvt_train.decoding": {"simplejpeg"},
-    "pvt_train.digits": {"sklearn"},
-    "pvt_train.log": {"tensorboardX"},
-    "pvt_train.plot": {"matplotlib"},
-    "parity.runners": {"mindspore", "torch", "onnx", "onnxruntime"},
+    "pvt_data.preprocessing": {"numpy", "PIL"},
+    "pvt_data.accuracy": {"numpy"},
+    "pvt_data.folders": {"numpy"},
+    "pvt_data.command_line": {"click"},
+    "pvt_train.input.decoding": {"simplejpeg"},
+    "pvt_data.digits": {"sklearn"},
+    "pvt_train.run.log": {"tensorboardX"},
+    "pvt_train.run.plot": {"matplotlib"},
+    "parity.runtimes.table": {"mindspore", "torch", "onnx", "onnxruntime"},
 }
 """What one module of a package may import in addition."""
 
@@ -61,17 +61,17 @@ LAZY: dict[str, set[str]] = {
     "convert": {"onnx", "pvt_onnx"},
     "convert.command_line": {"numpy"},
     "parity.command_line": {"numpy"},
-    "parity.command_options": {"numpy"},
-    "parity.runners": {"mindspore", "torch", "onnx", "onnxruntime"},
+    "parity.options": {"numpy"},
+    "parity.runtimes.table": {"mindspore", "torch", "onnx", "onnxruntime"},
     "pvt_ms.command_line": {"numpy", "mindspore"},
     "pvt_onnx.command_line": {"numpy", "onnx", "onnxruntime"},
-    "pvt_spec.command_line": {"numpy"},
+    "pvt_data.command_line": {"numpy"},
     "pvt_torch.command_line": {"numpy", "torch"},
     "pvt_train.command_line": {"numpy", "yaml"},
-    "pvt_train.log": {"tensorboardX"},
-    "pvt_train.plot": {"matplotlib"},
-    "pvt_train.recipe_keys": {"numpy", "yaml", "click"},
-    "pvt_train.recipe_options": {"numpy", "yaml"},
+    "pvt_train.run.log": {"tensorboardX"},
+    "pvt_train.run.plot": {"matplotlib"},
+    "pvt_train.recipe.keys": {"numpy", "yaml", "click"},
+    "pvt_train.recipe.options": {"numpy", "yaml"},
 }
 """What may be imported inside functions only, so that importing the module stays cheap."""
 
@@ -161,36 +161,52 @@ def test_exceptions_are_for_modules_that_exist() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "message"),
     [
-        ("convert.pth", "import torch", "convert.pth:1 may not import torch"),
-        ("convert.pth", "import torch.nn as nn", "convert.pth:1 may not import torch.nn"),
         (
-            "convert.ckpt",
+            "convert.formats.pth.file",
+            "import torch",
+            "convert.formats.pth.file:1 may not import torch",
+        ),
+        (
+            "convert.formats.pth.file",
+            "import torch.nn as nn",
+            "convert.formats.pth.file:1 may not import torch.nn",
+        ),
+        (
+            "convert.formats.ckpt",
             "def f():\n    from mindspore import nn",
-            "convert.ckpt:2 may not import mindspore",
+            "convert.formats.ckpt:2 may not import mindspore",
         ),
         (
-            "convert.ckpt",
-            "import pvt_onnx.operators",
-            "convert.ckpt:1 may not import pvt_onnx.operators",
+            "convert.formats.ckpt",
+            "import pvt_onnx.graph.operators",
+            "convert.formats.ckpt:1 may not import pvt_onnx.graph.operators",
         ),
         (
-            "convert.ckpt",
+            "convert.formats.ckpt",
             "try:\n    import torch\nexcept ImportError:\n    pass",
-            "convert.ckpt:2 may not import torch",
+            "convert.formats.ckpt:2 may not import torch",
         ),
         ("pvt_spec.config", "import numpy as np", "pvt_spec.config:1 may not import numpy"),
-        ("pvt_onnx.model", "from convert import ckpt", "pvt_onnx.model:1 may not import convert"),
-        ("pvt_torch.model", "import mindspore", "pvt_torch.model:1 may not import mindspore"),
-        ("pvt_train.loop", "from pvt_ms import model", "pvt_train.loop:1 may not import pvt_ms"),
         (
-            "parity.runners",
-            "import pvt_ms",
-            "parity.runners:1 may import pvt_ms inside functions only",
+            "pvt_onnx.graph.model",
+            "from convert import ckpt",
+            "pvt_onnx.graph.model:1 may not import convert",
+        ),
+        ("pvt_torch.model", "import mindspore", "pvt_torch.model:1 may not import mindspore"),
+        (
+            "pvt_train.run.loop",
+            "from pvt_ms import model",
+            "pvt_train.run.loop:1 may not import pvt_ms",
         ),
         (
-            "convert.saving",
-            "from pvt_onnx.assembly import write",
-            "convert.saving:1 may import pvt_onnx.assembly inside functions only",
+            "parity.runtimes.table",
+            "import pvt_ms",
+            "parity.runtimes.table:1 may import pvt_ms inside functions only",
+        ),
+        (
+            "convert.model.write",
+            "from pvt_onnx.graph.build import write",
+            "convert.model.write:1 may import pvt_onnx.graph.build inside functions only",
         ),
         (
             "convert.command_line",
@@ -206,9 +222,9 @@ def test_forbidden_imports_are_found(module: str, source: str, message: str) -> 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("convert.saving", "def save():\n    from pvt_onnx.assembly import write"),
-        ("pvt_spec.images", "import numpy\nfrom PIL import Image\nimport json"),
-        ("parity.runners", "def open_torch():\n    import pvt_torch"),
+        ("convert.model.write", "def save():\n    from pvt_onnx.graph.build import write"),
+        ("pvt_data.preprocessing", "import numpy\nfrom PIL import Image\nimport json"),
+        ("parity.runtimes.table", "def open_torch():\n    import pvt_torch"),
         ("pvt_torch.model", "from torch.nn import functional"),
         ("pvt_onnx.command_line", "if TYPE_CHECKING:\n    from convert import anything"),
     ],
@@ -273,7 +289,12 @@ def needing_no_framework() -> list[str]:
 
 def test_everything_but_the_two_twins_can_be_imported_without_frameworks() -> None:
     names = needing_no_framework()
-    assert {"convert.pth", "convert.ckpt", "parity.runners", "pvt_onnx.session"} <= set(names)
+    assert {
+        "convert.formats.pth.file",
+        "convert.formats.ckpt",
+        "parity.runtimes.table",
+        "pvt_onnx.session",
+    } <= set(names)
     found = loaded(modules=names)
     assert set(names) <= found
     assert not found & {*FRAMEWORKS, "pvt_ms.model", "pvt_torch.model"}
@@ -312,7 +333,9 @@ def test_a_module_that_imports_a_framework_is_caught(
 def test_an_import_that_is_swallowed_is_still_seen_in_the_source() -> None:
     """The blocked process would not notice it; the table does."""
     source = "try:\n    import torch\nexcept ImportError:\n    torch = None"
-    assert violations("parity.compare", source) == ["parity.compare:2 may not import torch"]
+    assert violations("parity.measure.compare", source) == [
+        "parity.measure.compare:2 may not import torch"
+    ]
 
 
 def test_the_walk_sees_every_module() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pvt_spec import VARIANTS, make_config, tensor_specs
-from pvt_train.initialisation import initial_weights
+from pvt_spec.initial import initial_weights
 
 MODELS = ("pvt_nano", "pvt_v2_b0")
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert import ckpt, pth, read_model, safetensors_file, save_model
-from convert.dialects import find_dialect
-from convert.file_formats import read_file
+from convert import read_model, save_model
+from convert.formats import ckpt
+from convert.formats import safetensors as safetensors_file
+from convert.formats.pth import file as pth
+from convert.formats.table import read_file
+from convert.names.dialects import find_dialect
 from pvt_spec import ModelInfo, tensor_specs
 from tests.conftest import GOLDEN, MAPS, SMALL, golden_file, random_weights
 from tests.converting import (

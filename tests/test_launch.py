@@ -17,14 +17,14 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from convert import load_model, save_model
-from convert.training_checkpoint import load_training
-from convert.training_files import TrainingFiles
+from convert.model.training_checkpoint import load_training
+from pvt_data.command_line import Commands
 from pvt_spec import PvtError
-from pvt_spec.command_line import Commands
 from pvt_train.command_line import train_command, train_options
-from pvt_train.launch import output_folder
-from pvt_train.log import read_log
-from pvt_train.recipe_options import RecipeCommand
+from pvt_train.recipe.options import RecipeCommand
+from pvt_train.run.files import TrainingFiles
+from pvt_train.run.launch import output_folder
+from pvt_train.run.log import read_log
 from pvt_train.twin import StepResult
 
 COLOURS = {"black": 0, "white": 255}

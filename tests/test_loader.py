@@ -15,13 +15,13 @@ import psutil
 import pytest
 from PIL import Image
 
+from pvt_data.folders import open_source
 from pvt_spec import ImageError, make_config
-from pvt_spec.sources import open_source
-from pvt_train.loader import TrainingBatches, image_order, spread
-from pvt_train.randomness import drop_path_scales
-from pvt_train.recipe import Recipe, model_info
+from pvt_train.input.loader import TrainingBatches, image_order, spread
+from pvt_train.input.randomness import drop_path_scales
+from pvt_train.input.workers import Workers, worker_count
+from pvt_train.recipe.read import Recipe, model_info
 from pvt_train.twin import Batch, TrainingError
-from pvt_train.workers import Workers, worker_count
 
 ROOT = Path(__file__).parents[1]
 COUNT = 26

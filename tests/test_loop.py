@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from pvt_spec import ModelInfo
-from pvt_train.evaluation import evaluate
-from pvt_train.loop import MOST_SKIPPED, Outcome, Run, train
-from pvt_train.recipe import Recipe, make_recipe, model_info
-from pvt_train.records import Records
-from pvt_train.run_state import RunState
+from pvt_train.recipe.read import Recipe, make_recipe, model_info
+from pvt_train.run.evaluation import evaluate
+from pvt_train.run.loop import MOST_SKIPPED, Outcome, Run, train
+from pvt_train.run.records import Records
+from pvt_train.run.state import RunState
 from pvt_train.twin import Batch, StepResult, TrainingError
 
 STEPS = 2

@@ -12,8 +12,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 from torch.nn import functional as F
 
-from pvt_onnx.assembly import build
-from pvt_onnx.model import INPUT
+from pvt_onnx.graph.build import build
+from pvt_onnx.graph.model import INPUT
 from pvt_onnx.session import open_session
 from pvt_spec import (
     PROFILES,
@@ -28,7 +28,7 @@ from pvt_spec import (
     tap_names,
     tensor_specs,
 )
-from pvt_train.recipe import Recipe
+from pvt_train.recipe.read import Recipe
 from tests.conftest import (
     MAPS,
     RUNTIMES,
@@ -202,7 +202,7 @@ def test_mindspore_answers_the_same_as_a_graph(kind: str) -> None:
 @pytest.mark.parametrize("changes", [{"features_only": True}, {"num_classes": 0}])
 def test_training_without_classes_is_refused(changes: dict[str, Any]) -> None:
     import_mindspore()
-    from pvt_ms.train import MindSporeTwin
+    from pvt_ms.train.twin import MindSporeTwin
 
     config = make_config("pvt_nano", **changes)
     info = ModelInfo(config, OFFICIAL[1], default_preprocessing(config, "official"))

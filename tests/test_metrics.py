@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cosine as scipy_one_minus_cosine
 
-from parity import metrics
-from parity.metrics import Place, ShapeMismatch, TapError
-from parity.ulp import ULP_BINS, ulp_distances
+from parity.measure import metrics
+from parity.measure.metrics import Place, ShapeMismatch, TapError
+from parity.measure.ulp import ULP_BINS, ulp_distances
 
 LARGEST = float(np.finfo(np.float32).max)
 

@@ -109,7 +109,7 @@ def test_what_the_model_becomes_is_told_and_reported(tmp_path: Path) -> None:
 
 
 def test_labels_of_a_timm_folder_are_read() -> None:
-    from convert.timm_config import parse_timm
+    from convert.formats.huggingface.timm import parse_timm
 
     trained = {"crop_pct": 0.9, "mean": [0.5] * 3, "std": [0.2] * 3}
     names = {"label_names": ["cat", "dog"], "num_classes": 2}

@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
-from pvt_train.mixing import Mix, apply, cut_box, draw_mix, partners, smooth_labels
-from pvt_train.randomness import Stream, generator
-from pvt_train.recipe_keys import Recipe
+from pvt_train.input.mixing import Mix, apply, cut_box, draw_mix, partners, smooth_labels
+from pvt_train.input.randomness import Stream, generator
+from pvt_train.recipe.keys import Recipe
 from tests.conftest import import_mindspore
 
 DRAWS = 4000

@@ -16,10 +16,10 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import pvt_onnx
-from pvt_onnx.assembly import OPSETS, build, build_skeleton, write
-from pvt_onnx.graph import GraphWriter
-from pvt_onnx.model import INPUT
-from pvt_onnx.operators import adaptive_avg_pool, gelu
+from pvt_onnx.graph.build import OPSETS, build, build_skeleton, write
+from pvt_onnx.graph.model import INPUT
+from pvt_onnx.graph.operators import adaptive_avg_pool, gelu
+from pvt_onnx.graph.writer import GraphWriter
 from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_spec import (
     METADATA_KEY,
@@ -308,7 +308,7 @@ SILENT = """
 import sys
 import numpy as np
 import onnxruntime
-from pvt_onnx.assembly import build
+from pvt_onnx.graph.build import build
 from pvt_spec import PROFILES, VARIANTS
 from tests.conftest import MAPS, SMALL, random_weights
 config = {**SMALL, **MAPS, **VARIANTS}[sys.argv[1]]

@@ -1,4 +1,4 @@
-"""``convert.onnx_file`` against onnx, and ``pvt_onnx.assembly.write`` with weights beside it."""
+"""``convert.formats.onnx`` against onnx; ``pvt_onnx.graph.build.write`` with external weights."""
 
 import io
 import os
@@ -17,11 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from convert import onnx_file
-from convert.errors import ConvertError
-from convert.wire_format import encode_field
-from pvt_onnx.assembly import ALIGNMENT, MAX_BYTES, build_skeleton, model_size, write
-from pvt_onnx.model import INPUT
+from convert.formats import onnx as onnx_file
+from pvt_onnx.graph.build import ALIGNMENT, MAX_BYTES, build_skeleton, model_size, write
+from pvt_onnx.graph.model import INPUT
 from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_spec import (
     METADATA_KEY,
@@ -33,6 +31,8 @@ from pvt_spec import (
     output_names,
     tensor_specs,
 )
+from pvt_spec.errors import ConvertError
+from pvt_spec.wire import encode_field
 from tests.conftest import SMALL, assert_same, random_images, random_weights
 
 CONFIG = SMALL["v2"]

@@ -5,7 +5,7 @@ from math import exp
 import pytest
 
 from pvt_spec import VARIANTS, ConfigError, make_config, tensor_specs
-from pvt_train.optimizer import (
+from pvt_train.optim.optimizer import (
     BETAS,
     EPS,
     FILTERS,

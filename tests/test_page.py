@@ -17,18 +17,18 @@ import pytest
 from PIL import Image
 
 from convert import load_model, save_model
-from parity.compare import SHOWN_IMAGES, Comparison
-from parity.envelope import Envelope
-from parity.inputs import Sample, default_samples, noise_samples
-from parity.page import as_html
-from parity.page_maps import on_grid, ramp
-from parity.page_plot import shared_axes
-from parity.page_style import STYLE
-from parity.report import times, verdict
+from parity.inputs.samples import Sample, default_samples, noise_samples
+from parity.measure.compare import SHOWN_IMAGES, Comparison
+from parity.measure.envelope import Envelope
+from parity.measure.structure import Difference
+from parity.measure.tolerance import FixedTolerance
+from parity.report.html.maps import on_grid, ramp
+from parity.report.html.page import as_html
+from parity.report.html.plot import shared_axes
+from parity.report.html.style import STYLE
+from parity.report.text import times, verdict
 from parity.run import Result, run
 from parity.selection import pair_up, read_models
-from parity.structure import Difference
-from parity.tolerance import FixedTolerance
 from pvt_spec import (
     ImageError,
     ModelInfo,

@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from convert import load_model, save_model
-from parity import runners
 from parity.command_line import main
-from parity.compare import Comparison
-from parity.report import verdict
-from parity.runners import DEFAULT_RUNTIMES
-from parity.structure import Difference
+from parity.measure.compare import Comparison
+from parity.measure.structure import Difference
+from parity.report.text import verdict
+from parity.runtimes import table as runners
+from parity.runtimes.table import DEFAULT_RUNTIMES
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
 from tests.conftest import GOLDEN, MAPS, random_weights
 

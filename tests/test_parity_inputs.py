@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from parity.inputs import (
+from parity.inputs.samples import (
     Sample,
     default_samples,
     evenly_spaced,
@@ -22,8 +22,8 @@ from parity.inputs import (
     noise_samples,
     thumbnail,
 )
+from pvt_data.preprocessing import encode_png, load_image, load_pixels, normalise, to_pixels
 from pvt_spec import ImageError, Preprocessing
-from pvt_spec.images import encode_png, load_image, load_pixels, normalise, to_pixels
 
 NATURAL = tuple(f"natural {i}" for i in (1, 2, 3, 4))
 CONSTANT, LOW, EDGES, DOTS = (

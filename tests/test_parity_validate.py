@@ -10,10 +10,10 @@ from PIL import Image
 
 from convert import load_model, save_model
 from parity.command_line import main
-from parity.decisions import mcnemar_p_value
-from pvt_spec.evaluation import labelled_for, softmax
-from pvt_spec.evaluation import load_batch as load_files
-from pvt_torch.runner import load_forward
+from parity.measure.decisions import mcnemar_p_value
+from pvt_data.accuracy import labelled_for, softmax
+from pvt_data.accuracy import load_batch as load_files
+from pvt_torch.runtime import load_forward
 from tests.conftest import GOLDEN
 
 OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from convert import read_model
-from convert.dialects import find_dialect
-from convert.file_formats import read_file
 from convert.findings import Finding
+from convert.formats.table import read_file
+from convert.names.dialects import find_dialect
 from pvt_spec import EPSILONS, PROFILES, PVTConfig, output_names
 from tests.conftest import (
     GOLDEN,

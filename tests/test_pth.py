@@ -1,4 +1,4 @@
-"""``convert.pth`` against torch itself, its golden files, and files that mean harm."""
+"""``convert.formats.pth.file`` against torch itself, its golden files, and files that mean harm."""
 
 import argparse
 import collections
@@ -19,10 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convert import pth, zip_records
-from convert.errors import ConvertError
-from convert.torch_pickle import DTYPES
-from convert.weight_file import WeightFile
+from convert.formats.pth import file as pth
+from convert.formats.pth import zip_records
+from convert.formats.pth.tensors import DTYPES
+from convert.formats.weight_file import WeightFile
+from pvt_spec.errors import ConvertError
 
 GOLDEN = Path(__file__).parent / "golden"
 OFFICIAL = sorted(GOLDEN.glob("official_*/*.pth"))

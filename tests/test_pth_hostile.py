@@ -1,4 +1,4 @@
-"""``convert.pth`` on files that hold code, are of another format, are damaged or mean harm."""
+"""``convert.formats.pth.file`` on files with code, of another format, damaged or hostile."""
 
 import io
 import os
@@ -17,9 +17,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convert import pickle_data, pth
-from convert.errors import ConvertError
-from convert.weight_file import WeightFile
+from convert.formats.pth import file as pth
+from convert.formats.pth import machine as pickle_data
+from convert.formats.weight_file import WeightFile
+from pvt_spec.errors import ConvertError
 
 W = {"head.weight": torch.ones(2)}
 

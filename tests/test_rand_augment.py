@@ -8,9 +8,9 @@ from PIL import Image
 from scipy import stats
 
 from pvt_spec import ConfigError
-from pvt_train.image_operations import OPERATIONS, Canvas
-from pvt_train.rand_augment import parse_policy, rand_augment
-from pvt_train.randomness import Stream, generator
+from pvt_train.input.image_operations import OPERATIONS, Canvas
+from pvt_train.input.rand_augment import parse_policy, rand_augment
+from pvt_train.input.randomness import Stream, generator
 from tests.conftest import import_mindspore
 
 NEAREST = Canvas((9, 8, 7), Image.Resampling.NEAREST)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pvt_spec import make_config
-from pvt_train.randomness import Stream, drop_path_scales, epoch_order, generator
+from pvt_train.input.randomness import Stream, drop_path_scales, epoch_order, generator
 
 DRAWS = 4000
 CONFIG = make_config("pvt_nano", drop_path_rate=0.3)

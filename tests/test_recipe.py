@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pvt_spec import ConfigError, ModelInfo, Preprocessing, make_config, profile_numerics
-from pvt_train.recipe import Recipe, load_recipe, model_info
+from pvt_train.recipe.read import Recipe, load_recipe, model_info
 
 DEMO = Path(__file__).parents[1] / "configs/demo/pvt_nano_digits.yaml"
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvt_spec import ConfigError
-from pvt_train.recipe import Recipe, load_recipe, make_recipe, to_dict
-from pvt_train.recipe_changes import FIXED, FREE, what_changed
-from pvt_train.recipe_checks import RANGES
-from pvt_train.recipe_keys import SECTIONS
-from pvt_train.recipe_mindcv import OTHER_KEYS
+from pvt_train.recipe.changes import FIXED, FREE, what_changed
+from pvt_train.recipe.checks import RANGES
+from pvt_train.recipe.keys import SECTIONS
+from pvt_train.recipe.mindcv import OTHER_KEYS
+from pvt_train.recipe.read import Recipe, load_recipe, make_recipe, to_dict
 
 DEMO = Path(__file__).parents[1] / "configs/demo/pvt_nano_digits.yaml"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pvt_spec import ConfigError
-from pvt_train.recipe import load_recipe, recipe_warnings
+from pvt_train.recipe.read import load_recipe, recipe_warnings
 
 
 def problems(**keys: Any) -> str:

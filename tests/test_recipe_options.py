@@ -9,11 +9,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from pvt_spec.command_line import Commands
-from pvt_train.recipe import load_recipe
-from pvt_train.recipe_keys import SECTIONS, Recipe
-from pvt_train.recipe_mindcv import OTHER_KEYS
-from pvt_train.recipe_options import RecipeCommand, recipe_options
+from pvt_data.command_line import Commands
+from pvt_train.recipe.keys import SECTIONS, Recipe
+from pvt_train.recipe.mindcv import OTHER_KEYS
+from pvt_train.recipe.options import RecipeCommand, recipe_options
+from pvt_train.recipe.read import load_recipe
 
 GIVEN: dict[str, Any] = {}
 
@@ -109,7 +109,7 @@ def test_help_has_the_keys_in_their_sections_with_defaults():
 
 def test_help_imports_no_yaml_numpy_or_framework():
     code = (
-        "import sys; from pvt_train.recipe_options import recipe_options\n"
+        "import sys; from pvt_train.recipe.options import recipe_options\n"
         "recipe_options(lambda **options: None)\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )

@@ -7,16 +7,16 @@ import threading
 import numpy as np
 import pytest
 
-from pvt_train.evaluation import evaluate
-from pvt_train.launch import load_resumed, output_folder
-from pvt_train.log import RunLog, read_log
-from pvt_train.loop import MOST_SKIPPED
-from pvt_train.plot import plot_run
-from pvt_train.progress import Clock, epoch_progress
-from pvt_train.records import Records
-from pvt_train.run_folder import clear
-from pvt_train.run_state import Kept, RunState
-from pvt_train.stopping import stop_request
+from pvt_train.run.evaluation import evaluate
+from pvt_train.run.folder import clear
+from pvt_train.run.launch import load_resumed, output_folder
+from pvt_train.run.log import RunLog, read_log
+from pvt_train.run.loop import MOST_SKIPPED
+from pvt_train.run.plot import plot_run
+from pvt_train.run.progress import Clock, epoch_progress
+from pvt_train.run.records import Records
+from pvt_train.run.state import Kept, RunState
+from pvt_train.run.stopping import stop_request
 from pvt_train.twin import TrainingError
 from tests.conftest import import_mindspore
 from tests.test_loop import (

@@ -1,4 +1,4 @@
-"""``convert.replacing``: files that appear whole or not at all."""
+"""``pvt_spec.files``: files that appear whole or not at all."""
 
 import contextlib
 import errno
@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from convert import ckpt, pth
-from convert.errors import ConvertError
-from convert.replacing import refuse_existing, replacing, replacing_all
+from convert.formats import ckpt
+from convert.formats.pth import file as pth
 from pvt_spec import FileExists, make_config
+from pvt_spec.errors import ConvertError
+from pvt_spec.files import refuse_existing, replacing, replacing_all
 from tests.conftest import random_weights
 
 
@@ -426,7 +427,7 @@ def test_a_killed_conversion_leaves_the_old_file_or_the_new(tmp_path):
 TWO_FILES = """
 import os, sys
 from pathlib import Path
-from convert.replacing import replacing_all
+from pvt_spec.files import replacing_all
 with replacing_all([Path(name) for name in sys.argv[1:]], force=True) as streams:
     for stream in streams:
         stream.write(b"new" * 7_000_000)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from convert import read_model, save_model
-from convert.dialects import find_dialect
+from convert.names.dialects import find_dialect
 from pvt_spec import PROFILES, ModelInfo, PVTConfig
 from tests.conftest import GOLDEN, MAPS, SMALL, Weights, import_mindspore, random_weights
 from tests.converting import CONFIGS, FILES, assert_holds, describe, dialects_of, save, succeed

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from pvt_spec import FileExists
-from pvt_train.log import RunLog, read_log
-from pvt_train.plot import plot_run
-from pvt_train.run_folder import clear, is_better, refuse_existing, rotate, state_file
-from pvt_train.run_state import Kept, RunState
-from pvt_train.stopping import stop_request
+from pvt_train.run.folder import clear, is_better, refuse_existing, rotate, state_file
+from pvt_train.run.log import RunLog, read_log
+from pvt_train.run.plot import plot_run
+from pvt_train.run.state import Kept, RunState
+from pvt_train.run.stopping import stop_request
 from pvt_train.twin import TrainingError
 
 

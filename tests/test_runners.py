@@ -15,14 +15,16 @@ import onnxruntime
 import pytest
 
 from convert import save_model
-from convert.model_file import Model, read_model
-from convert.saving import OnnxOptions
-from parity import runners
-from parity.attributes import expected_attributes
-from parity.compare import Comparison
-from parity.envelope import Envelope, emulated_runs
+from convert.model.read import Model, read_model
+from convert.model.write import OnnxOptions
 from parity.errors import ParityError
-from parity.runners import (
+from parity.measure.compare import Comparison
+from parity.measure.envelope import Envelope, emulated_runs
+from parity.measure.structure import attribute_differences, hash_weights
+from parity.measure.tolerance import TOLERANCES
+from parity.runtimes import table as runners
+from parity.runtimes.attributes import expected_attributes
+from parity.runtimes.table import (
     DEFAULT_RUNTIMES,
     RUNTIMES,
     SWITCHES,
@@ -33,8 +35,6 @@ from parity.runners import (
     open_reference,
 )
 from parity.selection import choose_runtimes
-from parity.structure import attribute_differences, hash_weights
-from parity.tolerance import TOLERANCES
 from pvt_onnx.session import CPU, CUDA, OPTIMIZATIONS, OnnxFileError, open_session, open_taps
 from pvt_spec import (
     PROFILES,

@@ -1,4 +1,4 @@
-"""``convert.safetensors_file`` against the reference, MindSpore, and files that mean harm."""
+"""``convert.formats.safetensors`` against the reference, MindSpore, and files that mean harm."""
 
 import io
 import json
@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convert import ckpt, pth, safetensors_file
-from convert.errors import ConvertError
-from convert.weight_file import WeightFile
+from convert.formats import ckpt
+from convert.formats import safetensors as safetensors_file
+from convert.formats.pth import file as pth
+from convert.formats.weight_file import WeightFile
+from pvt_spec.errors import ConvertError
 from tests.conftest import GOLDEN, assert_cost_grows_with_the_file, import_mindspore
 
 FORMAT = GOLDEN / "ckpt_format"

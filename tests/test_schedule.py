@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvt_train.recipe import Recipe, load_recipe
-from pvt_train.schedule import SCHEDULER_NAMES, learning_rate
+from pvt_train.optim.schedule import SCHEDULER_NAMES, learning_rate
+from pvt_train.recipe.read import Recipe, load_recipe
 
 RECIPE = Recipe("pvt_nano", epoch_size=30, warmup_epochs=10, lr=1e-3, min_lr=1e-5)
 STEPS = 7

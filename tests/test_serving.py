@@ -215,7 +215,7 @@ def test_a_class_may_be_called_train(model, images, tmp_path):
 
 
 def test_a_counter_ends_its_line(monkeypatch, capsys):
-    from pvt_spec.command_line import show_progress
+    from pvt_data.command_line import show_progress
 
     class Terminal(io.StringIO):
         def isatty(self):

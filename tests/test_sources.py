@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvt_spec import ImageError, sources
-from pvt_spec.sources import Folder, Names, Source, Tars, open_source
+from pvt_data import folders as sources
+from pvt_data.folders import Folder, Names, Source, Tars, open_source
+from pvt_spec import ImageError
 
 ITEMS = [("cat/1.jpg", b"one"), ("cat/2.JPEG", b"22"), ("dog/1.png", b""), ("dog/x.y.jpg", b"4444")]
 

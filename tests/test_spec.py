@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert import pth
+from convert.formats.pth import file as pth
 from pvt_spec import (
     CHOICES,
     CROP_PCT,

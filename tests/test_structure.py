@@ -18,14 +18,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import pvt_onnx
-from parity.attributes import (
-    UNSEEN,
-    expected_attributes,
-    mindspore_attributes,
-    onnx_attributes,
-    torch_attributes,
-)
-from parity.structure import (
+from parity.measure.structure import (
     INPUT,
     Difference,
     attribute_differences,
@@ -33,6 +26,13 @@ from parity.structure import (
     hash_weights,
     info_differences,
     weight_differences,
+)
+from parity.runtimes.attributes import (
+    UNSEEN,
+    expected_attributes,
+    mindspore_attributes,
+    onnx_attributes,
+    torch_attributes,
 )
 from pvt_spec import (
     CHOICES,

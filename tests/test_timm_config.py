@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from convert import ConvertError, read_model
-from convert.saving import save_model
-from convert.timm_config import is_timm, parse_timm
+from convert.formats.huggingface.timm import is_timm, parse_timm
+from convert.model.write import save_model
 from pvt_spec import ModelInfo, Preprocessing, default_preprocessing, make_config, profile_numerics
 from tests.conftest import GOLDEN, random_weights
 

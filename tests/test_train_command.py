@@ -16,12 +16,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from convert import load_model, save_model
-from convert.training_checkpoint import load_training
+from convert.model.training_checkpoint import load_training
+from pvt_data.digits import write_digits
 from pvt_ms.command_line import main
 from pvt_spec import make_config, tensor_specs
 from pvt_train.command_line import main as pvt_train
-from pvt_train.digits import write_digits
-from pvt_train.log import read_log
+from pvt_train.run.log import read_log
 from tests.conftest import assert_same, import_mindspore
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from convert import ConvertError, load_model
-from convert.model_file import Given, read_model
-from convert.training_checkpoint import load_training, save_training
+from convert.model.read import Given, read_model
+from convert.model.training_checkpoint import load_training, save_training
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tensor_specs
 from tests.conftest import SMALL, assert_same, random_weights
 
@@ -92,7 +92,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("kind", ["v1"], indirect=True)
     def test_a_tensor_that_is_missing(self, saved, tmp_path):
-        from convert import ckpt
+        from convert.formats import ckpt
 
         file = ckpt.read(saved)
         del file.tensors["moment1.head.bias"]
@@ -134,8 +134,8 @@ def test_names_without_a_weight_stay_as_they_are(tmp_path):
 
 
 def test_what_is_said_of_it_is_covered_too(tmp_path):
-    from convert import ckpt
-    from convert.training_checkpoint import STATE_KEY
+    from convert.formats import ckpt
+    from convert.model.training_checkpoint import STATE_KEY
     from pvt_spec import METADATA_KEY
 
     save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
@@ -154,7 +154,7 @@ def test_what_is_said_of_it_is_covered_too(tmp_path):
 
 @pytest.mark.parametrize("change", [lambda a: a.reshape(1, -1), lambda a: a.view(np.int32)])
 def test_the_same_bytes_as_another_tensor_are_noticed(tmp_path, change):
-    from convert import ckpt
+    from convert.formats import ckpt
 
     save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
     file = ckpt.read(tmp_path / "last.ckpt")
@@ -169,8 +169,8 @@ def test_the_same_bytes_as_another_tensor_are_noticed(tmp_path, change):
     "text", ["", "[]", "{}", '{"facts": 1, "sha256": ""}', "{" * 9], ids=["-", "[]", "{}", "1", "{"]
 )
 def test_what_is_said_is_no_json_of_ours(tmp_path, text):
-    from convert import ckpt
-    from convert.training_checkpoint import STATE_KEY
+    from convert.formats import ckpt
+    from convert.model.training_checkpoint import STATE_KEY
 
     save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
     file = ckpt.read(tmp_path / "last.ckpt")

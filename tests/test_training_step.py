@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pvt_data.preprocessing import normalise
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
-from pvt_spec.images import normalise
-from pvt_train.initialisation import initial_weights
-from pvt_train.loss_scale import LossScale, first_loss_scale
-from pvt_train.randomness import drop_path_scales
-from pvt_train.recipe_keys import Recipe
+from pvt_spec.initial import initial_weights
+from pvt_train.input.randomness import drop_path_scales
+from pvt_train.optim.loss_scale import LossScale, first_loss_scale
+from pvt_train.recipe.keys import Recipe
 from pvt_train.twin import Batch, TrainingError
 from tests.conftest import SMALL, Weights, random_weights
 
@@ -48,7 +48,7 @@ def part(whole: Batch, start: int, stop: int) -> Batch:
 
 
 def open_twin(info: ModelInfo, how: Recipe, weights: Weights | None = None) -> Any:
-    from pvt_ms.train import MindSporeTwin
+    from pvt_ms.train.twin import MindSporeTwin
 
     return MindSporeTwin(info, how, weights or random_weights(info.config))
 
@@ -251,7 +251,7 @@ class TestStep:
     def test_pixels_are_normalised_to_the_bit(self):
         from mindspore import Tensor
 
-        from pvt_ms.training_step import preparation
+        from pvt_ms.train.step import preparation
 
         info = described("v2")
         every = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)

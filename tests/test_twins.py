@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert import ckpt
-from convert.dialects import find_dialect
-from parity.attributes import (
+from convert.formats import ckpt
+from convert.names.dialects import find_dialect
+from parity.measure.compare import Comparison
+from parity.measure.envelope import Envelope, emulated_runs
+from parity.measure.structure import Difference, attribute_differences
+from parity.runtimes.attributes import (
     expected_attributes,
     mindspore_attributes,
     onnx_attributes,
     torch_attributes,
 )
-from parity.compare import Comparison
-from parity.envelope import Envelope, emulated_runs
-from parity.structure import Difference, attribute_differences
 from pvt_spec import (
     EPSILONS,
     PROFILES,

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from convert import ckpt
-from convert.weight_file import WeightFile
+from convert.formats import ckpt
+from convert.formats.weight_file import WeightFile
 from tests.fuzz.seeds import Arrays
 
 Reference = Callable[[Path, WeightFile], Arrays]

@@ -17,7 +17,10 @@ from unittest import mock
 import ml_dtypes
 import numpy as np
 
-from convert import ckpt, pth, safetensors_file, torch_pickle
+from convert.formats import ckpt
+from convert.formats import safetensors as safetensors_file
+from convert.formats.pth import file as pth
+from convert.formats.pth import tensors as torch_pickle
 from pvt_spec import METADATA_KEY, PROFILES, PVTConfig, tensor_specs
 
 Arrays = dict[str, np.ndarray]
@@ -220,7 +223,7 @@ def onnx_seeds() -> list[Seed]:
     import onnx
     from onnx import helper, numpy_helper
 
-    from convert.onnx_file import DTYPES
+    from convert.formats.onnx import DTYPES
     from pvt_onnx import build
 
     def model_of(*tensors: onnx.TensorProto) -> bytes:

@@ -1,0 +1,328 @@
+"""Hugging Face's ``config.json`` and what it says of a PVT, in both directions.
+
+Keys, defaults and what they do: ``configuration_pvt.py``, ``configuration_pvt_v2.py``,
+``modeling_pvt.py`` and ``modeling_pvt_v2.py`` of transformers 5.23. There, ``layer_norm_eps`` is
+the epsilon of every norm of both versions, ``hidden_act`` is the GELU of the MLP alone (linear
+attention has an exact one of its own), and v2 never reads ``image_size``.
+"""
+
+from collections.abc import Iterator, Mapping
+from reprlib import repr as short
+from typing import Any
+
+from convert.formats.huggingface.images import parse_preprocessor
+from pvt_spec import (
+    EPSILONS,
+    NUM_STAGES,
+    PATCH_STRIDES,
+    ConfigError,
+    ModelInfo,
+    Numerics,
+    PVTConfig,
+    default_preprocessing,
+)
+from pvt_spec.errors import ConvertError
+
+MODEL_TYPES = {"pvt": 1, "pvt_v2": 2}
+"""``model_type`` -> PVT version."""
+
+_COMMON: dict[str, Any] = {
+    "depths": [2, 2, 2, 2],
+    "num_attention_heads": [1, 2, 5, 8],
+    "mlp_ratios": [8, 8, 4, 4],
+    "strides": [*PATCH_STRIDES],
+    "num_encoder_blocks": NUM_STAGES,
+    "qkv_bias": True,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+    "drop_path_rate": 0.0,
+    "image_size": 224,
+    "num_channels": 3,
+}
+_DEFAULTS: dict[int, dict[str, Any]] = {
+    1: {
+        **_COMMON,
+        "hidden_sizes": [64, 128, 320, 512],
+        "sequence_reduction_ratios": [8, 4, 2, 1],
+        "patch_sizes": [4, 2, 2, 2],
+        "num_labels": 1000,
+    },
+    2: {
+        **_COMMON,
+        "hidden_sizes": [32, 64, 160, 256],
+        "sr_ratios": [8, 4, 2, 1],
+        "patch_sizes": [7, 3, 3, 3],
+        "num_labels": 2,
+        "linear_attention": False,
+    },
+}
+"""PVT version -> what ``PvtConfig`` and ``PvtV2Config`` take where a key is not there."""
+
+_LISTS = {
+    "embed_dims": "hidden_sizes",
+    "depths": "depths",
+    "num_heads": "num_attention_heads",
+    "mlp_ratios": "mlp_ratios",
+}
+_SR_RATIOS = {1: "sequence_reduction_ratios", 2: "sr_ratios"}
+
+_FIXED = ("num_encoder_blocks", "patch_sizes", "strides", "qkv_bias")
+"""Keys that :class:`PVTConfig` has no field for: what is not the default cannot be expressed."""
+
+_GELU = {"gelu": "erf", "gelu_pytorch_tanh": "tanh", "gelu_new": "tanh"}
+
+_ARCHITECTURES = {
+    1: ("PvtForImageClassification", "PvtModel"),
+    2: ("PvtV2ForImageClassification", "PvtV2Model", "PvtV2Backbone"),
+}
+"""PVT version -> transformers' classes: with a head, without, and the maps of the stages."""
+
+MAX_DEPTH = 1000
+"""Blocks that a configuration may ask for: a file cannot make us list millions of tensors."""
+
+
+def model_version(config: Mapping[str, Any]) -> int:
+    """The PVT version of a ``config.json``.
+
+    Raises:
+        ConvertError: It is of another kind of model.
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
+        raise ConvertError(
+            f"config.json: model_type is {short(model_type)}, expected {' or '.join(MODEL_TYPES)}: "
+            "it is no PVT"
+        )
+    return MODEL_TYPES[model_type]
+
+
+def parse_config(
+    config: Mapping[str, Any],
+    preprocessor: Mapping[str, Any] | None = None,
+    *,
+    headless: bool = False,
+) -> ModelInfo:
+    """What a ``config.json`` says; where it is silent, transformers' own defaults.
+
+    Args:
+        config: The content of ``config.json``.
+        preprocessor: That of ``preprocessor_config.json``; without one, the official evaluation.
+        headless: Whether the weights hold no ``classifier``; asked only where ``architectures``
+            does not say which class they are of.
+
+    Returns:
+        Everything but where the weights come from. ``provenance`` says what transformers does
+        with images otherwise than :class:`Preprocessing` can say.
+
+    Raises:
+        ConvertError: It is no PVT, or one that :class:`PVTConfig` or :class:`Numerics` cannot
+            express; all keys at once.
+    """
+    version = model_version(config)
+    keys = {**_DEFAULTS[version], **config}
+    if problems := [*_problems(keys, version)]:
+        raise ConvertError(f"config.json: {'; '.join(problems)}: no other PVT is supported")
+    kind = _kind(config, version, headless)
+    classes, labels = _classes(config, version) if kind == 0 else (0, ())
+    try:
+        architecture = _architecture(keys, version, classes, features_only=kind == 2)
+        images = default_preprocessing(architecture, "hf")
+        notes: list[str] = []
+        if preprocessor is not None:
+            images, notes = parse_preprocessor(preprocessor, architecture)
+        provenance = {"preprocessing in transformers": "; ".join(notes)} if notes else {}
+        return ModelInfo(architecture, _numerics(keys), images, labels, provenance)
+    except ConfigError as error:
+        raise ConvertError(f"config.json: {error}") from error
+
+
+def _problems(keys: Mapping[str, Any], version: int) -> Iterator[str]:
+    for key in _FIXED:
+        if keys[key] != _DEFAULTS[version][key]:
+            yield f"{key} is {short(keys[key])}, expected {_DEFAULTS[version][key]}"
+    for key in (*_LISTS.values(), _SR_RATIOS[version]):
+        values = keys[key]
+        if (
+            not isinstance(values, list)
+            or len(values) != NUM_STAGES
+            or not all(map(_whole, values))
+        ):
+            yield f"{key} is {short(values)}, expected {NUM_STAGES} whole numbers above 0"
+        elif key == "depths" and sum(values) > MAX_DEPTH:
+            yield f"depths is {short(values)}, expected {MAX_DEPTH} blocks at most"
+    if not _whole(keys["num_channels"]):
+        yield f"num_channels is {short(keys['num_channels'])}, expected a whole number above 0"
+    for key in ("layer_norm_eps", "drop_path_rate"):
+        if not isinstance(keys[key], int | float) or not 0 <= keys[key] < 1:
+            yield f"{key} is {short(keys[key])}, expected a number from 0 to below 1"
+    if not all(_image_size(keys["image_size"])):
+        yield f"image_size is {short(keys['image_size'])}, expected pixels, or [height, width]"
+    linear = version == 2 and keys["linear_attention"]
+    if not isinstance(linear, bool):
+        yield f"linear_attention is {short(linear)}, expected true or false"
+    yield from _activation_problems(keys["hidden_act"], linear is True)
+    if keys.get("quantization_config") is not None:
+        yield "quantization_config is there, expected weights as they were trained"
+
+
+def _activation_problems(name: Any, linear: bool) -> Iterator[str]:
+    if not isinstance(name, str) or name not in _GELU:
+        yield f"hidden_act is {short(name)}, expected one of {', '.join(_GELU)}"
+    elif linear and _GELU[name] != "erf":
+        yield f"hidden_act is {name!r}, expected 'gelu': linear_attention has an exact GELU besides"
+
+
+def _whole(value: Any) -> bool:
+    """Whether a JSON value is a number above 0 without a fraction: 4, and 4.0."""
+    return isinstance(value, int | float) and value is not True and value > 0 and value % 1 == 0
+
+
+def _image_size(value: Any) -> tuple[int, int]:
+    """(H, W) of a side, [height, width] or, as v2 admits, a dict of them; (0, 0) of all else."""
+    if _whole(value):
+        return int(value), int(value)
+    if isinstance(value, dict) and {*value} == {"height", "width"}:
+        value = [value["height"], value["width"]]
+    if isinstance(value, list) and len(value) == 2 and all(map(_whole, value)):
+        return int(value[0]), int(value[1])
+    return 0, 0
+
+
+def _kind(config: Mapping[str, Any], version: int, headless: bool) -> int:
+    """Which of the version's :data:`_ARCHITECTURES` the weights are of."""
+    named = config.get("architectures")
+    if not named:
+        return int(headless)
+    if not isinstance(named, list) or named[0] not in _ARCHITECTURES[version]:
+        expected = " or ".join(_ARCHITECTURES[version])
+        raise ConvertError(f"config.json: architectures is {short(named)}, expected {expected}")
+    return _ARCHITECTURES[version].index(named[0])
+
+
+def _classes(config: Mapping[str, Any], version: int) -> tuple[int, tuple[str, ...]]:
+    """The number of classes and their names, () where they are transformers' placeholders.
+
+    Without ``num_labels`` the names are counted: v1 of transformers 4 wrote only them.
+    """
+    names, count = config.get("id2label"), config.get("num_labels")
+    if count is not None and not (_whole(count) or count in (0,)):
+        raise ConvertError(f"config.json: num_labels is {short(count)}, expected a whole number")
+    if not names:
+        # An empty id2label is how v2 writes that there is no head.
+        none = version == 2 and names is not None
+        return int(
+            (0 if none else _DEFAULTS[version]["num_labels"]) if count is None else count
+        ), ()
+    if not isinstance(names, dict) or {*names} != {str(i) for i in range(len(names))}:
+        raise ConvertError(
+            f"config.json: id2label is {short(names)}, expected a name for each class from 0"
+        )
+    labels = tuple(names[str(index)] for index in range(len(names)))
+    if not all(isinstance(label, str) for label in labels):
+        raise ConvertError(f"config.json: id2label is {short(names)}, expected names as text")
+    if count is not None and count != len(labels):
+        raise ConvertError(
+            f"config.json: num_labels is {count}, but id2label names {len(labels)} classes: "
+            "correct the wrong one of the two"
+        )
+    return len(labels), () if labels == _placeholders(len(labels)) else labels
+
+
+def _placeholders(count: int) -> tuple[str, ...]:
+    return tuple(f"LABEL_{index}" for index in range(count))
+
+
+def _architecture(
+    keys: Mapping[str, Any], version: int, classes: int, *, features_only: bool
+) -> PVTConfig:
+    lists = {**_LISTS, "sr_ratios": _SR_RATIOS[version]}
+    return PVTConfig(
+        version,
+        **{field: tuple(int(value) for value in keys[key]) for field, key in lists.items()},
+        linear=version == 2 and keys["linear_attention"],
+        image_size=_image_size(keys["image_size"]),
+        in_chans=int(keys["num_channels"]),
+        num_classes=classes,
+        features_only=features_only,
+        drop_path_rate=float(keys["drop_path_rate"]),
+    )
+
+
+def _numerics(keys: Mapping[str, Any]) -> Numerics:
+    return _one_epsilon(_GELU[keys["hidden_act"]], float(keys["layer_norm_eps"]))
+
+
+def _one_epsilon(gelu: str, epsilon: float) -> Numerics:
+    """transformers' maths, but for what its configuration leaves open."""
+    epsilons: dict[str, Any] = dict.fromkeys(EPSILONS, epsilon)
+    return Numerics(
+        gelu=gelu,
+        conv_padding="symmetric",
+        pos_embed_dtype="float32",
+        pos_embed_resize="half_pixel",
+        **epsilons,
+    )
+
+
+def expressible(numerics: Numerics, *, linear: bool = False) -> Numerics:
+    """What transformers computes where ``numerics`` is asked for, as near to it as it can.
+
+    Args:
+        numerics: The maths of a model.
+        linear: Whether the model has linear attention, whose own GELU is always the exact one.
+    """
+    epsilons = {getattr(numerics, field) for field in EPSILONS}
+    epsilon = epsilons.pop() if len(epsilons) == 1 else 1e-6
+    return _one_epsilon("erf" if linear else numerics.gelu, epsilon)
+
+
+def make_config(info: ModelInfo) -> dict[str, Any]:
+    """The ``config.json`` with which ``from_pretrained`` of transformers makes the model.
+
+    It computes :func:`expressible` of ``info.numerics``: compare the two, and tell where they
+    differ.
+
+    Raises:
+        ConvertError: transformers has no class for such a model.
+    """
+    config = info.config
+    _check_has_class(config)
+    kind = 2 if config.features_only else 0 if config.num_classes else 1
+    numerics = expressible(info.numerics, linear=config.linear)
+    version = config.version
+    made: dict[str, Any] = {
+        "architectures": [_ARCHITECTURES[version][kind]],
+        "model_type": next(name for name, v in MODEL_TYPES.items() if v == version),
+        **{key: [*getattr(config, field)] for field, key in _LISTS.items()},
+        _SR_RATIOS[version]: [*config.sr_ratios],
+        **{key: _DEFAULTS[version][key] for key in _FIXED},
+        "image_size": config.image_size[0] if version == 1 else [*config.image_size],
+        "num_channels": config.in_chans,
+        "hidden_act": next(name for name, gelu in _GELU.items() if gelu == numerics.gelu),
+        "layer_norm_eps": numerics.final_norm_eps,
+        "drop_path_rate": config.drop_path_rate,
+        "num_labels": config.num_classes,
+    }
+    if version == 2:
+        made["linear_attention"] = config.linear
+    if config.features_only:
+        made["out_features"] = [f"stage{stage}" for stage in range(1, NUM_STAGES + 1)]
+    if config.num_classes:
+        labels = info.labels or _placeholders(config.num_classes)
+        made["id2label"] = {str(index): label for index, label in enumerate(labels)}
+        made["label2id"] = {label: index for index, label in enumerate(labels)}
+    return made
+
+
+def _check_has_class(config: PVTConfig) -> None:
+    if config.version == 1 and config.features_only:
+        raise ConvertError(
+            "transformers has no backbone of PVT v1 that answers feature maps: name a .ckpt, .pth "
+            "or .safetensors, or leave out --features"
+        )
+    H, W = config.image_size
+    if config.version == 1 and H != W:
+        raise ConvertError(
+            f"transformers has no PVT v1 for images of {H}x{W}, only for square ones: name a "
+            ".ckpt, .pth or .safetensors"
+        )

@@ -1,0 +1,205 @@
+"""Hugging Face folders: ``config.json`` and the files of weights beside it, without transformers.
+
+A folder is what ``save_pretrained`` of transformers writes::
+
+    config.json                        the architecture, the maths and the class names
+    preprocessor_config.json           from image to input; may be missing
+    model.safetensors                  the weights, or
+    model.safetensors.index.json       "weight_map": tensor -> file, and those files, or
+    pytorch_model.bin                  either of the two as a ``.pth``
+    pytorch_model.bin.index.json
+
+The names of the tensors are those of dialect ``hf``; ``config.json`` is understood by
+:mod:`convert.formats.huggingface.config`. timm's models on the hub are such folders too, with a
+``config.json`` of their own (:mod:`convert.formats.huggingface.timm`). Source:
+``modeling_utils.py`` of transformers 5.23.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from reprlib import repr as short
+from typing import Any
+
+from convert.formats.huggingface.config import model_version
+from convert.formats.huggingface.timm import is_timm
+from convert.formats.weight_file import WeightFile, map_file
+from pvt_spec.errors import ConvertError
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+
+WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, PICKLED, PICKLED_INDEX)
+"""What the weights can be in; the first that is there is taken, as transformers does."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder holds.
+
+    Attributes:
+        file: The tensors, under transformers' names, the metadata of their files, and these: one
+            file, or an index and the files that it names.
+        config: ``config.json``, of a PVT; not checked further.
+        preprocessor: ``preprocessor_config.json``, or None if there is none.
+    """
+
+    file: WeightFile
+    config: dict[str, Any]
+    preprocessor: dict[str, Any] | None
+
+
+def read_folder(path: Path) -> Folder:
+    """The tensors and configuration of a folder that ``save_pretrained`` wrote.
+
+    Raises:
+        ConvertError: It is no such folder, holds another model than a PVT, or a file of it is
+            missing, damaged or not as the index says.
+    """
+    if not path.exists():
+        raise ConvertError(f"{path}: there is no such file or folder")
+    if not (path / CONFIG).exists():
+        raise ConvertError(f"{path}: expected a folder with {CONFIG} and a file of weights")
+    config, preprocessor = read_configs(path)
+    return Folder(_read_weights(path), config, preprocessor)
+
+
+def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """``config.json``, of a PVT or of timm, and ``preprocessor_config.json`` or None without one.
+
+    Raises:
+        ConvertError: The first is missing or of another model, or one is damaged.
+    """
+    config = _read_json(folder / CONFIG)
+    try:
+        if not is_timm(config):
+            model_version(config)
+    except ConvertError as error:
+        raise ConvertError(f"{folder}: {error}") from error
+    has_preprocessor = (folder / PREPROCESSOR).exists()
+    return config, _read_json(folder / PREPROCESSOR) if has_preprocessor else None
+
+
+def _read_weights(folder: Path) -> WeightFile:
+    from convert.formats import safetensors as safetensors_file
+    from convert.formats.pth import file as pth
+
+    source = next((name for name in WEIGHTS if (folder / name).exists()), None)
+    if source is None:
+        raise ConvertError(f"{folder}: holds no weights: expected one of {', '.join(WEIGHTS)}")
+    read = safetensors_file.read if source.startswith(SAFETENSORS) else pth.read
+    if source.endswith(".json"):
+        return _read_shards(folder / source, read)
+    return dataclasses.replace(read(folder / source), files=(folder / source,))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    with map_file(path) as data:
+        text = data[:]
+    try:
+        value = json.loads(text, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        raise ConvertError(
+            f"{path}: is not JSON ({error!s:.200}): copy or download it again"
+        ) from error
+    if not isinstance(value, dict):
+        raise ConvertError(f"{path}: holds a {type(value).__name__}, expected an object of keys")
+    return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which no key hides another of the same name."""
+    keys = [key for key, _ in pairs]
+    if len({*keys}) != len(keys):
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"key {short(twice[0])} is there twice")
+    return dict(pairs)
+
+
+def _read_shards(index: Path, read: Callable[[Path], WeightFile]) -> WeightFile:
+    """The tensors of the files that an index names, in its order.
+
+    Raises:
+        ConvertError: A file is missing or lies elsewhere, or does not hold exactly the tensors
+            that the index says; all problems at once.
+    """
+    tensor_files = _weight_map(index)
+    files = {
+        name: read(path) for name, path in _shards(index, sorted({*tensor_files.values()})).items()
+    }
+    problems = [
+        f"{tensor} is missing from {name}"
+        for tensor, name in tensor_files.items()
+        if tensor not in files[name].tensors
+    ]
+    problems += [
+        f"{short(tensor)} is in {name}, and the index has it "
+        + (f"in {tensor_files[tensor]}" if tensor in tensor_files else "nowhere")
+        for name, file in files.items()
+        for tensor in file.tensors
+        if tensor_files.get(tensor) != name
+    ]
+    if problems:
+        raise ConvertError(
+            f"{index}: its files hold other tensors:\n  "
+            + "\n  ".join(sorted(problems))
+            + "\nCopy or download the folder again"
+        )
+    metadata: dict[str, str] = {}
+    for file in files.values():
+        metadata |= file.metadata
+    tensors = {tensor: files[name].tensors[tensor] for tensor, name in tensor_files.items()}
+    return WeightFile(tensors, metadata, files=(index, *(index.parent / name for name in files)))
+
+
+def _weight_map(index: Path) -> Mapping[str, str]:
+    weight_map = _read_json(index).get("weight_map")
+    if (
+        not isinstance(weight_map, dict)
+        or not weight_map
+        or not all(isinstance(name, str) for name in weight_map.values())
+    ):
+        raise ConvertError(
+            f"{index}: weight_map is {short(weight_map)}, expected an object of tensor: file name"
+        )
+    return weight_map
+
+
+def _shards(index: Path, names: list[str]) -> dict[str, Path]:
+    """Where the files lie that an index names.
+
+    Raises:
+        ConvertError: One is missing or named so that it lies in another folder.
+    """
+    paths, missing = {}, []
+    for name in names:
+        # Windows' rules, which know both separators and drives.
+        plain = PureWindowsPath(name).name == name and name.isprintable()
+        if not plain or name in ("", ".."):
+            raise ConvertError(
+                f"{index}: names the file {short(name)}, expected a plain file name in its folder"
+            )
+        paths[name] = index.parent / name
+        if not paths[name].exists():
+            missing.append(name)
+        elif not _stays(paths[name]):
+            raise ConvertError(
+                f"{index}: {name} is a link out of the folder: copy the file into it"
+            )
+    if missing:
+        raise ConvertError(f"{index}: files are missing: {', '.join(missing)}: download them again")
+    return paths
+
+
+def _stays(path: Path) -> bool:
+    """Whether a file of a folder lies in it, or where the cache of huggingface_hub keeps it.
+
+    In that cache, the files of ``snapshots/REVISION`` are links to ``../../blobs``.
+    """
+    folder, target = path.parent.resolve(), path.resolve()
+    cached = folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
+    return target.parent in (folder, cached)

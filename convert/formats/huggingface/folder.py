@@ -1,0 +1,151 @@
+"""Models as Hugging Face keeps them, as one more format: a folder with ``config.json``.
+
+What is in such a folder is read by :mod:`convert.formats.huggingface.files`, its ``config.json``
+understood by :mod:`convert.formats.huggingface.config`.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from convert.formats import safetensors as safetensors_file
+from convert.formats.huggingface.config import MODEL_TYPES, make_config, parse_config
+from convert.formats.huggingface.files import (
+    CONFIG,
+    PREPROCESSOR,
+    SAFETENSORS,
+    WEIGHTS,
+    read_configs,
+    read_folder,
+)
+from convert.formats.huggingface.images import make_preprocessor
+from convert.formats.huggingface.timm import is_timm, parse_timm
+from convert.formats.weight_file import WeightFile
+from convert.names.dialects import find_dialect
+from pvt_spec import ModelInfo
+from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
+from pvt_spec.files import replacing_all
+
+WRITTEN = (CONFIG, SAFETENSORS, PREPROCESSOR)
+"""What a folder that we write consists of, what it is known by first."""
+
+
+def read(path: Path) -> WeightFile:
+    """What a folder holds: tensors under transformers' names, and the model that it describes.
+
+    Raises:
+        ConvertError: It is no folder of Hugging Face, or a file of it cannot be read.
+    """
+    folder = read_folder(path)
+    return _described(path, folder.file, folder.config, folder.preprocessor)
+
+
+def with_config(path: Path, file: WeightFile) -> WeightFile:
+    """A file of weights with what ``config.json`` beside it says, if they are from the hub.
+
+    Args:
+        path: Of the file, a ``model.safetensors`` or ``pytorch_model.bin``, say.
+        file: What it holds.
+
+    Raises:
+        ConvertError: The ``config.json`` beside tensors of transformers or timm is of no PVT.
+    """
+    if not (path.parent / CONFIG).is_file() or not _is_from_hub(file):
+        return file
+    config, preprocessor = read_configs(path.parent)
+    file = dataclasses.replace(file, files=(path,))
+    return _described(path.parent, file, config, preprocessor)
+
+
+def _is_from_hub(file: WeightFile) -> bool:
+    """Whether the tensors have the names of a PVT in transformers or timm."""
+    dialects = [*(find_dialect("hf", v) for v in MODEL_TYPES.values()), find_dialect("timm", 2)]
+    return any(dialect.to_canonical(name) for name in file.tensors for dialect in dialects)
+
+
+def _described(
+    folder: Path, file: WeightFile, config: dict[str, Any], preprocessor: dict[str, Any] | None
+) -> WeightFile:
+    """A file with what the folder's configurations say of it."""
+    headless = not any(name.startswith("classifier.") for name in file.tensors)
+    dialect = "timm" if is_timm(config) else "hf"
+    try:
+        info = (
+            parse_timm(config)
+            if dialect == "timm"
+            else parse_config(config, preprocessor, headless=headless)
+        )
+    except ConvertError as error:
+        raise ConvertError(f"{folder}: {error}") from error
+    provenance = {"file": folder.name, "dialect": dialect, **info.provenance}
+    info = dataclasses.replace(info, provenance=provenance)
+    beside = [CONFIG, *([] if preprocessor is None else [PREPROCESSOR])]
+    files = (*file.files, *(folder / name for name in beside))
+    return dataclasses.replace(file, described=info, files=files)
+
+
+def write(
+    path: Path,
+    named: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    info: ModelInfo,
+    force: bool,
+) -> list[Path]:
+    """Writes a folder that ``from_pretrained`` loads: its files whole or not at all.
+
+    Args:
+        path: The folder; made if it is not there.
+        named: Tensors under transformers' names.
+        metadata: Texts of the safetensors file.
+        info: The model.
+        force: Whether files of :data:`WRITTEN` that are there are replaced. Others stay.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ConvertError: transformers has no such model, or the files cannot be written.
+        FileExists: One is there and ``force`` is not given.
+    """
+    stale = [name for name in WEIGHTS if name != SAFETENSORS and (path / name).exists()]
+    if stale:
+        raise ConvertError(
+            f"{path}: holds the weights of another model ({', '.join(stale)}): remove them and "
+            "what belongs to them, or name another folder"
+        )
+    texts = [_encode(make_config(info)), _encode(make_preprocessor(info.preprocessing))]
+    files = [path / name for name in WRITTEN]
+    made = _make_folder(path)
+    try:
+        with replacing_all(files, force) as (config, weights, preprocessor):
+            config.write(texts[0])
+            safetensors_file.write(weights, named, metadata)
+            preprocessor.write(texts[1])
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+    return files
+
+
+def _encode(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=2).encode() + b"\n"
+
+
+def _make_folder(path: Path) -> bool:
+    """Makes a folder if it is not there; whether it did."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConvertError(
+            f"{path}: the folder cannot be made ({error.strerror}): make the one above it, or name "
+            "another"
+        ) from error
+    return True

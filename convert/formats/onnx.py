@@ -1,0 +1,283 @@
+"""Weights in ``.onnx`` files: the initializers, bit for bit, and the files beside that hold them.
+
+``pvt_onnx`` gives every weight's initializer its canonical name; the graph's own constants have a
+slash in theirs. An ONNX file is one protobuf message; of it we need (``onnx/onnx.proto``, field
+numbers after the names)::
+
+    ModelProto             { GraphProto graph = 7; repeated StringStringEntryProto
+                             metadata_props = 14 }
+    GraphProto             { repeated TensorProto initializer = 5; repeated SparseTensorProto
+                             sparse_initializer = 15 }
+    TensorProto            { repeated int64 dims = 1; int32 data_type = 2; string name = 8;
+                             bytes raw_data = 9; repeated StringStringEntryProto
+                             external_data = 13; DataLocation data_location = 14 }
+    StringStringEntryProto { string key = 1; string value = 2 }
+
+A tensor's bytes are its ``raw_data``, little-endian and in C order, or, where ``data_location`` is
+1, the ``length`` bytes at ``offset`` of the file ``location`` beside the model, all three in
+``external_data``. (``float_data`` and its like are other places for values, which we do not
+write and do not read.) A model that holds more than 2 GiB is always of the second kind.
+"""
+
+import math
+from collections.abc import Sized
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from convert.formats.weight_file import MAX_ENTRIES, WeightFile, map_file
+from pvt_spec import METADATA_KEY
+from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
+from pvt_spec.wire import FIRST, NUMBER, SECOND, FieldReader
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<f4"),
+    2: np.dtype("<u1"),
+    3: np.dtype("<i1"),
+    4: np.dtype("<u2"),
+    5: np.dtype("<i2"),
+    6: np.dtype("<i4"),
+    7: np.dtype("<i8"),
+    9: np.dtype(np.bool_),
+    10: np.dtype("<f2"),
+    11: np.dtype("<f8"),
+    12: np.dtype("<u4"),
+    13: np.dtype("<u8"),
+    16: np.dtype(ml_dtypes.bfloat16),
+}
+"""numpy's dtype of each ``TensorProto.DataType`` that a weight may have."""
+
+_GRAPH, _METADATA_PROPS = 7 << 3 | 2, 14 << 3 | 2
+_INITIALIZER, _SPARSE_INITIALIZER = 5 << 3 | 2, 15 << 3 | 2
+_DATA_TYPE, _NAME, _RAW_DATA = 2 << 3, 8 << 3 | 2, 9 << 3 | 2
+_EXTERNAL_DATA, _DATA_LOCATION = 13 << 3 | 2, 14 << 3
+_TYPED_DATA = {
+    number << 3 | kind: name
+    for number, name in {
+        3: "segment",
+        4: "float_data",
+        5: "int32_data",
+        6: "string_data",
+        7: "int64_data",
+        10: "double_data",
+        11: "uint64_data",
+    }.items()
+    for kind in (0, 1, 2, 5)  # packed or not
+}
+_MAX_DIMS = 32  # numpy 1's limit
+_AGAIN = "the file is cut off, damaged or no ONNX model: copy or download it again"
+_RECONVERT = "convert the checkpoint that it was made from"
+
+
+def read(path: Path) -> WeightFile:
+    """The weights and metadata of an ONNX model that ``convert`` wrote.
+
+    Args:
+        path: An ``.onnx`` file. Files that it keeps weights in are read from its folder.
+
+    Returns:
+        Read-only arrays under canonical names, in the file's order: views of the mapped files.
+
+    Raises:
+        ConvertError: The file is missing, damaged, not ONNX, or was written by something else; or
+            a weight is kept where it may not be, or as what numpy has no array for.
+    """
+    reader = _ModelReader(path, memoryview(map_file(path)), _AGAIN)
+    tensors: dict[str, _Tensor] = {}
+    metadata: dict[str, str] = {}
+    graphs = 0
+    for key, start, stop in reader.fields(0, len(reader.data)):
+        if key == _GRAPH:  # in several pieces, it is all of them
+            graphs += 1
+            reader.add_initializers(start, stop, tensors)
+        elif key == _METADATA_PROPS:
+            reader.add_text(start, stop, metadata)
+    if not graphs:
+        raise ConvertError(f"{path}: without a graph, expected an ONNX model; {_AGAIN}")
+    if METADATA_KEY not in metadata:
+        raise ConvertError(
+            f"{path}: no {METADATA_KEY} in its metadata, so it was not written by convert; "
+            f"exporters rename and fold weights: {_RECONVERT}"
+        )
+    outside = _DataFiles(path)
+    weights = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+    arrays = {name: reader.array(tensor, outside) for name, tensor in weights.items()}
+    return WeightFile(arrays, metadata, files=(path, *outside.paths))
+
+
+@dataclass(slots=True)  # a hostile file has many
+class _Tensor:
+    """A ``TensorProto``, with its raw bytes at data[start:stop] where it has them."""
+
+    at: int
+    name: str = ""
+    type: int = 0
+    dims: list[int] = field(default_factory=list)
+    raw: tuple[int, int] | None = None
+    external: bool = False
+    place: dict[str, str] = field(default_factory=dict)
+    unread: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its name, fit for a terminal."""
+        return f"{self.name!r:.200}"
+
+
+class _DataFiles:
+    """The files beside a model, mapped once each.
+
+    Attributes:
+        paths: Of those that were mapped.
+    """
+
+    def __init__(self, model: Path):
+        self.paths: list[Path] = []
+        self._folder = model.parent
+        self._mapped: dict[str, memoryview] = {}
+
+    def open(self, location: str) -> memoryview:
+        """The bytes of the file at ``location``.
+
+        Raises:
+            ConvertError: That is no plain path to a regular file in the model's folder.
+        """
+        if location not in self._mapped:
+            path = self._find(location)
+            self._mapped[location] = memoryview(map_file(path))
+            self.paths.append(path)
+        return self._mapped[location]
+
+    def _find(self, location: str) -> Path:
+        parts = location.split("/")
+        foreign = "\\" in location or PureWindowsPath(location).drive or len(location) > 1000
+        if foreign or not location.isprintable() or "" in parts or ".." in parts:
+            raise ConvertError("expected a path in the model's folder, of plain names and slashes")
+        try:
+            folder = self._folder.resolve(strict=True)
+            found = (folder / location).resolve()
+        except (OSError, RuntimeError) as error:  # a link that leads to itself
+            raise ConvertError(f"it cannot be found: {error}") from error
+        if not found.is_relative_to(folder):
+            raise ConvertError(
+                f"a link that leads to {found}, expected a file in the model's folder, {folder}; "
+                "put the file itself beside the model"
+            )
+        return found
+
+
+class _ModelReader(FieldReader):
+    """Messages of a mapped ``.onnx``, and what they hold."""
+
+    def add_text(self, start: int, stop: int, found: dict[str, str]) -> None:
+        """Adds what a ``StringStringEntryProto`` says."""
+        parts = {key: (begin, end) for key, begin, end in self.fields(start, stop)}
+        name = self.text(parts.get(FIRST, (start, start)), "utf-8")
+        if name in found:
+            raise self.error(start, f"{name!r:.200} is there twice, expected once; {_AGAIN}")
+        self.check_count(found, start)
+        found[name] = self.text(parts.get(SECOND, (start, start)), "utf-8")
+
+    def add_initializers(self, start: int, stop: int, found: dict[str, _Tensor]) -> None:
+        """Adds the initializers of a ``GraphProto``."""
+        for key, begin, end in self.fields(start, stop):
+            if key == _SPARSE_INITIALIZER:
+                raise self.error(begin, f"a sparse tensor, which is not read: {_RECONVERT}")
+            if key == _INITIALIZER:
+                tensor = self.tensor(begin, end)
+                if tensor.name in found:
+                    raise self.error(begin, f"{tensor.shown} is there twice, expected once")
+                self.check_count(found, begin)
+                found[tensor.name] = tensor
+
+    def check_count(self, found: Sized, at: int) -> None:
+        """Holds if there is room for one more entry."""
+        if len(found) >= MAX_ENTRIES:
+            raise self.error(at, f"more than {MAX_ENTRIES} entries, expected those of a PVT")
+
+    def tensor(self, start: int, stop: int) -> _Tensor:
+        """What a ``TensorProto`` says."""
+        tensor = _Tensor(start)
+        for key, begin, end in self.fields(start, stop):
+            if key in (NUMBER, FIRST):  # one dim, or all of them packed
+                tensor.dims += self.numbers(begin, end)
+            elif key == _DATA_TYPE:
+                tensor.type = self.number(begin, end)[0]
+            elif key == _NAME:
+                tensor.name = self.text((begin, end), "utf-8")
+            elif key == _RAW_DATA:
+                tensor.raw = (begin, end)
+            elif key == _EXTERNAL_DATA:
+                self.add_text(begin, end, tensor.place)
+            elif key == _DATA_LOCATION:
+                tensor.external = self.number(begin, end)[0] != 0
+            elif key in _TYPED_DATA:
+                tensor.unread = _TYPED_DATA[key]
+            if len(tensor.dims) > _MAX_DIMS or max(tensor.dims, default=0) >= 1 << 63:
+                raise self.error(start, f"a tensor of a shape that no array has; {_AGAIN}")
+        return tensor
+
+    def array(self, tensor: _Tensor, outside: _DataFiles) -> Array:
+        """The weight that an initializer is."""
+        dtype = DTYPES.get(tensor.type)
+        if dtype is None:
+            expected = ", ".join(f"{number} ({dtype})" for number, dtype in DTYPES.items())
+            raise self.error(
+                tensor.at, f"{tensor.shown} is of data_type {tensor.type}, expected {expected}"
+            )
+        if tensor.unread:
+            raise self.error(
+                tensor.at,
+                f"{tensor.shown} keeps its values in {tensor.unread}, expected raw_data, as "
+                f"convert writes: {_RECONVERT}",
+            )
+        size = math.prod(tensor.dims) * dtype.itemsize
+        if tensor.external:
+            values = self.external_data(tensor, size, outside)
+        else:
+            start, stop = tensor.raw or (tensor.at, tensor.at)
+            values = self.data[start:stop]
+        if len(values) != size:
+            raise self.error(
+                tensor.at,
+                f"{tensor.shown} has {len(values)} bytes, "
+                f"expected {size} for {dtype} {tensor.dims}; {_AGAIN}",
+            )
+        if dtype == np.bool_ and np.frombuffer(values, np.uint8).max(initial=0) > 1:
+            raise self.error(tensor.at, f"{tensor.shown} is bool but not all 0 and 1; {_AGAIN}")
+        try:
+            return np.ndarray(tuple(tensor.dims), dtype, buffer=values)
+        except ValueError as error:
+            problem = f"{tensor.shown} cannot be an array: {error}; {_AGAIN}"
+            raise self.error(tensor.at, problem) from None
+
+    def external_data(self, tensor: _Tensor, size: int, outside: _DataFiles) -> memoryview:
+        """The ``size`` bytes of a tensor that is kept in another file."""
+        location = tensor.place.get("location", "")
+        try:
+            if tensor.raw:
+                raise ConvertError("and its bytes are in the model too, expected one of both")
+            values = outside.open(location)
+            start = _count(tensor.place, "offset", 0)
+            length = _count(tensor.place, "length", size)
+            if length != size or start + size > len(values):
+                raise ConvertError(
+                    f"its {length} bytes at byte {start} of {len(values)} there, expected {size} "
+                    f"for {DTYPES[tensor.type]} {tensor.dims}; copy or download both files again"
+                )
+        except ConvertError as error:
+            raise self.error(
+                tensor.at, f"{tensor.shown} is kept in another file, {location!r:.200}: {error}"
+            ) from error
+        return values[start : start + size]
+
+
+def _count(place: dict[str, str], key: str, default: int) -> int:
+    text = place.get(key, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ConvertError(f"{key} is {text!r:.60}, expected a number of bytes")
+    return int(text)

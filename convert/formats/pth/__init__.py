@@ -1,0 +1,1 @@
+"""PyTorch's ``.pth``: read without torch or running anything, written for ``torch.load``."""

@@ -1,0 +1,131 @@
+"""PyTorch's ``.pth``: read without torch and without running anything, written for ``torch.load``.
+
+The file is a zip of uncompressed records under one top folder (torch >= 1.6)::
+
+    archive/data.pkl     a pickle of whatever was saved
+    archive/byteorder    "little" or "big"; little where it is missing
+    archive/data/0, …    the bytes of each storage
+    archive/version      "3"
+
+In the pickle, a tensor is a call of ``torch._utils._rebuild_tensor_v2`` with a storage, an offset,
+a shape and strides (in elements); a storage is a persistent id ``("storage", type, key, device,
+number of elements)`` whose type gives the dtype. Newer dtypes come as untyped storages, measured
+in bytes, with ``_rebuild_tensor_v3``, which is given the dtype. Source: ``torch/serialization.py``,
+``torch/_tensor.py`` and ``torch/_utils.py`` of torch 2.13.
+
+Our own files are ``{"state_dict": {name: tensor, …}, "KEY": "text", …}``, which
+``torch.load(path, weights_only=True)`` loads.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from convert.formats.pth import machine as pickle_data
+from convert.formats.pth.names import NAMES
+from convert.formats.pth.tensors import TensorReader, encode_checkpoint
+from convert.formats.pth.zip_records import Records, write_record
+from convert.formats.weight_file import WeightFile, contents
+from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
+
+AVERAGED = ("model_ema", "state_dict_ema", "ema_state_dict")
+"""Keys that training scripts keep a model's averaged tensors under."""
+
+CONTAINERS = ("state_dict", "model", "module", "net", "weights", *AVERAGED)
+"""Keys that training scripts keep a model's tensors under; the first that is there is taken."""
+
+ROOT = "archive/"
+"""Top folder of the files we write, and of torch's where it writes to a stream."""
+
+
+def read(path: Path) -> WeightFile:
+    """What a ``.pth`` holds. Nothing in it is executed, and torch is not needed.
+
+    Tensors are those of the first of :data:`CONTAINERS` that holds any, or else of the top level.
+    The other values of the top level are ``metadata`` where they are text and ``extras`` where
+    not, other containers among them, under their own keys; what the container holds beside
+    tensors is in ``extras`` under ``"CONTAINER.KEY"``. Averaged tensors are those of the first of
+    :data:`AVERAGED`.
+
+    The arrays are read-only views of the mapped file; copies only where the file is big-endian.
+
+    Raises:
+        ConvertError: The file cannot be read, is damaged or in a format before torch 1.6, holds
+            code, a kind of tensor that is no plain array, or no tensors at all.
+    """
+    records = Records(path)
+    tensors = TensorReader(records)
+    root = pickle_data.load(
+        records.read("data.pkl"),
+        f"{path} (data.pkl)",
+        {**NAMES, **tensors.names()},
+        tensors.load_storage,
+        len(records),
+    )
+    if not isinstance(root, dict):
+        raise ConvertError(
+            f"{path}: holds a {type(root).__name__}, expected a dict of tensors: save the model's "
+            "tensors alone: torch.save(model.state_dict(), 'weights.pth')"
+        )
+    return _choose_container(path, root)
+
+
+def _choose_container(path: Path, root: dict[Any, Any]) -> WeightFile:
+    container = next((key for key in CONTAINERS if _tensors(root.get(key))), "")
+    held = root[container] if container else root
+    tensors = _tensors(held)
+    if not tensors:
+        keys = ", ".join(f"{key!r:.60}" for key in [*root][:8])
+        raise ConvertError(
+            f"{path}: no tensors at its top level ({keys}) or under {', '.join(CONTAINERS)}"
+        )
+    metadata, extras = {}, {}
+    for key, value in root.items():
+        if isinstance(key, str) and isinstance(value, str):
+            metadata[key] = value
+        elif held is not root or key not in tensors:
+            extras[str(key)] = value
+    if container:
+        del extras[container]
+        beside = {key: value for key, value in held.items() if key not in tensors}
+        extras.update({f"{container}.{key}": value for key, value in beside.items()})
+    averaged = next((key for key in AVERAGED if _tensors(root.get(key))), "")
+    return WeightFile(tensors, metadata, extras, container, averaged, _tensors(root.get(averaged)))
+
+
+def _tensors(value: Any) -> dict[str, Array]:
+    if not isinstance(value, dict):
+        return {}
+    return {
+        key: item
+        for key, item in value.items()
+        if isinstance(key, str) and isinstance(item, np.ndarray)
+    }
+
+
+def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """Writes a checkpoint that :func:`read` and ``torch.load(path, weights_only=True)`` take.
+
+    The same tensors and metadata give the same bytes. One tensor at a time is copied, if any.
+
+    Args:
+        stream: Where to; the zip starts where it stands.
+        tensors: Arrays of torch's dtypes, of any byte order and memory layout.
+        metadata: Texts, kept at the top level beside "state_dict".
+
+    Raises:
+        ConvertError: A tensor is of a dtype that torch has not, or a text is named as a container.
+    """
+    if taken := sorted({*CONTAINERS} & metadata.keys()):
+        raise ConvertError(f"metadata cannot be named {', '.join(taken)}: tensors are kept there")
+    pickle = encode_checkpoint(tensors, metadata)
+    with zipfile.ZipFile(stream, "w") as archive:
+        write_record(archive, stream, f"{ROOT}data.pkl", pickle)
+        write_record(archive, stream, f"{ROOT}byteorder", b"little")
+        for key, array in enumerate(tensors.values()):
+            write_record(archive, stream, f"{ROOT}data/{key}", contents(array))
+        write_record(archive, stream, f"{ROOT}version", b"3\n")

@@ -1,0 +1,137 @@
+"""What a pickle may name: the standard library's and numpy's containers and scalars, as data.
+
+Each name stands for a small function of our own that takes what a pickle gives and makes a plain
+value, or fails: a namespace becomes a dict, a path a text, a numpy scalar a number. None of them
+imports, opens or runs anything. The names are those of Python 3.6 to 3.13 and numpy 1 and 2.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from convert.formats.pth.values import Deferred, Known, Namespace, hashable, make_dict, numbers
+from pvt_spec.arrays import Array
+
+_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,6}")
+_NUMPY_CORES = ("numpy.core", "numpy._core")
+
+
+class NumpyDtype(Deferred):
+    """A ``numpy.dtype``; its state says the byte order."""
+
+    def __init__(self, code: str, align: bool = False, copy: bool = True):
+        # Not any text: numpy reads a whole language of record types.
+        if not _DTYPE.fullmatch(code):
+            raise TypeError(f"a numpy dtype {code:.20}")
+        self.value = np.dtype("<" + code)
+
+    def set_state(self, state: Any) -> None:
+        """Sets the byte order, the state's second item."""
+        if state[1] not in ("<", ">", "|", "="):
+            raise TypeError("a byte order")
+        self.value = self.value.newbyteorder(state[1])
+
+
+class NumpyArray(Deferred):
+    """A ``numpy.ndarray``; all of it is in its state."""
+
+    def __init__(self, kind: Known, shape: Any, code: Any):
+        pass
+
+    def set_state(self, state: Any) -> None:
+        """Makes the array of (version, shape, dtype, whether it is in Fortran order, bytes)."""
+        _, shape, dtype, fortran_order, values = state
+        if not isinstance(dtype, np.dtype) or not isinstance(values, bytes):
+            raise TypeError("an array of objects")
+        if len(values) != math.prod(numbers(shape)) * dtype.itemsize:
+            raise ValueError("an array's size")
+        self.value = np.ndarray(shape, dtype, values, order="F" if fortran_order else "C")
+
+
+def _numpy_scalar(dtype: Any, values: bytes) -> Any:
+    if not isinstance(dtype, np.dtype) or not isinstance(values, bytes):
+        raise TypeError("a scalar object")
+    array: Array = np.frombuffer(values, dtype)
+    return array.reshape(()).item()
+
+
+def _dict_of_pairs(pairs: Any = ()) -> dict[Any, Any]:
+    return make_dict([item for key, value in pairs for item in (key, value)])
+
+
+def _namespace() -> Namespace:
+    return Namespace()
+
+
+def _counter(counts: dict[Any, Any]) -> dict[Any, Any]:
+    return {**counts}  # fails unless it is a dict
+
+
+def _defaultdict(factory: Any = None) -> dict[Any, Any]:
+    return {}
+
+
+def _list(items: list[Any] | tuple[Any, ...] = (), maxlen: int | None = None) -> list[Any]:
+    return [*items]
+
+
+def _set(items: Any = ()) -> set[Any]:
+    return set(map(hashable, items))
+
+
+def _frozenset(items: Any = ()) -> frozenset[Any]:
+    return frozenset(map(hashable, items))
+
+
+def _bytes(text: str | bytes = b"", encoding: str = "latin1") -> bytes:
+    # Protocol 2 has no opcode for bytes; a number in place of the text would be a length.
+    if encoding not in ("latin1", "latin-1") or not isinstance(text, str | bytes):
+        raise TypeError("bytes of another kind")
+    return text.encode(encoding) if isinstance(text, str) else text
+
+
+def _complex(real: float, imaginary: float) -> complex:
+    return complex(float(real), float(imaginary))
+
+
+def _posix_path(*parts: str) -> str:
+    return str(PurePosixPath(*parts))
+
+
+def _windows_path(*parts: str) -> str:
+    return str(PureWindowsPath(*parts))
+
+
+_MADE: dict[str, Callable[..., Any]] = {
+    "_codecs.encode": _bytes,
+    "argparse.Namespace": _namespace,
+    "builtins.bytearray": _bytes,
+    "builtins.bytes": _bytes,
+    "builtins.complex": _complex,
+    "builtins.frozenset": _frozenset,
+    "builtins.set": _set,
+    "collections.Counter": _counter,
+    "collections.OrderedDict": _dict_of_pairs,
+    "collections.defaultdict": _defaultdict,
+    "collections.deque": _list,
+    "numpy.dtype": NumpyDtype,
+    "types.SimpleNamespace": _namespace,
+    **{f"{core}.multiarray.scalar": _numpy_scalar for core in _NUMPY_CORES},
+    **{f"{core}.multiarray._reconstruct": NumpyArray for core in _NUMPY_CORES},
+    **{f"pathlib{local}.PosixPath": _posix_path for local in ("", "._local")},
+    **{f"pathlib{local}.PurePosixPath": _posix_path for local in ("", "._local")},
+    **{f"pathlib{local}.WindowsPath": _windows_path for local in ("", "._local")},
+    **{f"pathlib{local}.PureWindowsPath": _windows_path for local in ("", "._local")},
+}
+_VALUES = ("bool", "dict", "float", "int", "list", "str", "tuple")
+
+NAMES = {
+    **{name: Known(name, make) for name, make in _MADE.items()},
+    **{f"builtins.{name}": Known(f"builtins.{name}") for name in _VALUES},
+    "numpy.ndarray": Known("numpy.ndarray"),
+}
+"""By "module.name"."""

@@ -1,0 +1,71 @@
+"""What pickles are made of: the records that stand for names, and checks of hostile values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a name in a pickle stands for.
+
+    Attributes:
+        name: Module and qualified name.
+        make: Makes the value of a call of it from the call's arguments, and is harmless whatever
+            these are. None where the name is only a value itself, as a dtype is.
+    """
+
+    name: str
+    make: Callable[..., Any] | None = None
+
+
+class Namespace(dict[str, Any]):
+    """The attributes of an object of a class like ``argparse.Namespace``."""
+
+
+class Deferred:
+    """An object whose value is known only after its state was set (opcode ``BUILD``)."""
+
+    value: Any = None
+
+    def set_state(self, state: Any) -> None:
+        """Works ``value`` out."""
+        raise NotImplementedError
+
+
+_PLAIN = (str, bytes, int, float, complex, bool, type(None))
+_INT64 = range(-(1 << 63), 1 << 63)
+
+
+def hashable(value: Any) -> Any:
+    """``value``, if it may be a key or a member of a set.
+
+    Raises:
+        TypeError: It is neither plain nor a short tuple of plain values, whose hash is quick. (The
+            hash of a tuple that is nested deeply enough overflows the interpreter's own stack.)
+    """
+    items = value if isinstance(value, tuple) else (value,)
+    if len(items) > 16:
+        raise TypeError("a long tuple as a key")
+    for item in items:
+        if not isinstance(item, _PLAIN) or (isinstance(item, int) and item not in _INT64):
+            raise TypeError(f"a key of type {type(item).__name__}")
+    return value
+
+
+def numbers(value: Any) -> tuple[int, ...]:
+    """``value``, if it may be a shape or the strides of an array.
+
+    Raises:
+        TypeError: It is no tuple of at most 32 integers from 0 up that fit 64 bits.
+    """
+    if not isinstance(value, tuple) or len(value) > 32:
+        raise TypeError("a shape")
+    if not all(type(item) is int and item >= 0 and item in _INT64 for item in value):
+        raise TypeError("a shape's numbers")
+    return value
+
+
+def make_dict(items: list[Any]) -> dict[Any, Any]:
+    """A dict of keys and values that take turns."""
+    return {hashable(k): v for k, v in zip(items[::2], items[1::2], strict=True)}

@@ -1,0 +1,1 @@
+"""Models: canonical weights and ModelInfo, read from any file, changed and written."""

@@ -1,0 +1,240 @@
+"""What a conversion can change in a model on the way: head, image size, features, dtype.
+
+Every function answers the changed weights and ModelInfo; what was lost is said in findings. May
+import numpy and pvt_spec.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from convert.findings import Finding
+from convert.model.read import WEIGHT_DTYPES, Model, stored_numerics
+from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
+from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What to change; by default nothing.
+
+    Attributes:
+        num_classes: 0 drops the head.
+        image_size: (H, W) in pixels of the images that the model is to take.
+        features_only: Whether to keep the backbone alone, which answers four feature maps.
+        dtype: One of :data:`convert.model.read.WEIGHT_DTYPES` for all weights.
+    """
+
+    num_classes: int | None = None
+    image_size: tuple[int, int] | None = None
+    features_only: bool = False
+    dtype: str | None = None
+
+
+def apply(model: Model, changes: Changes) -> Model:
+    """The model with all changes made, their findings added.
+
+    Raises:
+        ConvertError: A change is not one of those above.
+        ConfigError: The image size is too small.
+    """
+    if changes.num_classes is not None:
+        model = drop_head(model, changes.num_classes)
+    if changes.features_only:
+        model = keep_features(model)
+    if changes.image_size:
+        model = resize(model, changes.image_size)
+    if changes.dtype:
+        model = cast(model, changes.dtype)
+    return model
+
+
+def drop_head(model: Model, num_classes: int) -> Model:
+    """The model without its head: it answers features (B, C).
+
+    Raises:
+        ConvertError: ``num_classes`` is not 0: other classes take other weights.
+    """
+    if num_classes == model.info.config.num_classes:
+        return model
+    if num_classes != 0:
+        raise ConvertError(
+            f"{num_classes} classes: the model has {model.info.config.num_classes}, and a "
+            "conversion makes no new weights, so only 0 (no head) can be given"
+        )
+    return _reduced(model, dataclasses.replace(model.info.config, num_classes=0))
+
+
+def keep_features(model: Model) -> Model:
+    """The backbone alone, as detectors use it: four maps; v1 loses class token and last norm."""
+    config = dataclasses.replace(model.info.config, num_classes=0, features_only=True)
+    if config.version == 1 and not model.info.config.features_only:
+        weights = {**model.weights, "pos_embed4": model.weights["pos_embed4"][:, 1:]}
+        lost = Finding("lost", "pos_embed4: the class token's row")
+        model = _changed(model, weights, model.info, lost)
+    return _reduced(model, config)
+
+
+def _reduced(model: Model, config: PVTConfig) -> Model:
+    """The model with this configuration's tensors alone."""
+    weights = {spec.name: model.weights[spec.name] for spec in tensor_specs(config)}
+    dropped = [name for name in model.weights if name not in weights]
+    info = dataclasses.replace(model.info, config=config, labels=())
+    return _changed(model, weights, info, *(Finding("lost", name) for name in dropped))
+
+
+def resize(model: Model, image_size: tuple[int, int]) -> Model:
+    """The model for images of another size; v1's position embeddings are interpolated.
+
+    They become float32 then, as they do where a model resizes them while it runs.
+
+    Raises:
+        ConfigError: The size is too small for four stages.
+        ConvertError: v1's stages have other grids at this size than its position embeddings can.
+    """
+    info, weights = model.info, dict(model.weights)
+    config = dataclasses.replace(info.config, image_size=image_size)
+    _check_grids(config, info.numerics)
+    resized: dict[str, str] = {}
+    if config.version == 1:
+        for stage in range(NUM_STAGES):
+            name = f"pos_embed{stage + 1}"
+            old, new = info.config.pos_embed_grid(stage), config.pos_embed_grid(stage)
+            if old != new:
+                weights[name] = _resize_stage(model, name, old, new)
+                resized[name] = "{}x{} to {}x{}".format(*old, *new)
+    if resized:
+        # All four, as a model's maths has one dtype for them.
+        for stage in range(NUM_STAGES):
+            name = f"pos_embed{stage + 1}"
+            weights[name] = weights[name].astype(np.float32)
+    findings = (Finding("resized", resized, "bilinear, now float32"),) if resized else ()
+    preprocessing = dataclasses.replace(info.preprocessing, image_size=image_size)
+    info = dataclasses.replace(info, config=config, preprocessing=preprocessing)
+    info = dataclasses.replace(info, numerics=stored_numerics(info, weights))
+    return _changed(model, weights, info, *findings)
+
+
+def _check_grids(config: PVTConfig, numerics: Numerics) -> None:
+    """Holds if position embeddings of v1's tensors need no further resizing while it runs."""
+    laid_out = [config.pos_embed_grid(stage) for stage in range(NUM_STAGES)]
+    grids = stage_grids(config, numerics, config.image_size)
+    if config.version == 1 and laid_out != grids:
+        H, W = config.image_size
+        raise ConvertError(
+            f'image size {H}x{W}: "same" padding makes grids {grids} of it, but the position '
+            f"embeddings of such a model have {laid_out}: give multiples of 32"
+        )
+
+
+def _resize_stage(model: Model, name: str, old: tuple[int, int], new: tuple[int, int]) -> Array:
+    """A position embedding (1, N, C) on another grid; a class token's row stays the first."""
+    positions = model.weights[name].astype(np.float32)
+    (_, N, C), tokens = positions.shape, old[0] * old[1]
+    grid = positions[0, N - tokens :].reshape(*old, C)
+    align = model.info.numerics.pos_embed_resize == "align_corners"
+    grid = resize_grid(grid, new, align_corners=align)
+    return np.concatenate([positions[:, : N - tokens], grid.reshape(1, -1, C)], axis=1)
+
+
+def resize_grid(grid: Array, size: tuple[int, int], *, align_corners: bool = False) -> Array:
+    """Bilinear interpolation, as PyTorch, onnxruntime and MindSpore resize in float32.
+
+    Args:
+        grid: float32 (H, W, C).
+        size: The new (H, W).
+        align_corners: Whether corners lie on corners; otherwise pixels are sampled at their
+            centres ("half pixel"), and the edge repeats.
+
+    Returns:
+        float32 (*size, C).
+    """
+    top, bottom, down = _sample(grid.shape[0], size[0], align_corners)
+    left, right, across = _sample(grid.shape[1], size[1], align_corners)
+    down, across = down[:, None, None], across[:, None]
+    rows = [
+        grid[row][:, left] * (1 - across) + grid[row][:, right] * across for row in (top, bottom)
+    ]
+    resized: Array = rows[0] * (1 - down) + rows[1] * down
+    return resized
+
+
+def _sample(old: int, new: int, align_corners: bool) -> tuple[Array, Array, Array]:
+    """For each of ``new`` cells: its neighbours among ``old``, and how far the second counts."""
+    cell = np.arange(new, dtype=np.float32)
+    if align_corners:
+        place = cell * np.float32((old - 1) / max(new - 1, 1))
+    else:
+        place = np.maximum((cell + np.float32(0.5)) * np.float32(old / new) - np.float32(0.5), 0)
+    first = np.minimum(place.astype(np.int64), old - 1)
+    return first, np.minimum(first + 1, old - 1), place - first
+
+
+def cast(model: Model, dtype: str, leading: str = "") -> Model:
+    """The model with all weights in one dtype; the largest change is said.
+
+    Args:
+        model: The model.
+        dtype: One of :data:`convert.model.read.WEIGHT_DTYPES`.
+        leading: What the names of the weights begin with that are to be cast.
+
+    Raises:
+        ConvertError: Weights cannot be of this dtype.
+    """
+    if dtype not in WEIGHT_DTYPES:
+        raise ConvertError(f"dtype {dtype}: expected one of {', '.join(WEIGHT_DTYPES)}")
+    target = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    weights = {}
+    worst, where, count = 0.0, "", 0
+    for name, array in model.weights.items():
+        weights[name] = array
+        if array.dtype != target and name.startswith(leading):
+            weights[name], change = cast_array(array, target)
+            count += 1
+            if not change <= worst:
+                worst, where = change, name
+    facts = {"dtype": dtype, "tensors": count, "largest_change": worst}
+    lossy = f"largest change {worst:.3g}, in {where}" if where else "without a change"
+    cast = Finding("cast", facts, text=f"{count} tensors to {dtype}, {lossy}")
+    info = dataclasses.replace(model.info, numerics=stored_numerics(model.info, weights))
+    return _changed(model, weights, info, *((cast,) if count else ()))
+
+
+def cast_array(array: Array, dtype: np.dtype[Any]) -> tuple[Array, float]:
+    """An array in another dtype, and the largest absolute change; NaN where it made one."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = array.astype(np.float32).astype(dtype)
+        difference = np.abs(result.astype(np.float32) - array.astype(np.float32))
+        # A weight that was not finite before is none that the cast changed.
+        changed = difference[np.isfinite(array.astype(np.float32))]
+    return result, float(changed.max(initial=0))
+
+
+def with_numerics(model: Model, numerics: Numerics, *, changed: bool) -> Model:
+    """The model with the maths of the code that it is for.
+
+    Args:
+        model: The model.
+        numerics: The maths. Position embeddings are rounded where it keeps them in float16.
+        changed: Whether the model answers otherwise with them, which its provenance then says.
+    """
+    info = model.info
+    provenance = dict(info.provenance)
+    if changed:
+        provenance["profile before conversion"] = info.profile
+    info = dataclasses.replace(info, numerics=numerics, provenance=provenance)
+    model = dataclasses.replace(model, info=info)
+    if info.config.version == 1 and numerics.pos_embed_dtype == "float16":
+        model = cast(model, "float16", "pos_embed")
+    info = dataclasses.replace(info, numerics=stored_numerics(info, model.weights))
+    return dataclasses.replace(model, info=info)
+
+
+def _changed(model: Model, weights: dict[str, Array], info: ModelInfo, *findings: Finding) -> Model:
+    return dataclasses.replace(
+        model, weights=weights, info=info, findings=(*model.findings, *findings)
+    )

@@ -1,0 +1,112 @@
+"""Which maths the code behind a dialect computes, and by how much another one would answer.
+
+Translating names does not change what a model computes; running it in another code base does.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from convert.formats.huggingface.config import expressible
+from convert.model.read import Model
+from convert.names.dialects import Dialect
+from pvt_spec import Numerics, PVTConfig, profile_numerics
+from pvt_spec.arrays import Array
+
+Differences = dict[str, tuple[object, object]]
+"""Field of :class:`pvt_spec.Numerics` -> what it is, and what it would be."""
+
+
+def target_numerics(dialect: Dialect, numerics: Numerics, config: PVTConfig) -> Numerics:
+    """What the code that uses a dialect's names computes, as near to ``numerics`` as it can."""
+    if dialect.own:
+        return numerics
+    if dialect.name == "hf":
+        return expressible(numerics, linear=config.linear)
+    return profile_numerics(dialect.profile, config.version)
+
+
+def computes(target: Numerics, numerics: Numerics) -> bool:
+    """Whether ``target`` gives the answers of ``numerics``, with embeddings kept as they are."""
+    dtype = numerics.pos_embed_dtype
+    if target.pos_embed_dtype == "float16" != dtype:
+        return False
+    return dataclasses.replace(target, pos_embed_dtype=dtype) == numerics
+
+
+def differences(model: Model, target: Numerics) -> Differences:
+    """What of the maths changes the model's answers, if ``target`` computes them."""
+    numerics, version = model.info.numerics, model.info.config.version
+    found: Differences = {
+        field.name: (getattr(numerics, field.name), getattr(target, field.name))
+        for field in dataclasses.fields(Numerics)
+        if getattr(numerics, field.name) != getattr(target, field.name)
+    }
+    if version == 2:
+        found.pop("pos_embed_resize", None)
+    # Widening changes no value, nor does rounding what float16 can hold.
+    if target.pos_embed_dtype == "float32" or _fits_half(model):
+        found.pop("pos_embed_dtype", None)
+    return found
+
+
+def _fits_half(model: Model) -> bool:
+    def fits(array: Array) -> bool:
+        with np.errstate(over="ignore"):
+            return bool((array.astype(np.float16).astype(array.dtype) == array).all())
+
+    return all(fits(a) for name, a in model.weights.items() if name.startswith("pos_embed"))
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far apart two answers to the same images are.
+
+    Attributes:
+        answer: What the model answers: ``"logit"``, or ``"feature"`` without a head.
+        max_abs: Largest absolute difference.
+        scale: Largest absolute value of the first answer.
+        cosine: Of the two answers, each taken as one vector.
+    """
+
+    answer: str
+    max_abs: float
+    scale: float
+    cosine: float
+
+    def __str__(self) -> str:
+        near = f"1 - {1 - self.cosine:.1e}" if self.cosine > 0.9999 else f"{self.cosine:.4f}"
+        return (
+            f"max {self.answer} gap {self.max_abs:.2g} (largest {self.answer} {self.scale:.2g}), "
+            f"cosine {near}"
+        )
+
+
+def estimate_gap(model: Model, target: Numerics) -> Gap:
+    """Both maths with the same weights in onnxruntime, on two seeded images of noise."""
+    rng = np.random.default_rng(0)
+    shape = (2, model.info.config.in_chans, *model.info.preprocessing.image_size)
+    images = rng.standard_normal(shape, np.float32)
+    ours, theirs = (_answer(model, numerics, images) for numerics in (model.info.numerics, target))
+    norms = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
+    return Gap(
+        "logit" if model.info.config.num_classes else "feature",
+        float(np.abs(ours - theirs).max()),
+        float(np.abs(ours).max()),
+        float(ours @ theirs) / norms if norms else 1.0,
+    )
+
+
+def _answer(model: Model, numerics: Numerics, images: Array) -> Array:
+    """Everything that the model answers, as one float64 vector."""
+    from pvt_onnx.graph.build import build
+    from pvt_onnx.graph.model import INPUT
+    from pvt_onnx.session import open_session
+
+    info = model.info
+    size = info.preprocessing.image_size
+    graph = build(info.config, numerics, model.weights, info=info, image_size=size)
+    session = open_session(graph.SerializeToString(), "estimate")
+    outputs = session.run(None, {INPUT: images})
+    return np.concatenate([output.reshape(-1).astype(np.float64) for output in outputs])

@@ -1,0 +1,102 @@
+"""Our own training checkpoints: a ``.ckpt`` with the whole state, which is a model file too.
+
+The weights have the names of our MindSpore twin, the state of each tensor the same with a leading
+part (``moment1.``, ``ema.``), counters whole names; :mod:`convert.names.training_state` knows
+both. One text entry holds JSON: what the run says of itself, and a digest of every array, because
+a file that was cut at an entry's end or changed within one would still be a ``.ckpt``.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convert.formats import ckpt
+from convert.formats.weight_file import contents
+from convert.names.dialects import Dialect, find_dialect
+from convert.names.training_state import LEADING
+from pvt_spec import METADATA_KEY, ModelInfo, PvtError
+from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
+from pvt_spec.files import replacing
+
+STATE_KEY = "pvt_training_state"
+"""Name of the text entry that makes a ``.ckpt`` one of ours to go on from."""
+
+
+def save_training(
+    path: Path, state: Mapping[str, Array], info: ModelInfo, facts: Mapping[str, Any]
+) -> None:
+    """Writes a training checkpoint whole or not at all; one that is there is replaced.
+
+    Args:
+        path: The target.
+        state: Weights under canonical names, the state of a tensor under a leading part of
+            :data:`convert.names.training_state.LEADING` and its name, counters under other names.
+        info: Of the weights.
+        facts: JSON values.
+
+    Raises:
+        ConvertError: It cannot be written.
+    """
+    names = find_dialect("pvt_ms", info.config.version)
+    tensors = {_renamed(name, names.from_canonical): array for name, array in state.items()}
+    model = info.to_json()
+    described = {"facts": dict(facts), "sha256": digest(tensors, facts, model)}
+    texts = {METADATA_KEY: model, STATE_KEY: json.dumps(described)}
+    with replacing(path, force=True) as stream:
+        ckpt.write(stream, tensors, texts)
+
+
+def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, Any]]:
+    """What :func:`save_training` was given: the state, the weights' ModelInfo, the facts.
+
+    Raises:
+        ConvertError: The file cannot be read, is damaged, or holds no state of ours.
+    """
+    file = ckpt.read(path)
+    if STATE_KEY not in file.metadata or METADATA_KEY not in file.metadata:
+        raise ConvertError(
+            f"{path}: no training state of pvt-ms or pvt-torch is in it: go on from a run's "
+            "last.ckpt, or give weights alone as --pretrained"
+        )
+    try:
+        described = json.loads(file.metadata[STATE_KEY])
+        facts, expected = dict(described["facts"]), str(described["sha256"])
+        info = ModelInfo.from_json(file.metadata[METADATA_KEY])
+    except (ValueError, KeyError, TypeError, PvtError) as error:
+        raise ConvertError(f"{path}: what it says of its training is damaged: {error}") from error
+    found = digest(file.tensors, facts, file.metadata[METADATA_KEY])
+    if found != expected:
+        raise ConvertError(
+            f"{path}: its state has the digest {found[:12]}…, expected {expected[:12]}…: the file "
+            "was cut off or changed; go on from another one"
+        )
+    names = find_dialect("pvt_ms", info.config.version)
+    state = {_renamed(name, _canonical(names)): array for name, array in file.tensors.items()}
+    return state, info, facts
+
+
+def digest(tensors: Mapping[str, Array], facts: Mapping[str, Any], model: str) -> str:
+    """SHA-256, in hex, of names, dtypes, shapes and bytes in their order, of facts and model."""
+    found = hashlib.sha256(json.dumps([facts, model], sort_keys=True).encode())
+    for name, array in tensors.items():
+        found.update(f"{name} {array.dtype.name} {array.shape}".encode())
+        found.update(contents(array))
+    return found.hexdigest()
+
+
+def _canonical(names: Dialect) -> Any:
+    def rename(name: str) -> tuple[str, ...]:
+        canonical = names.to_canonical(name)
+        return () if canonical is None else (canonical,)
+
+    return rename
+
+
+def _renamed(name: str, rename: Any) -> str:
+    """A weight's or a state's name with the weight's part renamed; others stay as they are."""
+    leading = next((part for part in LEADING if name.startswith(part)), "")
+    renamed = rename(name.removeprefix(leading))
+    return leading + renamed[0] if renamed else name

@@ -1,0 +1,1 @@
+"""Names of tensors: the dialects as tables, their detection and translation."""

@@ -1,0 +1,1 @@
+"""Bundles: runs in one file, made on one machine and judged on another."""

@@ -1,0 +1,272 @@
+"""A run in one file, to be judged on another machine: ``.npz`` that numpy alone reads and writes.
+
+A bundle is a zip file with the entry ``bundle.json``, which describes the run, and arrays in
+numpy's format: ``0/input.npy``, ``0/block1.0.attn.npy``, …, ``1/input.npy``, …, a number per batch.
+Inputs may be left out; their hashes are in the description. A plain ``.npz`` of ``input`` and taps
+(``logits`` will do), as ``numpy.savez`` writes it in any framework, is read too: nothing is known
+of its model then.
+"""
+
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from parity.bundles.record import PLAIN, Record, Seen
+from parity.errors import ParityError
+from parity.inputs.samples import Sample, hash_input
+from pvt_spec import ConfigError, Preprocessing, PVTConfig, tap_names
+from pvt_spec.arrays import Array
+from pvt_spec.config import MIN_IMAGE_SIDE
+
+SUFFIX = ".npz"
+
+_DESCRIPTION, _INPUT = "bundle.json", "input"
+
+_UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError)
+
+
+class BundleWriter:
+    """Writes a bundle a batch at a time.
+
+    Args:
+        stream: A new file.
+        keep_inputs: Whether to write the inputs themselves.
+
+    Attributes:
+        seen: The inputs that were written so far.
+    """
+
+    def __init__(self, stream: BinaryIO, keep_inputs: bool = True):
+        # Results of floating-point operations hardly get smaller by compression.
+        self._zip = zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED)
+        self._keep_inputs = keep_inputs
+        self._batches: list[int] = []
+        self.seen: list[Seen] = []
+        self._names: tuple[str, ...] = ()
+
+    def __enter__(self) -> "BundleWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._zip.close()
+
+    def add(self, samples: Sequence[Sample], images: Array, taps: Mapping[str, Array]) -> None:
+        """Writes one batch: what was given, and what came out."""
+        number = len(self._batches)
+        given = {_INPUT: images} if self._keep_inputs else {}
+        for name, array in {**given, **taps}.items():
+            self._write(f"{number}/{name}.npy", array)
+        self._batches.append(len(images))
+        self.seen += [
+            Seen(sample.name, sample.group, hash_input(image))
+            for sample, image in zip(samples, images, strict=True)
+        ]
+        self._names = tuple(taps)
+
+    def _write(self, entry: str, array: Array) -> None:
+        with self._zip.open(entry, "w", force_zip64=True) as stream:
+            np.save(stream, array, allow_pickle=False)
+
+    def finish(self, **described: Any) -> None:
+        """Writes the description, with the fields of :class:`Record` that are not known here."""
+        record = Record(
+            batches=tuple(self._batches),
+            seen=tuple(self.seen),
+            names=self._names,
+            inputs_kept=self._keep_inputs,
+            **described,
+        )
+        self._zip.writestr(_DESCRIPTION, record.to_json())
+
+
+class Bundle:
+    """A bundle, read a batch at a time.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file.
+        record: What ran.
+
+    Raises:
+        ParityError: It is no bundle, or a damaged one.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._cached: tuple[str, Array] = ("", np.empty(0))
+        try:
+            with zipfile.ZipFile(path) as file:
+                self._plain = _DESCRIPTION not in file.namelist()
+                if not self._plain:
+                    self.record = Record.from_json(file.read(_DESCRIPTION).decode())
+                    return
+                entries = [n.removesuffix(".npy") for n in file.namelist() if n.endswith(".npy")]
+        except FileNotFoundError as error:
+            raise ParityError(f"{path}: no such file") from error
+        except (*_UNREADABLE, ConfigError) as error:
+            raise ParityError(
+                f"{path}: cannot be read as a bundle ({error}): it is cut off, damaged or "
+                "something else; copy it again, or make it again with parity capture"
+            ) from error
+        except ParityError as error:
+            raise ParityError(f"{path}: {error}") from error
+        self.record = self._describe(entries)
+
+    def _describe(self, entries: Sequence[str]) -> Record:
+        """What can be said of plain arrays."""
+        if _INPUT not in entries or len(entries) < 2:
+            raise ParityError(
+                f"{self.path}: neither a bundle of parity capture nor a plain .npz with 'input' "
+                f"and results of taps ('logits', say); it holds {', '.join(entries) or 'nothing'}"
+            )
+        images = self._read(0, _INPUT)
+        plausible = images.ndim == 4 and min(images.shape[2:]) >= MIN_IMAGE_SIDE
+        if not plausible or images.dtype.kind != "f":
+            raise ParityError(
+                f"{self.path}: its input is {images.dtype} {images.shape}, expected float32 "
+                f"(B, C, H, W), normalised, with H and W of at least {MIN_IMAGE_SIDE}"
+            )
+        return Record(
+            runtime=PLAIN,
+            file=self.path.name,
+            kind="",
+            info=None,
+            image_size=(images.shape[2], images.shape[3]),
+            attributes={},
+            hashes={},
+            facts={},
+            batches=(len(images),),
+            seen=tuple(
+                Seen(f"input {i + 1}", "input", hash_input(image)) for i, image in enumerate(images)
+            ),
+            names=tuple(name for name in entries if name != _INPUT),
+        )
+
+    def samples(self) -> list[Sample]:
+        """The inputs, as they were given to the model, whatever the preprocessing asked for."""
+        return [
+            Sample(seen.name, seen.group, partial(self._load_input, index))
+            for index, seen in enumerate(self.record.seen)
+        ]
+
+    def _load_input(self, index: int, preprocessing: Preprocessing) -> Array:
+        if not self.record.inputs_kept:
+            raise ParityError(
+                f"{self.path}: holds no inputs, only their hashes: give the same images again "
+                "(--images, or --random and --seed)"
+            )
+        image: Array = self.rows((_INPUT,), index, 1)[_INPUT][0].astype(np.float32)
+        expected = (len(preprocessing.mean), *preprocessing.image_size)
+        if image.shape != expected:
+            raise ParityError(
+                f"{self.path}: its inputs are (C, H, W) = {image.shape}, the model takes {expected}"
+            )
+        return image
+
+    def unknown_to(self, config: PVTConfig) -> list[str]:
+        """Arrays that are no taps of a model: of plain arrays, whose names are anyone's."""
+        return [name for name in self.record.names if name not in tap_names(config)]
+
+    def require_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
+        """The size (H, W) of the inputs.
+
+        Raises:
+            ParityError: Another one is wanted.
+        """
+        size = self.record.image_size
+        if wanted not in (None, size):
+            raise ParityError(
+                f"{self.path}: its inputs are {size[0]}x{size[1]} pixels: leave --image-size out"
+            )
+        return size
+
+    def rows(self, names: Sequence[str], start: int, count: int) -> dict[str, Array]:
+        """Results of consecutive inputs.
+
+        Args:
+            names: Of taps that are in the bundle.
+            start: The first input.
+            count: How many.
+
+        Raises:
+            ParityError: There are not as many, or the file is damaged.
+        """
+        if start + count > len(self.record.seen):
+            raise ParityError(
+                f"{self.path}: holds results of {len(self.record.seen)} images, asked for "
+                f"{start + count}"
+            )
+        parts: dict[str, list[Array]] = {name: [] for name in names}
+        first = 0
+        for number, size in enumerate(self.record.batches):
+            part = slice(max(0, start - first), max(0, start + count - first))
+            if part.start < size and part.stop > part.start:
+                for name in names:
+                    array = self._read(number, name)
+                    if array.shape[:1] != (size,):
+                        raise ParityError(
+                            f"{self.path}: {name} is {array.shape}, expected a row for each of "
+                            f"{size} inputs"
+                        )
+                    parts[name].append(array[part])
+            first += size
+        return {name: np.concatenate(found) for name, found in parts.items()}
+
+    def _read(self, batch: int, name: str) -> Array:
+        entry = f"{name}.npy" if self._plain else f"{batch}/{name}.npy"
+        if self._cached[0] == entry:
+            return self._cached[1]
+        try:
+            with zipfile.ZipFile(self.path) as file, file.open(entry) as stream:
+                array: Array = np.load(stream, allow_pickle=False)
+        except _UNREADABLE as error:
+            raise ParityError(f"{self.path}: {entry} cannot be read ({error})") from error
+        if name == _INPUT:  # asked for image by image
+            self._cached = (entry, array)
+        return array
+
+    def in_order(self, names: Sequence[str]) -> Callable[[Array], dict[str, Array]]:
+        """A forward pass that answers what was recorded: the first images first.
+
+        Each batch of images must be the next ones of the run.
+
+        Raises:
+            ParityError: When called with other images than the run's.
+        """
+        taken = 0
+
+        def run(images: Array) -> dict[str, Array]:
+            nonlocal taken
+            for image, seen in zip(images, self.record.seen[taken:], strict=False):
+                if hash_input(image) != seen.hash:
+                    raise ParityError(
+                        f"{self.path}: was made of other images: {seen.name!r} there has hash "
+                        f"{seen.hash[:8]}, here {hash_input(image)[:8]}; leave --images out to "
+                        "take its own, or give those it was made of, in the same size and order"
+                    )
+            taken += len(images)
+            return self.rows(names, taken - len(images), len(images))
+
+        return run
+
+
+def open_bundles(paths: Sequence[Path]) -> tuple[list[Path], list[Bundle]]:
+    """Model files, and the bundles that stand among them.
+
+    Raises:
+        ParityError: There is no model file, or a bundle cannot be read.
+    """
+    bundles = [path for path in paths if path.suffix.lower() == SUFFIX]
+    files = [path for path in paths if path not in bundles]
+    if not files:
+        raise ParityError(
+            f"{', '.join(map(str, bundles))}: bundles alone have no model to run: name its file "
+            "too, or use parity compare, which needs none"
+        )
+    return files, [Bundle(path) for path in bundles]

@@ -1,0 +1,116 @@
+"""What a bundle says of the run that is in it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.measure.envelope import Envelope
+from parity.runtimes.attributes import Attributes
+from pvt_spec import ModelInfo
+
+FORMAT = 1
+"""Of the description; a change that a reader must know of counts it up."""
+
+REFERENCE = "reference"
+"""The runtime of a bundle that others are judged by: PyTorch in float64, and what rounding does."""
+
+PLAIN = "plain arrays"
+"""The runtime of a file without a description."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One input of a run.
+
+    Attributes:
+        name: What a reader is shown.
+        group: Inputs of one group are judged together.
+        hash: See :func:`parity.inputs.samples.hash_input`.
+    """
+
+    name: str
+    group: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What ran.
+
+    Attributes:
+        runtime: Its name; :data:`REFERENCE`; :data:`PLAIN` where nothing is known.
+        file: Of the model.
+        kind: ``"torch"``, ``"mindspore"`` or ``"onnx"``: what its attributes were read from.
+        info: Of the model; None of plain arrays.
+        image_size: (H, W) in pixels of the inputs.
+        attributes: Read from the runtime's own objects; see :mod:`parity.runtimes.attributes`.
+        hashes: Of every weight in them.
+        facts: Device, versions, precision (a tolerance class), switches.
+        envelopes: By emulation, what rounding does here; of a reference only.
+        batches: Images per batch.
+        seen: The inputs, in order.
+        names: Taps, in forward order.
+        inputs_kept: Whether the inputs themselves are in the file.
+    """
+
+    runtime: str
+    file: str
+    kind: str
+    info: ModelInfo | None
+    image_size: tuple[int, int]
+    attributes: Attributes
+    hashes: Mapping[str, str]
+    facts: dict[str, str]
+    envelopes: Mapping[str, Envelope] = field(default_factory=dict)
+    batches: tuple[int, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    names: tuple[str, ...] = ()
+    inputs_kept: bool = True
+
+    @property
+    def precision(self) -> str:
+        """The tolerance class; what is not known is judged as float32, the strictest."""
+        return "fp32" if self.runtime == REFERENCE else self.facts.get("precision", "fp32")
+
+    def to_json(self) -> str:
+        """What :meth:`from_json` reads."""
+        described = {name: value for name, value in vars(self).items()}
+        described["info"] = self.info and json.loads(self.info.to_json())
+        described["seen"] = [asdict(each) for each in self.seen]
+        described["envelopes"] = {name: e.as_data() for name, e in self.envelopes.items()}
+        # Numbers of numpy are epsilons and scales, float32.
+        return json.dumps({"format": FORMAT, **described}, indent=1, default=float)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        """What :meth:`to_json` wrote.
+
+        Raises:
+            ParityError: A later version wrote it.
+            ConfigError, ValueError, TypeError, KeyError: It is damaged.
+        """
+        data = json.loads(text)
+        if data.pop("format") != FORMAT:
+            raise ParityError(
+                "it is of a format that this version does not know: use the version that wrote it, "
+                "or a later one"
+            )
+        attributes = {
+            name: np.float32(value) if isinstance(value, float) else value
+            for name, value in data.pop("attributes").items()
+        }
+        envelopes = {name: Envelope.from_data(e) for name, e in data.pop("envelopes").items()}
+        H, W = data.pop("image_size")
+        return cls(
+            info=ModelInfo.from_json(json.dumps(data.pop("info"))),
+            image_size=(H, W),
+            attributes=attributes,
+            envelopes=envelopes,
+            batches=tuple(data.pop("batches")),
+            seen=tuple(Seen(**each) for each in data.pop("seen")),
+            names=tuple(data.pop("names")),
+            **data,
+        )

@@ -1,0 +1,1 @@
+"""Which differences of maths, weights or preprocessing explain a gap."""

@@ -1,0 +1,239 @@
+"""What hypotheses predict of the other side, tap by tap.
+
+Every tap is predicted in float64 from what the other side itself had at the taps before it: so
+each layer is tried by itself, and nothing before it hides it.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from parity.diagnosis.hypotheses import Hypothesis, Subject
+from parity.measure.compare import cut_rows, group_rows
+from parity.measure.envelope import ORDERS, Envelope, Spread, Unit
+from parity.measure.tolerance import find_tolerance, unit_of
+from pvt_spec import tap_names
+from pvt_spec.arrays import Array
+
+State = frozenset[Hypothesis]
+NONE: State = frozenset()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the other side was seen to compute.
+
+    Attributes:
+        taps: Any of :func:`pvt_spec.tap_names`, float32 (B, …); perhaps ``logits`` alone.
+        images: float32 (B, C, H, W), normalised: what the trusted side was given.
+        groups: What each image is judged with.
+        crops: ``crop_pct`` -> what the trusted side would be given with that one, as far as the
+            images themselves are at hand.
+    """
+
+    taps: Mapping[str, Array]
+    images: Array
+    groups: Sequence[str]
+    crops: Mapping[float, Array] = field(default_factory=dict)
+
+
+class _Enough(Exception):
+    """The forward pass has come to the last tap that was wanted."""
+
+
+@contextmanager
+def recorded(
+    model: Any, names: Sequence[str], given: Mapping[str, Array]
+) -> Iterator[dict[str, Any]]:
+    """Within it, a forward pass leaves its taps in the dictionary, and ends at the last of them.
+
+    Where a tap is given, of the model's own shape, the pass goes on from that instead.
+    """
+    taps: dict[str, Any] = {}
+    parameter = model.patch_embed1.proj.weight
+    tensors = {name: parameter.new_tensor(array) for name, array in given.items()}
+
+    def take(name: str, value: Any) -> Any:
+        taps[name] = value
+        if name == names[-1]:
+            raise _Enough
+        tensor = tensors.get(name, value)
+        return tensor if tensor.shape == value.shape else value
+
+    def before_head(_: Any, inputs: Any) -> Any:
+        return (take("features", inputs[0]),)
+
+    def after(name: str, _: Any, inputs: Any, output: Any) -> Any:
+        if isinstance(output, tuple):  # tokens, with the height and width of their grid
+            return (take(name, output[0]), *output[1:])
+        return take(name, output)
+
+    modules = {**dict(model.named_modules()), "logits": model.head}
+    handles = [
+        model.head.register_forward_pre_hook(before_head)
+        if name == "features"
+        else modules[name].register_forward_hook(partial(after, name))
+        for name in names
+    ]
+    try:
+        yield taps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Trials:
+    """What states predict, and how far that is from what was observed.
+
+    Nothing is computed twice: a tap depends on those hypotheses of a state alone that change it.
+
+    Args:
+        subject: The trusted side.
+        observed: The other side.
+        tried: Hypotheses, in the order that they are applied in.
+        progress: Told how many forward passes there were, after each.
+
+    Attributes:
+        names: What was observed, in forward order.
+        rows: The groups of images.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        observed: Observed,
+        tried: Sequence[Hypothesis],
+        progress: Callable[[int], None],
+    ):
+        self.subject, self.observed, self.tried, self.progress = subject, observed, tried, progress
+        self.names = [name for name in tap_names(subject.info.config) if name in observed.taps]
+        self.rows = dict(group_rows(observed.groups))
+        self.passes = 0
+        self._seen: dict[tuple[str, State], dict[str, Spread]] = {}
+        self._touched: dict[Hypothesis, dict[str, dict[str, float]]] = {}
+        self._base = self.predict(NONE, self.names)
+        self._keep(NONE, self._base)
+
+    def predict(
+        self,
+        state: State,
+        names: Sequence[str],
+        emulation: Any = None,
+        end_to_end: bool = False,
+    ) -> dict[str, Array]:
+        """Taps under a state, each computed from what was observed at those before it.
+
+        Args:
+            state: What holds.
+            names: In forward order; all of them, unless only what is before the last is wanted.
+            emulation: Of a precision; in float64 without one.
+            end_to_end: From the images alone.
+        """
+        import pvt_torch
+        from pvt_torch.reference import QuickDepthwise
+
+        subject = self.subject
+        for hypothesis in self.tried:
+            subject = hypothesis.change(subject) if hypothesis in state else subject
+        info = subject.info
+        twin = pvt_torch.model_from_weights(info.config, info.numerics, dict(subject.weights))
+        twin = twin if emulation else twin.double()
+        given = {} if end_to_end else self.observed.taps
+        last = self.names.index(names[-1]) + 1
+        mode = emulation or QuickDepthwise()
+        with recorded(twin, self.names[:last], given) as taps, suppress(_Enough), mode:
+            pvt_torch.run_taps(twin, subject.images, ())
+        self.passes += 1
+        self.progress(self.passes)
+        return {name: taps[name].numpy() for name in names}
+
+    def touched(self, hypothesis: Hypothesis) -> dict[str, dict[str, float]]:
+        """The taps that a hypothesis changes by itself: group -> root mean square of the change."""
+        if hypothesis not in self._touched:
+            names = self.names[: self._reach()] if hypothesis.of_input else self.names
+            predicted = self.predict(frozenset({hypothesis}), names)
+            changes = {
+                name: {
+                    group: _spread(predicted[name], self._base[name], rows).rms
+                    for group, rows in self.rows.items()
+                }
+                for name in names
+            }
+            changes = {name: groups for name, groups in changes.items() if any(groups.values())}
+            self._touched[hypothesis] = changes
+            self._keep(frozenset({hypothesis}), {name: predicted[name] for name in changes})
+        return self._touched[hypothesis]
+
+    def _reach(self) -> int:
+        """How many taps depend on the images: up to the first that all later ones start from."""
+        for index, name in enumerate(self.names):
+            whole = not name.endswith((".attn", ".mlp")) and not name.startswith("stage")
+            if whole and self._base[name].shape == self.observed.taps[name].shape:
+                return index + 1
+        return len(self.names)
+
+    def _keep(self, state: State, predicted: Mapping[str, Array]) -> None:
+        for name, array in predicted.items():
+            self._seen[self._key(state, name)] = {
+                group: _spread(self.observed.taps[name], array, rows)
+                for group, rows in self.rows.items()
+            }
+
+    def _key(self, state: State, name: str) -> tuple[str, State]:
+        return name, frozenset(h for h in state if name in self._touched[h])
+
+    def known(self, state: State, name: str) -> dict[str, Spread] | None:
+        """How far a tap under a state is from what was observed, where that is known already."""
+        for hypothesis in state:
+            self.touched(hypothesis)
+        return self._seen.get(self._key(state, name))
+
+    def errors(self, state: State) -> dict[str, dict[str, Spread]]:
+        """How far every tap under a state is from what was observed, by group."""
+        missing = [name for name in self.names if self.known(state, name) is None]
+        if missing:
+            self._keep(state, self.predict(state, missing))
+        return {name: self._seen[self._key(state, name)] for name in self.names}
+
+    def units(self, state: State, precision: str) -> dict[str, dict[str, Unit]]:
+        """What rounding alone does to every tap under a state, by group."""
+        tolerance, envelope = find_tolerance(precision), None
+        exact = self.predict(state, self.names)
+        if tolerance.emulation:
+            from pvt_torch.emulation import Emulation, find_precision
+
+            envelope = Envelope(self.names)
+            for seed in range(ORDERS):
+                emulation = Emulation(find_precision(tolerance.emulation), seed)
+                rounded = self.predict(state, self.names, emulation)
+                for group, rows in self.rows.items():
+                    envelope.add(group, cut_rows(rounded, rows), cut_rows(exact, rows))
+        return {
+            name: {
+                group: unit_of(tolerance, envelope, name, group, _rms(exact[name][rows]))
+                for group, rows in self.rows.items()
+            }
+            for name in self.names
+        }
+
+
+def _rms(array: Array) -> float:
+    return math.sqrt(float(np.mean(np.square(array, dtype=np.float64))))
+
+
+def _spread(actual: Array, predicted: Array, rows: slice) -> Spread:
+    """How far one is from the other over the images of a group.
+
+    Of another shape it is as far as if the two had nothing to do with each other.
+    """
+    if actual.shape == predicted.shape:
+        spread = Spread()
+        spread.add(actual[rows], predicted[rows])
+        return spread
+    count, signal = actual[rows].size, _rms(predicted[rows]) ** 2
+    return Spread(math.inf, count * (_rms(actual[rows]) ** 2 + signal), count * signal, count)

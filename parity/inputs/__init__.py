@@ -1,0 +1,1 @@
+"""What a parity run sees."""

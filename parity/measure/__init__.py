@@ -1,0 +1,1 @@
+"""Measurements of one runtime against the reference, in units of measured rounding."""

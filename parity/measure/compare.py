@@ -1,0 +1,257 @@
+"""One runtime against the reference: every tap of every group of images, and what it decides.
+
+Errors are in units of rounding (:mod:`parity.measure.envelope`), bounds are data
+(:mod:`parity.measure.tolerance`).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from parity.measure.decisions import Decisions
+from parity.measure.envelope import Envelope
+from parity.measure.metrics import TapError
+from parity.measure.structure import INPUT, Difference
+from parity.measure.tolerance import FixedTolerance, allowed_times, find_tolerance, unit_of
+from pvt_data.accuracy import softmax, top_k
+from pvt_spec.arrays import Array
+
+Taps = Mapping[str, Array]
+
+SHOWN_IMAGES = 32
+"""Images whose most probable classes are kept for the report."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A tap's verdict.
+
+    Attributes:
+        times: Error in units of rounding, of the worst group; of a fixed tolerance in units of
+            that.
+        allowed: What it may be.
+        group: The worst group.
+    """
+
+    times: float
+    allowed: float
+    group: str
+
+    @property
+    def within(self) -> bool:
+        """Whether rounding explains the error."""
+        return self.times <= self.allowed
+
+
+@dataclass(frozen=True)
+class ErrorMap:
+    """Where in one image a tap errs.
+
+    Attributes:
+        image: Counted from 0.
+        error: float64, largest |error| over channels: (N,) of tokens (B, N, C), (H, W) of maps
+            (B, C, H, W); of (B, C) the errors themselves.
+    """
+
+    image: int
+    error: Array
+
+
+@dataclass
+class Comparison:
+    """One runtime against the reference, gathered over batches.
+
+    Attributes:
+        name: What to call it: the runtime, with the file's name where there are several.
+        runtime: The runtime's name.
+        file: Of the model, or of the bundle.
+        precision: The tolerance class.
+        names: Taps compared, in forward order.
+        answers: Those of them that the model answers with.
+        differences: Structure: weights, attributes, preprocessing.
+        facts: What ran: device, versions, switches.
+        envelope: What rounding does here; None where it cannot be measured.
+        fixed: What the user allows instead of rounding.
+        errors: tap -> group -> how far.
+        decisions: Classes; empty where the model has none.
+        maps: tap -> where its largest error so far is.
+        best: The five most probable classes of the first images: index and probability.
+        reference_best: The same of the reference.
+        against: What the reference is, in a word or two.
+        checked: How many weights and how many attributes were compared with what they should be.
+        images: Images seen.
+        seconds: Spent in forward passes.
+    """
+
+    name: str
+    runtime: str
+    file: str
+    precision: str
+    names: tuple[str, ...]
+    answers: tuple[str, ...]
+    differences: list[Difference] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    envelope: Envelope | None = None
+    fixed: FixedTolerance | None = None
+    errors: dict[str, dict[str, TapError]] = field(default_factory=dict)
+    decisions: Decisions = field(default_factory=Decisions)
+    maps: dict[str, ErrorMap] = field(default_factory=dict)
+    best: list[list[tuple[int, float]]] = field(default_factory=list)
+    reference_best: list[list[tuple[int, float]]] = field(default_factory=list)
+    against: str = "float64"
+    checked: dict[str, int] = field(default_factory=dict)
+    images: int = 0
+    seconds: float = 0.0
+    _excess: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def add(
+        self, groups: Sequence[str], actual: Taps, reference: Taps, labels: Array | None = None
+    ) -> None:
+        """Takes in one batch.
+
+        Args:
+            groups: What each image is judged with; those of one group stand together.
+            actual: The runtime's taps.
+            reference: float64, the same taps.
+            labels: Class indices, int (B,), if they are known.
+        """
+        for name in self.names:
+            for group, rows in group_rows(groups):
+                self._add_tap(name, group, rows, actual[name], reference[name])
+        if self.classifies:
+            for group, rows in group_rows(groups):
+                bound = self.allowed_logit_error(group, reference["logits"][rows])
+                known = None if labels is None else labels[rows]
+                self.decisions.add(actual["logits"][rows], reference["logits"][rows], bound, known)
+            shown = slice(max(0, SHOWN_IMAGES - self.images))
+            self.best += best_classes(actual["logits"][shown])
+            self.reference_best += best_classes(reference["logits"][shown])
+        self.images += len(groups)
+
+    def _add_tap(self, name: str, group: str, rows: slice, actual: Array, reference: Array) -> None:
+        error = self.errors.setdefault(name, {}).setdefault(group, TapError())
+        known = error.worst
+        theirs = reference[rows]
+        if actual.shape != reference.shape:
+            error.refuse(actual.shape, reference.shape, len(theirs))
+            return
+        ours = actual[rows]
+        error.add(ours, theirs)
+        if error.worst is not known and error.worst is not None:
+            row = error.worst.image - (error.images - len(theirs))
+            self._keep_map(name, self.images + rows.start + row, ours[row], theirs[row])
+        if self.fixed:
+            key = f"{name} {group}"
+            excess = self.fixed.excess(ours, theirs)
+            self._excess[key] = max(self._excess.get(key, 0.0), excess)
+
+    def _keep_map(self, name: str, image: int, actual: Array, reference: Array) -> None:
+        with np.errstate(all="ignore"):
+            error = np.abs(actual - reference, dtype=np.float64)
+        axis = {2: 1, 3: 0}.get(error.ndim)
+        found = error if axis is None else error.max(axis=axis)
+        kept = self.maps.get(name)
+        if kept is None or _largest(found) > _largest(kept.error):
+            self.maps[name] = ErrorMap(image, found)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the model answers logits; only then are there classes."""
+        return self.answers == ("logits",)
+
+    def allowed_logit_error(self, group: str, reference: Array) -> float | Array:
+        """How far a logit may be off and still be rounding: of all images of a group, or (B,).
+
+        Args:
+            group: What the images are judged with.
+            reference: float64 (B, num_classes).
+        """
+        if self.fixed:
+            bounds: Array = self.fixed.atol + self.fixed.rtol * np.abs(reference).max(axis=1)
+            return bounds
+        seen = self.errors["logits"][group].reference_rms
+        unit = unit_of(find_tolerance(self.precision), self.envelope, "logits", group, seen)
+        # By the logits of one image, so that no image's bound depends on those that came before.
+        return math.inf if unit.overflowed else 2 * allowed_times(len(reference[0])) * unit.largest
+
+    def judge_group(self, tap: str, group: str) -> Judged:
+        """The verdict on a tap over one group."""
+        error = self.errors[tap][group]
+        if self.fixed:
+            excess = self._excess.get(f"{tap} {group}", math.inf)
+            return Judged(excess if error.measured else math.inf, 1.0, group)
+        unit = unit_of(
+            find_tolerance(self.precision), self.envelope, tap, group, error.reference_rms
+        )
+        return Judged(unit.times(error), allowed_times(error.count), group)
+
+    def judge(self, tap: str) -> Judged:
+        """The verdict on a tap: that of its worst group."""
+        judged = [self.judge_group(tap, group) for group in self.errors[tap]]
+        return max(judged, key=lambda each: each.times / each.allowed)
+
+    def total(self, tap: str) -> TapError:
+        """The error of a tap over all images."""
+        whole = TapError()
+        for error in self.errors[tap].values():
+            whole.merge(error)
+        return whole
+
+    def worst_of(self, names: Sequence[str]) -> str:
+        """The tap of some that is furthest out of bounds, or nearest to that."""
+        judged = {name: self.judge(name) for name in names}
+        return max(judged, key=lambda name: judged[name].times / judged[name].allowed)
+
+    @property
+    def first_out_of_bounds(self) -> str | None:
+        """The first tap, in forward order, that rounding does not explain."""
+        return next((name for name in self.names if not self.judge(name).within), None)
+
+    @property
+    def first_different(self) -> str | None:
+        """The first tap that differs, or that something different enters; ``"input"`` before all.
+
+        A difference in structure that rounding hides counts: it is one all the same.
+        """
+        order = [INPUT, *self.names]
+        found = [self.first_out_of_bounds, *(d.tap for d in self.differences)]
+        known = [tap for tap in found if tap in order]
+        return min(known, key=order.index) if known else None
+
+    @property
+    def same(self) -> bool:
+        """Whether the runtime computes the reference's function."""
+        return self.first_out_of_bounds is None and not self.differences
+
+
+def _largest(error: Array) -> float:
+    largest = float(error.max())
+    return largest if math.isfinite(largest) else math.inf
+
+
+def group_rows(groups: Sequence[str]) -> Iterator[tuple[str, slice]]:
+    """Each group of a batch, and its rows."""
+    start = 0
+    for end in range(1, len(groups) + 1):
+        if end == len(groups) or groups[end] != groups[start]:
+            yield groups[start], slice(start, end)
+            start = end
+
+
+def cut_rows(taps: Taps, rows: slice) -> Taps:
+    """The same taps of some images only."""
+    return {name: array[rows] for name, array in taps.items()}
+
+
+def best_classes(logits: Array) -> list[list[tuple[int, float]]]:
+    """The five most probable classes of each image, with their probabilities."""
+    if not len(logits):
+        return []
+    with np.errstate(all="ignore"):
+        probabilities = softmax(logits)
+    return [
+        [(int(index), float(row[index])) for index in best]
+        for row, best in zip(probabilities, top_k(logits, 5), strict=True)
+    ]

@@ -1,0 +1,299 @@
+"""Whether a runtime decides as the reference does: classes, not digits, gathered over batches."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from parity.measure.metrics import exact_mean, exact_sum
+from pvt_data.accuracy import top_k
+from pvt_spec.arrays import Array
+
+FIRST_KEPT = 5
+"""Indices of images kept of each kind of flip."""
+
+LARGEST_LOGIT = 1e300
+"""Logits from here on are as good as infinite: their differences may be."""
+
+
+@dataclass
+class Decisions:
+    """The classes that a runtime chooses, against those of the reference.
+
+    The first class is that of the largest logit, and of equal ones that of the lowest index, in
+    both. An image with a logit that is not finite (:data:`LARGEST_LOGIT`), in the runtime or in
+    the reference, never agrees; nor does any of a batch of another shape than the reference's.
+
+    A flip is an image whose first class is another one. The two classes involved are *a margin*
+    apart in the reference. If no logit is further from the reference than a bound, then a margin
+    of up to twice the bound can close, and the flip is rounding; else it is a bug. A bound that is
+    not finite explains no flip, and no bound explains an image that is not finite.
+
+    Attributes:
+        images: Taken in.
+        same_first: Images whose first class is the reference's.
+        same_five: Images whose first five classes are the reference's, in any order; all classes
+            where there are fewer.
+        roundings: Flips within the reference's own margin of uncertainty.
+        bugs: All other flips.
+        first_roundings: Images of the first :data:`FIRST_KEPT` of them, from 0 over all images.
+        first_bugs: Likewise.
+        not_finite: Images that could not agree.
+        max_divergence: See :func:`divergences`; inf where an image is not finite.
+        labelled: Images that came with a label.
+        right: Of these, those that the runtime has right.
+        reference_right: Those that the reference has right.
+        right_five: Those whose label is among the runtime's first five classes.
+        reference_right_five: Those whose label is among the reference's.
+        only_right: Those that the runtime alone has right.
+        only_reference_right: Those that the reference alone has right.
+    """
+
+    images: int = 0
+    same_first: int = 0
+    same_five: int = 0
+    roundings: int = 0
+    bugs: int = 0
+    first_roundings: list[int] = field(default_factory=list)
+    first_bugs: list[int] = field(default_factory=list)
+    not_finite: int = 0
+    max_divergence: float = 0.0
+    labelled: int = 0
+    right: int = 0
+    reference_right: int = 0
+    right_five: int = 0
+    reference_right_five: int = 0
+    only_right: int = 0
+    only_reference_right: int = 0
+    _divergence: int = field(default=0, repr=False)
+
+    def add(
+        self,
+        actual: Array,
+        reference: Array,
+        bound: float | Array,
+        labels: Array | None = None,
+    ) -> None:
+        """Takes in one batch.
+
+        Args:
+            actual: Logits of any float dtype, (B, num_classes).
+            reference: float64 (B, num_classes).
+            bound: How far rounding may take a logit, in its own units: one for all, or (B,).
+            labels: Class indices, int (B,).
+        """
+        if actual.shape != reference.shape:
+            actual = np.full(reference.shape, np.nan)
+        actual = actual.astype(np.float64)
+        finite, reference_finite = _all_finite(actual), _all_finite(reference)
+        known = finite & reference_finite
+        ours, theirs = top_k(actual, 5), top_k(reference, 5)
+        same = (ours[:, 0] == theirs[:, 0]) & known
+        self.same_first += int(same.sum())
+        self.same_five += int(((np.sort(ours) == np.sort(theirs)).all(axis=1) & known).sum())
+        self.not_finite += int((~known).sum())
+        explained = known & _could_close(reference, theirs[:, 0], ours[:, 0], bound)
+        self._take_flips(np.flatnonzero(~same & explained), np.flatnonzero(~same & ~explained))
+        self._take_divergences(divergences(actual[known], reference[known]), bool(known.all()))
+        if labels is not None:
+            hits, exact = (ours == labels[:, None]), (theirs == labels[:, None])
+            self._take_labels(hits & finite[:, None], exact & reference_finite[:, None])
+        self.images += len(reference)
+
+    def _take_flips(self, roundings: Array, bugs: Array) -> None:
+        """Of the indices within the batch."""
+        self.roundings += len(roundings)
+        self.bugs += len(bugs)
+        self._keep_first(roundings.tolist(), bugs.tolist())
+
+    def _keep_first(self, roundings: Iterable[int], bugs: Iterable[int]) -> None:
+        """Of the indices from the images so far on."""
+        for kept, new in ((self.first_roundings, roundings), (self.first_bugs, bugs)):
+            kept.extend(self.images + index for index in new)
+            del kept[FIRST_KEPT:]
+
+    def _take_divergences(self, values: Array, all_known: bool) -> None:
+        self._divergence += exact_sum(values)
+        worst = float(values.max(initial=0.0)) if all_known else math.inf
+        self.max_divergence = max(self.max_divergence, worst)
+
+    def _take_labels(self, hits: Array, reference_hits: Array) -> None:
+        """Of bool (B, 5): whether the first, the second, … class is the label."""
+        right, reference_right = hits[:, 0], reference_hits[:, 0]
+        self.labelled += len(right)
+        self.right_five += int(hits.sum())
+        self.reference_right_five += int(reference_hits.sum())
+        self.right += int(right.sum())
+        self.reference_right += int(reference_right.sum())
+        self.only_right += int((right & ~reference_right).sum())
+        self.only_reference_right += int((reference_right & ~right).sum())
+
+    def merge(self, other: "Decisions") -> None:
+        """Takes in what another has seen, as if its batches had come after all so far."""
+        self._keep_first(other.first_roundings, other.first_bugs)
+        self.images += other.images
+        self.same_first += other.same_first
+        self.same_five += other.same_five
+        self.roundings += other.roundings
+        self.bugs += other.bugs
+        self.not_finite += other.not_finite
+        self.max_divergence = max(self.max_divergence, other.max_divergence)
+        self.labelled += other.labelled
+        self.right += other.right
+        self.reference_right += other.reference_right
+        self.right_five += other.right_five
+        self.reference_right_five += other.reference_right_five
+        self.only_right += other.only_right
+        self.only_reference_right += other.only_reference_right
+        self._divergence += other._divergence
+
+    @property
+    def mean_divergence(self) -> float:
+        """Mean of :func:`divergences`; inf where an image is not finite or none was seen."""
+        if self.not_finite or not self.images:
+            return math.inf
+        return exact_mean(self._divergence, self.images)
+
+    @property
+    def disagreement_upper(self) -> float:
+        """The rate of flips on images like these is below this with 95 % confidence."""
+        return clopper_pearson_upper(self.images - self.same_first, self.images, 0.95)
+
+    @property
+    def disagreement_interval(self) -> tuple[float, float]:
+        """The rate of flips on images like these is in this interval with 95 % confidence."""
+        return clopper_pearson_interval(self.images - self.same_first, self.images, 0.95)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share in [0, 1] of the labelled images that the runtime has right; None without any.
+
+        One whose logits are not finite is wrong.
+        """
+        return self.right / self.labelled if self.labelled else None
+
+    @property
+    def reference_accuracy(self) -> float | None:
+        """As :attr:`accuracy`, of the reference."""
+        return self.reference_right / self.labelled if self.labelled else None
+
+    @property
+    def accuracy_p_value(self) -> float | None:
+        """See :func:`mcnemar_p_value`; None without labels."""
+        if not self.labelled:
+            return None
+        return mcnemar_p_value(self.only_right, self.only_reference_right)
+
+
+def _all_finite(logits: Array) -> Array:
+    """bool (B,), of float64 (B, num_classes)."""
+    finite: Array = (np.abs(logits) < LARGEST_LOGIT).all(axis=1)
+    return finite
+
+
+def _could_close(reference: Array, first: Array, other: Array, bound: float | Array) -> Array:
+    """Whether logits that each move by up to ``bound`` could put ``other`` before ``first``.
+
+    Args:
+        reference: float64 (B, num_classes).
+        first: The largest class of each image, int (B,).
+        other: Another, int (B,).
+        bound: Of all, or (B,).
+
+    Returns:
+        bool (B,).
+    """
+    rows = np.arange(len(reference))
+    with np.errstate(all="ignore"):  # not of use where a logit is not finite
+        margin = reference[rows, first] - reference[rows, other]
+        closes: Array = np.isfinite(bound) & (margin <= 2 * np.asarray(bound))
+    return closes
+
+
+def divergences(actual: Array, reference: Array) -> Array:
+    """Kullback-Leibler divergence of the runtime's probabilities from the reference's, in nats.
+
+    sum of p (log p - log q) with p = softmax(reference) and q = softmax(actual): never below 0,
+    and finite for all finite logits, as it is computed from logarithms.
+
+    Args:
+        actual: float64 (B, num_classes), below :data:`LARGEST_LOGIT`.
+        reference: The same.
+
+    Returns:
+        float64 (B,).
+    """
+    ours, theirs = _log_softmax(actual), _log_softmax(reference)
+    total: Array = (np.exp(theirs) * (theirs - ours)).sum(axis=1)
+    # Rounding may take what is 0 below it.
+    return np.maximum(total, 0.0)
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logarithms: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logarithms
+
+
+def clopper_pearson_upper(events: int, trials: int, confidence: float) -> float:
+    """The one-sided upper bound of Clopper and Pearson (1934) on a rate; 1 without any trial.
+
+    It is the rate at which so few events, or fewer, would be seen with a probability of just
+    1 - ``confidence``.
+    """
+    if events >= trials:
+        return 1.0
+    return _bisect_rate(events, trials, 1 - confidence)
+
+
+def clopper_pearson_interval(events: int, trials: int, confidence: float) -> tuple[float, float]:
+    """The two-sided interval: a one-sided bound at either end, with half of the error each."""
+    one_sided = (1 + confidence) / 2
+    # So many events, or more, are improbable where fewer are probable.
+    low = _bisect_rate(events - 1, trials, one_sided) if events else 0.0
+    return low, clopper_pearson_upper(events, trials, one_sided)
+
+
+def _bisect_rate(events: int, trials: int, probability: float) -> float:
+    """The rate at which ``events`` or fewer of ``trials`` have this probability."""
+    weights = _log_binomials(events, trials)
+    low, high = 0.0, 1.0
+    # The probability falls as the rate grows; this ends where float64 has nothing in between.
+    while low < (middle := (low + high) / 2) < high:
+        if _binomial_probability(weights, trials, middle) > probability:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _log_binomials(last: int, trials: int) -> Array:
+    """Logarithms of the binomial coefficients of 0 to ``last`` of ``trials``, float64."""
+    # A sum of ratios: differences of log-gammas would lose a digit for every one of ``trials``.
+    chosen = np.arange(1, last + 1)
+    return np.concatenate([[0.0], np.cumsum(np.log((trials + 1 - chosen) / chosen))])
+
+
+def _binomial_probability(log_binomials: Array, trials: int, rate: float) -> float:
+    """Of as many events as there are coefficients, less 1, or fewer."""
+    events = np.arange(len(log_binomials))
+    logarithms = log_binomials + events * math.log(rate) + (trials - events) * math.log1p(-rate)
+    return float(np.exp(logarithms).sum())
+
+
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
+    """McNemar's exact test: how surprising it is that one of two has more images right.
+
+    Args:
+        only_first: Images that only the first has right.
+        only_second: Images that only the second has right.
+
+    Returns:
+        The two-sided p of ``only_first`` heads in as many throws of a fair coin as images count
+        here: 1 where none does.
+    """
+    trials, fewer = only_first + only_second, min(only_first, only_second)
+    if only_first == only_second:
+        return 1.0
+    return min(1.0, 2 * _binomial_probability(_log_binomials(fewer, trials), trials, 0.5))

@@ -1,0 +1,184 @@
+"""What rounding alone does at every tap, measured: the unit that every runtime is judged in.
+
+The PyTorch twin runs with a precision's rounding at every operation and its sums in several
+random orders (:mod:`pvt_torch.emulation`); how far that takes it from float64 is the unit.
+Measuring it needs torch, judging by it does not.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parity.measure.metrics import TapError
+from pvt_spec.arrays import Array
+
+Taps = Mapping[str, Array]
+
+ORDERS = 2
+"""Random orders of summation that a unit is measured over.
+
+More would make it steadier (the largest of 18144 clean ratios falls from 2.65 to 2.55 with a
+third) and each costs about two forward passes of PyTorch.
+"""
+
+LEAST = float(np.finfo(np.float32).eps) / 4
+"""Smallest unit, in units of the reference's root mean square.
+
+A tap that one machine computes without any rounding may be rounded once by another: that is half
+of this number's fourfold at most, and less on average.
+"""
+
+
+@dataclass
+class Spread:
+    """How far rounding took one tap from float64.
+
+    Attributes:
+        max_abs: Largest absolute error; inf if any value is not finite.
+        square: Sum of the errors' squares.
+        signal: Sum of the reference's squares.
+        count: Values seen.
+    """
+
+    max_abs: float = 0.0
+    square: float = 0.0
+    signal: float = 0.0
+    count: int = 0
+
+    def add(self, actual: Array, reference: Array) -> None:
+        """Takes in one batch: ``actual`` float32, ``reference`` float64 of the same shape."""
+        with np.errstate(all="ignore"):
+            error = np.subtract(actual, reference, dtype=np.float64)
+        largest = max(float(error.max()), -float(error.min()))
+        self.max_abs = max(self.max_abs, largest if math.isfinite(largest) else math.inf)
+        self.square += float(np.vdot(error, error))
+        self.signal += float(np.vdot(reference, reference))
+        self.count += error.size
+
+    def plus(self, other: "Spread") -> "Spread":
+        """Of both together."""
+        return Spread(
+            max(self.max_abs, other.max_abs),
+            self.square + other.square,
+            self.signal + other.signal,
+            self.count + other.count,
+        )
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the error; not finite if any value was not."""
+        return math.sqrt(self.square / self.count)
+
+    @property
+    def signal_rms(self) -> float:
+        """Root mean square of the reference."""
+        return math.sqrt(self.signal / self.count)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one *times rounding* is at a tap, over one group of images.
+
+    Attributes:
+        rms: Of the root mean square of an error.
+        largest: Of the largest absolute error.
+        overflowed: Whether rounding alone made infinities: then it explains any.
+    """
+
+    rms: float
+    largest: float
+    overflowed: bool = False
+
+    def times(self, error: TapError) -> float:
+        """How many times rounding an error is; inf where it is not finite or cannot be compared."""
+        if error.mismatch or error.reference_not_finite:
+            return math.inf
+        return 0.0 if self.overflowed else self.ratio(error.rms, error.max_abs)
+
+    def ratio(self, rms: float, max_abs: float) -> float:
+        """An error in units of this one, whatever explains it.
+
+        The larger of the ratio of root mean squares and half the ratio of the largest errors:
+        of clean runs the former stays below 2.7, the latter below 3.9 (see
+        :data:`parity.measure.tolerance.FACTOR`).
+        """
+        ratios = (rms, self.rms), (max_abs, 2 * self.largest)
+        return max(_ratio(ours, theirs) for ours, theirs in ratios)
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    if ours == 0:
+        return 0.0
+    # Nothing is a bound for what is not finite, and what is not finite is none: NaN compares false.
+    return ours / theirs if theirs and math.isfinite(ours) else math.inf
+
+
+class Envelope:
+    """What a precision does to every tap over every group of images.
+
+    Attributes:
+        spreads: tap -> group -> how far rounding took it.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.spreads: dict[str, dict[str, Spread]] = {name: {} for name in names}
+
+    def add(self, group: str, actual: Taps, reference: Taps) -> None:
+        """Takes in one run of images of one group."""
+        for name, groups in self.spreads.items():
+            groups.setdefault(group, Spread()).add(actual[name], reference[name])
+
+    def unit(self, tap: str, group: str) -> Unit:
+        """What rounding does to a tap over a group.
+
+        A group of one image says little of a tap of few values: the unit is at least what all
+        groups together had, each in units of its own reference.
+        """
+        mine = self.spreads[tap][group]
+        everything = Spread()
+        for spread in self.spreads[tap].values():
+            everything = everything.plus(spread)
+        scale = _ratio(mine.signal_rms, everything.signal_rms)
+        least = LEAST * mine.signal_rms
+        return Unit(
+            max(mine.rms, everything.rms * scale, least),
+            max(mine.max_abs, everything.max_abs * scale, least),
+            overflowed=not math.isfinite(mine.max_abs),
+        )
+
+    def as_data(self) -> dict[str, dict[str, list[float]]]:
+        """For a file: tap -> group -> the numbers of its :class:`Spread`."""
+        return {
+            tap: {group: list(dataclasses.astuple(spread)) for group, spread in groups.items()}
+            for tap, groups in self.spreads.items()
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Mapping[str, Sequence[Any]]]) -> "Envelope":
+        """What :meth:`as_data` gave."""
+        envelope = cls(list(data))
+        for tap, groups in data.items():
+            envelope.spreads[tap] = {group: Spread(*numbers) for group, numbers in groups.items()}
+        return envelope
+
+
+def emulated_runs(model: Any, images: Array, precision: str, seed: int = 0) -> Iterator[Taps]:
+    """The taps of :data:`ORDERS` runs of a precision, each summing in an order of its own.
+
+    Args:
+        model: A ``pvt_torch`` model of float32 weights, evaluation mode.
+        images: float32 (B, in_chans, H, W), normalised.
+        precision: One of :data:`pvt_torch.emulation.PRECISIONS`.
+        seed: Of the orders: the same seed and images give the same taps.
+
+    Raises:
+        EmulationError: No precision has that name.
+    """
+    from pvt_torch.emulation import emulated_taps, find_precision
+
+    for order in range(ORDERS):
+        yield emulated_taps(model, images, find_precision(precision), seed + order)

@@ -1,0 +1,130 @@
+"""What counts as rounding: tolerance classes as data, each with its reason."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.measure.envelope import Envelope, Unit
+from pvt_spec import PvtError
+from pvt_spec.arrays import Array
+
+
+class ToleranceError(PvtError):
+    """A precision that no tolerance class is for."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """One class: what a run of a precision may differ from float64 by.
+
+    Attributes:
+        emulation: What :mod:`pvt_torch.emulation` measures the unit by, of the model and the
+            images at hand; None where nothing is known to emulate.
+        relative: The unit where it cannot be measured (no torch, no emulation), as the root mean
+            square of the error over that of the reference.
+        reason: Why.
+    """
+
+    emulation: str | None
+    relative: float
+    reason: str
+
+
+FACTOR = 4.0
+"""Up to how many times rounding, see :meth:`parity.measure.envelope.Unit.times`, an error still is.
+
+Measured over 18144 taps of clean runs (v1, v2 and linear v2; small ones, pvt_nano, and pvt_tiny,
+pvt_v2_b0 and pvt_v2_b2_li at 96 pixels; official and mindcv; initial and random weights; noise,
+constant, low and high contrast, one group each; MindSpore, PyTorch, onnxruntime on a CPU): at most
+2.65, at logits of 10 values, and 2.4 at any other tap. In lower precision, of MindSpore's O2 and
+torch's float16, bfloat16 and autocast: 0.3 to 2.4. The rest is for other machines' kernels, and
+for tensor cores that cut TF32 instead of rounding it.
+"""
+
+FEW, FACTOR_OF_FEW = 256, 12.0
+"""Values of a tap over a group below which the factor is this larger one.
+
+The root mean square of few values, correlated through the layer that they come from, scatters as
+that of a handful would: of 5, one in 5000 is 4 times that of 10 others (F distribution), one in
+20 million is 12 times.
+"""
+
+TOLERANCES: Mapping[str, Tolerance] = {
+    "fp32": Tolerance(
+        "fp32", 1.3e-6, "24 bits: 21 roundings' worth at the worst tap of clean runs"
+    ),
+    "tf32": Tolerance("tf32", 1.1e-3, "11 bits go into every product, sums keep 24"),
+    "hf32": Tolerance("hf32", 5.2e-4, "12 bits go into every product, sums keep 24"),
+    "hf32-conv": Tolerance("hf32-conv", 4.2e-4, "12 bits go into convolutions: Ascend's default"),
+    "fp16": Tolerance("fp16", 2.4e-3, "11 bits after every operation: MindSpore's O2, op by op"),
+    "fp16-graph": Tolerance("fp16-graph", 2.4e-3, "11 bits: O2 as a graph, norms in float32"),
+    "fp16-saturating": Tolerance(
+        "fp16-saturating", 2.4e-3, "11 bits, no infinities: O2 on the first Atlas training series"
+    ),
+    "bf16": Tolerance("bf16", 1.9e-2, "8 bits after every operation: O2 in bfloat16, op by op"),
+    "bf16-graph": Tolerance("bf16-graph", 1.9e-2, "8 bits: O2 in bfloat16 as a graph"),
+    "int8": Tolerance(
+        None, 2.5e-2, "255 steps over the range: four times this is a signal to noise of 20 dB"
+    ),
+}
+"""By precision. ``relative`` of all but int8 is the largest error at any tap of the emulation, over
+pvt_tiny, pvt_large, pvt_v2_b0, b2_li, b5 at 64 pixels and small ones of each kind, with random
+and with initial weights; of fp32 the largest of the clean runs behind :data:`FACTOR`."""
+
+PEAK = 13.0
+"""The largest error at a tap over its root mean square, in the same runs: 12.6 at most."""
+
+
+def find_tolerance(precision: str) -> Tolerance:
+    """The class of a precision.
+
+    Raises:
+        ToleranceError: There is none.
+    """
+    if precision not in TOLERANCES:
+        raise ToleranceError(
+            f"no tolerance class is for precision {precision!r}: there are {', '.join(TOLERANCES)}"
+        )
+    return TOLERANCES[precision]
+
+
+def allowed_times(count: int) -> float:
+    """Times rounding that a tap of ``count`` values over a group may be off."""
+    return FACTOR if count >= FEW else FACTOR_OF_FEW
+
+
+@dataclass(frozen=True)
+class FixedTolerance:
+    """What the user says instead: |difference| at most ``atol + rtol |reference|`` everywhere."""
+
+    atol: float
+    rtol: float
+
+    def excess(self, actual: Array, reference: Array) -> float:
+        """The largest |difference| over what is allowed there; inf of what is not finite."""
+        with np.errstate(all="ignore"):
+            error = np.abs(actual - reference, dtype=np.float64)
+            allowed = self.atol + self.rtol * np.abs(reference)
+            # What is equal is within any tolerance, none at all too.
+            largest = float(np.max(np.divide(error, allowed, where=error != 0, out=error)))
+        return largest if math.isfinite(largest) else math.inf
+
+
+def unit_of(
+    tolerance: Tolerance, envelope: Envelope | None, tap: str, group: str, reference_rms: float
+) -> Unit:
+    """The unit of a tap over a group: measured where an envelope is, else from the table.
+
+    Args:
+        tolerance: The class.
+        envelope: Measured in that class's emulation, over these images.
+        tap: Its name.
+        group: Images that are judged together.
+        reference_rms: Root mean square of the reference there.
+    """
+    if envelope is not None:
+        return envelope.unit(tap, group)
+    rms = tolerance.relative * reference_rms
+    return Unit(rms, PEAK * rms)

@@ -1,0 +1,64 @@
+"""Distances between float32 numbers in units in the last place."""
+
+import numpy as np
+
+from pvt_spec.arrays import Array
+
+_EDGES = (0, *(2**i for i in range(32)))
+
+ULP_BINS = (
+    *("0", "1", "2"),
+    *(f"{low + 1}-{2 * low}" for low in _EDGES[2:]),
+    "infinite",
+)
+"""Names of the bins, by distance: 0, 1, 2, 3-4, 5-8, …, and infinite for NaN and Inf.
+
+The largest distance between two finite float32 numbers is 4278190078.
+"""
+
+
+def count_ulps(actual: Array, reference: Array) -> list[int]:
+    """How many values are in each of :data:`ULP_BINS`.
+
+    Args:
+        actual: float32.
+        reference: float64 of the same shape; rounded to float32 first.
+    """
+    rounded = reference.astype(np.float32)
+    distances = ulp_distances(actual, rounded)
+    finite = np.isfinite(actual) & np.isfinite(rounded)
+    if not finite.all():
+        distances = distances[finite]
+    counts, within = [], 0
+    for edge in _EDGES:
+        before = within
+        # Few values are far: the last dozen of edges is seldom looked at.
+        if before < distances.size:
+            within = int(np.count_nonzero(distances <= np.uint32(edge)))
+        counts.append(within - before)
+    return [*counts, distances.size - within, finite.size - distances.size]
+
+
+def ulp_distances(first: Array, second: Array) -> Array:
+    """How many steps from one float32 to the next lie between two finite ones.
+
+    The numbers are counted in their order, through denormals and one zero: -0.0 and 0.0 are
+    0 apart, the smallest positive and the smallest negative number 2.
+
+    Args:
+        first: float32.
+        second: float32 of the same shape.
+
+    Returns:
+        uint32 of that shape; at NaN and Inf it says nothing.
+    """
+    ours, theirs = first.view(np.int32), second.view(np.int32)
+    # Numbers of one sign are in the order of their bits; the others' difference may wrap.
+    distances: Array = np.abs(ours - theirs).view(np.uint32)
+    crossing = (ours ^ theirs) < 0
+    if crossing.any():
+        magnitude = np.int32(0x7FFFFFFF)
+        # The sum of two magnitudes, each below 2^31, fits 32 bits.
+        through_zero = (ours & magnitude).view(np.uint32) + (theirs & magnitude).view(np.uint32)
+        distances = np.where(crossing, through_zero, distances)
+    return distances

@@ -1,0 +1,1 @@
+"""A result as text, as data, and as a page."""

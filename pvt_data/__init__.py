@@ -1,0 +1,2 @@
+"""Images in, answers out: the one evaluation preprocessing, labelled images, accuracy, and what
+``predict`` and ``validate`` share in every runtime."""

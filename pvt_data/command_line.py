@@ -1,0 +1,198 @@
+"""The command lines share error reporting, and ``predict`` and ``validate`` of any runtime."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pvt_spec.errors import PvtError
+
+if TYPE_CHECKING:
+    from pvt_data.accuracy import Forward
+    from pvt_spec.model_info import ModelInfo
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+Load = Callable[[Path], "tuple[Forward, ModelInfo]"]
+"""Opens a model file in one runtime: its forward pass, and what travelled with the weights."""
+
+
+class Command(click.Command):
+    """A command whose options are also taken in MindCV's spelling: ``--data_dir``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the options, with ``_`` in their names as ``-``."""
+        return super().parse_args(ctx, [_dashed(argument) for argument in args])
+
+
+def _dashed(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
+
+
+class Commands(click.Group):
+    """A group whose commands end bad input with one message and exit code 1."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(
+            *args, **{"context_settings": {"help_option_names": ["-h", "--help"]}, **kwargs}
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command, turning a :class:`PvtError` into its message."""
+        try:
+            return super().invoke(ctx)
+        except PvtError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def say(message: str) -> None:
+    """One line on stderr, where everything goes that is not the result."""
+    click.echo(message, err=True)
+
+
+def show_progress(done: int, total: int) -> None:
+    """A counter on a terminal, nothing elsewhere."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{done}/{total} images", err=True, nl=done == total)
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """``"224"`` or ``"224x192"`` (H x W) as (H, W).
+
+    Raises:
+        PvtError: The text is neither.
+    """
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not match:
+        raise PvtError(f"image size {text!r}: expected pixels, S or HxW, as in 224 or 192x256")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _model_options(command: _Command) -> _Command:
+    """Adds MindCV's way of naming the model."""
+    for option in (
+        click.option(
+            "--model", "variant", help="The variant that the file must hold, as pvt_tiny."
+        ),
+        click.option(
+            "--ckpt-path",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The model file, in place of MODEL.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _open(load: Load, path: Path, variant: str | None) -> "tuple[Forward, ModelInfo]":
+    """Opens a model file, which must hold this variant.
+
+    Raises:
+        PvtError: It does not, or cannot be opened.
+    """
+    forward, info = load(path)
+    if variant and info.variant != variant:
+        hint = f"--model {info.variant} or " if info.variant else ""
+        raise PvtError(
+            f"{path} holds {info.variant or 'no named variant'}, expected {variant}: give {hint}"
+            "another file"
+        )
+    return forward, info
+
+
+def add_predict(group: click.Group, load: Load) -> None:
+    """Adds ``predict MODEL IMAGES…`` to a runtime's command line."""
+
+    @group.command()
+    @click.argument("paths", nargs=-1, metavar="MODEL IMAGES...")
+    @_model_options
+    @click.option("--image-path", multiple=True, metavar="IMAGE", help="One more of IMAGES.")
+    @click.option(
+        "--top-k",
+        default=5,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Classes to show per image.",
+    )
+    @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    def predict(
+        paths: tuple[str, ...],
+        ckpt_path: Path | None,
+        variant: str | None,
+        image_path: tuple[str, ...],
+        top_k: int,
+        batch_size: int,
+        as_json: bool,
+    ) -> None:
+        """Most probable classes of IMAGES: files, folders or glob patterns.
+
+        Preprocessing and class names come from MODEL itself.
+        """
+        from pvt_data.accuracy import predict as predict_images
+        from pvt_data.preprocessing import list_images
+
+        images = [*paths[ckpt_path is None :], *image_path]
+        if not images:
+            raise click.UsageError("Missing argument 'MODEL IMAGES...'.")
+        files = list_images(images)
+        forward, info = _open(load, ckpt_path or Path(paths[0]), variant)
+        rows = predict_images(forward, info, files, batch_size, top_k)
+        if as_json:
+            click.echo(json.dumps([row for row in rows], indent=1))
+            return
+        width = max(len(str(path)) for path in files)
+        for row in rows:
+            classes = "  ".join(f"{c['label']} {c['probability']:6.2%}" for c in row["classes"])
+            click.echo(f"{row['image']:<{width}}  {classes}")
+
+
+def add_validate(group: click.Group, load: Load) -> None:
+    """Adds ``validate MODEL --data-dir DIR`` to a runtime's command line."""
+
+    @group.command()
+    @click.argument("model", required=False, type=click.Path(path_type=Path))
+    @_model_options
+    @click.option("--data-dir", required=True, type=click.Path(path_type=Path), metavar="DIR")
+    @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    def validate(
+        model: Path | None,
+        ckpt_path: Path | None,
+        variant: str | None,
+        data_dir: Path,
+        batch_size: int,
+        as_json: bool,
+    ) -> None:
+        """Top-1 and top-5 accuracy over the images of DIR/CLASS/*, or of tar files in DIR.
+
+        Where DIR holds the folders train and val, its val is meant. Preprocessing and the order of
+        classes come from MODEL itself.
+        """
+        import dataclasses
+
+        from pvt_data.accuracy import validate as validate_folder
+
+        path = ckpt_path or model
+        if path is None:
+            raise click.UsageError("Missing argument 'MODEL'.")
+        forward, info = _open(load, path, variant)
+        if all((data_dir / split).is_dir() for split in ("train", "val")):
+            data_dir = data_dir / "val"
+            say(f"images of {data_dir}")
+        accuracy = validate_folder(forward, info, data_dir, batch_size, show_progress)
+        if as_json:
+            click.echo(json.dumps(dataclasses.asdict(accuracy)))
+        else:
+            click.echo(
+                f"Top-1 {accuracy.top1:.2f} %  Top-5 {accuracy.top5:.2f} %  "
+                f"over {accuracy.count} images"
+            )

@@ -1,0 +1,220 @@
+"""Labelled images by number, from folders of files or from tar files: bytes, label and name.
+
+Pictures are not decoded here.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from pvt_data.preprocessing import list_labelled
+from pvt_data.tars import CLASS_SUFFIX, Member, index_tar, sample_key
+from pvt_spec import ImageError
+from pvt_spec.arrays import Array
+
+OPEN_FILES = 64
+"""How many tar files a process keeps open at most; ImageNet has 1000."""
+
+MOST_DIGITS = 5
+"""Of a class that is a number; longer ones are taken for names."""
+
+
+class Source(Protocol):
+    """Labelled images, each read on its own; can be sent to another process.
+
+    Attributes:
+        classes: Class names; the index is the label.
+        labels: int64 (N,): the images' classes.
+    """
+
+    classes: tuple[str, ...]
+    labels: Array
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def read(self, index: int) -> bytes:
+        """An image file's bytes.
+
+        Raises:
+            ImageError: They cannot be read.
+        """
+        ...
+
+    def name(self, index: int) -> str:
+        """What to call an image in a message."""
+        ...
+
+
+def open_source(folder: Path) -> Source:
+    """The images of one split: ``CLASS/*.jpg``, or tar files.
+
+    Tar files are either shards, where ``NAME.jpg`` lies beside ``NAME.cls`` with the class's name
+    or number (as webdataset writes them), or one per class and named after it, as ImageNet's
+    ``n01440764.tar``. They are not unpacked. Numbers as classes name the classes "0", "1", ….
+
+    Raises:
+        ImageError: The folder is missing, or cannot be told to be one of these; a tar file is
+            damaged or compressed, or an image has no class.
+    """
+    tars = sorted(path for path in folder.glob("*.tar") if not path.name.startswith("."))
+    if not tars:
+        return Folder(folder)
+    folders = sorted(path.name for path in folder.iterdir() if _is_class_folder(path))
+    if folders:
+        raise ImageError(
+            f"{folder}: holds both tar files ({tars[0].name}, …) and folders ({folders[0]}, …); "
+            "expected one or the other: move one of them elsewhere"
+        )
+    return Tars(tars)
+
+
+def _is_class_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+class Names:
+    """Many short texts in little memory, quick to send to another process."""
+
+    def __init__(self, names: Iterable[str]):
+        encoded = [os.fsencode(name) for name in names]
+        self._text = b"".join(encoded)
+        self._ends = np.cumsum([0, *map(len, encoded)])
+
+    def __getitem__(self, index: int) -> str:
+        start, end = self._ends[index : index + 2]
+        return os.fsdecode(self._text[start:end])
+
+
+class Folder:
+    """The images of ``CLASS/*.jpg``, a :class:`Source`."""
+
+    def __init__(self, folder: Path):
+        """Lists the folder.
+
+        Raises:
+            ImageError: It is missing, holds no class folders, or a class holds no image.
+        """
+        samples, classes = list_labelled(folder)
+        self.classes = tuple(classes)
+        self.labels = np.array([label for _, label in samples], np.int64)
+        self._folder = str(folder)
+        self._names = Names(str(path.relative_to(folder)) for path, _ in samples)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, index: int) -> bytes:
+        """An image file's bytes.
+
+        Raises:
+            ImageError: They cannot be read.
+        """
+        try:
+            return Path(self.name(index)).read_bytes()
+        except OSError as error:
+            raise ImageError(f"{self.name(index)}: cannot be read: {error.strerror}") from error
+
+    def name(self, index: int) -> str:
+        """The file's path."""
+        return os.path.join(self._folder, self._names[index])
+
+
+class Tars:
+    """The images of tar files, a :class:`Source`; only their headers are read at first."""
+
+    def __init__(self, paths: Sequence[Path]):
+        """Indexes the files.
+
+        Args:
+            paths: Shards, or one file per class; see :func:`open_source`.
+
+        Raises:
+            ImageError: A file is damaged or compressed, or an image has no class.
+        """
+        self._files: dict[int, int] = {}
+        indexes = [index_tar(path) for path in paths]
+        images = [image for index in indexes for image in index.images]
+        counts = [len(index.images) for index in indexes]
+        self._paths = tuple(map(str, paths))
+        self._tar = np.repeat(np.arange(len(paths), dtype=np.int32), counts)
+        self._offset = np.array([image.offset for image in images], np.int64)
+        self._size = np.array([image.size for image in images], np.int64)
+        self._names = Names(image.name for image in images)
+        classes = [index.classes for index in indexes]
+        if any(classes):
+            names = [self._shard_class(image, classes) for image in range(len(images))]
+        else:
+            names = [paths[tar].stem for tar in self._tar]
+        self.classes, self.labels = _numbered(names)
+
+    def _shard_class(self, index: int, classes: Sequence[dict[str, Member]]) -> str:
+        """The text of the ``.cls`` beside an image."""
+        tar, key = int(self._tar[index]), sample_key(self._names[index])
+        if key not in classes[tar]:
+            raise ImageError(
+                f"{self.name(index)}: {key}{CLASS_SUFFIX} is not in the same tar file, but other "
+                "images have theirs; expected one for each"
+            )
+        name, offset, size = classes[tar][key]
+        text = self._read(tar, offset, size).decode(errors="replace").strip()
+        if not text:
+            raise ImageError(f"{self._paths[tar]}/{name}: is empty; expected a class's name")
+        return text
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_files": {}}
+
+    def __del__(self) -> None:
+        for file in self._files.values():
+            os.close(file)
+
+    def read(self, index: int) -> bytes:
+        """An image file's bytes.
+
+        Raises:
+            ImageError: They cannot be read, or the tar file has become shorter.
+        """
+        size = int(self._size[index])
+        try:
+            encoded = self._read(int(self._tar[index]), int(self._offset[index]), size)
+        except OSError as error:
+            raise ImageError(f"{self.name(index)}: cannot be read: {error.strerror}") from error
+        if len(encoded) < size:
+            raise ImageError(
+                f"{self.name(index)}: has {len(encoded)} of the {size} bytes that it had when "
+                "training started"
+            )
+        return encoded
+
+    def name(self, index: int) -> str:
+        """The tar file's path, and the member's name in it."""
+        return f"{self._paths[self._tar[index]]}/{self._names[index]}"
+
+    def _read(self, tar: int, offset: int, size: int) -> bytes:
+        file = self._files.pop(tar, None)
+        if file is None:
+            if len(self._files) >= OPEN_FILES:
+                # The first of a dictionary is the one that was put in longest ago.
+                os.close(self._files.pop(next(iter(self._files))))
+            file = os.open(self._paths[tar], os.O_RDONLY)
+        self._files[tar] = file
+        return os.pread(file, size, offset)
+
+
+def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], Array]:
+    """Class names and labels int64 (N,) of images whose classes are these texts."""
+    distinct = sorted(set(names))
+    if all(name.isdecimal() and len(name) <= MOST_DIGITS for name in distinct):
+        # Numbers count from 0, whether or not there is an image of each.
+        numbers = np.array([int(name) for name in names], np.int64)
+        return tuple(map(str, range(int(numbers.max()) + 1))), numbers
+    number = {name: index for index, name in enumerate(distinct)}
+    return tuple(distinct), np.array([number[name] for name in names], np.int64)

@@ -1,0 +1,98 @@
+"""Where the images lie in a tar file, and where the class of each. Standard library, and pvt_spec.
+
+The layout is webdataset's: the members of one sample share a key, their name up to the first dot
+after the last slash.
+"""
+
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+from pvt_data.preprocessing import SUFFIXES
+from pvt_spec import ImageError
+
+CLASS_SUFFIX = ".cls"
+"""Ending of the member that holds the class of a sample."""
+
+
+class Member(NamedTuple):
+    """A file in a tar file.
+
+    Attributes:
+        name: Its name there.
+        offset: Where its bytes begin.
+        size: How many there are.
+    """
+
+    name: str
+    offset: int
+    size: int
+
+
+class TarIndex(NamedTuple):
+    """What a tar file holds.
+
+    Attributes:
+        images: In the file's order.
+        classes: Sample's key -> the member that holds its class; empty where no sample has one.
+    """
+
+    images: list[Member]
+    classes: dict[str, Member]
+
+
+def sample_key(name: str) -> str:
+    """What the members of one sample share: ``a/0001`` of ``a/0001.seg.png``."""
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
+
+
+def index_tar(path: Path) -> TarIndex:
+    """Reads the headers of an uncompressed tar file; hidden and other than regular files are left.
+
+    Raises:
+        ImageError: It is not such a file, is damaged or cut off, holds no image, or a file twice.
+    """
+    index = TarIndex([], {})
+    try:
+        with tarfile.open(path, "r:") as tar:
+            seen: set[str] = set()
+            while (info := tar.next()) is not None:
+                # A sparse file's bytes do not lie together.
+                if info.isreg() and not info.issparse():
+                    _add(index, Member(info.name, info.offset_data, info.size), seen)
+                # Or it would keep a record of every member.
+                tar.members = []  # type: ignore[attr-defined]
+            # To tarfile, any header that it cannot read is the end.
+            _require_end(path, tar.offset)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise ImageError(
+            f"{path}: cannot be read as a tar file ({error}); expected a whole, uncompressed one"
+        ) from error
+    if not index.images:
+        raise ImageError(f"{path}: holds no image; images end in {', '.join(SUFFIXES)}")
+    return index
+
+
+def _add(index: TarIndex, member: Member, seen: set[str]) -> None:
+    file = member.name.rpartition("/")[2].lower()
+    if file.startswith(".") or not file.endswith((CLASS_SUFFIX, *SUFFIXES)):
+        return
+    if member.name in seen:
+        raise ValueError(f"it holds {member.name} twice")
+    seen.add(member.name)
+    if file.endswith(CLASS_SUFFIX):
+        index.classes[sample_key(member.name)] = member
+    else:
+        index.images.append(member)
+
+
+def _require_end(path: Path, offset: int) -> None:
+    """Holds if a tar file's end mark, a block of zeros, is at ``offset``."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        block = file.read(tarfile.BLOCKSIZE)
+    if not block:
+        raise ValueError("it is cut off")
+    if block.strip(b"\0"):
+        raise ValueError(f"there is no header at byte {offset}")

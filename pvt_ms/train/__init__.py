@@ -1,0 +1,1 @@
+"""Training in MindSpore: the step, the optimizers, precision and workers."""

@@ -1,0 +1,332 @@
+"""The ONNX twin: PVT v1 and v2 as a graph, straight from the spec.
+
+Reads beside ``pvt_torch/model.py`` and ``pvt_ms/model.py``: the same steps in the same order.
+Every weight is an initializer with its canonical name, shape and dtype, every tap a value of its
+own name.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from pvt_onnx.graph.operators import adaptive_avg_pool, gelu
+from pvt_onnx.graph.writer import GraphWriter, Size
+from pvt_spec import (
+    NUM_STAGES,
+    PATCH_STRIDES,
+    POOL_SIZE,
+    Numerics,
+    PVTConfig,
+    stage_grids,
+    symmetric_padding,
+)
+
+INT64_MAX = 2**63 - 1
+
+INPUT = "images"
+"""Name of the graph's input, float32 (B, in_chans, H, W), normalised."""
+
+
+class ModelWriter:
+    """Writes the nodes of one PVT.
+
+    Args:
+        config: The architecture.
+        numerics: The maths.
+        dtypes: Of each weight, by canonical name; others than float32 are cast in the graph.
+        image_size: (H, W) of the input in pixels, or None where they are to be dynamic.
+        opset: 17 or later; before 20, GELU is written out.
+    """
+
+    def __init__(
+        self,
+        config: PVTConfig,
+        numerics: Numerics,
+        dtypes: Mapping[str, np.dtype[Any]],
+        image_size: tuple[int, int] | None,
+        opset: int,
+    ):
+        self.config = config
+        self.numerics = numerics
+        self.dtypes = dtypes
+        self.opset = opset
+        self.graph = GraphWriter()
+        self.grids = stage_grids(config, numerics, image_size) if image_size else None
+
+    def weight(self, name: str) -> str:
+        """A weight as a float32 value."""
+        if self.dtypes[name] == np.float32:
+            return name
+        return self.graph.add("Cast", name, name=f"{name}/float32", to=TensorProto.FLOAT)
+
+    def rounded(self, name: str) -> str:
+        """A position embedding as a float32 value, rounded as the numerics say it is kept."""
+        if self.numerics.pos_embed_dtype != "float16" or self.dtypes[name] == np.float16:
+            return self.weight(name)
+        x = self.graph.add("Cast", name, name=f"{name}/float16", to=TensorProto.FLOAT16)
+        return self.graph.add("Cast", x, name=f"{name}/float32", to=TensorProto.FLOAT)
+
+    def layer_norm(self, x: str, layer: str, eps: float, name: str) -> str:
+        """A layer norm over the channels."""
+        return self.graph.add(
+            "LayerNormalization",
+            x,
+            self.weight(f"{layer}.weight"),
+            self.weight(f"{layer}.bias"),
+            name=name,
+            axis=-1,
+            epsilon=eps,
+            stash_type=TensorProto.FLOAT,
+        )
+
+    def linear(self, x: str, layer: str, name: str = "") -> str:
+        """Rows (n, in) to (n, out), with the weight as it is stored."""
+        return self.graph.add(
+            "Gemm",
+            x,
+            self.weight(f"{layer}.weight"),
+            self.weight(f"{layer}.bias"),
+            name=name or f"{layer}/rows",
+            alpha=1.0,
+            beta=1.0,
+            transA=0,
+            transB=1,
+        )
+
+    def conv(
+        self, x: str, layer: str, kernel: int, stride: int = 1, *, pad: int = 0, group: int = 1
+    ) -> str:
+        """Maps (B, C, H, W): one that downsamples pads as the numerics say, else ``pad`` around."""
+        same = stride > 1 and self.numerics.conv_padding == "same"
+        return self.graph.add(
+            "Conv",
+            x,
+            self.weight(f"{layer}.weight"),
+            self.weight(f"{layer}.bias"),
+            name=f"{layer}/map",
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            dilations=[1, 1],
+            group=group,
+            **({"auto_pad": "SAME_UPPER"} if same else {"pads": [pad] * 4}),
+        )
+
+    def pointwise(self, x: str, layer: str, in_features: int, out_features: int) -> str:
+        """A linear layer over the channels of a map (B, in, H, W), as a 1x1 convolution."""
+        kernel = self.graph.reshape(
+            self.weight(f"{layer}.weight"),
+            out_features,
+            in_features,
+            1,
+            1,
+            name=f"{layer}.weight/kernel",
+        )
+        return self.graph.add(
+            "Conv",
+            x,
+            kernel,
+            self.weight(f"{layer}.bias"),
+            name=f"{layer}/map",
+            kernel_shape=[1, 1],
+            strides=[1, 1],
+            dilations=[1, 1],
+            group=1,
+            pads=[0, 0, 0, 0],
+        )
+
+    def gelu(self, x: str, name: str) -> str:
+        """GELU in the form that the numerics say."""
+        return gelu(self.graph, x, self.numerics.gelu, self.opset, name)
+
+    def to_map(self, x: str, C: int, H: Size, W: Size, name: str) -> str:
+        """Tokens (B, H * W, C) to a map (B, C, H, W).
+
+        Transposed with the grid's axes apart, here and in :meth:`to_tokens`: onnxruntime merges
+        such a transpose into the reordering that its blocked convolutions need anyway.
+        """
+        x = self.graph.reshape(x, 0, H, W, C, name=f"{name}/grid")
+        return self.graph.transpose(x, 0, 3, 1, 2, name=name)
+
+    def to_tokens(self, x: str, C: int, name: str) -> str:
+        """A map (B, C, H, W) to tokens (B, H * W, C)."""
+        x = self.graph.transpose(x, 0, 2, 3, 1, name=f"{name}/grid")
+        return self.graph.reshape(x, 0, -1, C, name=name)
+
+    def map_size(self, stage: int, x: str) -> tuple[Size, Size]:
+        """(H, W) of the map ``x`` (B, C, H, W) that starts a stage."""
+        if self.grids:
+            return self.grids[stage]
+        return self.graph.size_of(x, 2), self.graph.size_of(x, 3)
+
+    def patch_embed(self, x: str, stage: int) -> tuple[str, Size, Size]:
+        """Image or feature map (B, C, H, W) to tokens: v1 cuts tiles, v2 overlapping ones."""
+        name = f"patch_embed{stage + 1}"
+        kernel, stride = self.config.patch_kernel(stage), PATCH_STRIDES[stage]
+        x = self.conv(x, f"{name}.proj", kernel, stride, pad=symmetric_padding(self.config, stage))
+        H, W = self.map_size(stage, x)
+        x = self.to_tokens(x, self.config.embed_dims[stage], f"{name}.proj")
+        return self.layer_norm(x, f"{name}.norm", self.numerics.patch_norm_eps, name), H, W
+
+    def reduce(self, x: str, stage: int, H: Size, W: Size, name: str) -> tuple[str, Size]:
+        """The tokens (B, M, C) that keys and values are made of, and M."""
+        C, ratio = self.config.embed_dims[stage], self.config.sr_ratios[stage]
+        x = self.to_map(x, C, H, W, f"{name}.norm1/map")
+        if self.config.linear:
+            x = adaptive_avg_pool(self.graph, x, H, W, POOL_SIZE, f"{name}.pool")
+            ratio = 1
+        x = self.conv(x, f"{name}.sr", ratio, ratio)
+        M = self.reduced_size(x, stage)
+        x = self.to_tokens(x, C, f"{name}.sr")
+        x = self.layer_norm(x, f"{name}.norm", self.numerics.attn_norm_eps, f"{name}.norm")
+        return (self.gelu(x, f"{name}.act") if self.config.linear else x), M
+
+    def reduced_size(self, x: str, stage: int) -> Size:
+        """How many tokens a reduced map ``x`` (B, C, H, W) has."""
+        if self.config.linear:
+            return POOL_SIZE**2
+        if not self.grids:
+            return self.graph.product(self.graph.size_of(x, 2), self.graph.size_of(x, 3))
+        ratio = self.config.sr_ratios[stage]
+        up = ratio - 1 if self.numerics.conv_padding == "same" else 0
+        H, W = self.grids[stage]
+        return ((H + up) // ratio) * ((W + up) // ratio)
+
+    def to_heads(self, x: str, N: Size, heads: int, head_dim: int, name: str) -> str:
+        """Rows (B * N, heads * head_dim) to (B, heads, N, head_dim)."""
+        if heads == 1:
+            return self.graph.reshape(x, -1, 1, N, head_dim, name=name)
+        x = self.graph.reshape(x, -1, N, heads, head_dim, name=f"{name}/heads")
+        return self.graph.transpose(x, 0, 2, 1, 3, name=name)
+
+    def attention(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:
+        """Spatial-reduction attention over tokens (B, N, C)."""
+        g, C, heads = self.graph, self.config.embed_dims[stage], self.config.num_heads[stage]
+        head_dim = C // heads
+        q = self.linear(g.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.q")
+        q = self.to_heads(q, N, heads, head_dim, f"{name}.q")
+        M = N
+        if self.config.reduces(stage):
+            x, M = self.reduce(x, stage, H, W, name)
+        kv = self.linear(g.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.kv")
+        k, v = g.split(kv, C, f"{name}.k/rows", f"{name}.v/rows")
+        k = self.to_heads(k, M, heads, head_dim, f"{name}.k")
+        v = self.to_heads(v, M, heads, head_dim, f"{name}.v")
+        k = g.transpose(k, 0, 1, 3, 2, name=f"{name}.k/columns")  # (B, heads, head_dim, M)
+        attn = g.add("MatMul", q, k, name=f"{name}.qk")  # (B, heads, N, M)
+        attn = g.add("Mul", attn, g.number(head_dim**-0.5), name=f"{name}.scaled")
+        attn = g.add("Softmax", attn, name=f"{name}.softmax", axis=-1)
+        x = g.add("MatMul", attn, v, name=f"{name}.heads")
+        if heads > 1:
+            x = g.transpose(x, 0, 2, 1, 3, name=f"{name}.merged")
+        x = self.linear(g.reshape(x, -1, C, name=f"{name}.merged/rows"), f"{name}.proj")
+        return g.reshape(x, -1, N, C, name=name)
+
+    def mlp(self, x: str, stage: int, H: Size, W: Size, name: str) -> str:
+        """Feed-forward over tokens (B, N, C).
+
+        Written over maps, the linear layers as 1x1 convolutions: only the narrow ends are
+        transposed, and onnxruntime's blocked convolutions are quicker than its matrix products.
+        """
+        C = self.config.embed_dims[stage]
+        hidden = C * self.config.mlp_ratios[stage]
+        # v1's last stage has a token more than its grid; to a 1x1 convolution a row is a map.
+        size = (H, W) if self.config.version == 2 else (1, -1)
+        x = self.to_map(x, C, *size, f"{name}.norm2/map")
+        x = self.pointwise(x, f"{name}.fc1", C, hidden)
+        if self.config.linear:
+            x = self.graph.add("Relu", x, name=f"{name}.relu")
+        if self.config.version == 2:
+            x = self.conv(x, f"{name}.dwconv.dwconv", 3, pad=1, group=hidden)
+        x = self.gelu(x, f"{name}.act")
+        x = self.pointwise(x, f"{name}.fc2", hidden, C)
+        return self.to_tokens(x, C, name)
+
+    def block(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:
+        """A transformer encoder layer over tokens (B, N, C)."""
+        norm1 = self.layer_norm(x, f"{name}.norm1", self.numerics.norm1_eps, f"{name}.norm1")
+        attn = self.attention(norm1, stage, H, W, N, f"{name}.attn")
+        x = self.graph.add("Add", x, attn, name=f"{name}/attended")
+        norm2 = self.layer_norm(x, f"{name}.norm2", self.numerics.norm2_eps, f"{name}.norm2")
+        mlp = self.mlp(norm2, stage, H, W, f"{name}.mlp")
+        return self.graph.add("Add", x, mlp, name=name)
+
+    def resized_pos_embed(self, pos_embed: str, stage: int, H: Size, W: Size) -> str:
+        """Position embeddings (1, N, C) of one stage's own grid, resized to (1, H * W, C)."""
+        g, name = self.graph, f"embed{stage + 1}"
+        grid_h, grid_w = self.config.pos_embed_grid(stage)
+        if (grid_h, grid_w) == (H, W):
+            return pos_embed
+        C = self.config.embed_dims[stage]
+        x = self.to_map(pos_embed, C, grid_h, grid_w, f"{name}/map")
+        x = g.add(
+            "Resize",
+            x,
+            "",
+            "",
+            g.shape(1, C, H, W),
+            name=f"{name}/resized",
+            mode="linear",
+            coordinate_transformation_mode=self.numerics.pos_embed_resize,
+            **({"antialias": 0} if self.opset >= 18 else {}),
+        )
+        return self.to_tokens(x, C, f"{name}/positions")
+
+    def add_positions(self, x: str, stage: int, H: Size, W: Size) -> str:
+        """v1: tokens (B, N, C) with position embeddings, and the class token where it joins."""
+        g, name = self.graph, f"embed{stage + 1}"
+        pos_embed = self.rounded(f"pos_embed{stage + 1}")
+        if self.config.has_class_token(stage):
+            cls_token = g.add(
+                "Expand",
+                self.weight("cls_token"),
+                g.shape(g.size_of(INPUT, 0), 1, 1),
+                name="cls_token/batch",
+            )
+            x = g.add("Concat", cls_token, x, name=f"{name}/tokens", axis=1)
+            first, rest = f"{name}/class", f"{name}/patches"
+            g.add("Slice", pos_embed, g.ints(0), g.ints(1), g.ints(1), name=first)
+            g.add("Slice", pos_embed, g.ints(1), g.ints(INT64_MAX), g.ints(1), name=rest)
+            grid = self.resized_pos_embed(rest, stage, H, W)
+            pos_embed = g.add("Concat", first, grid, name=f"{name}/joined", axis=1)
+        else:
+            pos_embed = self.resized_pos_embed(pos_embed, stage, H, W)
+        return g.add("Add", x, pos_embed, name=name)
+
+    def features(self, x: str) -> str:
+        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
+
+        With ``features_only``, to the map (B, C, H, W) of the last stage, as those before it are.
+        """
+        g = self.graph
+        for stage, depth in enumerate(self.config.depths):
+            x, H, W = self.patch_embed(x, stage)
+            N = g.product(H, W)
+            if self.config.version == 1:
+                x = self.add_positions(x, stage, H, W)
+                # v1's last stage is not reduced, so its keys need no map.
+                if self.config.has_class_token(stage):
+                    N = N + 1 if isinstance(N, int) else g.size_of(x, 1)
+            for block in range(depth):
+                x = self.block(x, stage, H, W, N, f"block{stage + 1}.{block}")
+            if self.config.version == 2:
+                norm = f"norm{stage + 1}"
+                x = self.layer_norm(x, norm, self.numerics.final_norm_eps, norm)
+            if stage < NUM_STAGES - 1 or self.config.features_only:
+                x = self.to_map(x, self.config.embed_dims[stage], H, W, f"stage{stage + 1}")
+        if self.config.features_only:
+            return x
+        if self.config.version == 1:
+            x = self.layer_norm(x, "norm", self.numerics.final_norm_eps, "norm")
+            index = g.constant("index/0", np.array(0, np.int64))
+            return g.add("Gather", x, index, name="features", axis=1)
+        if self.opset >= 18:
+            return g.add("ReduceMean", x, g.ints(1), name="features", keepdims=0)
+        return g.add("ReduceMean", x, name="features", keepdims=0, axes=[1])
+
+    def write(self) -> None:
+        """Writes the whole model, from ``images`` to :func:`pvt_spec.output_names`."""
+        x = self.features(INPUT)
+        if self.config.num_classes:
+            self.linear(x, "head", "logits")

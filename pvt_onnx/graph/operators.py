@@ -1,0 +1,83 @@
+"""Operators that ONNX lacks, as nodes: GELU before opset 20, and adaptive average pooling."""
+
+from math import pi, sqrt
+
+import numpy as np
+from onnx import TensorProto
+
+from pvt_onnx.graph.writer import GraphWriter, Size
+
+
+def gelu(g: GraphWriter, x: str, form: str, opset: int, name: str) -> str:
+    """GELU of ``x``, exact (``"erf"``) or approximated (``"tanh"``)."""
+    if opset >= 20:
+        return g.add("Gelu", x, name=name, approximate="tanh" if form == "tanh" else "none")
+    # In the order of operations that onnxruntime recognises and runs as one.
+    if form == "tanh":
+        cube = g.add("Pow", x, g.number(3.0), name=f"{name}/cube")
+        cube = g.add("Mul", cube, g.number(0.044715), name=f"{name}/cubic")
+        inner = g.add("Add", x, cube, name=f"{name}/sum")
+        inner = g.add("Mul", inner, g.number(sqrt(2 / pi)), name=f"{name}/inner")
+        gate = g.add("Tanh", inner, name=f"{name}/tanh")
+    else:
+        inner = g.add("Div", x, g.number(sqrt(2)), name=f"{name}/inner")
+        gate = g.add("Erf", inner, name=f"{name}/erf")
+    gate = g.add("Add", gate, g.number(1.0), name=f"{name}/gate")
+    half = g.add("Mul", x, g.number(0.5), name=f"{name}/half")
+    return g.add("Mul", half, gate, name=name)
+
+
+def adaptive_avg_pool(g: GraphWriter, x: str, H: Size, W: Size, out: int, name: str) -> str:
+    """Maps (B, C, H, W) to (B, C, out, out): cell i averages floor(iH/out) … ceil((i+1)H/out)."""
+    if isinstance(H, int) and isinstance(W, int) and H % out == W % out == 0:
+        stride = [H // out, W // out]
+        if stride == [1, 1]:
+            return x
+        return g.add(
+            "AveragePool",
+            x,
+            name=name,
+            kernel_shape=stride,
+            strides=stride,
+            pads=[0, 0, 0, 0],
+            ceil_mode=0,
+            count_include_pad=0,
+            auto_pad="NOTSET",
+        )
+    columns = g.transpose(pooling_matrix(g, W, out), 1, 0, name=f"pool/{W}/columns")
+    x = g.add("MatMul", x, columns, name=f"{name}/columns")  # (B, C, H, out)
+    return g.add("MatMul", pooling_matrix(g, H, out), x, name=name)
+
+
+def pooling_matrix(g: GraphWriter, size: Size, out: int) -> str:
+    """float32 (out, size): row i is 1 / n where cell i averages its n pixels, else 0."""
+    if isinstance(size, str):
+        return _dynamic_matrix(g, size, out)
+    pixel, cell = np.arange(size), np.arange(out)[:, None]
+    inside = (pixel >= cell * size // out) & (pixel < -(-(cell + 1) * size // out))
+    matrix = inside / inside.sum(axis=1, keepdims=True)
+    return g.constant(f"pool/{size}/rows", matrix.astype(np.float32))
+
+
+def _dynamic_matrix(g: GraphWriter, size: str, out: int) -> str:
+    name = f"pool/{size}"
+    cell = g.constant(f"cells/{out}", np.arange(out, dtype=np.int64)[:, None])
+    pixels = g.add("Squeeze", size, name=f"{name}/size")
+    zero, one = (g.constant(f"index/{i}", np.array(i, np.int64)) for i in (0, 1))
+    pixel = g.add("Range", zero, pixels, one, name=f"{name}/pixels")
+    start = g.add("Mul", cell, size, name=f"{name}/scaled")
+    end = g.add("Add", start, size, name=f"{name}/next")
+    end = g.add("Add", end, g.ints(out - 1), name=f"{name}/rounded")
+    start = g.add("Div", start, g.ints(out), name=f"{name}/start")
+    end = g.add("Div", end, g.ints(out), name=f"{name}/end")
+    after = g.add("GreaterOrEqual", pixel, start, name=f"{name}/after")
+    before = g.add("Less", pixel, end, name=f"{name}/before")
+    inside = g.add("And", after, before, name=f"{name}/inside")
+    inside = g.add("Cast", inside, name=f"{name}/mask", to=TensorProto.FLOAT)
+    count = g.add(
+        "Cast",
+        g.add("Sub", end, start, name=f"{name}/count"),
+        name=f"{name}/n",
+        to=TensorProto.FLOAT,
+    )
+    return g.add("Div", inside, count, name=f"{name}/rows")

@@ -1,0 +1,118 @@
+"""Protobuf's wire format, as much of it as weight files use: fields in a mapped file, and back.
+
+A field is a key (number * 8 + kind, as a varint: 7 bits a byte, lowest first), then for kind 0 a
+varint, for kind 1 eight bytes, for kind 2 a varint length and that many bytes, for kind 5 four
+bytes. Other kinds are refused: groups, which nobody writes.
+
+In a message, the fields come in any order. Of one that is there several times, a repeated field
+has all of its values, another the last.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pvt_spec.errors import ConvertError
+
+NUMBER = 0x08
+"""Key of field 1 as a varint."""
+
+FIRST, SECOND, THIRD = 0x0A, 0x12, 0x1A
+"""Keys of fields 1, 2 and 3 as bytes."""
+
+_VARINT, _BYTES = 0, 2
+_FIXED = {1: 8, 5: 4}
+"""Bytes of the value, by the kind of a field."""
+
+
+@dataclass(frozen=True)
+class FieldReader:
+    """Fields of a mapped file, as spans of it. Every complaint names the file and the byte.
+
+    Attributes:
+        path: Of the file, for complaints.
+        data: Its bytes.
+        again: What the file is if it cannot be read, and what to do next; ends complaints.
+    """
+
+    path: Path
+    data: memoryview
+    again: str
+
+    def error(self, at: int, problem: str) -> ConvertError:
+        """The error to raise for a problem at byte ``at``."""
+        return ConvertError(f"{self.path}: at byte {at}: {problem}")
+
+    def fields(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Key, start and stop of every field in data[at:end].
+
+        Raises:
+            ConvertError: Something else is there. So do all methods here.
+        """
+        while at < end:
+            key, start, at = self.field(at, end)
+            yield key, start, at
+
+    def field(self, at: int, end: int) -> tuple[int, int, int]:
+        """Key of the field at ``at``, and where its value starts and stops (at most ``end``)."""
+        key, start = self.number(at, end)
+        kind = key & 7
+        if kind == _VARINT:
+            return key, start, self.number(start, end)[1]
+        if kind == _BYTES:
+            length, start = self.number(start, end)
+        elif kind in _FIXED:
+            length = _FIXED[kind]
+        else:
+            raise self.unexpected(at)
+        if length > end - start:
+            raise self.error(
+                at, f"a field of {length} bytes where {end - start} are left; {self.again}"
+            )
+        return key, start, start + length
+
+    def unexpected(self, at: int) -> ConvertError:
+        """The error to raise for a byte that starts no field."""
+        got = self.data[at]
+        return self.error(at, f"got 0x{got:02x}, expected the key of a field; {self.again}")
+
+    def number(self, at: int, end: int) -> tuple[int, int]:
+        """The varint at ``at``, and where it stops."""
+        value = shift = 0
+        for position in range(at, min(at + 10, end)):
+            byte = self.data[position]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, position + 1
+            shift += 7
+        raise self.error(at, f"expected a number of up to 10 bytes; {self.again}")
+
+    def numbers(self, at: int, end: int) -> Iterator[int]:
+        """The varints that fill data[at:end]."""
+        while at < end:
+            value, at = self.number(at, end)
+            yield value
+
+    def text(self, span: tuple[int, int], encoding: str) -> str:
+        """data[start:stop] as text, where span is (start, stop)."""
+        start, stop = span
+        try:
+            return str(self.data[start:stop], encoding)
+        except UnicodeDecodeError as error:
+            raise self.error(
+                start, f"expected text in {encoding} ({error.reason}); {self.again}"
+            ) from None
+
+
+def encode_field(key: int, value: bytes) -> bytes:
+    """A field of bytes."""
+    return encode_header(key, len(value)) + value
+
+
+def encode_header(key: int, number: int) -> bytes:
+    """A field of kind 0 with its number, or the start of a field of ``number`` bytes."""
+    groups = [key]
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*groups, number])

@@ -1,0 +1,1 @@
+"""Training images: read, augmented, mixed and handed over in batches."""

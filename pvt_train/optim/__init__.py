@@ -1,0 +1,1 @@
+"""Parameter groups, learning rates and loss scales, without a framework."""

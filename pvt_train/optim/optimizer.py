@@ -1,0 +1,167 @@
+"""The optimizers without a framework: their numbers, what is trained, what decays and how fast."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from math import exp, sqrt
+
+from pvt_spec import ConfigError, PVTConfig, TensorSpec, tensor_specs
+
+OPTIMIZERS = ("adamw", "sgd", "momentum", "lamb")
+"""Names that ``opt`` takes: Loshchilov and Hutter (ICLR 2019); MindSpore's ``nn.SGD`` and
+``nn.Momentum``; You et al. (ICLR 2020)."""
+
+BETAS = (0.9, 0.999)
+"""Decay rates of the first and second moment in adamw and lamb: of both papers, and of MindCV."""
+
+EPS = 1e-8
+"""Added to the root of the corrected second moment, where the recipe says nothing else.
+
+It is timm's, DeiT's and PVT's ``opt_eps``, and what MindCV's AdamW has: MindCV's own key ``eps``
+(1e-10) goes to its RMSProp alone. MindSpore's Lamb has 1e-6.
+"""
+
+EMA_TEMPERATURE = 2000
+"""Updates over which the moving average of the weights sets in (MindCV ``train_step.py``)."""
+
+
+def decays(spec: TensorSpec, weight_decay_filter: str) -> bool:
+    """Whether weight decay applies to a tensor.
+
+    Args:
+        spec: The tensor.
+        weight_decay_filter: MindCV's ``disable`` (all tensors decay: what its PVT recipes do),
+            ``norm_and_bias`` (of a PVT, all vectors do not) or ``auto`` (MindSpore's rule: weights
+            and biases of norms do not); or ``vectors_and_cls_token``, the official code's: vectors
+            and the class token do not, position embeddings do (whai362/PVT ``pvt.py``,
+            ``no_weight_decay``, and timm 0.3.2 ``optim_factory.py``).
+    """
+    exempt = {
+        "disable": False,
+        "norm_and_bias": len(spec.shape) == 1,
+        "auto": spec.kind == "norm",
+        "vectors_and_cls_token": len(spec.shape) == 1 or spec.kind == "cls_token",
+    }
+    return not exempt[weight_decay_filter]
+
+
+FILTERS = ("disable", "norm_and_bias", "auto", "vectors_and_cls_token")
+"""Names that ``weight_decay_filter`` takes."""
+
+
+def parameter_groups(config: PVTConfig, weight_decay_filter: str) -> tuple[list[str], list[str]]:
+    """Canonical names of the tensors that decay, and of those that do not, in the model's order.
+
+    Args:
+        config: The architecture.
+        weight_decay_filter: One of :data:`FILTERS`.
+    """
+    specs = tensor_specs(config)
+    decaying = [spec.name for spec in specs if decays(spec, weight_decay_filter)]
+    return decaying, [spec.name for spec in specs if not decays(spec, weight_decay_filter)]
+
+
+def trainable_names(config: PVTConfig, freeze: Sequence[str]) -> list[str]:
+    """Canonical names of the tensors that are trained, in the model's order.
+
+    Args:
+        config: The architecture.
+        freeze: Shell-style patterns of canonical names that are not, as ``block1.*``.
+
+    Raises:
+        ConfigError: A pattern matches no tensor, or nothing is left to train.
+    """
+    names = [spec.name for spec in tensor_specs(config)]
+    idle = [p for p in freeze if not any(fnmatchcase(name, p) for name in names)]
+    if idle:
+        raise ConfigError("; ".join(_matches_nothing(pattern, names) for pattern in idle))
+    trained = [name for name in names if not any(fnmatchcase(name, p) for p in freeze)]
+    if not trained:
+        raise ConfigError(f"freeze is {', '.join(freeze)}: nothing is left to train; freeze less")
+    return trained
+
+
+def _matches_nothing(pattern: str, names: Sequence[str]) -> str:
+    near = get_close_matches(pattern, names, n=1, cutoff=0.0)[0]
+    return (
+        f"freeze {pattern!r} matches no tensor (the nearest name is {near}; "
+        "a pattern for a whole stage is 'block1.*')"
+    )
+
+
+def layer_scales(config: PVTConfig, layer_decay: float | None) -> dict[str, float]:
+    """What the learning rate of each tensor is multiplied by: canonical name -> factor.
+
+    It is ``layer_decay ** (last - layer)``, so that the head learns at the full rate (BEiT, Bao
+    et al., ICLR 2022, ``optim_factory.py``; timm ``param_groups_layer_decay``). Layers are counted
+    along the forward pass: what embeds a stage's input (patch and position embedding, class
+    token) is one, each block is one, the final norm and the head are the last. The norms that
+    PVT v2 has after its first three stages belong to the block before them.
+
+    Args:
+        config: The architecture.
+        layer_decay: Factor from a layer to the one before it; None is 1.
+    """
+    layers = {spec.name: _layer(config, spec) for spec in tensor_specs(config)}
+    last = max(layers.values())
+    factor = 1.0 if layer_decay is None else layer_decay
+    return {name: factor ** (last - layer) for name, layer in layers.items()}
+
+
+def _layer(config: PVTConfig, spec: TensorSpec) -> int:
+    part, _, rest = spec.name.partition(".")
+    stages = len(config.depths)
+    last = stages + sum(config.depths)
+    if part in ("head", "norm", f"norm{stages}"):
+        return last
+    stage = stages if part == "cls_token" else int(part[-1])
+    embedding = stage - 1 + sum(config.depths[: stage - 1])
+    if part.startswith("block"):
+        return embedding + 1 + int(rest.partition(".")[0])
+    return embedding + config.depths[stage - 1] if part.startswith("norm") else embedding
+
+
+@dataclass(frozen=True)
+class Update:
+    """AdamW's bias-corrected update, as the numbers of one that knows no bias correction.
+
+    With m and v the new moments, ``w -= rate * (m / (sqrt(v) + eps) + decay * w)`` equals
+    ``w -= lr * (m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + eps) + weight_decay * w)``.
+
+    Attributes:
+        rate: Times the whole update.
+        eps: Added to the root of the uncorrected second moment.
+        decay: Times a decaying tensor.
+    """
+
+    rate: float
+    eps: float
+    decay: float
+
+
+def adamw_update(count: int, learning_rate: float, weight_decay: float, eps: float = EPS) -> Update:
+    """The numbers of one update.
+
+    Args:
+        count: Which update this is, from 1.
+        learning_rate: Of this step.
+        weight_decay: Of the tensors that decay.
+        eps: Added to the root of the corrected second moment.
+    """
+    first = 1 - BETAS[0] ** count
+    second = sqrt(1 - BETAS[1] ** count)
+    return Update(learning_rate * second / first, eps * second, weight_decay * first / second)
+
+
+def ema_decay(update: int, decay: float) -> float:
+    """Share of the moving average that stays in one update of it.
+
+    It rises to ``decay`` as ``decay * (1 - exp(-update / 2000))``, so that the first averages are
+    not the initial weights (MindCV 0.3.0 ``train_step.py``).
+
+    Args:
+        update: Which update of the average this is, from 1.
+        decay: The recipe's ``ema_decay``.
+    """
+    return decay * (1 - exp(-update / EMA_TEMPERATURE))

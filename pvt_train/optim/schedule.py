@@ -1,0 +1,100 @@
+"""The learning rate of every step."""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from math import cos, pi
+
+from pvt_train.recipe.keys import Recipe
+
+
+def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
+    """The learning rate of one step: the recipe's ``scheduler``, warm-up included.
+
+    It is a function of the time ``step / steps_per_epoch`` in epochs, or with ``lr_epoch_stair``
+    of the whole epochs of it, so a run that is taken up with another ``epoch_size`` or ``lr``
+    follows the new schedule from there. The numbers are those of MindCV 0.3.0's
+    ``create_scheduler``: the warm-up rises linearly from ``lr * warmup_factor``, with which the
+    first step is made, and what follows counts its epochs from the end of the warm-up.
+
+    Args:
+        step: From 0, over all epochs; beyond the last epoch the schedule goes on.
+        steps_per_epoch: At least 1.
+        recipe: The keys from ``epoch_size`` to ``cycle_decay``.
+    """
+    if recipe.scheduler == "deit_cosine":
+        return _deit_cosine(step // steps_per_epoch, recipe)
+    time: float = step // steps_per_epoch if recipe.lr_epoch_stair else step / steps_per_epoch
+    if time < recipe.warmup_epochs:
+        first = recipe.lr * recipe.warmup_factor
+        return first + time / recipe.warmup_epochs * (recipe.lr - first)
+    # In whole steps, so that no rounding of a difference of times moves an epoch's first step.
+    since = step - recipe.warmup_epochs * steps_per_epoch
+    time = since // steps_per_epoch if recipe.lr_epoch_stair else since / steps_per_epoch
+    return SCHEDULERS[recipe.scheduler](time, recipe)
+
+
+def decay_epochs(recipe: Recipe) -> int:
+    """Epochs of one cosine, or between two steps: the recipe's, or all after the warm-up."""
+    if recipe.decay_epochs is not None:
+        return recipe.decay_epochs
+    return max(recipe.epoch_size - recipe.warmup_epochs, 1)
+
+
+def _cosine(time: float, recipe: Recipe) -> float:
+    epochs = decay_epochs(recipe)
+    cycle = int(time // epochs)
+    if cycle >= recipe.num_cycles:
+        return recipe.min_lr
+    highest = recipe.lr * recipe.cycle_decay**cycle
+    share = 1 + cos(pi * (time - cycle * epochs) / epochs)
+    return recipe.min_lr + 0.5 * (highest - recipe.min_lr) * share
+
+
+def _step(time: float, recipe: Recipe) -> float:
+    return float(recipe.lr * recipe.decay_rate ** (time // decay_epochs(recipe)))
+
+
+def _multi_step(time: float, recipe: Recipe) -> float:
+    passed = bisect_right(sorted(recipe.multi_step_decay_milestones), time)
+    return float(recipe.lr * recipe.decay_rate**passed)
+
+
+def _exponential(time: float, recipe: Recipe) -> float:
+    return float(recipe.lr * recipe.decay_rate**time)
+
+
+def _polynomial(time: float, recipe: Recipe) -> float:
+    epochs = max(recipe.epoch_size - recipe.warmup_epochs, 1)
+    return float(recipe.lr * (1 - min(time / epochs, 1.0)) ** recipe.decay_rate)
+
+
+def _constant(time: float, recipe: Recipe) -> float:
+    return recipe.lr
+
+
+SCHEDULERS: dict[str, Callable[[float, Recipe], float]] = {
+    "cosine_decay": _cosine,
+    "step_decay": _step,
+    "multi_step_decay": _multi_step,
+    "exponential_decay": _exponential,
+    "polynomial_decay": _polynomial,
+    "constant": _constant,
+}
+"""Name -> the rate at a time in epochs since the warm-up."""
+
+SCHEDULER_NAMES = (*SCHEDULERS, "deit_cosine")
+
+
+def _deit_cosine(epoch: int, recipe: Recipe) -> float:
+    """The rate of an epoch (from 0) in the official code, which is DeiT's.
+
+    timm 0.3.2's cosine spans all epochs and the warm-up takes the place of its first ones, where
+    MindCV's begins after them; and DeiT's ``main.py`` steps the scheduler with the number of the
+    epoch that has just ended, so that each epoch but the first has the rate of the one before it.
+    """
+    time = max(epoch - 1, 0)
+    if time < recipe.warmup_epochs:
+        first = recipe.lr * recipe.warmup_factor
+        return first + time * (recipe.lr - first) / recipe.warmup_epochs
+    share = 1 + cos(pi * min(time / recipe.epoch_size, 1.0))
+    return recipe.min_lr + 0.5 * (recipe.lr - recipe.min_lr) * share

@@ -1,0 +1,201 @@
+"""A training run's :class:`Recipe` from YAML, options or a saved run, and the model it trains.
+
+Keys are MindCV's YAML keys where MindCV has one.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pvt_spec import (
+    ConfigError,
+    ModelInfo,
+    Preprocessing,
+    PVTConfig,
+    default_preprocessing,
+    make_config,
+    profile_numerics,
+)
+from pvt_train.optim.optimizer import trainable_names
+from pvt_train.recipe.checks import out_of_range, recipe_warnings
+from pvt_train.recipe.keys import Recipe
+from pvt_train.recipe.mindcv import FORMER_KEYS, OTHER_KEYS, is_same
+from pvt_train.recipe.values import expected, key_types, key_value
+
+__all__ = [
+    "Recipe",
+    "load_recipe",
+    "make_recipe",
+    "model_config",
+    "model_info",
+    "read_values",
+    "recipe_warnings",
+    "to_dict",
+]
+
+
+def load_recipe(path: Path | None, overrides: Mapping[str, Any]) -> Recipe:
+    """A recipe from a YAML file, with what is given in place of its own values.
+
+    Args:
+        path: A YAML mapping of keys to values; None for none.
+        overrides: Key -> value, stronger than the file.
+
+    Raises:
+        ConfigError: The file cannot be read, or keys or values cannot be; all are listed at once.
+    """
+    return make_recipe(read_values(path, overrides), str(path or "recipe"))
+
+
+def read_values(path: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What a YAML file and, stronger, the options say: key -> value as written.
+
+    Args:
+        path: A YAML mapping of keys to values; None for none.
+        overrides: Key -> value.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    return {**(_read(path) if path else {}), **overrides}
+
+
+def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
+    """The recipe that some values are, or that :func:`to_dict` was given.
+
+    Args:
+        values: Key -> value; see :func:`pvt_train.recipe.values.key_value` for what is taken.
+        source: What to name in the message.
+
+    Raises:
+        ConfigError: Keys or values cannot be; all are listed at once.
+    """
+    problems: list[str] = []
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in key_types():
+            problems += _other(name, value)
+            continue
+        try:
+            fields[name] = key_value(name, value)
+        except ValueError:
+            problems.append(f"{name} is {value!r}, expected {expected(name)}")
+    if "model" not in values:
+        problems.append("model is missing: name a variant there or with --model")
+    if not problems:
+        recipe = Recipe(**fields)
+        problems += [*out_of_range(recipe), *_model_problems(recipe)]
+    if problems:
+        raise ConfigError(f"{source}: " + "; ".join(sorted(problems)))
+    return recipe
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON can carry it; :func:`make_recipe` makes an equal one of it."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(recipe).items()
+    }
+
+
+def model_info(
+    recipe: Recipe, classes: Sequence[str], pretrained: ModelInfo | None = None
+) -> ModelInfo:
+    """The description of the model that a recipe trains on these classes.
+
+    Every weight is trained and kept in float32, MindCV's float16 position embeddings too: their
+    squared gradients are below float16's smallest number.
+
+    Args:
+        recipe: The recipe.
+        classes: Names of the classes of the training images.
+        pretrained: Of the weights that are started from; the maths and preprocessing that the
+            recipe leaves open are theirs.
+
+    Raises:
+        ConfigError: The recipe's model cannot be, or has another number of classes.
+    """
+    if recipe.num_classes not in (None, len(classes)):
+        raise ConfigError(
+            f"num_classes is {recipe.num_classes}, but the training images have {len(classes)} "
+            f"classes: give --num-classes {len(classes)}"
+        )
+    config = model_config(recipe, len(classes))
+    if pretrained is not None and recipe.profile is None:
+        numerics = pretrained.numerics
+    else:
+        numerics = profile_numerics(recipe.profile or "official", config.version)
+    return ModelInfo(
+        config,
+        dataclasses.replace(numerics, pos_embed_dtype="float32"),
+        _preprocessing(recipe, config, pretrained),
+        labels=tuple(classes),
+        provenance={"seed": str(recipe.seed)},
+    )
+
+
+def model_config(recipe: Recipe, num_classes: int) -> PVTConfig:
+    """The architecture that a recipe trains.
+
+    Raises:
+        ConfigError: It cannot be.
+    """
+    return make_config(
+        recipe.model,
+        num_classes=num_classes,
+        in_chans=recipe.in_channels,
+        image_size=recipe.image_resize,
+        drop_path_rate=recipe.drop_path_rate,
+    )
+
+
+def _preprocessing(
+    recipe: Recipe, config: PVTConfig, pretrained: ModelInfo | None
+) -> Preprocessing:
+    """The recipe's where it says so, else the pretrained model's, else the profile's."""
+    base = default_preprocessing(config, recipe.profile or "official")
+    if pretrained is not None and len(pretrained.preprocessing.mean) == config.in_chans:
+        theirs = pretrained.preprocessing
+        crop_pct = theirs.crop_pct if recipe.profile is None else base.crop_pct
+        base = Preprocessing(config.image_size, crop_pct, theirs.mean, theirs.std)
+    changes: dict[str, Any] = {}
+    if recipe.crop_pct is not None:
+        changes["crop_pct"] = recipe.crop_pct
+    for key in ("mean", "std"):
+        if (values := getattr(recipe, key)) is not None:
+            changes[key] = tuple(value / 255 for value in values)
+    return dataclasses.replace(base, **changes)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give --config a recipe's") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a YAML mapping of keys to values")
+    return {str(key): value for key, value in values.items()}
+
+
+def _other(key: str, value: Any) -> Iterator[str]:
+    """What is wrong with a key that is none of the recipe's."""
+    if key in FORMER_KEYS:
+        yield f"{key} is of MindCV before 0.3: write {FORMER_KEYS[key]}"
+    elif key not in OTHER_KEYS:
+        near = get_close_matches(key, [*key_types(), *OTHER_KEYS], n=1, cutoff=0.0)
+        yield f"{key} is not a known key (the nearest is {near[0]})"
+    elif OTHER_KEYS[key].refused and not is_same(key, value):
+        yield f"{key} is {value!r}, which is not supported: {OTHER_KEYS[key].why}"
+
+
+def _model_problems(recipe: Recipe) -> Iterator[str]:
+    try:
+        trainable_names(model_config(recipe, recipe.num_classes or 1), recipe.freeze)
+    except ConfigError as error:
+        yield str(error)

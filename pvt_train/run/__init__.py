@@ -1,0 +1,1 @@
+"""A run: its loop, folder, log, state, signals and plot."""

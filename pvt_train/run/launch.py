@@ -1,0 +1,267 @@
+"""From a recipe to a run: what is checked, read and opened before the first step.
+
+What can be found wrong is found before the framework is started.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pvt_data.accuracy import LabelledImages
+from pvt_data.folders import open_source
+from pvt_spec import ConfigError, ModelInfo, PvtError, tensor_specs
+from pvt_spec.arrays import Array
+from pvt_spec.initial import initial_weights
+from pvt_train.input.loader import TrainingBatches
+from pvt_train.input.workers import worker_count
+from pvt_train.recipe.read import Recipe, model_info
+from pvt_train.run.folder import clear, model_files, refuse_existing, state_file
+from pvt_train.run.loop import Outcome, Run, train
+from pvt_train.run.records import Records, Store
+from pvt_train.run.state import RunState
+from pvt_train.twin import TrainingError, Twin
+
+Say = Callable[[str], None]
+
+
+class PretrainedModel(Protocol):
+    """A model file that was read.
+
+    Attributes:
+        info: What travelled with its weights.
+    """
+
+    info: ModelInfo
+
+
+class Files(Store, Protocol):
+    """Model files and states, written and read."""
+
+    def load_state(self, path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, Any]]:
+        """A twin's state, what travels with the weights, and the facts that were saved with it."""
+        ...
+
+    def read_model(self, path: Path) -> PretrainedModel:
+        """A model file of any format and dialect."""
+        ...
+
+    def fit_weights(
+        self, model: Any, info: ModelInfo, fresh: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], list[str]]:
+        """Its weights, fitted to the model to be trained; what was done, in lines."""
+        ...
+
+
+OpenTwin = Callable[[ModelInfo, Recipe, Mapping[str, Array]], Twin]
+"""Starts the framework and joins the other workers."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A run to go on with.
+
+    Attributes:
+        path: The state file.
+        tensors: The twin's state.
+        info: Of the weights.
+        recipe: Of the run so far, as JSON values.
+        run: Where it stands.
+    """
+
+    path: Path
+    tensors: dict[str, Array]
+    info: ModelInfo
+    recipe: dict[str, Any]
+    run: RunState
+
+
+def load_resumed(files: Files, path: Path) -> Resumed:
+    """What a state file, or a run's folder, holds.
+
+    Raises:
+        PvtError: It cannot be read, is damaged, or holds no state.
+    """
+    file = state_file(path)
+    tensors, info, facts = files.load_state(file)
+    try:
+        recipe, run = dict(facts["recipe"]), RunState.from_dict(facts["run"])
+    except (KeyError, TypeError, ValueError, TrainingError) as error:
+        raise TrainingError(f"{file}: its state is not one of a run: {error}") from error
+    return Resumed(file, tensors, info, recipe, run)
+
+
+def train_recipe(
+    recipe: Recipe,
+    resumed: Resumed | None,
+    force: bool,
+    files: Files,
+    open_twin: OpenTwin,
+    report: Say,
+    say: Say,
+) -> Outcome:
+    """Trains as a recipe says; checkpoints and the log are in its ``ckpt_save_dir``.
+
+    Args:
+        recipe: Data folders, output folder, everything.
+        resumed: The run to go on with, or None.
+        force: Whether a run that is in the output folder may be replaced.
+        files: Reads and writes checkpoints.
+        open_twin: Starts the framework.
+        report: Told one line per epoch, by the first worker.
+        say: Told everything else.
+
+    Raises:
+        ConfigError: No data folder is named, or the model cannot be.
+        FileExists: The output folder holds another run, and not ``force``.
+        PvtError: Something of the recipe, the images or files cannot be used, or training failed.
+    """
+    if not recipe.data_dir:
+        raise ConfigError("data_dir is missing: give --data-dir, a folder with train and val in it")
+    data, output = Path(recipe.data_dir), Path(recipe.ckpt_save_dir)
+    begins = resumed is None or resumed.path.parent.resolve() != output.resolve()
+    if begins:
+        refuse_existing(output, force)
+        _spare_pretrained(recipe, output)
+    images = open_source(data / recipe.train_split)
+    weights, info, notes = _starting_point(recipe, images.classes, resumed, files)
+    validation = LabelledImages(info, data / recipe.val_split) if recipe.val_while_train else None
+    with ExitStack() as stack:
+        stack.enter_context(output_folder(output))
+        twin = open_twin(info, recipe, weights)
+        batches = TrainingBatches(images, recipe, info, twin.rank, twin.ranks)
+        stack.enter_context(batches)
+        start = _take_up(resumed, batches, recipe.epoch_size, twin)
+        if begins:
+            # What was kept so far is in another folder, and stays there.
+            start = dataclasses.replace(start, best=None, kept=())
+        run = Run(recipe, info, batches, validation, _threads(recipe), start, say)
+        if twin.rank == 0:
+            for line in (*notes, _describe(run, batches, twin)):
+                say(line)
+
+        def open_records() -> Records:
+            if begins:
+                clear(output)
+            return Records(output, recipe, info, start, batches.steps_per_epoch, files, report, say)
+
+        return train(twin, run, open_records)
+
+
+def _spare_pretrained(recipe: Recipe, output: Path) -> None:
+    """Holds unless the weights to start from would go with the run that is replaced.
+
+    Raises:
+        TrainingError: They would.
+    """
+    if recipe.pretrained and any(
+        path.samefile(recipe.pretrained)
+        for path in model_files(output)
+        if Path(recipe.pretrained).exists()
+    ):
+        raise TrainingError(
+            f"{recipe.pretrained} is of the run that --force would replace: copy it elsewhere, or "
+            "name another --output"
+        )
+
+
+def _starting_point(
+    recipe: Recipe, classes: Sequence[str], resumed: Resumed | None, files: Files
+) -> tuple[Mapping[str, Array], ModelInfo, list[str]]:
+    """The weights to start with, what travels with them, and what is to be said of them."""
+    if resumed is not None:
+        info = model_info(recipe, classes, resumed.info)
+        if info.labels != resumed.info.labels:
+            raise TrainingError(
+                f"{resumed.path}: its run has the classes {_some(resumed.info.labels)}, the images "
+                f"{_some(info.labels)}: give the --data-dir of that run, or take its weights alone "
+                "with --pretrained"
+            )
+        names = [spec.name for spec in tensor_specs(info.config)]
+        weights = {name: resumed.tensors[name] for name in names if name in resumed.tensors}
+        return weights, info, []
+    if not recipe.pretrained:
+        info = model_info(recipe, classes)
+        return initial_weights(info.config, recipe.seed), info, []
+    model = files.read_model(Path(recipe.pretrained))
+    info = model_info(recipe, classes, model.info)
+    weights, notes = files.fit_weights(model, info, initial_weights(info.config, recipe.seed))
+    return weights, info, notes
+
+
+def _take_up(
+    resumed: Resumed | None, batches: TrainingBatches, epochs: int, twin: Twin
+) -> RunState:
+    """Where the run stands; the twin then stands there too."""
+    fresh = RunState(0, batches.images, batches.global_batch)
+    if resumed is None:
+        return fresh
+    run = resumed.run
+    found, expected = (run.images, run.global_batch), (fresh.images, fresh.global_batch)
+    if found != expected:
+        raise TrainingError(
+            f"{resumed.path}: its run has {found[0]} images and {found[1]} per update, this one "
+            f"{expected[0]} and {expected[1]}: an epoch would be another; take the same images and "
+            "batch size times workers, or take its weights alone with --pretrained"
+        )
+    done = run.step // batches.steps_per_epoch
+    if done >= epochs:
+        raise TrainingError(
+            f"{resumed.path}: its run has finished {done} epochs, of {epochs} that are asked for: "
+            "give a larger --epoch-size"
+        )
+    twin.load_state(resumed.tensors)
+    return run
+
+
+def _describe(run: Run, batches: TrainingBatches, twin: Twin) -> str:
+    recipe, info, start = run.recipe, run.info, run.start
+    steps, size = batches.steps_per_epoch, batches.global_batch
+    validated = len(run.validation.labels) if run.validation else 0
+    line = (
+        f"{recipe.model} ({info.profile}): {batches.images} images of {len(info.labels)} classes, "
+        f"{validated} to validate; {recipe.epoch_size} epochs of {steps} steps of {size} images"
+    )
+    wanted = recipe.batch_size * recipe.gradient_accumulation_steps * twin.ranks
+    if size < wanted:
+        line += f" (all there are: fewer than the batch size of {wanted})"
+    if twin.ranks > 1:
+        line += f", shared by {twin.ranks} workers"
+    if start.step:
+        epoch, step = divmod(start.step, steps)
+        line += f"; going on after epoch {epoch}" + (f" and {step} steps" if step else "")
+    return line
+
+
+def _threads(recipe: Recipe) -> int:
+    return max(1, worker_count(recipe.num_parallel_workers))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f", … ({len(names)})" if len(names) > 5 else "")
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """A folder to write into while the block lasts; if it was made and is empty, it goes again.
+
+    Raises:
+        PvtError: It cannot be made or written to.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PvtError(f"{folder}: cannot be made: {error.strerror}; name another") from error
+    if not os.access(folder, os.W_OK):
+        raise PvtError(f"{folder}: may not be written to; name another folder")
+    try:
+        yield
+    finally:
+        for path in missing:
+            # One that is not empty stays, and another worker may have been quicker.
+            with suppress(OSError):
+                path.rmdir()

@@ -1,0 +1,266 @@
+"""The training loop, whatever the framework: updates, validation, and when to stop."""
+
+import dataclasses
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import isfinite
+from typing import Protocol
+
+import numpy as np
+
+from pvt_data.accuracy import LabelledImages
+from pvt_spec import ModelInfo
+from pvt_train.optim.schedule import learning_rate
+from pvt_train.recipe.read import Recipe
+from pvt_train.run.evaluation import Evaluation, evaluate
+from pvt_train.run.records import EpochResult, Records
+from pvt_train.run.state import RunState
+from pvt_train.run.stopping import StopRequest, stop_request
+from pvt_train.twin import Batch, StepResult, TrainingError, Twin
+
+MOST_SKIPPED = 50
+"""Updates in a row that may be left out for gradients that are not finite.
+
+A dynamic loss scale that starts at 2**24 is at 1 after 24.
+"""
+
+
+class Batches(Protocol):
+    """One worker's share of the training images; :class:`pvt_train.input.loader.TrainingBatches`.
+
+    Attributes:
+        steps_per_epoch: Updates in an epoch.
+        unreadable: Names of this epoch's images that could not be read, with the reason.
+    """
+
+    steps_per_epoch: int
+    unreadable: list[tuple[str, str]]
+
+    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+        """The batches of each update of an epoch (from 0), from the update ``start`` on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained on what.
+
+    Attributes:
+        recipe: How.
+        info: What travels with the weights.
+        batches: What is trained on, this worker's share of it.
+        validation: What is validated with; None where ``val_while_train`` is off.
+        threads: That load validation images.
+        start: Where the run stands.
+        say: Told what every worker has to say for itself.
+    """
+
+    recipe: Recipe
+    info: ModelInfo
+    batches: Batches
+    validation: LabelledImages | None
+    threads: int
+    start: RunState
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        rank: Of this worker; the state of the first one's alone has the files.
+        state: Where it stands.
+        stopped: The signal that ended it before its last epoch, or None.
+    """
+
+    rank: int
+    state: RunState
+    stopped: signal.Signals | None
+
+
+def train(twin: Twin, run: Run, open_records: Callable[[], Records]) -> Outcome:
+    """Trains from where the run stands to the end of its recipe, or until asked to stop.
+
+    Args:
+        twin: The model, in the state that ``run.start`` says.
+        run: What to do.
+        open_records: Opens what is written and said of the run; the first worker's alone.
+
+    Raises:
+        TrainingError: The loss or the gradients are no longer finite.
+        ImageError: Images cannot be read.
+        PvtError: A checkpoint cannot be written.
+    """
+    with stop_request() as request, ExitStack() as stack:
+        records = None if twin.rank else stack.enter_context(open_records())
+        return _Training(twin, run, request, records).to_the_end()
+
+
+class _Training:
+    """A run under way on one worker."""
+
+    def __init__(self, twin: Twin, run: Run, request: StopRequest, records: Records | None):
+        self.twin, self.run, self.request, self.records = twin, run, request, records
+        self.state = run.start
+        self.steps = run.batches.steps_per_epoch
+        self.skipped_in_a_row = 0
+
+    def to_the_end(self) -> Outcome:
+        """Epoch after epoch; where it is asked to stop, the state is saved first."""
+        epochs = self.run.recipe.epoch_size
+        for epoch in range(self.state.step // self.steps, epochs):
+            stopped = self.train_epoch(epoch)
+            if stopped is None:
+                self.finish_epoch(epoch)
+                stopped = self.asked_to_stop()
+            if stopped is not None and self.state.step < epochs * self.steps:
+                self.save_state()
+                # A worker that ends may have the others killed, so all wait for the first.
+                self.twin.total(np.zeros(1))
+                return Outcome(self.twin.rank, self.state, stopped)
+        return Outcome(self.twin.rank, self.state, None)
+
+    def train_epoch(self, epoch: int) -> signal.Signals | None:
+        """The epoch's updates that are left; the signal that asked to stop among them, if any."""
+        done = self.state.step - epoch * self.steps
+        self.started, self.updates = time.perf_counter(), self.steps - done
+        batches = self.run.batches.epoch(epoch, done)
+        with ExitStack() as stack:
+            if self.records:
+                stack.enter_context(self.records.progress(epoch, self.steps, done))
+            for group in batches:
+                self.update(epoch, group)
+                if self.state.step < (epoch + 1) * self.steps:
+                    stopped = self.asked_to_stop()
+                    if stopped is not None:
+                        self.state = dataclasses.replace(self.state, unreadable=self.unreadable())
+                        return stopped
+        self.trained = time.perf_counter()
+        return None
+
+    def update(self, epoch: int, group: list[Batch]) -> None:
+        """One update, counted in the state."""
+        state, recipe = self.state, self.run.recipe
+        rate = learning_rate(state.step, self.steps, recipe)
+        result = self.twin.step(group, rate)
+        # A framework may have taken the signals for itself meanwhile.
+        self.request.listen()
+        self.check_finite(result, epoch, rate, group)
+        self.state = dataclasses.replace(
+            state,
+            step=state.step + 1,
+            loss_sum=state.loss_sum + result.loss,
+            norm_sum=state.norm_sum + (result.gradient_norm if result.updated else 0.0),
+            skipped=state.skipped + (not result.updated),
+        )
+        if self.records:
+            self.records.step(self.state, result, rate)
+
+    def check_finite(self, result: StepResult, epoch: int, rate: float, group: list[Batch]) -> None:
+        """Ends a run whose numbers have left the finite ones; the weights have not.
+
+        Raises:
+            TrainingError: They have.
+        """
+        self.skipped_in_a_row = 0 if result.updated else self.skipped_in_a_row + 1
+        scaled = result.loss_scale != 1
+        if isfinite(result.loss) and (
+            result.updated or (scaled and self.skipped_in_a_row < MOST_SKIPPED)
+        ):
+            return
+        what = (
+            f"loss is {result.loss}"
+            if not isfinite(result.loss)
+            else f"gradients are not finite (loss {result.loss:.4g})"
+        )
+        if self.skipped_in_a_row > 1:
+            what += f", for {self.skipped_in_a_row} updates in a row"
+        raise TrainingError(
+            f"{what} at step {self.state.step} (epoch {epoch + 1}), learning rate {rate:.2e}, "
+            f"loss scale {result.loss_scale:g}; {self._first_tap(group)}; {self._last_good()}: try "
+            "a lower --lr, more --warmup-epochs, --clip-grad True or a lower AMP level"
+        )
+
+    def _first_tap(self, group: list[Batch]) -> str:
+        taps = [self.twin.first_not_finite(batch) for batch in group]
+        where = f" on worker {self.twin.rank}" if self.twin.ranks > 1 else ""
+        named = next((tap for tap in taps if tap), None)
+        return (
+            f"the first tap that is not finite is {named}{where}"
+            if named
+            else (f"every tap is finite{where}, so it is the loss or a gradient that is not")
+        )
+
+    def _last_good(self) -> str:
+        return self.records.last_good() if self.records else "the first worker says what is saved"
+
+    def asked_to_stop(self) -> signal.Signals | None:
+        """The signal that any worker got; all of them answer alike."""
+        asked = self.request.signal
+        if self.twin.ranks == 1:
+            return asked
+        anyone = self.twin.total(np.array([float(asked is not None)]))[0] > 0
+        return (asked or signal.SIGTERM) if anyone else None
+
+    def finish_epoch(self, epoch: int) -> None:
+        """Validation, checkpoints and the log, after an epoch's last update."""
+        recipe, last = self.run.recipe, epoch + 1 == self.run.recipe.epoch_size
+        due = (epoch + 1) % recipe.val_interval == 0 or last
+        images = self.run.validation if due else None
+        raw = averaged = None
+        if images is not None:
+            raw = self.evaluate(images)
+            if recipe.ema:
+                with self.twin.averaged():
+                    averaged = self.evaluate(images)
+        unreadable = self.unreadable()
+        result = self.result(epoch, raw, averaged, unreadable)
+        self.state = dataclasses.replace(
+            self.state, loss_sum=0.0, norm_sum=0.0, skipped=0, unreadable=0
+        )
+        if self.records:
+            keep = (epoch + 1) % recipe.ckpt_save_interval == 0 or last
+            self.state = self.records.epoch(result, self.state, self.twin, keep)
+            if keep:
+                self.save_state()
+            self.records.say_epoch(result)
+
+    def evaluate(self, images: LabelledImages) -> Evaluation:
+        """Accuracy of the weights that the twin now answers with."""
+        size, threads = self.run.recipe.batch_size, self.run.threads
+        return evaluate(self.twin, images.load, images.labels, size, threads)
+
+    def unreadable(self) -> int:
+        """Names this worker's images that could not be read; counts all workers' of the epoch."""
+        for name, reason in self.run.batches.unreadable:
+            self.run.say(f"not readable, replaced by another image: {name}: {reason}")
+        here = np.array([float(len(self.run.batches.unreadable))])
+        return self.state.unreadable + int(self.twin.total(here)[0])
+
+    def result(
+        self, epoch: int, raw: Evaluation | None, averaged: Evaluation | None, unreadable: int
+    ) -> EpochResult:
+        """What the epoch came to."""
+        state, now = self.state, time.perf_counter()
+        made = self.steps - state.skipped
+        return EpochResult(
+            epoch=epoch + 1,
+            loss=state.loss_sum / self.steps,
+            learning_rate=learning_rate(state.step - 1, self.steps, self.run.recipe),
+            gradient_norm=state.norm_sum / made if made else None,
+            skipped=state.skipped,
+            unreadable=unreadable,
+            raw=raw,
+            averaged=averaged,
+            images_per_second=self.updates * state.global_batch / (self.trained - self.started),
+            seconds=now - self.started,
+        )
+
+    def save_state(self) -> None:
+        """Writes where the run stands, with all that a later step depends on."""
+        if self.records:
+            self.records.save_state(self.twin.state(), self.state)

@@ -1,0 +1,60 @@
+"""The curves of a run as a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pvt_train.run.log import Record, read_log
+from pvt_train.twin import TrainingError
+
+PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("loss", (("loss", "training"), ("val_loss", "validation"))),
+    ("accuracy in %", (("top1", "Top-1"), ("top5", "Top-5"))),
+    ("learning rate", (("lr", ""),)),
+    ("gradient norm", (("gradient_norm", ""),)),
+)
+"""What is drawn over the epochs: each panel's title, and the records' names with their labels."""
+
+
+def plot_run(folder: Path, target: Path) -> None:
+    """Draws loss, accuracy, learning rate and gradient norm of a run over its epochs.
+
+    Args:
+        folder: The run's, with its ``log.jsonl``.
+        target: The picture; its ending chooses the format (``.png``, ``.svg``, ``.pdf``).
+
+    Raises:
+        TrainingError: There is no log, it has no finished epoch, or the picture cannot be
+            written.
+    """
+    records = [record for record in read_log(folder) if record["kind"] == "epoch"]
+    if not records:
+        raise TrainingError(f"{folder}: no epoch is finished: there is nothing to draw yet")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, curves) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        _draw(axes, title, curves, records)
+    try:
+        figure.savefig(target)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{target}: cannot be written: {error}") from error
+
+
+def _draw(
+    axes: Any, title: str, curves: Sequence[tuple[str, str]], records: Sequence[Record]
+) -> None:
+    for name, label in curves:
+        points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
+        if points:
+            # One epoch is a point, which a line alone would not show.
+            axes.plot(
+                *zip(*points, strict=True), label=label, marker="." if len(points) < 20 else ""
+            )
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[1] and any(label for _, label in curves):
+        axes.legend()
