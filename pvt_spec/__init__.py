@@ -1,8 +1,7 @@
-"""What a PVT is, as data, and what goes into it.
+"""What a PVT is, as data.
 
-``config`` (variants), ``numerics`` (profiles), ``tensors`` (tensors and taps) and ``model_info``
-need the standard library only and are exported here. ``images``, ``sources`` and ``evaluation``
-need numpy and Pillow, ``command_line`` needs click: import them by name.
+``config`` (variants), ``numerics`` (profiles), ``tensors`` (tensors and taps), ``model_info`` and
+``errors`` are exported here; import the other modules by name.
 """
 
 from pvt_spec.config import (

@@ -1,4 +1,4 @@
-"""The spec against figures and files from outside: NUMERICS.md and the official state dicts."""
+"""The spec against figures and files of the peers' own code, and the official state dicts."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ from pvt_spec import (
 )
 from tests.conftest import GOLDEN_SMALL, golden_config, golden_file, golden_weights
 
-# NUMERICS.md: tensors, and parameters in millions for 1000 classes.
+# Counted in whai362/PVT's own models: tensors, and parameters in millions for 1000 classes.
 COUNTS = {
     "pvt_tiny": (161, "13.229"),
     "pvt_small": (301, "24.486"),
@@ -51,7 +51,7 @@ COUNTS = {
     "pvt_v2_b5": (1054, "81.96"),
 }
 
-# NUMERICS.md's table: patch_embed, attn, norm1, norm2 and final epsilon.
+# Read in the peers' own code: patch_embed, attn, norm1, norm2 and final epsilon.
 PROFILE_TABLE = {
     ("official", 1): ("erf", "symmetric", (1e-5, 1e-5, 1e-6, 1e-6, 1e-6), "float32"),
     ("official", 2): ("erf", "symmetric", (1e-5, 1e-5, 1e-6, 1e-6, 1e-6), "float32"),
