@@ -1,4 +1,5 @@
 # make demo: the main job end to end. make test: tests, lint and types.
+# make test-all: those, and what takes longer or needs other people's programs.
 # Both make .venv and install the locked environment first.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 # torch's default build for Linux carries several GB of CUDA; the tests need none of it.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types check install clean
+.PHONY: demo test test-all lint types check install clean
 
 install: $(STAMP)
 
@@ -21,6 +22,8 @@ demo: install
 
 test: lint types
 	$(BIN)/python -m pytest -n 2
+
+test-all: test
 
 lint: install
 	$(BIN)/ruff check .
