@@ -5,11 +5,12 @@
 BEFORE and AFTER are folders of checkouts, run by this Python. A case is a few command lines in a
 fresh folder whose ``in`` is what BEFORE made: golden files, models, bundles, a run that has begun.
 So AFTER must open what BEFORE has written. Exit codes, stdout, stderr and the bytes of every file
-are compared, but for what ``VARIES``, ``NO_TEXT`` and ``PARTS`` say. Differences that are meant go
-into ``EXPECTED``; any other is shown, and the exit code is then 1. ``--cache`` keeps what BEFORE
+are compared, without what ``VARIES`` and ``contents`` leave out. Differences that are meant go into
+``EXPECTED``; any other is shown, and the exit code is then 1. ``--cache`` keeps what BEFORE
 answered (on this machine, with these packages), so that the next comparison runs AFTER alone.
 
-The groups are golden, answers, errors, parity, train, help and, unless it is asked for, not demo.
+Groups: golden (files of the peers, inspected and converted), train, errors, parity, answers
+(predict and validate), help, and demo (``benchmarks.demo``, which runs only if it is named).
 """
 
 import argparse
@@ -31,6 +32,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -45,36 +47,34 @@ VARIES = (
     (r"ETA \S+", "ETA …", "the time left is guessed from the time passed"),
     (r' time="[\d.]+"', ' time="…"', "durations, JUnit"),
     (r"(<dt>seconds[^<]*</dt><dd>)[\d.]+", r"\1…", "durations, HTML"),
-    (r"tfevents\.\d+", "tfevents.…", "the name of an event file begins with the time"),
+    (r"tfevents\.\d+", "tfevents.…", "the name of an event file has the time in it"),
     (r"\d+\.\d s\b", "… s", "durations, summary of benchmarks.demo"),
 )
 """Pattern in a text or a file's name, what stands for it, and why two runs differ in it."""
 
 TEXT = (".html", ".json", ".jsonl", ".xml")
-"""Endings of files that are compared as texts."""
+"""Endings of files that are compared as texts; of ``.npz`` and event files see ``contents``."""
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
-"""As many threads as cases leave room for, and help texts of one width."""
+"""As many threads as the cases beside it leave, and help texts of one width."""
 
 AT_ONCE, SECONDS, SHOWN = 2, 600, 24
 """Cases at a time, seconds before a command is given up, lines of a difference that are shown."""
 
 TEXTS = {
-    "labels.txt": "one\ntwo\nthree\n",
+    "labels.txt": "a\nb\nc\n",
     "unknown.yaml": "model: pvt_nano\nepochs: 3\n",
-    "values.yaml": "model: pvt_nano\nlr: fast\nopt: adan\nmixup: -1\nscale: [1, 0.5]\n",
+    "values.yaml": "model: pvt_nano\nopt: adan\nmixup: -1\nscale: [1, 0.5]\n",
+    "types.yaml": "model: pvt_nano\nlr: fast\n",
     "broken.yaml": "model: [pvt_nano\n",
     "list.yaml": "- model\n",
-    "mindcv.yaml": "model: pvt_nano\ndataset: imagenet\ndrop_rate: 0.0\nuse_nesterov: False\n",
+    "mindcv.yaml": "model: pvt_nano\ndataset: imagenet\ndrop_rate: 0.0\ncolor_jitter: 0.4\n",
     "empty.ckpt": "",
-    "noise.pth": "no model\n",
-    "noise.onnx": "no model\n",
-    "noise.safetensors": "no model\n",
-    "noise.npz": "no bundle\n",
-    "noise/one/noise.png": "no image\n",
+    **{f"noise.{ending}": "no model\n" for ending in ("pth", "onnx", "safetensors", "npz")},
+    "noise/a/noise.png": "no image\n",
     "log/log.jsonl": '{"kind": "epoch"}\n{"kind": "epoch", "step": 1}\n',
 }
-"""Files that BEFORE need not make."""
+"""Files that no checkout makes."""
 
 RUN = (
     "pvt_ms train --config in/configs/demo/pvt_nano_digits.yaml --data-dir in/classes "
@@ -95,32 +95,22 @@ MADE = (
     "parity capture nano.ckpt --runtime reference -o reference.npz",
     RUN,
 )
-"""What BEFORE makes in ``in``, which is itself there too."""
+"""What BEFORE makes in ``in``, where ``in`` is that folder itself."""
 
-TARGETS = ("out.ckpt", "out.pth", "out.safetensors", "out.onnx", "out")
+FORMATS = ("ckpt", "pth", "safetensors", "onnx")
+TARGETS = (*(f"out.{ending}" for ending in FORMATS), "out")
 DIALECTS = {
-    "official": "out.pth",
-    "pvt_ms": "out.ckpt",
-    "mindcv": "out.ckpt",
-    "timm": "out.safetensors",
-    "hf": "out",
-    "mmdet": "out.pth",
-}
-CONVERSIONS = (
-    *(f"{target} --report report.json" for target in TARGETS),
+    "official": "out.pth", "pvt_ms": "out.ckpt", "mindcv": "out.ckpt",
+    "timm": "out.safetensors", "hf": "out", "mmdet": "out.pth",
+}  # fmt: skip
+CHANGES = (
     *(f"{target} --to-dialect {name}" for name, target in DIALECTS.items()),
     *(f"{target} --to-dialect {name} --allow-different-maths" for name, target in DIALECTS.items()),
-    "out.pth --weights ema",
-    "out.onnx --image-size 96x64",
-    "out.onnx --features",
-    "out.ckpt --num-classes 0",
-    "out.safetensors --dtype float16",
-    "out.ckpt --dtype bfloat16",
-    "out.onnx --dynamic-size",
-    "out.onnx --opset 17",
-    "out.onnx --external-data",
-)
-"""What every golden model is converted to."""
+    "out.pth --weights ema", "out.onnx --image-size 96x64", "out.onnx --features",
+    "out.ckpt --num-classes 0", "out.safetensors --dtype float16", "out.ckpt --dtype bfloat16",
+    "out.onnx --dynamic-size", "out.onnx --opset 17", "out.onnx --external-data",
+)  # fmt: skip
+"""What every golden model is converted to, with which options."""
 
 RUNTIMES = {"pvt_ms": "in/run/best.ckpt", "pvt_torch": "in/nano.pth", "pvt_onnx": "in/nano.onnx"}
 ANSWERS = (
@@ -131,126 +121,104 @@ ANSWERS = (
 )
 """What is asked of a model in each runtime."""
 
-ERRORS = (
-    "convert",
-    "convert nano.ckpt",
-    "convert missing.ckpt out.onnx",
-    "convert missing out",
-    "convert in/nano.ckpt out.txt",
-    "convert in/nano.ckpt missing/out.pth",
-    "convert in/labels.txt out.onnx",
-    "convert in/empty.ckpt out.onnx",
-    "convert in/noise.pth out.onnx",
-    "convert in/noise.onnx out.pth",
-    "convert in/noise.safetensors out.onnx",
-    "convert in/classes out.onnx",
-    "convert in/cut.ckpt out.onnx",
-    "convert in/cut.pth out.onnx",
-    "convert in/cut.safetensors out.onnx",
-    "convert in/cut.onnx out.pth",
-    "convert in/nano.ckpt out.onnx --colour red",
-    "convert in/nano.ckpt out.onnx --dtype int8",
-    "convert in/nano.ckpt out.onnx --opset 9",
-    "convert in/nano.ckpt out.pth --opset 17 --dynamic-size --external-data",
-    "convert in/nano.ckpt out.onnx --image-size 0",
-    "convert in/nano.ckpt out.onnx --image-size small",
-    "convert in/nano.ckpt out.onnx --num-classes 5",
-    "convert in/nano.ckpt out.onnx --model pvt_tiny",
-    "convert in/nano.ckpt out.onnx --model pvt_huge",
-    "convert in/nano.ckpt out.onnx --from-dialect timm",
-    "convert in/nano.ckpt out.onnx --weights ema",
-    "convert in/nano.ckpt out.onnx --labels in/configs/demo/pvt_nano_digits.yaml",
-    "convert ckpt-to-onnx in/nano.pth out.onnx",
-    "convert ckpt-to-onx in/nano.ckpt out.onnx",
-    "convert inspect missing.pth",
-    "convert inspect in/nano.ckpt --diff in/noise.pth",
-    "parity run",
-    "parity walk in/nano.ckpt",
-    "parity run missing.ckpt",
-    "parity run in/noise.pth",
-    "parity run in/nano.ckpt in/golden/official_v2_small/weights.pth",
-    "parity run in/nano.ckpt --runtime tensorflow",
-    "parity run in/nano.ckpt --runtime cuda",
-    "parity run in/nano.ckpt --emulate fp7",
-    "parity run in/nano.ckpt --images missing",
-    "parity run in/nano.ckpt --images in/noise",
-    "parity run in/nano.ckpt --images in/pictures --random 2",
-    "parity run in/nano.ckpt --atol -1",
-    "parity check in/noise.npz in/nano.ckpt",
-    "parity check in/torch.npz in/golden/mindcv_v1_small/weights.ckpt",
-    "parity compare in/torch.npz",
-    "parity compare in/torch.npz in/noise.npz",
-    "parity diagnose in/nano.ckpt",
-    "parity diagnose in/nano.ckpt in/golden/official_v2_small/weights.pth",
-    "parity validate in/nano.ckpt --images in/labels.txt",
-    "pvt_onnx predict in/nano.pth in/pictures",
-    "pvt_onnx predict in/nano.onnx",
-    "pvt_onnx predict in/nano.onnx in/noise",
-    "pvt_onnx predict in/nano.onnx 'nothing/*.png' --top-k 0",
-    "pvt_torch predict missing.pth in/pictures",
-    "pvt_torch validate in/nano.pth --data-dir in/pictures",
-    "pvt_torch validate in/nano.pth --data-dir in/classes --model pvt_tiny",
-    "pvt_ms validate in/cut.ckpt --data-dir in/classes",
-    "pvt_train plot missing",
-    "pvt_train plot in/log -o curves.png",
-    "pvt_train plot in/run -o curves.txt",
-    "pvt_ms train",
-    "pvt_ms train --model pvt_nano --data-dir missing",
-    "pvt_ms train --model pvt_huge --data-dir in/classes",
-    "pvt_ms train --model pvt_nano --data-dir in/classes --learning-rate 1",
-    "pvt_ms train --model pvt_nano --data-dir in/classes --lr fast",
-    "pvt_ms train --model pvt_nano --data-dir in/classes --batch-size 1000 --opt adan",
-    f"{RUN} --num-classes 5",
-    f"{RUN} --batch-size 1000",
-    f"{RUN} --lr 1e30 --epoch-size 9",
-    f"{RUN} --device-target Ascend",
-    f"{RUN} --pretrained in/golden/official_v2_small/weights.pth",
-    f"{RUN} --freeze 'stem.*'",
-    "pvt_ms train --config missing.yaml",
-    "pvt_ms train --config in/unknown.yaml --data-dir in/classes",
-    "pvt_ms train --config in/values.yaml --data-dir in/classes",
-    "pvt_ms train --config in/broken.yaml --data-dir in/classes",
-    "pvt_ms train --config in/list.yaml --data-dir in/classes",
-    "pvt_ms train --config in/mindcv.yaml --data-dir missing",
-    "pvt_ms train --resume missing",
-    "pvt_ms train --resume in/nano.ckpt --output new",
-)
-"""Wrong usage and bad files."""
-
 V1, V2 = "in/golden/mindcv_v1_small/weights.ckpt", "in/golden/official_v2_small/weights.pth"
-PARITY = (
-    f"parity run {V1} --json --html page.html --junit junit.xml",
-    f"parity run {V2} -v",
-    "parity run in/nano.ckpt in/nano.pth in/nano.onnx in/torch.npz --images in/pictures --limit 3",
-    "parity run in/nano.ckpt in/wrong.pth --html page.html --junit junit.xml",
-    "parity run in/nano.onnx --runtime onnx-reference --runtime onnxruntime-disabled --json",
-    "parity run in/nano.pth --runtime torch --emulate fp16 --emulate bf16-graph --precision bf16",
-    "parity run in/nano.pth --runtime torch --atol 1e-5 --rtol 1e-4 --taps stages --random 2",
-    "parity run in/nano.pth --runtime torch --atol 1e-9 --taps logits --seed 3 --batch 3 --json",
-    "parity run in/nano.ckpt --runtime mindspore-o2 --runtime mindspore-graph --image-size 40x36",
-    "parity run in/golden/mmdet_v1_small/weights.pth --runtime torch --runtime onnxruntime",
-    "parity run in/hub --runtime onnxruntime-basic --images in/torch.npz",
-    f"parity capture {V2} --runtime onnxruntime -o out.npz --taps stages --random 2",
-    f"parity capture {V1} --runtime mindspore -o out.npz --without-inputs --images in/pictures",
-    "parity capture in/nano.ckpt --runtime reference --precision fp16 -o out.npz --random 1",
-    "parity check in/mindspore.npz in/nano.ckpt --runtime torch --json",
-    "parity check in/torch.npz in/wrong.pth --runtime onnxruntime",
-    "parity check in/theirs.npz in/nano.ckpt --runtime torch",
-    "parity compare in/reference.npz in/torch.npz in/mindspore.npz -v",
-    "parity compare in/torch.npz in/mindspore.npz --json --html page.html",
-    "parity diagnose in/nano.ckpt in/nano.onnx",
-    "parity diagnose in/nano.ckpt in/wrong.pth --json",
-    "parity diagnose in/wrong.pth in/torch.npz",
-    "parity diagnose in/theirs.npz in/nano.ckpt",
-    "parity validate in/run/best.ckpt --images in/classes/val --html page.html",
-    "parity validate in/nano.ckpt in/wrong.pth --images in/classes/val --limit 9 --json",
-)
+
+ERRORS = {
+    "convert": (
+        "", "in/nano.ckpt", "missing.ckpt out.onnx", "missing out", "in/nano.ckpt out.txt",
+        "in/nano.ckpt missing/out.pth", "in/labels.txt out.onnx", "in/classes out.onnx",
+        "in/empty.ckpt out.onnx", "in/noise.pth out.onnx", "in/noise.onnx out.pth",
+        "in/noise.safetensors out.onnx", "in/cut.ckpt out.onnx", "in/cut.pth out.onnx",
+        "in/cut.safetensors out.onnx", "in/cut.onnx out.pth", "ckpt-to-onnx in/nano.pth out.onnx",
+        "ckpt-to-onx in/nano.ckpt out.onnx", "in/nano.ckpt out.pth --opset 17 --dynamic-size",
+        "inspect missing.pth", "inspect in/nano.ckpt --diff in/noise.pth",
+        f"inspect {V1} --diff in/golden/official_v1_small/training_checkpoint.pth",
+    ),
+    "convert in/nano.ckpt out.onnx": (
+        "--colour red", "--dtype int8", "--opset 9", "--image-size 0", "--image-size small",
+        "--num-classes 5", "--model pvt_tiny", "--model pvt_huge", "--from-dialect timm",
+        "--weights ema", "--labels in/list.yaml",
+    ),
+    "parity": (
+        "run", "walk in/hub", "run missing.ckpt", "run in/noise.pth", f"run in/nano.ckpt {V2}",
+        "check in/noise.npz in/nano.ckpt", f"check in/torch.npz {V1}", "compare in/torch.npz",
+        "compare in/torch.npz in/noise.npz", "diagnose in/nano.ckpt", f"diagnose in/nano.ckpt {V2}",
+        "validate in/nano.ckpt --images in/labels.txt",
+    ),
+    "parity run in/nano.ckpt": (
+        "--runtime tensorflow", "--runtime cuda", "--emulate fp7", "--atol -1", "--images missing",
+        "--images in/noise", "--images in/pictures --random 2", "in/torch.npz --images in/pictures",
+    ),
+    "pvt_onnx predict": (
+        "in/nano.pth in/pictures", "in/nano.onnx", "in/nano.onnx in/noise",
+        "in/nano.onnx in/pictures --top-k 0",
+    ),
+    "pvt_torch": (
+        "predict missing.pth in/pictures", "validate in/nano.pth --data-dir in/pictures",
+        "validate in/nano.pth --data-dir in/classes --model pvt_tiny",
+    ),
+    "pvt_ms": ("train", "train --resume missing", "validate in/cut.ckpt --data-dir in/classes"),
+    "pvt_ms train --data-dir in/classes": (
+        "--config missing.yaml", "--config in/unknown.yaml", "--config in/values.yaml",
+        "--config in/types.yaml", "--config in/broken.yaml", "--config in/list.yaml",
+        "--config in/mindcv.yaml --data-dir missing", "--model pvt_huge",
+        "--model pvt_nano --learning-rate 1", "--model pvt_nano --lr fast",
+    ),
+    RUN: (
+        "--num-classes 5", "--val-split none", "--lr 1e30 --epoch-size 9", f"--pretrained {V2}",
+        "--device-target Ascend", "--freeze 'stem.*'", "--resume in/nano.ckpt",
+    ),
+    "pvt_train plot": ("missing", "in/log -o curves.png", "in/run -o curves.txt"),
+}  # fmt: skip
+"""Wrong usage and bad files: a command line's beginning, and how it may go on."""
+
+PARITY = {
+    "run": (
+        f"{V1} --json --html page.html --junit junit.xml",
+        f"{V2} -v",
+        "in/nano.ckpt in/nano.pth in/nano.onnx in/torch.npz",
+        "in/nano.ckpt in/wrong.pth --html page.html --junit junit.xml",
+        "in/nano.onnx --runtime onnx-reference --runtime onnxruntime-disabled --json",
+        "in/nano.pth --runtime torch --emulate fp16 --emulate bf16-graph --precision bf16",
+        "in/nano.pth --runtime torch --atol 1e-5 --rtol 1e-4 --taps stages --random 2",
+        "in/nano.pth --runtime torch --atol 1e-9 --taps logits --seed 3 --batch 3 --json",
+        "in/nano.ckpt --runtime mindspore-o2 --runtime mindspore-graph --image-size 40x36",
+        "in/nano.pth --runtime onnxruntime-extended --images in/pictures --limit 3",
+        "in/golden/mmdet_v1_small/weights.pth --runtime torch --runtime onnxruntime",
+        "in/hub --runtime onnxruntime-basic --images in/torch.npz",
+    ),
+    "capture": (
+        f"{V2} --runtime onnxruntime -o out.npz --taps stages --random 2",
+        f"{V1} --runtime mindspore -o out.npz --without-inputs --images in/pictures",
+        "in/nano.ckpt --runtime reference --precision fp16 -o out.npz --random 1",
+    ),
+    "check": (
+        "in/mindspore.npz in/nano.ckpt --runtime torch --json",
+        "in/torch.npz in/wrong.pth --runtime onnxruntime",
+        "in/theirs.npz in/nano.ckpt --runtime torch",
+    ),
+    "compare": (
+        "in/reference.npz in/torch.npz in/mindspore.npz -v",
+        "in/torch.npz in/mindspore.npz --json --html page.html",
+    ),
+    "diagnose": (
+        "in/nano.ckpt in/nano.onnx",
+        "in/nano.ckpt in/wrong.pth --json",
+        "in/wrong.pth in/torch.npz",
+        "in/theirs.npz in/nano.ckpt",
+    ),
+    "validate": (
+        "in/run/best.ckpt --images in/classes/val --html page.html",
+        "in/nano.ckpt in/wrong.pth --images in/classes/val --limit 9 --json",
+    ),
+}
+"""Arguments of each command of ``parity``."""
 
 TRAINING = (
     "--mode 0 --plot --num-parallel-workers 1",
     "--mixup 0.8 --cutmix 1 --gradient-accumulation-steps 2 --clip-value 0.1 --layer-decay 0.7",
     "--opt sgd --use-nesterov True --scheduler step_decay --ema False --hflip 0.5 --vflip 0.5",
-    "--opt momentum --scheduler multi_step_decay --weight-decay-filter norm_and_bias --val-split a",
+    "--opt momentum --scheduler multi_step_decay --weight-decay-filter norm_and_bias",
     "--opt lamb --auto-augment randaug-m9-mstd0.5-inc1 --re-prob 1 --re-value random",
     "--color-jitter 0.4 --aug-repeats 2 --scheduler deit_cosine --warmup-epochs 1 --lr 0.1",
     "--amp-level O2 --loss-scale-type auto --profile mindcv --ckpt-save-policy top_k",
@@ -268,6 +236,20 @@ PROGRAMS = {
     "pvt_train": ("", "plot"),
 }
 """Programs and their commands, for ``--help``."""
+
+ONE_BY_ONE = {
+    "parity": {f"parity {command}": ends for command, ends in PARITY.items()},
+    "answers": {
+        module: tuple(answer.format(model=model) for answer in ANSWERS)
+        for module, model in RUNTIMES.items()
+    },
+    "errors": ERRORS,
+    "help": {
+        module: tuple(f"{command} --help" for command in commands)
+        for module, commands in PROGRAMS.items()
+    },
+}
+"""Group, a command line's beginning, and how it may go on: cases of one command each."""
 
 
 @dataclass(frozen=True)
@@ -292,34 +274,39 @@ class Case:
 
 def cases(before: Path) -> Iterator[Case]:
     """Every case, the golden ones of the files that BEFORE has."""
-    golden = before / "tests/golden"
-    for file in sorted(golden.glob("*/*.[cps]*t*")):
-        path = f"in/golden/{file.relative_to(golden)}"
-        other = "in/golden/official_v1_small/training_checkpoint.pth"
-        yield Case("golden", tuple(f"convert inspect {path}{o}" for o in ("", " --json")))
-        yield Case("golden", (f"convert inspect {other} --diff {path}",))
-        for conversion in CONVERSIONS:
-            target = conversion.split()[0]
-            commands = (f"convert {path} {conversion}", f"convert inspect {target} --json")
-            yield Case("golden", commands)
-    for module, model in RUNTIMES.items():
-        for question in ANSWERS:
-            yield Case("answers", (f"{module} {question.format(model=model)}",))
-    capture = "parity capture in/nano.pth --runtime torch -o a.npz"
-    for command in ("convert in/nano.ckpt a.pth", capture):
-        yield Case("errors", (command, command, f"{command} --force"))
-    yield Case("errors", ("convert in/nano.ckpt a.pth", "convert a.pth a.pth --force"))
-    yield Case("errors", ("pvt_ms train --resume run",), ("run",))
-    yield Case("errors", ("pvt_ms train --resume run --seed 1 --opt sgd",), ("run",))
-    yield from (Case("errors", (command,)) for command in ERRORS)
-    yield from (Case("parity", (command,)) for command in PARITY)
+    yield from golden_cases(before / "tests/golden")
+    for source, target in permutations(FORMATS, 2):
+        yield Case("golden", (f"convert {source}-to-{target} in/nano.{source} out.{target}",))
     for options in TRAINING:
         yield Case("train", (f"{RUN} {options}", "pvt_train plot run -o again.png"))
     yield Case("train", ("pvt_ms train --resume run --epoch-size 3", RUN), ("run",))
     yield Case("train", ("pvt_ms train --resume in/run --epoch-size 3 --output new --lr 0.1",))
-    for module, commands in PROGRAMS.items():
-        yield from (Case("help", (f"{module} {command} --help",)) for command in commands)
+    for command in (
+        "convert in/nano.ckpt a.pth --report a.json",
+        "parity capture in/nano.pth --runtime torch -o a.npz",
+    ):
+        yield Case("errors", (command, command, f"{command} --force"))
+    yield Case("errors", ("convert in/nano.ckpt a.pth", "convert a.pth a.pth --force"))
+    for changes in ("", " --seed 1 --opt sgd"):
+        yield Case("errors", (f"pvt_ms train --resume run{changes}",), ("run",))
+    for group, table in ONE_BY_ONE.items():
+        for start, ends in table.items():
+            yield from (Case(group, (f"{start} {end}".strip(),)) for end in ends)
     yield Case("demo", ("benchmarks.demo",), ("configs",))
+
+
+def golden_cases(golden: Path) -> Iterator[Case]:
+    """What every file of the peers is, and what it is converted to."""
+    for file in sorted(path for path in golden.glob("*/*") if path.suffix[1:] in FORMATS):
+        path = f"in/golden/{file.relative_to(golden)}"
+        yield Case("golden", (f"convert inspect {path}", f"convert inspect {path} --json"))
+        # What is no model is refused whatever it is to become: once is enough.
+        model = (file.parent / "case.json").exists()
+        for to in TARGETS if model else TARGETS[:1]:
+            written = f"convert {path} {to} --report report.json", f"convert inspect {to} --json"
+            yield Case("golden", (*written, f"convert inspect {path} --diff {to}"))
+        for change in CHANGES if model else ():
+            yield Case("golden", (f"convert {path} {change}",))
 
 
 def run(command: str, checkout: Path, folder: Path) -> dict[str, str]:
@@ -328,11 +315,13 @@ def run(command: str, checkout: Path, folder: Path) -> dict[str, str]:
     words = [sys.executable, "-m", *shlex.split(command)]
     try:
         done = subprocess.run(
-            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS
+            words, cwd=folder, env=environment, capture_output=True, timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
         return {"exit code": f"none within {SECONDS} s"}
-    return {"exit code": str(done.returncode), "stdout": done.stdout, "stderr": done.stderr}
+    said = {"stdout": done.stdout, "stderr": done.stderr}
+    texts = {what: text.decode(errors="replace") for what, text in said.items()}
+    return {"exit code": str(done.returncode), **texts}
 
 
 def make_inputs(before: Path, folder: Path) -> None:
@@ -355,7 +344,7 @@ def make_inputs(before: Path, folder: Path) -> None:
         answer = run(command, before, folder)
         if answer["exit code"] != "0":
             sys.exit(f"{before}: {command} failed:\n{answer.get('stderr')}")
-    for ending in ("ckpt", "pth", "safetensors", "onnx"):
+    for ending in FORMATS:
         whole = (folder / f"nano.{ending}").read_bytes()
         (folder / f"cut.{ending}").write_bytes(whole[: len(whole) // 2])
     images = rng.standard_normal((2, 3, 32, 32), np.float32)
@@ -402,9 +391,9 @@ def answers(case: Case, checkout: Path, inputs: Path) -> dict[str, str]:
         (folder / "in").symlink_to(inputs)
         for copy in case.copies:
             shutil.copytree(inputs / copy, folder / copy)
-        for command in case.commands:
-            for what, text in run(command, checkout, folder).items():
-                found[f"{len(found) // 3 + 1} {what}"] = text
+        for number, command in enumerate(case.commands, start=1):
+            said = run(command, checkout, folder)
+            found |= {f"{what} of command {number}": text for what, text in said.items()}
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.parent.name != "in":
                 found[f"file {path.relative_to(folder)}"] = contents(path)
@@ -438,23 +427,33 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
     return lines
 
 
-def cache_folder(cache: Path, before: Path) -> Path:
-    """Where the answers of this BEFORE to these inputs are kept."""
+def prepare(before: Path, cache: Path) -> Path:
+    """The folder in a cache of this BEFORE and what it makes: ``inputs``, and answers as JSON."""
     state = b"".join(
         subprocess.run(["git", "-C", before, *words], capture_output=True, check=True).stdout
         for words in (("rev-parse", "HEAD"), ("diff", "HEAD"))
     )
     made = repr((TEXTS, MADE, ENVIRONMENT)) + inspect.getsource(make_inputs)
-    return cache / digest(state + made.encode())[:12]
+    folder = cache / digest(state + made.encode())[:12]
+    making = folder / "making"
+    if not (folder / "inputs").is_dir():
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        make_inputs(before, making)
+        making.rename(folder / "inputs")
+    return folder
 
 
 def cached_answers(case: Case, before: Path, folder: Path) -> dict[str, str]:
     """What BEFORE answered, now or earlier."""
     kept = folder / f"{digest(repr(case).encode())[:16]}.json"
     if not kept.exists():
-        found = answers(case, before, folder / "inputs")
-        kept.write_text(json.dumps({"case": case.name, **found}))
-    return {what: text for what, text in json.loads(kept.read_text()).items() if what != "case"}
+        found = {"case": case.name, "answers": answers(case, before, folder / "inputs")}
+        fresh = kept.with_suffix(".new")
+        fresh.write_text(json.dumps(found))
+        fresh.replace(kept)
+    found = json.loads(kept.read_text())
+    return found["answers"]
 
 
 def compare(case: Case, before: Path, after: Path, folder: Path) -> tuple[str, list[str]]:
@@ -477,30 +476,23 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where BEFORE's answers are kept")
     options = parser.parse_args()
     before, after = options.before.resolve(), options.after.resolve()
-    every = list(cases(before))
-    groups = {case.group: None for case in every}
-    wanted = options.only or [group for group in groups if group != "demo"]
     for checkout in (before, after):
         # Python would take what is missing there from what is installed.
         if not (checkout / "convert/__main__.py").is_file():
             parser.error(f"{checkout} is no checkout")
+    every = list(cases(before))
+    groups = {case.group: None for case in every}
+    wanted = options.only or [group for group in groups if group != "demo"]
     if unknown := set(wanted) - set(groups):
         parser.error(f"no group {', '.join(sorted(unknown))}: there are {', '.join(groups)}")
     start, counts = time.monotonic(), dict.fromkeys(("same", "expected", "DIFFERS"), 0)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = cache_folder((options.cache or Path(scratch)).resolve(), before)
-        if not (folder / "inputs").is_dir():
-            making = folder / "making"
-            shutil.rmtree(making, ignore_errors=True)
-            making.mkdir(parents=True)
-            make_inputs(before, making)
-            making.rename(folder / "inputs")
-        chosen = [case for case in every if case.group in wanted]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            results = pool.map(lambda case: compare(case, before, after, folder), chosen)
-            for case, (verdict, lines) in zip(chosen, results, strict=True):
-                counts[verdict] += 1
-                print("\n".join([f"{verdict:<9}{case.name}", *lines]), flush=True)
+    chosen = [case for case in every if case.group in wanted]
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(AT_ONCE) as pool:
+        folder = prepare(before, (options.cache or Path(scratch)).resolve())
+        results = pool.map(lambda case: compare(case, before, after, folder), chosen)
+        for case, (verdict, lines) in zip(chosen, results, strict=True):
+            counts[verdict] += 1
+            print("\n".join([f"{verdict:<9}{case.name}", *lines]), flush=True)
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     print(f"{len(chosen)} cases: {said}; {time.monotonic() - start:.0f} s")
     sys.exit(counts["DIFFERS"] > 0)
