@@ -1,6 +1,6 @@
 # make demo: the main job end to end. make test: tests, lint and types.
 # make test-all: those, and what takes longer or needs other people's programs.
-# Both make .venv and install the locked environment first.
+# Each makes .venv and install the locked environment first.
 
 PYTHON ?= python3
 VENV := .venv

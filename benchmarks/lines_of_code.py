@@ -4,8 +4,6 @@ Of Python files the lines that hold a token other than a comment or a docstring;
 sheets, recipes and other data the lines that are not blank.
 """
 
-from __future__ import annotations
-
 import ast
 import io
 import subprocess
@@ -24,6 +22,7 @@ NOT_CODE = {
     tokenize.ENDMARKER,
 }
 DATA = {".html", ".css", ".svg", ".js", ".jinja", ".json", ".yaml", ".csv", ".txt"}
+NOT_PACKAGES = {"benchmarks", "tests"}
 
 
 def docstring_lines(text: str) -> set[int]:
@@ -65,14 +64,14 @@ def main(root: Path) -> None:
         if (path.suffix == ".py" or path.suffix in DATA) and "/" in name:
             lines[name.split("/")[0]] += count(path)
     packages = [
-        name for name in lines if (root / name / "__init__.py").exists() and name not in EXTRA
+        name
+        for name in lines
+        if (root / name / "__init__.py").exists() and name not in NOT_PACKAGES
     ]
     for name, number in sorted(lines.items()):
         print(f"{number:7,}  {name}")
     print(f"{sum(lines[name] for name in packages):7,}  packages together")
 
-
-EXTRA = {"tests", "benchmarks"}
 
 if __name__ == "__main__":
     main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))

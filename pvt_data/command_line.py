@@ -1,4 +1,7 @@
-"""The command lines share error reporting, and ``predict`` and ``validate`` of any runtime."""
+"""What all command lines share: errors told to the user, ``predict`` and ``validate``.
+
+Everything heavier than click is imported inside the commands, so that ``--help`` stays quick.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""What the twins' ``train`` commands share, and ``pvt-train``, which needs no framework."""
+"""What the twins' ``train`` commands share, and ``pvt-train``, which needs no framework.
+
+Everything heavier than click is imported inside the functions, so that ``--help`` stays quick.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -3,7 +3,7 @@
 A wrong epsilon moves logits by 1e-5 or less, so outputs are not enough. The keys are
 ``LAYER.epsilon``, ``LAYER.gelu``, ``CONV.padding``, ``CONV.stride``, ``CONV.dilation``,
 ``CONV.groups``, ``ATTENTION.heads``, ``ATTENTION.scale``, ``pos_embed{i}.dtype`` and
-``pos_embed{i}.resize``.
+``pos_embed{i}.resize``. Objects of onnx, torch and mindspore are only looked at: none is imported.
 """
 
 from collections.abc import Mapping, Sequence
