@@ -153,7 +153,7 @@ def test_reads_views_without_onnx(tmp_path):
     assert len(file.tensors) == 16
     assert peak < 1 << 17
     code = (
-        "import sys; from pathlib import Path; from convert import onnx_file; "
+        "import sys; from pathlib import Path; from convert.formats import onnx as onnx_file; "
         "onnx_file.read(Path(sys.argv[1])); "
         "sys.exit(any(name in sys.modules for name in ('onnx', 'google.protobuf')))"
     )
