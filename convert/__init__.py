@@ -3,7 +3,7 @@
 Needs no framework.
 """
 
-from pvt_spec.lazy import lazy_exports
+from pvt_packages import lazy_exports
 
 _HOMES = {
     "ConvertError": "pvt_spec.errors",

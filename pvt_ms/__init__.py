@@ -1,6 +1,6 @@
 """The MindSpore twin."""
 
-from pvt_spec.lazy import lazy_exports
+from pvt_packages import lazy_exports
 
 _HOMES = {
     "PyramidVisionTransformer": "pvt_ms.model",

@@ -1,6 +1,6 @@
 """The ONNX twin: spec and weights to a graph, and onnxruntime to run it."""
 
-from pvt_spec.lazy import lazy_exports
+from pvt_packages import lazy_exports
 
 _HOMES = {
     "build": "pvt_onnx.graph.build",

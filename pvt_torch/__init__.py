@@ -1,6 +1,6 @@
 """The PyTorch twin."""
 
-from pvt_spec.lazy import lazy_exports
+from pvt_packages import lazy_exports
 
 _HOMES = {
     "PyramidVisionTransformer": "pvt_torch.model",
