@@ -15,7 +15,7 @@ from pvt_data.preprocessing import list_labelled, load_encoded, load_image
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConfigError, ImageError
 from pvt_spec.model_info import ModelInfo, Preprocessing
-from pvt_spec.tensors import output_names
+from pvt_spec.taps import output_names
 
 Forward = Callable[[Array], dict[str, Array]]
 """float32 (B, C, H, W), normalised, to float32 arrays under :func:`pvt_spec.output_names`."""

@@ -1,7 +1,7 @@
 """What a PVT is, as data.
 
-``config`` (variants), ``numerics`` (profiles), ``tensors`` (tensors and taps), ``model_info`` and
-``errors`` are exported here; import the other modules by name.
+``config`` (variants), ``numerics`` (profiles), ``tensors``, ``taps``, ``model_info`` and ``errors``
+are exported here; import the other modules by name.
 """
 
 from pvt_spec.config import (
@@ -36,7 +36,8 @@ from pvt_spec.numerics import (
     stage_grids,
     symmetric_padding,
 )
-from pvt_spec.tensors import TensorSpec, check_shapes, output_names, tap_names, tensor_specs
+from pvt_spec.taps import TapSpec, output_names, tap_names, tap_specs
+from pvt_spec.tensors import TensorSpec, check_shapes, tensor_specs
 
 __all__ = [
     "CHOICES",
@@ -59,6 +60,7 @@ __all__ = [
     "PVTConfig",
     "Preprocessing",
     "PvtError",
+    "TapSpec",
     "TensorSpec",
     "check_shapes",
     "default_preprocessing",
@@ -71,6 +73,7 @@ __all__ = [
     "stage_grids",
     "symmetric_padding",
     "tap_names",
+    "tap_specs",
     "tensor_specs",
     "variant_name",
 ]

@@ -22,19 +22,22 @@ def initial_weights(config: PVTConfig, seed: int) -> dict[str, Array]:
     The same ``seed`` gives the same bits whatever framework trains them.
     """
     rng = np.random.default_rng(seed)
-    specs = {spec.name: spec for spec in tensor_specs(config)}
-    return {name: _initial(spec, specs, config.version, rng) for name, spec in specs.items()}
+    kernels = {s.module: s.shape for s in tensor_specs(config) if s.part == "weight"}
+    return {
+        spec.name: _initial(spec, kernels.get(spec.module, ()), config.version, rng)
+        for spec in tensor_specs(config)
+    }
 
 
 def _initial(
-    spec: TensorSpec, specs: dict[str, TensorSpec], version: int, rng: np.random.Generator
+    spec: TensorSpec, kernel: tuple[int, ...], version: int, rng: np.random.Generator
 ) -> Array:
-    layer, _, part = spec.name.rpartition(".")
+    """One tensor, of a layer whose weight has the shape ``kernel``."""
     if spec.kind == "norm":
-        return np.full(spec.shape, part == "weight", np.float32)
+        return np.full(spec.shape, spec.part == "weight", np.float32)
     if spec.kind == "conv":
-        return _initial_conv(spec, specs[f"{layer}.weight"].shape, version, rng)
-    if part == "bias":
+        return _initial_conv(spec, kernel, version, rng)
+    if spec.part == "bias":
         return np.zeros(spec.shape, np.float32)
     return rng.standard_normal(spec.shape, np.float32) * np.float32(_DEVIATION)
 
@@ -47,6 +50,6 @@ def _initial_conv(
         return rng.uniform(-bound, bound, spec.shape).astype(np.float32)
     if len(spec.shape) == 1:
         return np.zeros(spec.shape, np.float32)
-    depthwise = kernel[1] == 1 and spec.name.endswith("dwconv.weight")
+    depthwise = spec.layer == "mlp.dwconv.dwconv"
     fan_out = prod(kernel[2:]) * (1 if depthwise else kernel[0])
     return rng.standard_normal(spec.shape, np.float32) * np.float32(sqrt(2 / fan_out))

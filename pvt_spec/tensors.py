@@ -1,4 +1,4 @@
-"""The tensors of a PVT and its intermediate results, by name, in order.
+"""The tensors of a PVT, by name, in order.
 
 Canonical names are the state-dict names of whai362/PVT.
 """
@@ -20,16 +20,30 @@ class TensorSpec(NamedTuple):
             (out, in / groups, kernel, kernel).
         kind: ``"pos_embed"``, ``"cls_token"``, ``"conv"``, ``"norm"`` or ``"linear"``: the layer
             it belongs to.
+        layer: The name of that layer within its block, stage or model, without their numbers:
+            ``norm1``, ``attn.q``, ``patch_embed.proj``, ``pos_embed``, ``norm``, ``head``.
+        part: ``"weight"``, ``"bias"``, or empty where the layer is this tensor alone.
+        stage: The number (0…3) of its stage; None for the head and v1's final norm.
+        block: The number of its block in the stage; None outside blocks.
     """
 
     name: str
     shape: tuple[int, ...]
     kind: str
+    layer: str
+    part: str = ""
+    stage: int | None = None
+    block: int | None = None
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
+
+    @property
+    def module(self) -> str:
+        """Canonical name of the layer, ``block1.0.norm1``."""
+        return self.name.removesuffix(f".{self.part}")
 
 
 def tensor_specs(config: PVTConfig) -> list[TensorSpec]:
@@ -38,79 +52,88 @@ def tensor_specs(config: PVTConfig) -> list[TensorSpec]:
     With ``features_only`` v1's ``pos_embed4`` has the rows of its grid alone; whai362/PVT
     ``detection/pvt.py`` keeps the class token's row before them and never uses it.
     """
-    return list(_v1(config) if config.version == 1 else _v2(config))
+    return list(_tensors(config))
 
 
-def _layer(name: str, kind: str, *weight_shape: int) -> Iterator[TensorSpec]:
-    yield TensorSpec(f"{name}.weight", weight_shape, kind)
-    yield TensorSpec(f"{name}.bias", weight_shape[:1], kind)
+def _tensors(config: PVTConfig) -> Iterator[TensorSpec]:
+    dim, last = config.embed_dims[-1], NUM_STAGES - 1
+    whole = config.version == 1 and not config.features_only
+    if config.version == 1:
+        yield from _pos_embeds(config)
+    if whole:
+        yield TensorSpec("cls_token", (1, 1, dim), "cls_token", "cls_token", stage=last)
+    for stage in range(NUM_STAGES):
+        yield from _patch_embed(config, stage)
+        yield from _blocks(config, stage)
+        if config.version == 2:
+            shape = (config.embed_dims[stage],)
+            yield from _layer(f"norm{stage + 1}", "norm", shape, "norm", stage)
+    if whole:
+        yield from _layer("norm", "norm", (dim,), "norm")
+    if config.num_classes:
+        yield from _layer("head", "linear", (config.num_classes, dim), "head")
 
 
-def _v1(config: PVTConfig) -> Iterator[TensorSpec]:
+def _layer(
+    module: str,
+    kind: str,
+    shape: tuple[int, ...],
+    layer: str,
+    stage: int | None = None,
+    block: int | None = None,
+) -> Iterator[TensorSpec]:
+    """The weight, of that shape, and the bias of a layer."""
+    yield TensorSpec(f"{module}.weight", shape, kind, layer, "weight", stage, block)
+    yield TensorSpec(f"{module}.bias", shape[:1], kind, layer, "bias", stage, block)
+
+
+def _pos_embeds(config: PVTConfig) -> Iterator[TensorSpec]:
     for stage, dim in enumerate(config.embed_dims):
         H, W = config.pos_embed_grid(stage)
-        tokens = H * W + config.has_class_token(stage)
-        yield TensorSpec(f"pos_embed{stage + 1}", (1, tokens, dim), "pos_embed")
-    if not config.features_only:
-        yield TensorSpec("cls_token", (1, 1, config.embed_dims[-1]), "cls_token")
-    for stage in range(len(config.embed_dims)):
-        yield from _patch_embed(config, stage)
-        yield from _blocks(config, stage)
-    if not config.features_only:
-        yield from _layer("norm", "norm", config.embed_dims[-1])
-    yield from _head(config)
-
-
-def _v2(config: PVTConfig) -> Iterator[TensorSpec]:
-    for stage, dim in enumerate(config.embed_dims):
-        yield from _patch_embed(config, stage)
-        yield from _blocks(config, stage)
-        yield from _layer(f"norm{stage + 1}", "norm", dim)
-    yield from _head(config)
+        shape = (1, H * W + config.has_class_token(stage), dim)
+        yield TensorSpec(f"pos_embed{stage + 1}", shape, "pos_embed", "pos_embed", stage=stage)
 
 
 def _patch_embed(config: PVTConfig, stage: int) -> Iterator[TensorSpec]:
-    name, dim, kernel = (
-        f"patch_embed{stage + 1}",
-        config.embed_dims[stage],
-        config.patch_kernel(stage),
-    )
+    module, dim = f"patch_embed{stage + 1}", config.embed_dims[stage]
     in_chans = config.embed_dims[stage - 1] if stage else config.in_chans
-    yield from _layer(f"{name}.proj", "conv", dim, in_chans, kernel, kernel)
-    yield from _layer(f"{name}.norm", "norm", dim)
+    shape = (dim, in_chans, *[config.patch_kernel(stage)] * 2)
+    yield from _layer(f"{module}.proj", "conv", shape, "patch_embed.proj", stage)
+    yield from _layer(f"{module}.norm", "norm", (dim,), "patch_embed.norm", stage)
 
 
 def _blocks(config: PVTConfig, stage: int) -> Iterator[TensorSpec]:
+    for block in range(config.depths[stage]):
+        for layer, kind, shape in _block_layers(config, stage):
+            module = f"block{stage + 1}.{block}.{layer}"
+            yield from _layer(module, kind, shape, layer, stage, block)
+
+
+def _block_layers(config: PVTConfig, stage: int) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """The name, kind and shape of every layer of a block."""
     dim = config.embed_dims[stage]
     hidden = dim * config.mlp_ratios[stage]
     kernel = 1 if config.linear else config.sr_ratios[stage]
-    for block in range(config.depths[stage]):
-        name = f"block{stage + 1}.{block}"
-        yield from _layer(f"{name}.norm1", "norm", dim)
-        yield from _layer(f"{name}.attn.q", "linear", dim, dim)
-        yield from _layer(f"{name}.attn.kv", "linear", 2 * dim, dim)
-        yield from _layer(f"{name}.attn.proj", "linear", dim, dim)
-        if config.reduces(stage):
-            yield from _layer(f"{name}.attn.sr", "conv", dim, dim, kernel, kernel)
-            yield from _layer(f"{name}.attn.norm", "norm", dim)
-        yield from _layer(f"{name}.norm2", "norm", dim)
-        yield from _layer(f"{name}.mlp.fc1", "linear", hidden, dim)
-        if config.version == 2:
-            yield from _layer(f"{name}.mlp.dwconv.dwconv", "conv", hidden, 1, 3, 3)
-        yield from _layer(f"{name}.mlp.fc2", "linear", dim, hidden)
-
-
-def _head(config: PVTConfig) -> Iterator[TensorSpec]:
-    if config.num_classes:
-        yield from _layer("head", "linear", config.num_classes, config.embed_dims[-1])
+    yield "norm1", "norm", (dim,)
+    yield "attn.q", "linear", (dim, dim)
+    yield "attn.kv", "linear", (2 * dim, dim)
+    yield "attn.proj", "linear", (dim, dim)
+    if config.reduces(stage):
+        yield "attn.sr", "conv", (dim, dim, kernel, kernel)
+        yield "attn.norm", "norm", (dim,)
+    yield "norm2", "norm", (dim,)
+    yield "mlp.fc1", "linear", (hidden, dim)
+    if config.version == 2:
+        yield "mlp.dwconv.dwconv", "conv", (hidden, 1, 3, 3)
+    yield "mlp.fc2", "linear", (dim, hidden)
 
 
 def check_shapes(config: PVTConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Holds if these are exactly the configuration's tensors.
+    """Refuses tensors that are not exactly the configuration's.
 
     Args:
         config: The architecture.
-        shapes: By canonical name.
+        shapes: The tensors' shapes by canonical name.
 
     Raises:
         ConfigError: They are not; all that differ are named.
@@ -125,50 +148,3 @@ def check_shapes(config: PVTConfig, shapes: Mapping[str, tuple[int, ...]]) -> No
     ]
     if wrong:
         raise ConfigError("weights do not fit: " + "; ".join(sorted(wrong)))
-
-
-def tap_names(config: PVTConfig) -> list[str]:
-    """The intermediate results that every twin exposes, in forward order.
-
-    With N = H * W the tokens of the stage (one more where the class token stands before them, see
-    :meth:`PVTConfig.has_class_token`) and C its channels:
-
-    - ``patch_embed{i}`` (B, N, C): after the patch embedding's norm.
-    - ``embed{i}`` (B, N, C), v1: with the position embedding (and class token) added.
-    - ``block{i}.{j}.attn``, ``block{i}.{j}.mlp`` (B, N, C): the branch, before it is added.
-    - ``block{i}.{j}`` (B, N, C): the block's output.
-    - ``norm`` (v1, not with ``features_only``), ``norm{i}`` (v2) (B, N, C).
-    - ``stage{i}`` (B, C, H, W), with ``features_only``: the stage's map, in v2 after its norm.
-    - ``features`` (B, C), without ``features_only``: v1's class token, v2's mean over tokens.
-    - ``logits`` (B, num_classes), if there is a head.
-    """
-    names = []
-    for stage, depth in enumerate(config.depths, start=1):
-        names.append(f"patch_embed{stage}")
-        if config.version == 1:
-            names.append(f"embed{stage}")
-        for block in range(depth):
-            name = f"block{stage}.{block}"
-            names += [f"{name}.attn", f"{name}.mlp", name]
-        if config.version == 2:
-            names.append(f"norm{stage}")
-        if config.features_only:
-            names.append(f"stage{stage}")
-    if config.features_only:
-        return names
-    if config.version == 1:
-        names.append("norm")
-    names.append("features")
-    if config.num_classes:
-        names.append("logits")
-    return names
-
-
-def output_names(config: PVTConfig) -> tuple[str, ...]:
-    """The taps that the model answers with, in this order.
-
-    ``logits``, without a head ``features``, with ``features_only`` ``stage1`` to ``stage4``.
-    """
-    if config.features_only:
-        return tuple(f"stage{stage}" for stage in range(1, NUM_STAGES + 1))
-    return ("logits",) if config.num_classes else ("features",)

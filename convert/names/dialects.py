@@ -133,8 +133,8 @@ class Dialect:
         if rule.pointwise and len(shape) == 2:
             shape = (*shape, 1, 1)
         for pattern in rule.theirs:
-            base = "" if bare or first.name.startswith("head.") else self.base
-            yield TensorSpec(base + _fill(pattern, match), shape, first.kind)
+            base = "" if bare or first.layer == "head" else self.base
+            yield first._replace(name=base + _fill(pattern, match), shape=shape)
 
 
 _FIELDS = {

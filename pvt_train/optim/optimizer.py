@@ -110,16 +110,13 @@ def layer_scales(config: PVTConfig, layer_decay: float | None) -> dict[str, floa
 
 
 def _layer(config: PVTConfig, spec: TensorSpec) -> int:
-    part, _, rest = spec.name.partition(".")
     stages = len(config.depths)
-    last = stages + sum(config.depths)
-    if part in ("head", "norm", f"norm{stages}"):
-        return last
-    stage = stages if part == "cls_token" else int(part[-1])
-    embedding = stage - 1 + sum(config.depths[: stage - 1])
-    if part.startswith("block"):
-        return embedding + 1 + int(rest.partition(".")[0])
-    return embedding + config.depths[stage - 1] if part.startswith("norm") else embedding
+    if spec.stage is None or (spec.layer == "norm" and spec.stage == stages - 1):
+        return stages + sum(config.depths)
+    embedding = spec.stage + sum(config.depths[: spec.stage])
+    if spec.block is not None:
+        return embedding + 1 + spec.block
+    return embedding + config.depths[spec.stage] if spec.layer == "norm" else embedding
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ def fit_weights(
         model = resize(model, wanted.image_size)
     weights = {name: np.asarray(array, np.float32) for name, array in model.weights.items()}
     if found.num_classes != wanted.num_classes:
-        weights.update({name: fresh[name] for name in fresh if name.startswith("head.")})
+        head = [spec.name for spec in tensor_specs(wanted) if spec.layer == "head"]
+        weights.update({name: fresh[name] for name in head})
         notes.append(
             f"head freshly initialised: {found.num_classes} classes there, "
             f"{wanted.num_classes} here"
