@@ -41,7 +41,7 @@ class Job:
     """One ``parity run``.
 
     Attributes:
-        model: A variant, or one of the small models of ``tests``.
+        model: A variant, or one of the small models of ``benchmarks.models``.
         profile: Of its maths.
         weights: ``"initial"`` or ``"random"``.
         images: One of :data:`IMAGES`.
@@ -81,11 +81,11 @@ def jobs() -> Iterator[Job]:
 
 def make_model(job: Job, path: Path) -> None:
     """Writes a job's model."""
+    from benchmarks.models import SMALL as CONFIGS
+    from benchmarks.models import random_weights
     from convert import save_model
     from pvt_spec import ModelInfo, default_preprocessing, profile_numerics
     from pvt_spec.initial import initial_weights
-    from tests.conftest import SMALL as CONFIGS
-    from tests.conftest import random_weights
 
     config: PVTConfig = CONFIGS[job.model] if job.model in CONFIGS else make_config(job.model)
     numerics = profile_numerics(job.profile, config.version)

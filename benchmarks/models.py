@@ -9,12 +9,57 @@ Commands of their own so that each runs in a process of its own.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from convert import load_model, save_model
-from pvt_spec import ModelInfo, default_preprocessing, make_config, profile_numerics
+from pvt_spec import (
+    ModelInfo,
+    PVTConfig,
+    default_preprocessing,
+    make_config,
+    profile_numerics,
+    tensor_specs,
+)
 from pvt_spec.initial import initial_weights
+
+
+def _small(version: int, **changes: Any) -> PVTConfig:
+    return PVTConfig(
+        version,
+        embed_dims=(8, 16, 24, 32),
+        depths=(1, 2, 1, 1),
+        num_heads=(1, 2, 3, 4),
+        mlp_ratios=(2, 3, 2, 2),
+        sr_ratios=(8, 4, 2, 1),
+        image_size=(64, 64),
+        **{"num_classes": 7, **changes},
+    )
+
+
+SMALL = {"v1": _small(1), "v2": _small(2), "linear": _small(2, linear=True)}
+"""One configuration of each kind of attention, small enough to run in every framework."""
+
+
+def random_weights(
+    config: PVTConfig, pos_embed_dtype: str = "float32", seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Weights far from any initial value: no gain is 1, no bias is 0, activations stay near 1."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for spec in tensor_specs(config):
+        layer, _, part = spec.name.rpartition(".")
+        if part == "weight" and spec.kind != "norm":
+            values = rng.standard_normal(spec.shape) / np.sqrt(spec.size / spec.shape[0])
+        elif layer:
+            sign = 1 if part == "weight" else rng.choice([-1, 1], spec.shape)
+            values = rng.uniform(0.3, 0.9, spec.shape) * sign
+        else:
+            values = rng.standard_normal(spec.shape)
+        dtype = pos_embed_dtype if spec.kind == "pos_embed" else "float32"
+        weights[spec.name] = values.astype(dtype)
+    return weights
 
 
 def write_random(variant: str, profile: str, path: Path, num_classes: int | None = None) -> None:

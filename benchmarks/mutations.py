@@ -27,6 +27,7 @@ import onnxruntime
 
 from benchmarks.faults import Fault, numerics_faults, preprocessing_faults, tensor_faults
 from benchmarks.layer_faults import layer_faults, nearest_positions
+from benchmarks.models import SMALL, random_weights
 from benchmarks.processes import add_json_option, report
 from convert import save_model
 from convert.model.read import Model
@@ -46,7 +47,6 @@ from parity.runtimes.table import (
 from parity.selection import read_models, wanted_taps
 from pvt_data.accuracy import batched
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tensor_specs
-from tests.conftest import SMALL, random_weights
 
 Taps = Mapping[str, np.ndarray]
 

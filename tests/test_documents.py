@@ -19,7 +19,7 @@ from parity.report.data import FORMAT, as_data, as_junit, metrics
 from parity.report.text import explain, verdict
 from parity.run import Options, Result, run
 from parity.selection import pair_up, read_models
-from tests.conftest import GOLDEN
+from tests.support.models import GOLDEN
 
 MODEL = GOLDEN / "official_v2_small" / "weights.pth"
 NAMES = ("block1.0", "features", "logits")

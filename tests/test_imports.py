@@ -3,6 +3,7 @@
 Who may import whom is held by the contracts in ``pyproject.toml`` (``make lint``).
 """
 
+import ast
 import json
 import pkgutil
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.processes import BLOCKED, ROOT
 
 FRAMEWORKS = ("mindspore", "torch")
 
@@ -37,30 +38,6 @@ def modules(package: str) -> dict[str, Path]:
         parts = path.relative_to(ROOT).with_suffix("").parts
         found[".".join(parts).removesuffix(".__init__")] = path
     return found
-
-
-BLOCKED = """
-import importlib, json, runpy, sys
-
-blocked, modules, arguments = json.loads(sys.argv[1])
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in blocked:
-            raise ImportError(f"{name} is blocked")
-
-sys.meta_path.insert(0, Blocker())
-for module in modules:
-    importlib.import_module(module)
-if arguments:
-    sys.argv = arguments
-    try:
-        runpy.run_module(arguments[0], run_name="__main__")
-    except SystemExit as end:
-        assert not end.code, end.code
-print()
-print(json.dumps(sorted(sys.modules)))
-"""
 
 
 def loaded(
@@ -198,6 +175,27 @@ def test_the_contracts_see_what_breaks_them(tmp_path: Path) -> None:
         assert "BROKEN" in said and "0 broken" not in said, name
         assert name.removesuffix(".py").replace("/", ".") in said
         path.write_text(whole)
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it, by their full names."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_tests_import_support_and_benchmarks_each_other_alone() -> None:
+    tests, benchmarks = (sorted((ROOT / name).rglob("*.py")) for name in ("tests", "benchmarks"))
+    assert tests and benchmarks
+    for path in tests:
+        ours = {name for name in imported(path) if name.startswith(("tests.", "benchmarks"))}
+        assert {name for name in ours if not name.startswith("tests.support.")} == set(), path
+    for path in benchmarks:
+        assert not {name for name in imported(path) if name.startswith("tests")}, path
 
 
 def test_the_walk_sees_every_module() -> None:

@@ -16,7 +16,17 @@ from convert.findings import Finding
 from convert.formats.table import read_file
 from convert.names.dialects import find_dialect
 from pvt_spec import EPSILONS, PROFILES, PVTConfig, output_names
-from tests.conftest import (
+from tests.support.converting import Answers, answer_onnx, answer_torch, largest_gap, save, succeed
+from tests.support.huggingface import (
+    BACKBONE,
+    BARE,
+    CLASSIFIER,
+    save_random_model,
+    state,
+    transformers_class,
+    transformers_config,
+)
+from tests.support.models import (
     GOLDEN,
     GOLDEN_SMALL,
     MAPS,
@@ -27,16 +37,6 @@ from tests.conftest import (
     golden_numerics,
     golden_sizes,
     random_images,
-)
-from tests.converting import Answers, answer_onnx, answer_torch, largest_gap, save, succeed
-from tests.test_huggingface import (
-    BACKBONE,
-    BARE,
-    CLASSIFIER,
-    save_random_model,
-    state,
-    transformers_class,
-    transformers_config,
 )
 
 TOLERANCE = 1e-5

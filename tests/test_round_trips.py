@@ -12,8 +12,17 @@ import pytest
 from convert import read_model, save_model
 from convert.names.dialects import find_dialect
 from pvt_spec import PROFILES, ModelInfo, PVTConfig
-from tests.conftest import GOLDEN, MAPS, SMALL, Weights, import_mindspore, random_weights
-from tests.converting import CONFIGS, FILES, assert_holds, describe, dialects_of, save, succeed
+from tests.support.converting import (
+    CONFIGS,
+    FILES,
+    assert_holds,
+    describe,
+    dialects_of,
+    save,
+    succeed,
+)
+from tests.support.models import GOLDEN, MAPS, SMALL, Weights, random_weights
+from tests.support.runtimes import import_mindspore
 
 SOURCES = ("a.ckpt", "a.pth", "a.safetensors", "a.onnx", "a")
 """One of each format; without an ending, a folder."""

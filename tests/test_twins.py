@@ -29,10 +29,9 @@ from pvt_spec import (
     tap_names,
     tensor_specs,
 )
-from tests.conftest import (
+from tests.support.models import (
     GOLDEN_SMALL,
     MAPS,
-    RUNTIMES,
     SMALL,
     Taps,
     Weights,
@@ -42,12 +41,10 @@ from tests.conftest import (
     golden_numerics,
     golden_sizes,
     golden_weights,
-    import_mindspore,
     random_images,
     random_weights,
-    run_float64,
-    run_mindspore,
 )
+from tests.support.runtimes import RUNTIMES, import_mindspore, run_float64, run_mindspore
 
 Size = tuple[int, int]
 

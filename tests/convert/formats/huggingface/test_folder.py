@@ -1,0 +1,626 @@
+"""Hugging Face folders: transformers itself judges what we read of its files and write for it."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convert import ConvertError
+from convert.formats.huggingface.config import MAX_DEPTH, expressible, make_config, parse_config
+from convert.formats.huggingface.files import CONFIG, PREPROCESSOR, WEIGHTS, Folder, read_folder
+from convert.formats.huggingface.images import make_preprocessor, parse_preprocessor
+from pvt_data.preprocessing import load_image
+from pvt_spec import (
+    EPSILONS,
+    PROFILES,
+    ModelInfo,
+    Numerics,
+    Preprocessing,
+    PVTConfig,
+    default_preprocessing,
+    tensor_specs,
+)
+from pvt_spec import (
+    make_config as make_variant,
+)
+from tests.support.huggingface import (
+    BACKBONE,
+    BARE,
+    import_transformers,
+    random_model,
+    save_random_model,
+    state,
+    transformers_class,
+)
+from tests.support.models import SMALL, random_images
+
+
+def described(folder: Folder) -> ModelInfo:
+    return parse_config(folder.config, folder.preprocessor)
+
+
+def assert_same_tensors(found: Any, expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def split_shapes(config: PVTConfig) -> Counter[tuple[int, ...]]:
+    """How many tensors there are of each shape where ``kv`` is two."""
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for spec in tensor_specs(config):
+        parts = 2 if ".attn.kv." in spec.name else 1
+        shapes[(spec.shape[0] // parts, *spec.shape[1:])] += parts
+    return shapes
+
+
+def shapes_of(tensors: Any) -> Counter[tuple[int, ...]]:
+    return Counter(tuple(tensor.shape) for tensor in tensors)
+
+
+def info_of(config: PVTConfig, numerics: Numerics | None = None, *labels: str) -> ModelInfo:
+    numerics = numerics or PROFILES["hf"][config.version]
+    return ModelInfo(config, numerics, default_preprocessing(config, "hf"), labels)
+
+
+def as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def write_config(folder: Path, config: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / CONFIG).write_text(config if isinstance(config, str) else json.dumps(config))
+    return folder
+
+
+# --- reading what transformers wrote
+
+
+def test_a_saved_folder_is_read(small: PVTConfig, tmp_path: Path) -> None:
+    small = dataclasses.replace(small, drop_path_rate=0.1)
+    model = save_random_model(tmp_path, small, layer_norm_eps=3e-5)
+    folder = read_folder(tmp_path)
+    assert_same_tensors(folder.file.tensors, state(model))
+    assert folder.file.metadata == {"format": "pt"}
+    assert folder.file.files == (tmp_path / WEIGHTS[0],)
+    info = described(folder)
+    assert info.config == small
+    assert shapes_of(folder.file.tensors.values()) == split_shapes(small)
+    assert info.labels == ()
+    assert info.preprocessing == default_preprocessing(small, "hf")
+
+
+def test_every_norm_of_transformers_has_the_one_epsilon(small: PVTConfig, tmp_path: Path) -> None:
+    import torch
+
+    model = save_random_model(tmp_path, small, layer_norm_eps=3e-5)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    specs = [spec for spec in tensor_specs(small) if spec.kind == "norm"]
+    assert len(norms) == len(specs) // 2
+    numerics = described(read_folder(tmp_path)).numerics
+    assert {norm.eps for norm in norms} == {getattr(numerics, field) for field in EPSILONS}
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_new", "gelu_pytorch_tanh"])
+def test_the_activation_is_transformers(name: str) -> None:
+    import torch
+
+    x = torch.linspace(-4, 4, 101, dtype=torch.float64)
+    activation = import_transformers().activations.ACT2FN[name]
+    numerics = parse_config({"model_type": "pvt", "hidden_act": name}).numerics
+    approximate = {"erf": "none", "tanh": "tanh"}[numerics.gelu]
+    ours = torch.nn.functional.gelu(x, approximate=approximate)
+    torch.testing.assert_close(activation(x), ours, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_absent_keys_have_transformers_defaults(version: int) -> None:
+    theirs = {1: "PvtConfig", 2: "PvtV2Config"}[version]
+    config = getattr(import_transformers(), theirs)()
+    written = as_json(config.to_dict())
+    assert parse_config({"model_type": config.model_type}) == parse_config(written)
+    model = transformers_class(version)(config)
+    info = parse_config(written)
+    assert shapes_of(model.state_dict().values()) == split_shapes(info.config)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("classes", [1, 2, 12])
+@pytest.mark.parametrize("named", [True, False])
+def test_classes_are_transformers(version: int, classes: int, named: bool, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL[f"v{version}"], num_classes=classes)
+    names = {index: f"class {index}" for index in range(classes)}
+    save_random_model(tmp_path, config, **({"id2label": names} if named else {}))
+    info = described(read_folder(tmp_path))
+    assert info.config == config
+    assert info.labels == (tuple(names.values()) if named else ())
+
+
+def test_names_count_where_transformers_4_wrote_nothing_else() -> None:
+    config = {"model_type": "pvt", "id2label": {"1": "b", "0": "a"}}
+    assert parse_config(config).labels == ("a", "b")
+    assert parse_config(config).config.num_classes == 2
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_classifier_without_classes_has_no_head(version: int, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL[f"v{version}"], num_classes=0)
+    save_random_model(tmp_path, config)
+    folder = read_folder(tmp_path)
+    assert described(folder).config == config
+    assert not any("classifier" in name for name in folder.file.tensors)
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"), [(1, BARE), (2, BARE), (2, BACKBONE)], ids=["v1", "v2", "backbone"]
+)
+def test_models_without_a_head_are_known_by_their_class(
+    version: int, kind: int, tmp_path: Path
+) -> None:
+    changed = {"num_classes": 0, "features_only": kind == BACKBONE}
+    config = dataclasses.replace(SMALL[f"v{version}"], **changed)
+    save_random_model(tmp_path, config, kind, num_labels=7)
+    folder = read_folder(tmp_path)
+    assert described(folder).config == config
+    assert shapes_of(folder.file.tensors.values()) == split_shapes(config)
+
+
+def test_the_weights_tell_where_no_class_is_named() -> None:
+    config = {"model_type": "pvt_v2", "id2label": {"0": "a", "1": "b"}}
+    assert parse_config(config).config.num_classes == 2
+    headless = parse_config(config, headless=True)
+    assert (headless.config.num_classes, headless.labels) == (0, ())
+    named = {**config, "architectures": ["PvtV2ForImageClassification"]}
+    assert parse_config(named, headless=True).config.num_classes == 2
+
+
+@pytest.mark.parametrize("size", [64, [64, 96], {"height": 64, "width": 96}])
+def test_image_sizes(size: Any) -> None:
+    expected = (64, 64) if size == 64 else (64, 96)
+    assert parse_config({"model_type": "pvt_v2", "image_size": size}).config.image_size == expected
+    # transformers takes them too.
+    assert import_transformers().PvtV2Config(image_size=size)
+
+
+def test_whole_ratios_may_be_written_as_fractions() -> None:
+    config = parse_config({"model_type": "pvt", "mlp_ratios": [8.0, 8.0, 4.0, 4.0]}).config
+    assert config == make_variant("pvt_tiny")
+    assert all(type(ratio) is int for ratio in config.mlp_ratios)
+
+
+# --- what cannot be expressed
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model_type": "bert"}, "model_type is 'bert', expected pvt or pvt_v2"),
+        ({"model_type": ["pvt"]}, "model_type is ['pvt']"),
+        ({"num_encoder_blocks": 3}, "num_encoder_blocks is 3, expected 4"),
+        ({"patch_sizes": [7, 3, 3, 3]}, "patch_sizes is [7, 3, 3, 3], expected [4, 2, 2, 2]"),
+        ({"strides": [2, 2, 2, 2]}, "strides is [2, 2, 2, 2], expected [4, 2, 2, 2]"),
+        ({"qkv_bias": False}, "qkv_bias is False, expected True"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu', expected one of gelu"),
+        ({"hidden_act": ["gelu"]}, "hidden_act is ['gelu']"),
+        ({"mlp_ratios": [8, 8, 4, 2.5]}, "mlp_ratios is [8, 8, 4, 2.5], expected 4 whole numbers"),
+        ({"depths": [2, 2, 2]}, "depths is [2, 2, 2]"),
+        ({"depths": [2, 2, 2, True]}, "depths is [2, 2, 2, True]"),
+        ({"depths": [2, 2, 2, 10**9]}, f"expected {MAX_DEPTH} blocks at most"),
+        ({"depths": None}, "depths is None"),
+        ({"hidden_sizes": [64, 128, 320, 511]}, "embed_dims 511 is not divisible by num_heads 8"),
+        ({"sequence_reduction_ratios": [8, 4, 2, 2]}, "sr_ratios[3] is 2"),
+        ({"num_channels": 0}, "num_channels is 0"),
+        ({"image_size": "224"}, "image_size is '224'"),
+        ({"image_size": [224]}, "image_size is [224]"),
+        ({"image_size": 16}, "image_size is (16, 16)"),
+        ({"layer_norm_eps": "1e-6"}, "layer_norm_eps is '1e-6'"),
+        ({"layer_norm_eps": 0}, "is 0.0, expected 0 < epsilon < 1"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps is nan"),
+        ({"drop_path_rate": 1.5}, "drop_path_rate is 1.5"),
+        ({"num_labels": 2.5}, "num_labels is 2.5"),
+        ({"num_labels": -1}, "num_labels is -1"),
+        ({"num_labels": 3, "id2label": {"0": "a"}}, "num_labels is 3, but id2label names 1"),
+        ({"id2label": {"0": "a", "2": "b"}}, "expected a name for each class from 0"),
+        ({"id2label": ["a", "b"]}, "expected a name for each class from 0"),
+        ({"id2label": {"0": None}}, "expected names as text"),
+        ({"architectures": ["PvtV2Model"]}, "expected PvtForImageClassification or PvtModel"),
+        ({"architectures": "PvtModel"}, "architectures is 'PvtModel'"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is there"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_expressed_is_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConvertError) as error:
+        parse_config({"model_type": "pvt", **changes})
+    assert str(error.value).startswith("config.json: ")
+    assert told in str(error.value)
+
+
+def test_all_keys_are_told_at_once() -> None:
+    with pytest.raises(ConvertError, match=r"strides is .*; qkv_bias is .*; hidden_act is "):
+        parse_config({"model_type": "pvt", "strides": 1, "qkv_bias": False, "hidden_act": "silu"})
+
+
+def test_linear_attention_has_an_exact_gelu_besides() -> None:
+    config = {"model_type": "pvt_v2", "linear_attention": True}
+    assert parse_config(config).config.linear
+    with pytest.raises(ConvertError, match="expected 'gelu': linear_attention"):
+        parse_config({**config, "hidden_act": "gelu_new"})
+    model = random_model(SMALL["linear"], hidden_act="gelu_new")
+    acts = {type(m).__name__ for name, m in model.named_modules() if name.endswith(".act")}
+    assert acts == {"GELU"}
+
+
+# --- writing for transformers
+
+
+def infos() -> list[Any]:
+    """What transformers can express, by name."""
+    tanh = dataclasses.replace(PROFILES["hf"][1], gelu="tanh")
+    five = dataclasses.replace(PROFILES["hf"][1], **dict.fromkeys(EPSILONS, 1e-5))
+    maps = dataclasses.replace(SMALL["v2"], num_classes=0, features_only=True)
+    headless = {n: dataclasses.replace(SMALL[n], num_classes=0) for n in SMALL}
+    wide = dataclasses.replace(SMALL["v2"], image_size=(64, 96), in_chans=1, drop_path_rate=0.1)
+    labels = [f"class {index}" for index in range(7)]
+    return [
+        *[pytest.param(info_of(config), id=name) for name, config in SMALL.items()],
+        *[pytest.param(info_of(c), id=f"{n}-headless") for n, c in headless.items()],
+        pytest.param(info_of(SMALL["v1"], tanh, *labels), id="tanh-labels"),
+        pytest.param(info_of(SMALL["linear"], five, *labels), id="epsilon-labels"),
+        pytest.param(info_of(wide), id="wide"),
+        pytest.param(info_of(maps), id="maps"),
+        *[pytest.param(info_of(make_variant(n)), id=n) for n in ("pvt_large", "pvt_v2_b5")],
+    ]
+
+
+@pytest.mark.parametrize("info", infos())
+def test_parse_config_is_the_inverse_of_make_config(info: ModelInfo) -> None:
+    parsed = parse_config(as_json(make_config(info)))
+    assert (parsed.config, parsed.numerics) == (info.config, info.numerics)
+    assert (parsed.labels, parsed.provenance) == (info.labels, {})
+
+
+@pytest.mark.parametrize("info", [info for info in infos() if "pvt_" not in info.id])
+def test_transformers_makes_the_model_of_our_config(info: ModelInfo, tmp_path: Path) -> None:
+    import torch
+
+    made = make_config(info)
+    theirs = import_transformers().AutoConfig.from_pretrained(write_config(tmp_path, made))
+    name = made["architectures"][0]
+    assert theirs.num_labels == made.pop("num_labels")
+    kept = as_json(theirs.to_dict())
+    assert {key: kept[key] for key in made} == made
+    model = getattr(import_transformers(), name)(theirs)
+    assert shapes_of(model.state_dict().values()) == split_shapes(info.config)
+    epsilons = {m.eps for m in model.modules() if isinstance(m, torch.nn.LayerNorm)}
+    assert epsilons == {getattr(info.numerics, field) for field in EPSILONS}
+
+
+def test_transformers_loads_weights_with_our_config(small: PVTConfig, tmp_path: Path) -> None:
+    import torch
+
+    model = save_random_model(tmp_path, small, layer_norm_eps=1e-5)
+    info = described(read_folder(tmp_path))
+    write_config(tmp_path, make_config(info))
+    loaded = transformers_class(small.version).from_pretrained(tmp_path).eval()
+    assert loaded.dtype == torch.float32
+    images = torch.from_numpy(random_images(small))
+    with torch.no_grad():
+        assert torch.equal(loaded(images).logits, model(images).logits)
+
+
+def test_a_backbone_answers_all_four_maps(tmp_path: Path) -> None:
+    import torch
+
+    config = dataclasses.replace(SMALL["v2"], num_classes=0, features_only=True)
+    save_random_model(tmp_path, config, BACKBONE)
+    write_config(tmp_path, make_config(info_of(config)))
+    backbone = transformers_class(2, BACKBONE).from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        maps = backbone(torch.from_numpy(random_images(config))).feature_maps
+    assert [tuple(each.shape[1:]) for each in maps] == [
+        (8, 16, 16),
+        (16, 8, 8),
+        (24, 4, 4),
+        (32, 2, 2),
+    ]
+
+
+def test_names_reach_transformers(tmp_path: Path) -> None:
+    labels = [f"class {index}" for index in range(7)]
+    write_config(tmp_path, make_config(info_of(SMALL["v1"], None, *labels)))
+    theirs = import_transformers().PvtConfig.from_pretrained(tmp_path)
+    assert theirs.num_labels == 7
+    assert [theirs.id2label[index] for index in range(7)] == labels
+    assert theirs.label2id["class 6"] == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_classes": 0, "features_only": True}, "no backbone of PVT v1"),
+        ({"image_size": (64, 96)}, "no PVT v1 for images of 64x96"),
+    ],
+)
+def test_models_that_transformers_has_not_are_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConvertError, match=told):
+        make_config(info_of(dataclasses.replace(SMALL["v1"], **changes)))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("version", [1, 2])
+def test_expressible_is_the_nearest_of_transformers(profile: str, version: int) -> None:
+    numerics = PROFILES[profile][version]
+    hf = PROFILES["hf"][version]
+    assert expressible(numerics) == dataclasses.replace(hf, gelu=numerics.gelu)
+    assert expressible(numerics, linear=True) == hf
+    assert expressible(expressible(numerics)) == expressible(numerics)
+    five = dataclasses.replace(numerics, **dict.fromkeys(EPSILONS, 1e-5))
+    assert {getattr(expressible(five), field) for field in EPSILONS} == {1e-5}
+    info = info_of(SMALL[f"v{version}"], numerics)
+    assert parse_config(make_config(info)).numerics == expressible(numerics)
+
+
+# --- the files of a folder
+
+
+def test_shards_are_one_model(small: PVTConfig, tmp_path: Path) -> None:
+    model = save_random_model(tmp_path, small, shard_size="20KB")
+    assert not (tmp_path / WEIGHTS[0]).exists()
+    folder = read_folder(tmp_path)
+    assert_same_tensors(folder.file.tensors, state(model))
+    assert folder.file.metadata == {"format": "pt"}
+    assert folder.file.files[0].name == WEIGHTS[1]
+    assert len(folder.file.files) == 1 + len([*tmp_path.glob("model-*.safetensors")]) > 3
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_pickled_weights_are_read(sharded: bool, tmp_path: Path) -> None:
+    import torch
+
+    config = SMALL["v1"]
+    model = random_model(config)
+    write_config(tmp_path, make_config(info_of(config)))
+    shards = {WEIGHTS[2]: [*model.state_dict()]}
+    if sharded:
+        names = [*model.state_dict()]
+        shards = {"pytorch_model-1.bin": names[:50], "pytorch_model-2.bin": names[50:]}
+        weight_map = {name: shard for shard, held in shards.items() for name in held}
+        (tmp_path / WEIGHTS[3]).write_text(json.dumps({"weight_map": weight_map}))
+    for shard, held in shards.items():
+        torch.save({name: model.state_dict()[name] for name in held}, tmp_path / shard)
+    assert_same_tensors(read_folder(tmp_path).file.tensors, state(model))
+
+
+def change_index(folder: Path, change: Callable[[dict[str, str]], Any]) -> None:
+    index = json.loads((folder / WEIGHTS[1]).read_text())
+    change(index["weight_map"])
+    (folder / WEIGHTS[1]).write_text(json.dumps(index))
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    save_random_model(folder, SMALL["v2"], shard_size="50KB")
+    return folder
+
+
+@pytest.fixture
+def sharded(shards: Path, tmp_path: Path) -> Path:
+    """A copy of a folder whose weights are in several files."""
+    for path in shards.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.safetensors",
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "sub/model.safetensors",
+        "sub\\model.safetensors",
+        "C:model.safetensors",
+        "a\0b",
+        "a\nb",
+    ],
+)
+def test_an_index_names_plain_files_alone(sharded: Path, name: str) -> None:
+    change_index(sharded, lambda weight_map: weight_map.update({next(iter(weight_map)): name}))
+    with pytest.raises(ConvertError, match="expected a plain file name in its folder"):
+        read_folder(sharded)
+
+
+def test_a_link_out_of_the_folder_is_refused(
+    sharded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shard = next(sharded.glob("model-00001-*"))
+    shard.rename(outside := tmp_path_factory.mktemp("outside") / shard.name)
+    shard.symlink_to(outside)
+    with pytest.raises(ConvertError, match="is a link out of the folder"):
+        read_folder(sharded)
+
+
+def test_the_cache_of_downloads_is_read(sharded: Path) -> None:
+    snapshot, blobs = sharded / "snapshots" / "0123abc", sharded / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for number, path in enumerate([*sharded.glob("*.*")]):
+        path.rename(blobs / str(number))
+        (snapshot / path.name).symlink_to(Path("..", "..", "blobs", str(number)))
+    assert len(read_folder(snapshot).file.tensors) > 100
+
+
+def test_missing_shards_are_told_at_once(sharded: Path) -> None:
+    gone = sorted(sharded.glob("model-*.safetensors"))[:2]
+    for path in gone:
+        path.unlink()
+    told = f"files are missing: {gone[0].name}, {gone[1].name}"
+    with pytest.raises(ConvertError, match=told):
+        read_folder(sharded)
+
+
+def test_shards_hold_what_the_index_says(sharded: Path) -> None:
+    moved, unknown = "classifier.weight", "classifier.bias"
+
+    def change(weight_map: dict[str, str]) -> None:
+        files = sorted({*weight_map.values()})
+        weight_map[moved] = next(name for name in files if name != weight_map[moved])
+        weight_map["classifier.gain"] = weight_map.pop(unknown)
+
+    change_index(sharded, change)
+    with pytest.raises(ConvertError) as error:
+        read_folder(sharded)
+    told = str(error.value)
+    assert f"{moved} is missing from model-" in told
+    assert f"'{moved}' is in model-" in told
+    assert "classifier.gain is missing from model-" in told
+    assert f"'{unknown}' is in model-" in told and "the index has it nowhere" in told
+
+
+@pytest.mark.parametrize("weight_map", [None, {}, [], {"a": 1}, "model.safetensors"])
+def test_an_index_without_a_map_is_refused(sharded: Path, weight_map: Any) -> None:
+    (sharded / WEIGHTS[1]).write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(ConvertError, match=r"weight_map is .*, expected an object"):
+        read_folder(sharded)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "the file is empty"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ('{"model_type": "pvt", "model_type": "pvt_v2"}', "'model_type' is there twice"),
+        ('["pvt"]', "holds a list, expected an object"),
+        ('{"depths": 1' + "0" * 5000 + "}", "is not JSON"),
+        ('{"model_type": "swin"}', "model_type is 'swin', expected pvt or pvt_v2"),
+        ("{}", "model_type is None"),
+        ('{"model_type": "pvt"}', "holds no weights: expected one of model.safetensors"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_folders_that_are_none_of_a_pvt_are_refused(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match=told):
+        read_folder(write_config(tmp_path, text))
+
+
+def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match=r"there is no such file or folder"):
+        read_folder(tmp_path / "nowhere")
+    with pytest.raises(ConvertError, match=r"expected a folder with config\.json"):
+        read_folder(tmp_path)
+
+
+# --- images
+
+
+def save_image(path: Path, width: int, height: int) -> Path:
+    pixels = np.random.default_rng(2).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def transformers_pixels(folder: Path, image: Path) -> Any:
+    """A file of images as the processor of a folder makes it: (C, H, W)."""
+    processor = import_transformers().AutoImageProcessor.from_pretrained(folder)
+    with Image.open(image) as opened:
+        return processor(opened, return_tensors="np")["pixel_values"][0]
+
+
+@pytest.mark.parametrize("crop_pct", [0.9, 224 / 256, 1.0])
+@pytest.mark.parametrize("size", [(200, 150), (150, 200), (100, 100)])
+def test_transformers_prepares_images_as_we_do(
+    crop_pct: float, size: tuple[int, int], tmp_path: Path
+) -> None:
+    preprocessing = Preprocessing((224, 224), crop_pct, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(make_preprocessor(preprocessing)))
+    image = save_image(tmp_path / "image.png", *size)
+    theirs = transformers_pixels(tmp_path, image)
+    np.testing.assert_allclose(theirs, load_image(image, preprocessing), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("crop_pct", [0.5, 0.8, 224 / 256, 0.9, 0.95, 1.0])
+@pytest.mark.parametrize("side", [32, 63, 224, 384])
+def test_preprocessing_is_read_back(side: int, crop_pct: float) -> None:
+    preprocessing = Preprocessing((side, side), crop_pct)
+    read, notes = parse_preprocessor(as_json(make_preprocessor(preprocessing)), SMALL["v2"])
+    # Shares that resize to the same pixels are the same preprocessing.
+    assert int(side / read.crop_pct) == int(side / crop_pct)
+    assert dataclasses.replace(read, crop_pct=crop_pct) == preprocessing
+    assert notes == []
+    if side == 224:
+        assert read == preprocessing
+
+
+def test_transformers_own_processor_is_read(tmp_path: Path) -> None:
+    # Without torchvision, the class of that name is only a request for it.
+    processor = import_transformers().models.pvt.image_processing_pil_pvt.PvtImageProcessorPil(
+        size={"height": 64, "width": 64}
+    )
+    processor.save_pretrained(tmp_path)
+    data = json.loads((tmp_path / PREPROCESSOR).read_text())
+    assert data["image_processor_type"] == "PvtImageProcessor"
+    read, notes = parse_preprocessor(data, SMALL["v2"])
+    assert read == Preprocessing((64, 64), 1.0)
+    assert notes == ["the image is resized without its shape, here its centre is cropped"]
+    square = save_image(tmp_path / "image.png", 100, 100)
+    theirs = transformers_pixels(tmp_path, square)
+    np.testing.assert_allclose(theirs, load_image(square, read), rtol=0, atol=1e-6)
+    info = parse_config({"model_type": "pvt_v2"}, data)
+    assert info.preprocessing == read
+    assert info.provenance == {"preprocessing in transformers": notes[0]}
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"resample": 2}, "the filter is bilinear, here bicubic"),
+        ({"resample": "x"}, "the filter is 'x', here bicubic"),
+        ({"do_rescale": False}, "pixels are not scaled"),
+        ({"rescale_factor": 1}, "pixels are not scaled"),
+        ({"size": {"shortest_edge": 64}}, "the shorter side is resized and nothing is cropped"),
+        ({"image_processor_type": "SwinImageProcessor"}, "is not known: the official evaluation"),
+        ({"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 32}}, "padded"),
+        ({"image_processor_type": "BitImageProcessor", "do_resize": False}, "is not resized"),
+    ],
+)
+def test_what_preprocessing_cannot_say_is_told(data: dict[str, Any], told: str) -> None:
+    _, notes = parse_preprocessor(data, SMALL["v2"])
+    assert any(told in note for note in notes)
+
+
+def test_images_that_are_not_normalised() -> None:
+    read, _ = parse_preprocessor({"do_normalize": False}, SMALL["v2"])
+    assert (read.mean, read.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    read, _ = parse_preprocessor({"image_mean": 0.5, "image_std": [0.5, 0.5, 0.5]}, SMALL["v2"])
+    assert (read.mean, read.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"size": "64"}, "size is '64', expected pixels"),
+        ({"size": {"height": 64}}, "size is {'height': 64}"),
+        ({"size": {"height": 64, "width": None}}, "expected pixels"),
+        ({"size": {"height": 8, "width": 8}}, "image_size is (8, 8)"),
+        ({"do_center_crop": True}, "crop_size is None"),
+        ({"image_mean": [0.5]}, "image_mean is [0.5], expected 3 numbers"),
+        ({"image_std": "x"}, "image_std is 'x', expected a number"),
+        ({"image_std": 0}, "std above 0"),
+    ],
+)
+def test_preprocessors_that_cannot_be_are_refused(data: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConvertError) as error:
+        parse_config({"model_type": "pvt"}, data)
+    assert told in str(error.value)

@@ -1,0 +1,369 @@
+"""``convert.formats.pth.file`` against torch itself, its golden files, and files that mean harm."""
+
+import argparse
+import collections
+import io
+import pathlib
+import struct
+import tempfile
+import tracemalloc
+import types
+import zipfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from convert.formats.pth import file as pth
+from convert.formats.pth import zip_records
+from convert.formats.pth.tensors import DTYPES
+from convert.formats.weight_file import WeightFile
+from pvt_spec.errors import ConvertError
+from tests.support.models import GOLDEN
+
+OFFICIAL = sorted(GOLDEN.glob("official_*/*.pth"))
+
+
+def written(tensors, metadata=None) -> bytes:
+    stream = io.BytesIO()
+    pth.write(stream, tensors, metadata or {})
+    return stream.getvalue()
+
+
+def saved(value, **options) -> bytes:
+    stream = io.BytesIO()
+    torch.save(value, stream, **options)
+    return stream.getvalue()
+
+
+def read_bytes(data: bytes) -> WeightFile:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.pth"
+        path.write_bytes(data)
+        return pth.read(path)
+
+
+def zipped(records: dict[str, bytes], compression=zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for name, values in records.items():
+            archive.writestr(name, values)
+    return stream.getvalue()
+
+
+def records(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def raw(tensor: torch.Tensor) -> bytes:
+    return bytes(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
+
+
+def assert_holds(found: dict, expected: dict) -> None:
+    """Arrays of the same names, shapes, dtypes and bytes as torch's tensors."""
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        assert found[name].shape == tuple(tensor.shape), name
+        assert found[name].dtype == DTYPES[str(tensor.dtype).removeprefix("torch.")], name
+        assert found[name].tobytes() == raw(tensor), name
+
+
+def torch_sample(name: str, *shape: int) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randint(0, 2, shape).to(getattr(torch, name))
+
+
+# What torch wrote
+
+
+@pytest.mark.parametrize("path", OFFICIAL, ids=lambda path: path.parent.name)
+def test_reads_golden_files(path):
+    loaded = torch.load(path, weights_only=False)
+    file = pth.read(path)
+    assert_holds(file.tensors, loaded.get("model", loaded))
+    if "model" in loaded:
+        assert file.container == "model"
+        assert file.extras == {"epoch": loaded["epoch"], "args": vars(loaded["args"])}
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_reads_every_dtype(name):
+    tensors = {"a": torch_sample(name, 2, 3), "b": torch_sample(name), "c": torch_sample(name, 0)}
+    assert_holds(read_bytes(saved(tensors)).tensors, tensors)
+
+
+def test_reads_views_of_shared_storages():
+    base = torch.arange(60.0).reshape(3, 4, 5)
+    tensors = {
+        "whole": base,
+        "part": base[1:, ::2],
+        "turned": base.permute(2, 0, 1),
+        "diagonal": base[0].diagonal(),
+        "same": base.expand(1, 3, 4, 5),
+        "few": base[0, 0, :1].expand(3, 2),
+        "none": base[:, 4:],
+        "number": base[1, 1, 1],
+    }
+    assert_holds(read_bytes(saved(tensors)).tensors, tensors)
+
+
+def test_reads_parameters():
+    plain = torch.nn.Parameter(torch.ones(2))
+    marked = torch.nn.Parameter(torch.zeros(3))
+    marked.is_shared = True
+    frozen = torch.nn.Parameter(torch.arange(2), requires_grad=False)
+    tensors = {"plain": plain, "marked": marked, "frozen": frozen}
+    assert_holds(read_bytes(saved(tensors)).tensors, tensors)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_reads_state_dict_of_module(protocol):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    file = read_bytes(saved(module.state_dict(), pickle_protocol=protocol))
+    assert_holds(file.tensors, module.state_dict())
+    assert (file.container, file.metadata, file.extras) == ("", {}, {})
+
+
+def test_reads_names_of_ddp():
+    module = torch.nn.Linear(2, 3)
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    assert list(read_bytes(saved(tensors)).tensors) == ["module.weight", "module.bias"]
+
+
+def test_reads_storages_without_checksums():
+    torch.serialization.set_crc32_options(False)
+    try:
+        data = saved({"a": torch.arange(4)})
+    finally:
+        torch.serialization.set_crc32_options(True)
+    np.testing.assert_array_equal(read_bytes(data).tensors["a"], [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "complex64", "uint16", "bool"])
+def test_reads_big_endian(name, tmp_path):
+    tensors = {"a": torch_sample(name, 5), "b": torch_sample(name, 2, 3).T}
+    parts = records(saved(tensors))
+    width = tensors["a"].element_size() // (2 if name == "complex64" else 1)
+    for record in ("archive/data/0", "archive/data/1"):
+        parts[record] = np.frombuffer(parts[record], f"<u{width}").byteswap().tobytes()
+    path = tmp_path / "a.pth"
+    path.write_bytes(zipped({**parts, "archive/byteorder": b"big"}))
+    if name != "uint16":  # torch 2.13 swaps typed storages only, which uint16 has none of
+        assert_holds(pth.read(path).tensors, torch.load(path))
+    assert_holds(pth.read(path).tensors, tensors)
+
+
+def test_arrays_are_read_only_views(tmp_path):
+    path = tmp_path / "big.pth"
+    torch.save({str(i): torch.ones(512, 512) for i in range(16)}, path)
+    pth.read(path)
+    tracemalloc.start()
+    file = pth.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 18
+    assert not any(array.flags.writeable for array in file.tensors.values())
+
+
+# Containers and what is beside the tensors
+
+
+W = {"head.weight": torch.ones(2)}
+EMA = {"head.weight": torch.zeros(2)}
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "container", "extras"),
+    [
+        (W, "", set()),
+        ({**W, "epoch": 3}, "", {"epoch"}),
+        ({"model": W, "optimizer": {"state": {}}}, "model", {"optimizer"}),
+        ({"state_dict_ema": EMA, "state_dict": W}, "state_dict", {"state_dict_ema"}),
+        ({"model_ema": EMA, "model": W, "epoch": 1}, "model", {"model_ema", "epoch"}),
+        ({"model_ema": W}, "model_ema", set()),
+        ({"module": W}, "module", set()),
+        ({"net": W}, "net", set()),
+        ({"weights": W, "model": "pvt_tiny"}, "weights", set()),
+        ({"state_dict": W, "best_acc1": torch.tensor(76.5)}, "state_dict", {"best_acc1"}),
+        ({"state_dict": {**W, "version": 2}}, "state_dict", {"state_dict.version"}),
+        ({"state_dict": {}, "model": W}, "model", {"state_dict"}),
+        ({**W, 7: "seven"}, "", {"7"}),
+    ],
+)
+def test_chooses_container(checkpoint, container, extras):
+    file = read_bytes(saved(checkpoint))
+    assert file.container == container
+    assert set(file.extras) == extras
+    assert_holds(file.tensors, W)
+
+
+def test_keeps_the_other_container_and_texts():
+    file = read_bytes(saved({"model": W, "model_ema": EMA, "arch": "pvt_tiny", "epoch": 12}))
+    assert_holds(file.extras["model_ema"], EMA)
+    assert file.metadata == {"arch": "pvt_tiny"}
+    assert file.extras["epoch"] == 12
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_reads_harmless_python_as_data(protocol):
+    args = {
+        "lr": 5e-4,
+        "output_dir": pathlib.PurePosixPath("/data/out"),
+        "resume": pathlib.PureWindowsPath("C:/a"),
+        "betas": (0.9, 0.999),
+        "many": list(range(2000)),
+        "deep": [[{"a": ({"b": [None, True, False, -1, 1 << 70, "é"]},)}]],
+        "seen": {1, 2},
+        "frozen": frozenset({"a"}),
+        "counts": collections.Counter("aab"),
+        "groups": collections.defaultdict(list, x=[1]),
+        "ordered": collections.OrderedDict(b=1, a=2),
+        "recent": collections.deque([1, 2], maxlen=5),
+        "bytes": b"\x00\xff",
+        "nothing": b"",
+        "buffer": bytearray(b"\x01"),
+        "complex": 1 - 2j,
+        "device": torch.device("cuda", 1),
+        "cpu": torch.device("cpu"),
+        "size": torch.Size([2, 3]),
+        "nested": types.SimpleNamespace(a=argparse.Namespace(b=1)),
+        "float": np.float64(2.5),
+        "half": np.float16(0.5),
+        "int": np.int64(-3),
+        "flag": np.bool_(True),
+        "text": np.str_("é"),
+        "array": np.arange(6, dtype=">f4").reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
+    }
+    value = {"model": W, "args": argparse.Namespace(**args, dtype=torch.bfloat16, kind=list)}
+    # numpy pickles arrays another way from protocol 5 on, which is not among what is read
+    if protocol == 5:
+        del value["args"].array, value["args"].fortran
+    found = read_bytes(saved(value, pickle_protocol=protocol)).extras["args"]
+    for name in ("array", "fortran"):
+        if (array := found.pop(name, None)) is not None:
+            np.testing.assert_array_equal(array, args[name])
+        del args[name]
+    assert (found.pop("dtype").name, found.pop("kind").name) == ("torch.bfloat16", "builtins.list")
+    assert found == {
+        **args,
+        "output_dir": "/data/out",
+        "resume": "C:\\a",
+        "recent": [1, 2],
+        "device": "cuda:1",
+        "cpu": "cpu",
+        "size": (2, 3),
+        "nested": {"a": {"b": 1}},
+    }
+    plain = (int, float, str, bytes, complex, bool, dict, list, tuple, set, frozenset)
+    assert all(isinstance(item, (*plain, bytearray)) for item in found.values())
+
+
+# What we write, read by torch
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_torch_loads_what_we_write(tmp_path, mmap):
+    expected = {
+        f"{name}.{i}": torch_sample(name, *shape)
+        for name in DTYPES
+        for i, shape in enumerate([(2, 3), (), (0, 2), (300, 1)])
+    }
+    arrays = {
+        name: np.frombuffer(raw(tensor), DTYPES[str(tensor.dtype)[6:]]).reshape(tensor.shape)
+        if tensor.numel()
+        else np.zeros(tensor.shape, DTYPES[str(tensor.dtype)[6:]])
+        for name, tensor in expected.items()
+    }
+    path = tmp_path / "a.pth"
+    path.write_bytes(written(arrays, {"note": "héllo 😀"}))
+    loaded = torch.load(path, weights_only=True, mmap=mmap)
+    assert list(loaded) == ["state_dict", "note"]
+    assert loaded["note"] == "héllo 😀"
+    assert type(loaded["state_dict"]) is collections.OrderedDict
+    assert list(loaded["state_dict"]) == list(expected)
+    for name, tensor in loaded["state_dict"].items():
+        assert tensor.dtype == expected[name].dtype
+        assert tensor.shape == expected[name].shape
+        assert tensor.is_contiguous()
+        assert raw(tensor) == raw(expected[name])
+
+
+ARRAYS = st.sampled_from(list(DTYPES.values())).flatmap(
+    lambda dtype: hnp.arrays(
+        np.uint8, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
+    ).map(lambda bits: np.asarray(bits & 1).astype(dtype))
+)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(TEXTS, ARRAYS, min_size=1),
+    st.dictionaries(TEXTS.filter(lambda name: name not in pth.CONTAINERS), TEXTS),
+)
+def test_read_inverts_write(tensors, metadata):
+    data = written(tensors, metadata)
+    file = read_bytes(data)
+    assert list(file.tensors) == list(tensors)
+    for name, array in tensors.items():
+        assert file.tensors[name].dtype == array.dtype
+        assert file.tensors[name].shape == array.shape
+        assert file.tensors[name].tobytes() == array.tobytes()
+    assert (file.metadata, file.extras, file.container) == (metadata, {}, "state_dict")
+    loaded = torch.load(io.BytesIO(data), weights_only=True)
+    assert list(loaded["state_dict"]) == list(tensors)
+
+
+def test_writes_any_layout_and_byte_order():
+    array = np.arange(24, dtype="<f4").reshape(2, 3, 4)
+    plain = written({"a": array.transpose(2, 0, 1).copy()})
+    assert written({"a": array.transpose(2, 0, 1)}) == plain
+    assert written({"a": array.astype(">f4").transpose(2, 0, 1)}) == plain
+    assert written({"a": np.asfortranarray(array.transpose(2, 0, 1))}) == plain
+
+
+@pytest.mark.parametrize("zip64_from", [1 << 30, 0], ids=["zip", "zip64"])
+def test_records_are_aligned_and_sound(monkeypatch, zip64_from):
+    monkeypatch.setattr(zip_records, "_ZIP64_BYTES", zip64_from)
+    data = written({f"layer{i}": np.ones(i, np.int8) for i in range(130)})
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        for info in archive.infolist():
+            name, extra = struct.unpack_from("<HH", data, info.header_offset + 26)
+            assert (info.header_offset + 30 + name + extra) % 64 == 0
+    assert len(torch.load(io.BytesIO(data), weights_only=True)["state_dict"]) == 130
+    assert len(read_bytes(data).tensors) == 130
+
+
+def test_writes_with_one_tensor_in_memory(tmp_path):
+    turned = np.ones((512, 512), np.float32).T  # 1 MiB, to be copied
+    tracemalloc.start()
+    with (tmp_path / "a.pth").open("wb") as stream:
+        pth.write(stream, {str(i): turned for i in range(16)}, {})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 << 20
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "message"),
+    [
+        ({"a": np.array(["x"])}, {}, "a is <U1"),
+        ({"a": np.array([None])}, {}, "a is object"),
+        ({"a": np.ones(1, ml_dtypes.int4)}, {}, "a is int4"),
+        ({"\ud800": np.ones(1)}, {}, "lone surrogate"),
+        ({}, {"a": "\ud800"}, "lone surrogate"),
+        ({}, {"state_dict": "x"}, "cannot be named state_dict"),
+        ({}, {"model": "x"}, "cannot be named model"),
+    ],
+)
+def test_refuses_to_write(tensors, metadata, message):
+    with pytest.raises(ConvertError, match=message):
+        written(tensors, metadata)

@@ -1,0 +1,451 @@
+"""``convert.formats.ckpt`` against MindSpore itself, its golden files, and files that mean harm."""
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+import zipfile
+import zlib
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from convert.formats import ckpt
+from convert.formats.weight_file import WeightFile
+from pvt_spec.errors import ConvertError
+from pvt_spec.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
+from tests.support.models import GOLDEN, assert_cost_grows_with_the_file, assert_same
+
+FORMAT = GOLDEN / "ckpt_format"
+MINDCV = sorted(GOLDEN.glob("mindcv_*/*.ckpt"))
+
+
+def read_bytes(data: bytes) -> WeightFile:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.ckpt"
+        path.write_bytes(data)
+        return ckpt.read(path)
+
+
+def written(tensors, metadata=None) -> bytes:
+    stream = io.BytesIO()
+    ckpt.write(stream, tensors, metadata or {})
+    return stream.getvalue()
+
+
+def entry(name=b"a", type=b"Float32", dims=(1,), contents=bytes(4)) -> bytes:
+    tensor = b"".join(encode_header(NUMBER, dim) for dim in dims)
+    tensor += encode_field(SECOND, type) + encode_field(THIRD, contents)
+    return encode_field(FIRST, encode_field(FIRST, name) + encode_field(SECOND, tensor))
+
+
+def sample(dtype: np.dtype, shape=(2, 3)) -> np.ndarray:
+    values = np.random.default_rng(0).integers(0, 2 if dtype == np.bool_ else 100, shape)
+    return values.astype(dtype)
+
+
+def save_with_mindspore(path: Path, tensors, **options) -> bytes:
+    import mindspore
+
+    parameters = [{"name": n, "data": mindspore.Tensor(a)} for n, a in tensors.items()]
+    mindspore.save_checkpoint(parameters, str(path), **options)
+    return path.read_bytes()
+
+
+# What MindSpore wrote
+
+
+@pytest.mark.parametrize("name", ["plain.ckpt", "crc.ckpt", "appended.ckpt"])
+def test_reads_golden_values(name):
+    file = ckpt.read(FORMAT / name)
+    with np.load(FORMAT / "values.npz") as values:
+        expected = {key: values[key] for key in values if key != "bf16_as_f32"}
+        assert {key: file.tensors[key].dtype for key in expected} == {
+            key: array.dtype for key, array in expected.items()
+        }
+        for key, array in expected.items():
+            np.testing.assert_array_equal(file.tensors[key], array)
+        assert file.tensors["bf16"].dtype == ml_dtypes.bfloat16
+        np.testing.assert_array_equal(
+            file.tensors["bf16"].astype(np.float32), values["bf16_as_f32"]
+        )
+
+
+def test_reads_appended_entries():
+    file = ckpt.read(FORMAT / "appended.ckpt")
+    assert file.metadata == {"note": "héllo"}
+    appended = {name: file.tensors[name] for name in ("epoch_num", "step_num", "lr", "flag")}
+    assert {name: (array.shape, array.item()) for name, array in appended.items()} == {
+        "epoch_num": ((), 3),
+        "step_num": ((), 7),
+        "lr": ((), pytest.approx(0.1)),
+        "flag": ((), True),
+    }
+
+
+@pytest.mark.parametrize("path", MINDCV, ids=lambda path: path.parent.name)
+def test_reads_what_mindspore_reads(path):
+    import mindspore
+
+    expected = mindspore.load_checkpoint(str(path))
+    assert_same(
+        ckpt.read(path).tensors, {name: value.asnumpy() for name, value in expected.items()}
+    )
+
+
+@pytest.mark.parametrize("path", [FORMAT / "plain.ckpt", *MINDCV], ids=lambda p: p.parent.name)
+def test_writes_what_it_read_from_mindspore(path):
+    assert written(ckpt.read(path).tensors) == path.read_bytes()
+
+
+# Byte for byte
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (200,), (2, 3), (1, 1, 300, 1)], ids=str)
+@pytest.mark.parametrize("name", ckpt.DTYPES)
+def test_writes_what_mindspore_writes(tmp_path, name, shape):
+    tensors = {"block1.0.norm1.gamma": sample(ckpt.DTYPES[name], shape)}
+    assert written(tensors) == save_with_mindspore(tmp_path / "a.ckpt", tensors)
+
+
+def test_writes_texts_as_mindspore_appends_them(tmp_path):
+    import mindspore
+
+    tensors = {"a": sample(np.dtype("f4"))}
+    texts = {"empty": "", "note": "héllo 😀", "long": '{"variant": "pvt_tiny"}' * 99}
+    path = tmp_path / "a.ckpt"
+    assert written(tensors, texts) == save_with_mindspore(path, tensors, append_dict=texts)
+    assert ckpt.read(path).metadata == texts
+    assert {name: mindspore.load_checkpoint(str(path))[name] for name in texts} == texts
+
+
+@pytest.mark.parametrize("size", [256, 257, 512, 700], ids="{} floats".format)
+def test_splits_where_mindspore_splits(tmp_path, monkeypatch, size):
+    from mindspore.train import serialization
+
+    monkeypatch.setattr(serialization, "SLICE_SIZE", 1)  # KiB, for 512 * 1024
+    monkeypatch.setattr(ckpt, "PIECE_BYTES", 1024)
+    tensors = {"a": sample(np.dtype("f4"), (size,)), "b": sample(np.dtype("f2"), (2,))}
+    path = tmp_path / "a.ckpt"
+    assert written(tensors) == save_with_mindspore(path, tensors)
+    assert_same(ckpt.read(path).tensors, tensors)
+
+
+def test_split_size_is_mindspores():
+    from mindspore.train import serialization
+
+    assert serialization.SLICE_SIZE * 1024 == ckpt.PIECE_BYTES
+    loadable = set(serialization.tensor_to_ms_type) - {"str", "Int4"}
+    assert set(ckpt.DTYPES) == loadable
+
+
+def test_writes_any_layout_and_byte_order():
+    array = np.arange(24, dtype="<f4").reshape(2, 3, 4)
+    plain = written({"a": array.transpose(2, 0, 1).copy()})
+    assert written({"a": array.transpose(2, 0, 1)}) == plain
+    assert written({"a": array.astype(">f4").transpose(2, 0, 1)}) == plain
+    assert written({"a": np.asfortranarray(array.transpose(2, 0, 1))}) == plain
+
+
+ARRAYS = st.sampled_from(list(ckpt.DTYPES.values())).flatmap(
+    lambda dtype: hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, max_side=5)).map(
+        lambda bits: (bits & 1 if dtype == np.bool_ else bits).astype(dtype)
+    )
+)
+SCALARS = st.sampled_from(list(ckpt.DTYPES.values())).map(lambda dtype: np.ones((), dtype))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(
+    lambda text: not text.endswith("\0")
+)
+
+
+@given(st.dictionaries(TEXTS, ARRAYS | SCALARS, min_size=1), st.dictionaries(TEXTS, TEXTS))
+def test_read_inverts_write(tensors, metadata):
+    metadata = {name: text for name, text in metadata.items() if name not in tensors}
+    file = read_bytes(written(tensors, metadata))
+    assert_same(file.tensors, tensors)
+    assert file.metadata == metadata
+    assert not file.extras
+    assert not file.container
+
+
+def test_reads_packed_dims_and_several_entries_in_one_message():
+    tensor = encode_field(FIRST, b"\x02\x03") + encode_field(SECOND, b"Int8")
+    tensor += encode_field(THIRD, bytes(range(6)))
+    packed = encode_field(FIRST, encode_field(FIRST, b"p") + encode_field(SECOND, tensor))
+    file = read_bytes(packed + entry())
+    np.testing.assert_array_equal(file.tensors["p"], [[0, 1, 2], [3, 4, 5]])
+    assert list(file.tensors) == ["p", "a"]
+
+
+def test_arrays_are_read_only_views(tmp_path):
+    path = tmp_path / "big.ckpt"
+    path.write_bytes(written({str(i): np.ones((512, 512), np.float32) for i in range(16)}))
+    tracemalloc.start()
+    file = ckpt.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 17
+    assert not any(array.flags.writeable for array in file.tensors.values())
+
+
+READ_AND_MEASURE = """
+import re, sys
+from pathlib import Path
+from convert.formats import ckpt
+
+def peak():  # since this program started; getrusage would count the one that started it, too
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+path = Path(sys.argv[1])
+before = peak()
+file = ckpt.read(path)
+print((peak() - before) / path.stat().st_size)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a program's peak")
+def test_joins_pieces_without_the_file_in_memory_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(ckpt, "PIECE_BYTES", 40_000_000)
+    values = np.random.default_rng(0).standard_normal(50_000_000, np.float32)  # 200 MB
+    data = written({"big": values, "small": values[:1000]})
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(data + b"crc_num" + zlib.crc32(data).to_bytes(10, "big"))
+    assert ckpt.read(path).tensors["big"].tobytes() == values.tobytes()
+    command = [sys.executable, "-c", READ_AND_MEASURE, str(path)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert 0.9 < float(found) < 1.3
+
+
+def test_writes_without_a_second_copy(tmp_path):
+    tensors = {str(i): np.ones((512, 512), np.float32) for i in range(8)}
+    tracemalloc.start()
+    with (tmp_path / "a.ckpt").open("wb") as stream:
+        ckpt.write(stream, tensors, {})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 18
+
+
+# What is no .ckpt
+
+
+@pytest.mark.parametrize("mode", ["AES-GCM", "AES-CBC", "SM4-CBC"])
+def test_names_encryption(tmp_path, mode):
+    path = tmp_path / "a.ckpt"
+    tensors = {"a": np.ones(3, np.float32)}
+    save_with_mindspore(path, tensors, enc_key=b"0" * 16, enc_mode=mode)
+    with pytest.raises(ConvertError, match=rf"encrypted \({mode}\).*dec_key"):
+        ckpt.read(path)
+
+
+def test_names_golden_encryption():
+    with pytest.raises(ConvertError, match="encrypted"):
+        ckpt.read(FORMAT / "encrypted.ckpt")
+
+
+def test_refuses_what_is_no_file(tmp_path, monkeypatch):
+    with pytest.raises(ConvertError, match="no such file"):
+        ckpt.read(tmp_path / "missing.ckpt")
+    with pytest.raises(ConvertError, match="a folder"):
+        ckpt.read(tmp_path)
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    with pytest.raises(ConvertError, match="a device"):
+        ckpt.read(tmp_path / "pipe.ckpt")
+    with pytest.raises(ConvertError, match="cannot be read"):
+        ckpt.read(Path("nul\0.ckpt"))
+
+    def deny(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(ConvertError, match=r"no permission.*chmod"):
+        ckpt.read(FORMAT / "plain.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"just a text, and no newline at its start", "byte 0: got 0x6a"),
+        (b"\nanother text\n", "byte 0: a field of 97 bytes where 12 are left"),
+        (b"{}", "byte 0"),
+        (bytes(100), "byte 0"),
+    ],
+)
+def test_refuses_other_contents(data, message):
+    with pytest.raises(ConvertError, match=message):
+        read_bytes(data)
+
+
+def test_refuses_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.ckpt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+    with pytest.raises(ConvertError, match=r"a zip.*PyTorch.*\.pth"):
+        ckpt.read(tmp_path / "a.ckpt")
+
+
+def test_refuses_map_parameters():
+    from mindspore.train.checkpoint_pb2 import Checkpoint
+
+    message = Checkpoint()
+    value = message.value.add()
+    value.tag = "embedding"
+    tensor = value.maptensor.tensor.add()
+    tensor.dims.append(1)
+    tensor.tensor_type = "float32"
+    tensor.tensor_content = bytes(4)
+    with pytest.raises(ConvertError, match="'embedding' is a map parameter"):
+        read_bytes(entry() + message.SerializeToString())
+
+
+def test_refuses_types_that_numpy_has_not(tmp_path):
+    import mindspore
+
+    tensor = mindspore.Tensor(np.ones((2, 4), np.int8), dtype=mindspore.qint4x2)
+    path = tmp_path / "a.ckpt"
+    mindspore.save_checkpoint([{"name": "q", "data": tensor}], str(path))
+    with pytest.raises(ConvertError, match="'q' is of type 'Int4', expected one of Int8"):
+        ckpt.read(path)
+
+
+# What is damaged or means harm
+
+
+def test_every_cut_is_an_error_or_the_entries_before_it():
+    data = (FORMAT / "crc.ckpt").read_bytes()
+    whole = ckpt.read(FORMAT / "crc.ckpt").tensors
+    ends = 0
+    for length in range(len(data)):
+        try:
+            part = read_bytes(data[:length]).tensors
+        except ConvertError as error:
+            assert "file.ckpt" in str(error)
+            continue
+        ends += 1
+        assert_same(part, {name: whole[name] for name in list(whole)[: len(part)]})
+    assert ends == len(whole)  # after each entry: that is a whole file to MindSpore too
+
+
+def test_every_flipped_bit_fails_the_crc(tmp_path):
+    path = tmp_path / "file.ckpt"
+    data = bytearray((FORMAT / "crc.ckpt").read_bytes())
+    for bit in range(len(data) * 8):
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        with pytest.raises(ConvertError):
+            ckpt.read(path)
+        data[bit // 8] ^= 1 << bit % 8
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=60).map(lambda tail: b"\x0a" + tail) | st.binary(max_size=200))
+def test_any_bytes_are_an_error_or_a_file(data):
+    try:
+        read_bytes(data)
+    except ConvertError as error:
+        assert "file.ckpt" in str(error)
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_changed_bytes_are_an_error_or_a_file(data):
+    changed = bytearray((FORMAT / "appended.ckpt").read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read_bytes(bytes(changed))
+    except ConvertError as error:
+        assert "file.ckpt" in str(error)
+
+
+HUGE = encode_header(THIRD, 1 << 62)[1:]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (entry() + entry(b"b") + entry(), "'a' is there twice"),
+        (entry() + entry(), "'a' has 8 bytes in 2 entries, expected 4"),
+        (entry(dims=(2,)) + entry(type=b"Int32", dims=(2,)), "'a' is there twice, with another"),
+        (entry() + entry(type=b"str", dims=(0,)), "'a' is there twice, with another"),
+        (entry(type=b"str") + entry(type=b"str"), "'a' is there twice"),
+        (entry(type=b"str") + entry(b"b") + entry(), "'a' is there twice"),
+        (entry(type=b"str", contents=b"abc"), "expected text in utf-32-le"),
+        (entry(type=b"str", contents=b"\0\xd8\0\0"), "expected text in utf-32-le"),
+        (entry(name=b"\xff"), "expected text in utf-8"),
+        (entry(dims=(2,)), "4 bytes in 1 entries, expected 8 for Float32"),
+        (entry(dims=(1 << 62, 1 << 62)), "expected 85070591730234615865843651857942052864"),
+        (entry(dims=(1 << 63,)), "a shape that no array has"),
+        (entry(dims=(1,) * 33), "a shape that no array has"),
+        (entry(dims=(0, 1 << 62), contents=b""), "cannot be an array"),
+        (entry(dims=(0,), contents=b""), "0 bytes in 1 entries, expected 4"),
+        (entry(type=b"Float99"), "is of type 'Float99'"),
+        (entry(type=b"Bool", contents=b"\x02"), "Bool with bytes other than 0 and 1"),
+        (b"\x0a" + HUGE, "a field of 4611686018427387904 bytes where 0 are left"),
+        (b"\x0a" + b"\xff" * 20, "expected a number of up to 10 bytes"),
+        (b"\x0a\x80", "expected a number of up to 10 bytes"),
+        (b"\x0a\x00", "a parameter without a name"),
+        (encode_field(FIRST, encode_field(FIRST, b"a")), "'a' has no tensor alone"),
+        (encode_field(FIRST, b"\x0a\x01a\x12\x00"), "'a' has no type and contents alone"),
+        (encode_field(FIRST, b"\x0a\x01a\x15abcd"), "byte 5: got 0x15"),
+        (entry() + b"crc_num" + bytes(10), r"byte \d+: CRC-32 is \d+, expected 0"),
+        (entry(name=b"\x1b[2J"), ""),
+    ],
+)
+def test_refuses_harm(data, message):
+    if not message:
+        assert list(read_bytes(data).tensors) == ["\x1b[2J"]
+        return
+    with pytest.raises(ConvertError, match=message):
+        read_bytes(data)
+
+
+def test_complaints_escape_names():
+    with pytest.raises(ConvertError) as caught:
+        read_bytes(entry(name=b"\x1b[2J" + b"x" * 1000, dims=(2,)))
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"".join(entry(name=b"%d" % i) for i in range(5_000)),
+        b"".join(entry(dims=(5_000,)) for _ in range(5_000)),
+        entry(dims=(1,) * 400_000),
+        b"\x0a\x00" * 400_000,
+        entry(name=b"a" * 1_000_000),
+    ],
+    ids=["many", "pieces", "dims", "nameless", "long name"],
+)
+def test_time_and_memory_grow_with_the_file(data):
+    assert_cost_grows_with_the_file(read_bytes, data)
+
+
+# What cannot be written
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "message"),
+    [
+        ({"a": np.ones(2, np.complex64)}, {}, "a is complex64"),
+        ({"a": np.array(["x"])}, {}, "a is <U1"),
+        ({"a": np.array([None])}, {}, "a is object"),
+        ({"a": np.ones(2, ml_dtypes.float8_e5m2)}, {}, "a is float8_e5m2"),
+        ({"a": np.ones((2, 0))}, {}, r"a has shape \(2, 0\)"),
+        ({"a": np.ones(1)}, {"a": "x"}, "same name: a"),
+        ({}, {"a": "x\0"}, "ends in NUL"),
+        ({}, {"a": "\ud800"}, "lone surrogate"),
+        ({"\ud800": np.ones(1)}, {}, "lone surrogate"),
+    ],
+)
+def test_refuses_to_write(tensors, metadata, message):
+    with pytest.raises(ConvertError, match=message):
+        written(tensors, metadata)

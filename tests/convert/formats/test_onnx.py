@@ -1,0 +1,474 @@
+"""``convert.formats.onnx`` against onnx; ``pvt_onnx.graph.build.write`` with external weights."""
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from convert.formats import onnx as onnx_file
+from pvt_onnx.graph.build import ALIGNMENT, MAX_BYTES, build_skeleton, model_size, write
+from pvt_onnx.graph.model import INPUT
+from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
+from pvt_spec import (
+    METADATA_KEY,
+    PROFILES,
+    ConfigError,
+    ModelInfo,
+    PVTConfig,
+    default_preprocessing,
+    output_names,
+    tensor_specs,
+)
+from pvt_spec.errors import ConvertError
+from pvt_spec.wire import encode_field
+from tests.support.models import SMALL, assert_same, random_images, random_weights
+
+CONFIG = SMALL["v2"]
+DTYPES = [
+    *(np.dtype(code) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8")),
+    *(np.dtype(code) for code in ("u1", "u2", "u4", "u8", "?")),
+    np.dtype(ml_dtypes.bfloat16),
+]
+
+
+def info_of(config: PVTConfig) -> ModelInfo:
+    numerics = PROFILES["official"][config.version]
+    return ModelInfo(config, numerics, default_preprocessing(config, "official"))
+
+
+def skeleton_of(config: PVTConfig, weights) -> onnx.ModelProto:
+    return build_skeleton(info_of(config), {name: array.dtype for name, array in weights.items()})
+
+
+def write_model(path: Path, config: PVTConfig = CONFIG, beside: str = "") -> dict:
+    """A small model in a file, and its weights; with their bytes in the file ``beside``."""
+    weights = random_weights(config)
+    with path.open("wb") as stream:
+        if not beside:
+            write(stream, skeleton_of(config, weights), weights)
+            return weights
+        with (path.parent / beside).open("wb") as data:
+            write(stream, skeleton_of(config, weights), weights, (beside, data))
+    return weights
+
+
+def model_of(*tensors: TensorProto, key: str = METADATA_KEY) -> onnx.ModelProto:
+    graph = helper.make_graph([], "graph", [], [], [*tensors])
+    model = helper.make_model(graph)
+    helper.set_model_props(model, {key: "{}", "note": "héllo"})
+    return model
+
+
+def read_bytes(data: bytes):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.onnx"
+        path.write_bytes(data)
+        return onnx_file.read(path)
+
+
+def tensor(name="w", array=None) -> TensorProto:
+    return numpy_helper.from_array(np.ones(2, np.float32) if array is None else array, name)
+
+
+# What onnx writes
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (2, 0, 3), (2, 3), (1,) * 9], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_reads_what_onnx_writes(dtype, shape):
+    array = np.asarray(np.arange(np.prod(shape)).reshape(shape) % 2).astype(dtype)
+    file = read_bytes(model_of(tensor("a.weight", array), tensor("b/c")).SerializeToString())
+    assert_same(file.tensors, {"a.weight": array})
+    assert file.metadata == {METADATA_KEY: "{}", "note": "héllo"}
+    assert not file.tensors["a.weight"].flags.writeable
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_reads_our_models_also_after_onnx_saved_them_again(tmp_path, kind):
+    path = tmp_path / "a.onnx"
+    weights = write_model(path, SMALL[kind])
+    ours = onnx_file.read(path)
+    onnx.save(onnx.load(path), tmp_path / "b.onnx")
+    theirs = onnx_file.read(tmp_path / "b.onnx")
+    for file in (ours, theirs):
+        assert_same(file.tensors, weights)
+        assert file.metadata == {METADATA_KEY: info_of(SMALL[kind]).to_json()}
+
+
+def test_fields_come_in_any_order_and_in_pieces():
+    """As protobuf merges them: repeated fields add up, of others the last counts."""
+    whole = model_of(tensor("a"), tensor("b", np.zeros((2, 3), np.int64)))
+    one, two = onnx.ModelProto(), onnx.ModelProto()
+    one.graph.initializer.append(whole.graph.initializer[0])
+    two.graph.initializer.append(whole.graph.initializer[1])
+    rest = onnx.ModelProto()
+    rest.CopyFrom(whole)
+    rest.ClearField("graph")
+    data = two.SerializeToString() + rest.SerializeToString() + one.SerializeToString()
+    judge = onnx.ModelProto.FromString(data)
+    found = read_bytes(data).tensors
+    assert_same(found, {t.name: numpy_helper.to_array(t) for t in judge.graph.initializer})
+
+    twice = TensorProto(name="x", data_type=1, dims=[5], raw_data=b"1234").SerializeToString()
+    later = TensorProto(name="w", data_type=6, dims=[2], raw_data=bytes(40)).SerializeToString()
+    packed = encode_field(1 << 3 | 2, b"\x01\x01")
+    field = encode_field(7 << 3 | 2, encode_field(5 << 3 | 2, twice + later + packed))
+    data = rest.SerializeToString() + field
+    (expected,) = onnx.ModelProto.FromString(data).graph.initializer
+    assert_same(read_bytes(data).tensors, {"w": numpy_helper.to_array(expected)})
+
+
+def test_skips_fields_that_it_does_not_know():
+    unknown = b"".join(
+        bytes([0x80 | (200 << 3 | kind) & 0x7F, (200 << 3 | kind) >> 7]) + value
+        for kind, value in ((0, b"\x96\x01"), (1, bytes(8)), (2, b"\x03abc"), (5, bytes(4)))
+    )
+    data = unknown + model_of(tensor()).SerializeToString() + unknown
+    assert onnx.ModelProto.FromString(data).graph.initializer[0].name == "w"
+    assert list(read_bytes(data).tensors) == ["w"]
+
+
+def test_reads_views_without_onnx(tmp_path):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(
+        model_of(*(tensor(str(i), np.ones((512, 512), "f4")) for i in range(16)))
+        .SerializeToString()
+    )  # fmt: skip
+    tracemalloc.start()
+    file = onnx_file.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(file.tensors) == 16
+    assert peak < 1 << 17
+    code = (
+        "import sys; from pathlib import Path; from convert.formats import onnx as onnx_file; "
+        "onnx_file.read(Path(sys.argv[1])); "
+        "sys.exit(any(name in sys.modules for name in ('onnx', 'google.protobuf')))"
+    )
+    subprocess.run([sys.executable, "-c", code, path], check=True)
+
+
+# What is no ONNX model, or not ours
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"{}", "no ONNX model"),
+        (b"just a text\n", "no ONNX model"),
+        (bytes(100), "no ONNX model"),
+        (b"PK\x03\x04" + bytes(50), "no ONNX model"),
+        (b"\x08\x08", "without a graph.*no ONNX model"),
+        (b"\x3a\xff\xff\xff\xff\x07", "a field of 2147483647 bytes where 0 are left"),
+        (b"\x0b\x0c", "byte 0: got 0x0b, expected the key of a field"),
+        (model_of(tensor(), key="other").SerializeToString(), f"no {METADATA_KEY}.*exporters"),
+    ],
+)
+def test_refuses_other_contents(data, message):
+    with pytest.raises(ConvertError, match=message) as caught:
+        read_bytes(data)
+    assert "file.onnx: " in str(caught.value)
+    assert "ire format" not in str(caught.value)
+
+
+def test_every_cut_of_our_file_is_an_error(tmp_path):
+    path = tmp_path / "a.onnx"
+    weights = {"a": np.ones((2, 3), np.float32), "b": np.arange(4.0)}
+    stream = io.BytesIO()
+    write(stream, model_of(), weights)
+    data = stream.getvalue()
+    path.write_bytes(data)
+    assert_same(onnx_file.read(path).tensors, weights)
+    for length in range(len(data)):
+        with pytest.raises(ConvertError, match=r"file\.onnx"):
+            read_bytes(data[:length])
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_changed_bytes_are_an_error_or_a_file(data):
+    changed = bytearray(model_of(tensor("a"), tensor("b")).SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read_bytes(bytes(changed))
+    except ConvertError as error:
+        assert "file.onnx" in str(error)
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_error(data):
+    for model in (data, encode_field(7 << 3 | 2, encode_field(5 << 3 | 2, data))):
+        with pytest.raises(ConvertError, match=r"file\.onnx"):
+            read_bytes(model)
+
+
+def typed(field: str, **fields) -> TensorProto:
+    return TensorProto(name="w", dims=[1], **{"data_type": 1, field: [1]} | fields)
+
+
+def outside(location: str, **place) -> TensorProto:
+    made = TensorProto(name="w", dims=[2], data_type=1, data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, **place}.items():
+        made.external_data.add(key=key, value=value)
+    return made
+
+
+BAD = TensorProto(name="w", dims=[2], data_type=1)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ([tensor(), tensor()], "'w' is there twice"),
+        ([tensor("a/b"), tensor("a/b")], "'a/b' is there twice"),
+        ([typed("float_data")], "'w' keeps its values in float_data, expected raw_data"),
+        ([typed("int32_data", data_type=6)], "in int32_data"),
+        ([typed("int32_data", data_type=10)], "in int32_data"),
+        ([typed("int64_data", data_type=7)], "in int64_data"),
+        ([typed("double_data", data_type=11)], "in double_data"),
+        ([typed("uint64_data", data_type=13)], "in uint64_data"),
+        ([helper.make_tensor("w", 8, [1], [b"x"])], "'w' is of data_type 8, expected 1 .float32"),
+        ([helper.make_tensor("w", TensorProto.INT4, [1], [1])], "'w' is of data_type 22"),
+        ([TensorProto(name="w", dims=[2], raw_data=bytes(8))], "'w' is of data_type 0"),
+        ([BAD], r"'w' has 0 bytes, expected 8 for float32 \[2\]"),
+        ([TensorProto(name="w", dims=[-1], data_type=1)], "a shape that no array has"),
+        ([TensorProto(name="w", dims=[1] * 33, data_type=1, raw_data=bytes(4))], "a shape that"),
+        ([TensorProto(name="w", dims=[0, 1 << 62], data_type=1)], "cannot be an array"),
+        ([TensorProto(name="w", dims=[1 << 62] * 2, data_type=1)], "expected 850705917302346"),
+        ([TensorProto(name="w", dims=[1], data_type=9, raw_data=b"\2")], "bool but not all 0"),
+    ],
+)
+def test_refuses_harm(tensors, message):
+    with pytest.raises(ConvertError, match=message) as caught:
+        read_bytes(model_of(*tensors).SerializeToString())
+    assert "file.onnx: at byte " in str(caught.value)
+
+
+def test_refuses_sparse_tensors_and_twins_in_metadata():
+    model = model_of()
+    model.graph.sparse_initializer.add().values.CopyFrom(tensor())
+    with pytest.raises(ConvertError, match="a sparse tensor, which is not read"):
+        read_bytes(model.SerializeToString())
+    model = model_of(tensor())
+    model.metadata_props.add(key=METADATA_KEY, value="{}")
+    with pytest.raises(ConvertError, match=f"'{METADATA_KEY}' is there twice"):
+        read_bytes(model.SerializeToString())
+
+
+# Weights in a file beside the model
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_weights_beside_the_model(tmp_path, kind):
+    config = SMALL[kind]
+    write_model(tmp_path / "one.onnx", config)
+    path = tmp_path / "two.onnx"
+    weights = write_model(path, config, beside="two.onnx.data")
+    assert path.stat().st_size < sum(array.nbytes for array in weights.values())
+    assert_same(onnx_file.read(path).tensors, weights)
+    for entry in onnx.load(path, load_external_data=False).graph.initializer:
+        place = {item.key: item.value for item in entry.external_data}
+        assert bool(place) == ("/" not in entry.name)
+        assert int(place.get("offset", 0)) % ALIGNMENT == 0
+
+    onnx.checker.check_model(path, full_check=True)
+    loaded = load_proto(path)
+    for entry in loaded.graph.initializer:
+        entry.ClearField("data_location")  # onnx sets it to what it is without
+    assert loaded == load_proto(tmp_path / "one.onnx")
+    images = random_images(config)
+    (one, _), (two, info) = load_forward(tmp_path / "one.onnx"), load_forward(path)
+    assert info == info_of(config)
+    expected = onnxruntime.InferenceSession(str(tmp_path / "one.onnx")).run(None, {INPUT: images})
+    found = onnxruntime.InferenceSession(str(path)).run(None, {INPUT: images})
+    np.testing.assert_array_equal(found, expected)
+    assert type(one(images)) is type(two(images))
+    taps = open_taps(load_proto(path), "two")(images)
+    (output,) = output_names(config)
+    np.testing.assert_array_equal(taps[output], expected[0])
+
+
+def test_reads_what_onnx_keeps_beside_a_model(tmp_path):
+    path = tmp_path / "a.onnx"
+    weights = write_model(path)
+    for folder, options in (("one", {}), ("many", {"all_tensors_to_one_file": False})):
+        (tmp_path / folder).mkdir()
+        copy = tmp_path / folder / "b.onnx"
+        onnx.save(
+            onnx.load(path), copy, save_as_external_data=True, size_threshold=100, **options
+        )  # fmt: skip
+        assert len(list(copy.parent.iterdir())) > 1
+        assert_same(onnx_file.read(copy).tensors, weights)
+
+
+def test_places_without_offset_or_length(tmp_path):
+    array = np.arange(2, dtype=np.float32)
+    (tmp_path / "w.data").write_bytes(array.tobytes() + b"more")
+    (tmp_path / "a.onnx").write_bytes(model_of(outside("w.data")).SerializeToString())
+    assert_same(onnx_file.read(tmp_path / "a.onnx").tensors, {"w": array})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model's folder, with files that its tensors may not and may be kept in."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(bytes(100))
+    (folder / "w.data").write_bytes(bytes(100))
+    (folder / "empty").write_bytes(b"")
+    (folder / "inside").symlink_to("w.data")
+    (folder / "outside").symlink_to("../secret")
+    (folder / "up").symlink_to("..")
+    (folder / "loop").symlink_to("loop")
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+PLAIN, LINK = "expected a path in the model's folder", "a link that leads to .*secret, expected"
+
+
+@pytest.mark.parametrize(
+    ("location", "place", "message"),
+    [
+        ("", {}, PLAIN),
+        ("/etc/passwd", {}, PLAIN),
+        ("../secret", {}, PLAIN),
+        ("sub/../../secret", {}, PLAIN),
+        ("..\\secret", {}, PLAIN),
+        ("C:secret", {}, PLAIN),
+        ("C:\\secret", {}, PLAIN),
+        ("//server/secret", {}, PLAIN),
+        ("w.data\0", {}, PLAIN),
+        ("outside", {}, LINK),
+        ("up/secret", {}, LINK),
+        ("loop", {}, "cannot be found|no such file"),
+        ("missing", {}, "there is no such file"),
+        ("w.data/a", {}, "cannot be read"),
+        (".", {}, "a folder or a device"),
+        ("pipe", {}, "a folder or a device"),
+        ("empty", {}, "is empty"),
+        ("w.data", {"offset": "96"}, "its 8 bytes at byte 96 of 100 there, expected 8"),
+        ("w.data", {"offset": "0", "length": "4"}, r"its 4 bytes .* expected 8 for float32 \[2\]"),
+        ("w.data", {"length": "12"}, "its 12 bytes"),
+        ("w.data", {"offset": "-4"}, "offset is '-4', expected a number of bytes"),
+        ("w.data", {"offset": "1e1"}, "offset is '1e1'"),
+        ("w.data", {"offset": "¹"}, "offset is '¹'"),
+        ("w.data", {"length": ""}, "length is ''"),
+        ("w.data", {"offset": "9" * 5000}, "offset is '999"),
+        ("w.data", {"offset": "9" * 19}, "bytes at byte 9999999999999999999 of 100"),
+    ],
+)
+def test_refuses_to_look_elsewhere(folder, location, place, message):
+    path = folder / "a.onnx"
+    path.write_bytes(model_of(outside(location, **place)).SerializeToString())
+    with pytest.raises(ConvertError, match=message) as caught:
+        onnx_file.read(path)
+    assert f"'w' is kept in another file, {location!r}: " in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: at byte ")
+
+
+def test_follows_links_that_stay_in_the_folder(folder, tmp_path):
+    (folder / "a.onnx").write_bytes(model_of(outside("inside")).SerializeToString())
+    assert onnx_file.read(folder / "a.onnx").tensors["w"].shape == (2,)
+    (tmp_path / "link").symlink_to(folder)
+    assert onnx_file.read(tmp_path / "link" / "a.onnx").tensors["w"].shape == (2,)
+
+
+def test_refuses_bytes_in_both_places(folder):
+    both = outside("w.data")
+    both.raw_data = bytes(8)
+    (folder / "a.onnx").write_bytes(model_of(both).SerializeToString())
+    with pytest.raises(ConvertError, match="in the model too, expected one of both"):
+        onnx_file.read(folder / "a.onnx")
+    both.ClearField("raw_data")
+    both.external_data.add(key="location", value="empty")
+    (folder / "a.onnx").write_bytes(model_of(both).SerializeToString())
+    with pytest.raises(ConvertError, match="'location' is there twice"):
+        onnx_file.read(folder / "a.onnx")
+
+
+def test_maps_a_file_once(folder, monkeypatch):
+    tensors = [outside("w.data", offset=str(i * 8)) for i in range(5)]
+    for index, made in enumerate(tensors):
+        made.name = str(index)
+    (folder / "a.onnx").write_bytes(model_of(*tensors).SerializeToString())
+    mapped = []
+    original = onnx_file.map_file
+    monkeypatch.setattr(onnx_file, "map_file", lambda path: mapped.append(path) or original(path))
+    assert len(onnx_file.read(folder / "a.onnx").tensors) == 5
+    assert [path.name for path in mapped] == ["a.onnx", "w.data"]
+
+
+def test_names_the_files_that_it_read(tmp_path):
+    write_model(tmp_path / "a.onnx")
+    assert onnx_file.read(tmp_path / "a.onnx").files == (tmp_path / "a.onnx",)
+    write_model(tmp_path / "b.onnx", beside="b.onnx.data")
+    assert onnx_file.read(tmp_path / "b.onnx").files == (
+        tmp_path / "b.onnx",
+        tmp_path / "b.onnx.data",
+    )
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "outside", "up/secret", "loop"])
+def test_runtimes_refuse_to_look_elsewhere_too(folder, location):
+    """onnx's and onnxruntime's own checks, told as our errors."""
+    path = folder / "a.onnx"
+    write_model(path, beside="w.onnx.data")
+    model = onnx.load(path, load_external_data=False)
+    for made in model.graph.initializer:
+        for item in made.external_data:
+            if item.key == "location":
+                item.value = location
+    path.write_bytes(model.SerializeToString())
+    for load in (load_forward, load_proto):
+        with pytest.raises(OnnxFileError, match=r"a\.onnx"):
+            load(path)
+
+
+# Sizes
+
+
+def test_model_size_is_the_files(tmp_path):
+    path = tmp_path / "a.onnx"
+    weights = write_model(path)
+    assert model_size(skeleton_of(CONFIG, weights), weights) == path.stat().st_size
+
+
+class Sink:
+    """A stream that only counts."""
+
+    size = 0
+
+    def write(self, data) -> None:
+        self.size += len(data)
+
+
+def test_more_than_two_gigabytes_need_a_second_file():
+    config = PVTConfig(2, (1024, 2048, 4096, 8192), (1,) * 4, (1,) * 4, (4,) * 4, (2, 2, 2, 1))
+    zero = np.float32(0)
+    weights = {s.name: np.broadcast_to(zero, s.shape) for s in tensor_specs(config)}
+    skeleton = skeleton_of(config, weights)
+    assert model_size(skeleton, weights) > MAX_BYTES
+    with pytest.raises(ConfigError, match=r"keep the weights in a file of their own"):
+        write(Sink(), skeleton, weights)
+    largest = max(weights, key=lambda name: weights[name].nbytes)
+    few = {largest: np.ones(weights[largest].shape[:1], np.float32)}
+    stream, data = io.BytesIO(), Sink()
+    write(stream, skeleton, few, ("data", data))
+    assert data.size == few[largest].nbytes
+    assert len(stream.getvalue()) < 1 << 20

@@ -1,0 +1,467 @@
+"""``convert.formats.safetensors`` against the reference, MindSpore, and files that mean harm."""
+
+import io
+import json
+import tempfile
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from convert.formats import ckpt
+from convert.formats import safetensors as safetensors_file
+from convert.formats.pth import file as pth
+from convert.formats.weight_file import WeightFile
+from pvt_spec.errors import ConvertError
+from tests.support.models import GOLDEN, assert_cost_grows_with_the_file
+from tests.support.runtimes import import_mindspore
+
+FORMAT = GOLDEN / "ckpt_format"
+OTHERS = [GOLDEN / "timm_v2_linear_small" / "weights.safetensors"]
+
+MINDSPORE_READS = sorted(
+    key for key in safetensors_file.DTYPES if key != "C64" and not key.startswith("F8")
+)
+
+
+def read_bytes(data: bytes) -> WeightFile:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.safetensors"
+        path.write_bytes(data)
+        return safetensors_file.read(path)
+
+
+def written(tensors, metadata=None) -> bytes:
+    stream = io.BytesIO()
+    safetensors_file.write(stream, tensors, metadata or {})
+    return stream.getvalue()
+
+
+def framed(header: bytes, values: bytes = b"") -> bytes:
+    return len(header).to_bytes(8, "little") + header + values
+
+
+def file_of(values: bytes, **entries) -> bytes:
+    return framed(json.dumps(entries).encode(), values)
+
+
+def entry(dtype="F32", shape=(1,), data_offsets=(0, 4), **others) -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": data_offsets, **others}
+
+
+def sample(dtype: np.dtype, shape=(2, 3)) -> np.ndarray:
+    values = np.random.default_rng(0).integers(0, 2 if dtype == np.bool_ else 100, shape)
+    return np.asarray(values).astype(dtype)
+
+
+def assert_same(found: dict, expected: dict) -> None:
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype, name
+        assert found[name].shape == array.shape, name
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+def assert_same_bits(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.shape == expected.shape
+    assert found.dtype.name == expected.dtype.name
+    assert found.tobytes() == expected.tobytes()
+
+
+# What others wrote
+
+
+def test_reads_what_mindspore_wrote():
+    file = safetensors_file.read(FORMAT / "plain.safetensors")
+    assert file.metadata == {"format": "ms"}
+    with np.load(FORMAT / "values.npz") as values:
+        for name in (key for key in values if key != "bf16_as_f32"):
+            assert_same_bits(file.tensors[name], values[name])
+        assert file.tensors["bf16"].dtype == ml_dtypes.bfloat16
+        np.testing.assert_array_equal(
+            file.tensors["bf16"].astype(np.float32), values["bf16_as_f32"]
+        )
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.parent.name)
+def test_reads_what_the_reference_reads(path):
+    expected = safetensors.numpy.load_file(path)
+    found = safetensors_file.read(path)
+    assert found.tensors.keys() == expected.keys()
+    for name, array in expected.items():
+        assert_same_bits(found.tensors[name], array)
+    with safetensors.safe_open(path, "np") as judge:
+        assert found.metadata == (judge.metadata() or {})
+
+
+@pytest.mark.parametrize(
+    "path", [FORMAT / "plain.safetensors", *OTHERS], ids=lambda p: p.parent.name
+)
+def test_writes_what_it_read(path):
+    file = safetensors_file.read(path)
+    assert written(file.tensors, file.metadata) == path.read_bytes()
+
+
+# Byte for byte
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (2, 0, 3), (200,), (2, 3)], ids=str)
+@pytest.mark.parametrize("name", safetensors_file.DTYPES)
+def test_writes_what_the_reference_writes(name, shape):
+    tensors = {"block1.0.norm1.gamma": sample(safetensors_file.DTYPES[name], shape)}
+    for metadata in (None, {"format": "pt"}, {"note": '"héllo"\n\t\x01\x7f\u2028😀\\/'}):
+        assert written(tensors, metadata) == safetensors.numpy.save(tensors, metadata)
+
+
+def test_writes_what_torch_and_the_reference_write():
+    import torch
+    from safetensors.torch import save
+
+    tensors = {name: sample(np.dtype("f4"), (3, size)) for name, size in (("a", 2), ("é\x01", 5))}
+    theirs = save({name: torch.from_numpy(array) for name, array in tensors.items()})
+    assert written(tensors) == theirs
+
+
+def test_every_dtype_in_the_references_order():
+    dtypes = safetensors_file.DTYPES.values()
+    tensors = {dtype.name: sample(dtype, (3,)) for dtype in reversed([*dtypes])}
+    assert written(tensors) == safetensors.numpy.save(tensors)
+
+
+def test_keeps_the_callers_order():
+    tensors = {
+        "z": sample(np.dtype("f4"), (2, 3)),
+        "pos_embed1": sample(np.dtype("f2"), (1, 4, 8)),
+        "a": sample(np.dtype("f4"), (5,)),
+        "last": sample(np.dtype("i1"), (3,)),
+    }
+    data = written(tensors)
+    assert_same(read_bytes(data).tensors, tensors)
+    theirs = safetensors.numpy.load(data)
+    for name, array in tensors.items():
+        assert_same_bits(theirs[name], array)
+
+
+def test_aligns_every_tensor(tmp_path):
+    tensors = {
+        name: sample(np.dtype(dtype), (3,))
+        for name, dtype in (("a", "f2"), ("b", "f4"), ("c", "i1"), ("d", "f8"), ("e", "f4"))
+    }
+    data = written(tensors)
+    found = read_bytes(data).tensors
+    assert list(found) == ["d", "b", "e", "a", "c"]  # by width, otherwise as they came
+    assert all(array.flags.aligned for array in found.values())
+    assert_same({name: found[name] for name in tensors}, tensors)
+    assert written(found) == data
+
+
+def test_writes_any_layout_and_byte_order():
+    array = np.arange(24, dtype="<f4").reshape(2, 3, 4)
+    plain = written({"a": array.transpose(2, 0, 1).copy()})
+    assert written({"a": array.transpose(2, 0, 1)}) == plain
+    assert written({"a": array.astype(">f4").transpose(2, 0, 1)}) == plain
+    assert written({"a": np.asfortranarray(array.transpose(2, 0, 1))}) == plain
+
+
+def test_without_tensors():
+    assert written({}) == safetensors.numpy.save({})
+    file = read_bytes(written({}, {"a": "b"}))
+    assert (file.tensors, file.metadata) == ({}, {"a": "b"})
+
+
+@given(st.data())
+def test_read_inverts_write(data):
+    names = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+    dtype = data.draw(st.sampled_from([*safetensors_file.DTYPES.values()]))
+    bits = np.bool_ if dtype == np.bool_ else np.uint8
+    shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+    arrays = hnp.arrays(bits, shapes).map(lambda array: array.astype(dtype))
+    tensors = data.draw(st.dictionaries(names, arrays))
+    metadata = data.draw(st.dictionaries(names, names))
+    metadata = {name: text for name, text in metadata.items() if name not in tensors}
+    raw = written(tensors, metadata)
+    file = read_bytes(raw)
+    assert_same(file.tensors, tensors)
+    assert file.metadata == metadata
+    theirs = safetensors.deserialize(raw)
+    assert {name for name, _ in theirs} == tensors.keys()
+
+
+def test_arrays_are_read_only_views(tmp_path):
+    path = tmp_path / "big.safetensors"
+    path.write_bytes(written({str(i): np.ones((512, 512), np.float32) for i in range(16)}))
+    tracemalloc.start()
+    file = safetensors_file.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 17
+    assert not any(array.flags.writeable for array in file.tensors.values())
+
+
+def test_writes_without_a_second_copy(tmp_path):
+    tensors = {str(i): np.ones((512, 512), np.float32) for i in range(8)}
+    tracemalloc.start()
+    with (tmp_path / "a.safetensors").open("wb") as stream:
+        safetensors_file.write(stream, tensors, {})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 18
+
+
+# MindSpore, both ways
+
+
+def test_mindspore_loads_what_we_write(tmp_path):
+    mindspore = import_mindspore()
+    dtypes = {name: safetensors_file.DTYPES[name] for name in MINDSPORE_READS}
+    tensors = {f"{key}.{shape}": sample(d, shape) for key, d in dtypes.items() for shape in SHAPES}
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(written(tensors, {"format": "ms", "pvt_model_info": '{"é": 1}'}))
+    theirs = mindspore.load_checkpoint(str(path), format="safetensors")
+    assert theirs.keys() == tensors.keys()
+    for name, array in tensors.items():
+        assert_same_bits(theirs[name].asnumpy(), array)
+
+
+SHAPES = ((), (1,), (3,), (2, 3))
+
+
+def test_reads_what_mindspore_writes(tmp_path):
+    mindspore = import_mindspore()
+    tensors = {name: sample(safetensors_file.DTYPES[name]) for name in MINDSPORE_READS}
+    parameters = [{"name": n, "data": mindspore.Tensor(a)} for n, a in tensors.items()]
+    path = tmp_path / "a.safetensors"
+    appended = {"epoch_num": 3, "lr": 0.5, "flag": True}
+    mindspore.save_checkpoint(parameters, str(path), format="safetensors", append_dict=appended)
+    file = safetensors_file.read(path)
+    assert file.metadata == {"format": "ms"}
+    for name, array in tensors.items():
+        assert_same_bits(file.tensors[name], array)
+    assert {name: file.tensors[name].item() for name in appended} == appended
+    assert {file.tensors[name].shape for name in appended} == {()}
+    assert written(file.tensors, file.metadata) == path.read_bytes()
+
+
+def test_names_packed_values_of_mindspore(tmp_path):
+    mindspore = import_mindspore()
+    tensor = mindspore.Tensor(np.ones((2, 4), np.int8), dtype=mindspore.qint4x2)
+    path = tmp_path / "a.safetensors"
+    parameters = [{"name": "q", "data": tensor}]
+    mindspore.save_checkpoint(parameters, str(path), format="safetensors")
+    with pytest.raises(ConvertError, match=r"a\.safetensors: 'q' is 'Int4'"):
+        safetensors_file.read(path)
+
+
+# What is no .safetensors
+
+
+def test_names_other_formats(tmp_path):
+    tensors = {"a": np.ones(3, np.float32)}
+    path = tmp_path / "file.safetensors"
+    for write, message in ((ckpt.write, r"as \.ckpt"), (pth.write, r"a zip.*as \.pth")):
+        with path.open("wb") as stream:
+            write(stream, tensors, {})
+        with pytest.raises(ConvertError, match=message):
+            safetensors_file.read(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", b"")
+    with pytest.raises(ConvertError, match="a zip"):
+        safetensors_file.read(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"{}", r"at byte 8: got b'', expected b'\{'"),
+        (b"just a text", "at byte 8"),
+        (bytes(100), "at byte 8"),
+        (b"\x80\x02}q\x00.", "a pickle"),
+        (b"\x08\x08\x12\x08pvt_onnx", "ONNX"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+    ],
+)
+def test_refuses_other_contents(data, message):
+    with pytest.raises(ConvertError, match=message):
+        read_bytes(data)
+
+
+def test_refuses_what_is_no_file(tmp_path):
+    with pytest.raises(ConvertError, match="no such file"):
+        safetensors_file.read(tmp_path / "missing.safetensors")
+    with pytest.raises(ConvertError, match="a folder"):
+        safetensors_file.read(tmp_path)
+
+
+# What is damaged or means harm
+
+
+def test_every_cut_is_an_error():
+    data = (FORMAT / "plain.safetensors").read_bytes()
+    for length in range(len(data)):
+        with pytest.raises(ConvertError, match=r"file\.safetensors"):
+            read_bytes(data[:length])
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_changed_bytes_are_an_error_or_what_the_reference_reads(data):
+    changed = bytearray((FORMAT / "plain.safetensors").read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = read_bytes(bytes(changed)).tensors
+    except ConvertError as error:
+        assert "file.safetensors" in str(error)
+        return
+    theirs = dict(safetensors.deserialize(bytes(changed)))
+    assert theirs.keys() == found.keys()
+    for name, array in found.items():
+        assert array.tobytes() == theirs[name]["data"]
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=60).map(lambda tail: framed(b"{" + tail)) | st.binary(max_size=200))
+def test_any_bytes_are_an_error_or_a_file(data):
+    try:
+        read_bytes(data)
+    except ConvertError as error:
+        assert "file.safetensors" in str(error)
+
+
+TWICE = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":1}'
+FOUR = bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            (1 << 63).to_bytes(8, "little") + b"{}",
+            "a header of 9223372036854775808 bytes",
+        ),
+        ((3).to_bytes(8, "little") + b"{}", "a header of 3 bytes, expected at most 2"),
+        (framed(b"{"), "no JSON"),
+        (framed(b'{"a'), "no JSON"),
+        (framed(b"{} x"), "no JSON"),
+        (framed(b'{"\xff": 1}'), "no UTF-8"),
+        (framed(b'{"\\ud800": 1}'), "lone surrogate"),
+        (framed(TWICE, b"x"), "'a' is there twice"),
+        (framed(b'{"__metadata__":{"k":"a","k":"b"}}'), "'k' is there twice"),
+        (framed(b'{"a":{"dtype":"F32","dtype":"F32"}}'), "'dtype' is there twice"),
+        (framed(b'{"a":' + b"[" * 100_000), "nested without end"),
+        (framed(b'{"a":' + b'{"a":' * 100_000), "nested without end"),
+        (framed(b'{"a":' + b"1" * 5000 + b"}"), "no JSON.*digits"),
+        (framed(b'{"a":NaN}'), "NaN is no JSON number"),
+        (framed(b'{"a":-Infinity}'), "-Infinity is no JSON number"),
+        (file_of(b"", a=1), "'a' is 1, expected dtype, shape and data_offsets"),
+        (file_of(b"", a={"dtype": "F32"}), "expected dtype, shape and data_offsets"),
+        (file_of(FOUR, a=entry(stride=[1])), "expected dtype, shape and data_offsets"),
+        (file_of(FOUR, a=entry(dtype="F4")), "'a' is of dtype 'F4', expected one of BOOL, U8"),
+        (file_of(FOUR, a=entry(dtype=["F32"])), "is of dtype"),
+        (file_of(FOUR, a=entry(shape=1)), "has shape 1, expected counts"),
+        (file_of(FOUR, a=entry(shape=[1.0])), "has shape"),
+        (file_of(FOUR, a=entry(shape=[True])), "has shape"),
+        (file_of(FOUR, a=entry(shape=[-1, -1])), "has shape"),
+        (file_of(FOUR, a=entry(shape=[1 << 63, 0])), "has shape"),
+        (file_of(FOUR, a=entry(shape=[1 << 62, 1 << 62])), "has 4 bytes, expected 850"),
+        (file_of(FOUR, a=entry(shape=[2])), r"'a' has 4 bytes, expected 8 for F32 \[2\]"),
+        (file_of(FOUR, a=entry(shape=[1] * 33)), "cannot be an array"),
+        (file_of(b"", a=entry(shape=[0, 1 << 62], data_offsets=[0, 0])), "cannot be an array"),
+        (file_of(FOUR, a=entry(data_offsets=[4, 0])), "has data_offsets"),
+        (file_of(FOUR, a=entry(data_offsets=[-4, 0])), "has data_offsets"),
+        (file_of(FOUR, a=entry(data_offsets=[0, 4, 8])), "has data_offsets"),
+        (file_of(FOUR, a=entry(data_offsets=[0.0, 4.0])), "has data_offsets"),
+        (file_of(FOUR, a=entry(data_offsets=[False, 4])), "has data_offsets"),
+        (file_of(FOUR, a=entry(data_offsets="04")), "has data_offsets"),
+        (file_of(FOUR, a=entry(data_offsets=[4, 8])), "'a' starts at 4, expected 0"),
+        (file_of(FOUR, a=entry(), b=entry()), "'b' starts at 0, expected 4"),
+        (file_of(bytes(12), a=entry(), b=entry(data_offsets=[8, 12])), "'b' starts at 8"),
+        (file_of(bytes(5), a=entry()), "5 bytes of tensors, expected 4 by the header"),
+        (file_of(b"", a=entry()), "0 bytes of tensors, expected 4 by the header"),
+        (file_of(b"", a=entry(data_offsets=[1 << 62, (1 << 62) + 4])), "starts at 46116860"),
+        (file_of(b"\x02", a=entry("BOOL", [1], [0, 1])), "BOOL with bytes other than 0 and 1"),
+        (file_of(b"", __metadata__=None), "__metadata__ is None, expected texts"),
+        (file_of(b"", __metadata__=["a"]), r"__metadata__ is \['a'\], expected texts"),
+        (file_of(b"", __metadata__={"a": 1}), "__metadata__: 'a' is 1, expected a text"),
+        (file_of(b"", __metadata__={"a": "\ud800"}), "expected a text"),
+        (file_of(FOUR, a=entry(), __metadata__={"a": "Int4"}), "'a' is 'Int4' by MindSpore"),
+    ],
+)
+def test_refuses_harm(data, message):
+    with pytest.raises(ConvertError, match=message) as caught:
+        read_bytes(data)
+    assert "file.safetensors: " in str(caught.value)
+
+
+def test_refuses_headers_over_the_references_limit(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with path.open("wb") as stream:  # a hole of 200 MB
+        stream.write((100_000_001).to_bytes(8, "little") + b"{")
+        stream.truncate(200_000_000)
+    with pytest.raises(ConvertError, match="100000001 bytes, expected at most 100000000"):
+        safetensors_file.read(path)
+
+
+def test_header_and_bytes_may_have_different_orders():
+    data = file_of(b"abcd", b=entry("U8", [1], [3, 4]), a=entry("U8", [3], [0, 3]))
+    found = read_bytes(data).tensors
+    assert {name: array.tobytes() for name, array in found.items()} == {"b": b"d", "a": b"abc"}
+    assert list(found) == ["b", "a"]
+
+
+def test_complaints_escape_names():
+    with pytest.raises(ConvertError) as caught:
+        read_bytes(file_of(b"", **{"\x1b[2J" + "x" * 1000: entry(shape=["\x1b" * 1000])}))
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        file_of(bytes(5000), **{str(i): entry("U8", [1], [i, i + 1]) for i in range(5000)}),
+        framed(b'{"a":0,' + b",".join(b'"%d":0' % i for i in range(50_000)) + b',"a":0}'),
+        file_of(FOUR, a=entry(shape=[1] * 400_000)),
+        framed(b'{"a":' + b"[" * 2_000_000),
+        file_of(FOUR, **{"a" * 1_000_000: entry()}),
+    ],
+    ids=["many", "twice at the end", "dims", "nested", "long name"],
+)
+def test_time_and_memory_grow_with_the_file(data):
+    assert_cost_grows_with_the_file(read_bytes, data)
+
+
+# What cannot be written
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "message"),
+    [
+        ({"a": np.ones(2, np.complex128)}, {}, "a is complex128"),
+        ({"a": np.array(["x"])}, {}, "a is <U1"),
+        ({"a": np.empty(2, "V0")}, {}, "a is |V0"),
+        ({"a": np.array([None])}, {}, "a is object"),
+        ({"a": np.ones(2, ml_dtypes.int4)}, {}, "a is int4"),
+        ({"a": np.ones(1)}, {"a": "x"}, "same name: a"),
+        ({"__metadata__": np.ones(1)}, {}, "cannot be named __metadata__"),
+        ({}, {"a": "\ud800"}, "lone surrogate"),
+        ({"\ud800": np.ones(1)}, {}, "lone surrogate"),
+    ],
+)
+def test_refuses_to_write(tensors, metadata, message):
+    with pytest.raises(ConvertError, match=message):
+        written(tensors, metadata)
+
+
+def test_refuses_to_write_headers_over_the_limit(monkeypatch):
+    monkeypatch.setattr(safetensors_file, "MAX_HEADER_BYTES", 100)
+    with pytest.raises(ConvertError, match="holds at most 100"):
+        written({}, {"a": "x" * 100})

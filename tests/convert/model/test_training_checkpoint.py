@@ -1,0 +1,180 @@
+"""Training checkpoints: they come back bit for bit, are model files, and damage is noticed."""
+
+import resource
+import signal
+
+import numpy as np
+import pytest
+
+from convert import ConvertError, load_model
+from convert.model.read import Given, read_model
+from convert.model.training_checkpoint import load_training, save_training
+from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tensor_specs
+from tests.support.models import SMALL, assert_same, random_weights
+
+FACTS = {"run": {"step": 12, "loss_sum": 0.1 + 0.2, "best": None}, "recipe": {"lr": 1e-3}}
+
+
+def described(kind: str) -> ModelInfo:
+    config = SMALL[kind]
+    numerics = profile_numerics("official", config.version)
+    return ModelInfo(config, numerics, default_preprocessing(config, "official"))
+
+
+def full_state(kind: str) -> dict[str, np.ndarray]:
+    """Weights, moments, averages and counters, all different."""
+    weights = random_weights(SMALL[kind])
+    state = dict(weights)
+    for seed, leading in enumerate(("moment1.", "moment2.", "ema."), start=1):
+        for name, array in random_weights(SMALL[kind], seed=seed).items():
+            state[leading + name] = array
+    state["updates"] = np.array(12, np.int64)
+    state["loss_scale"] = np.array(1024, np.float32)
+    return state
+
+
+@pytest.fixture(params=SMALL)
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def saved(tmp_path, kind):
+    save_training(tmp_path / "last.ckpt", full_state(kind), described(kind), FACTS)
+    return tmp_path / "last.ckpt"
+
+
+class TestRoundTrip:
+    def test_every_bit_comes_back(self, saved, kind):
+        state, info, facts = load_training(saved)
+        assert_same(state, full_state(kind))
+        assert info == described(kind)
+        assert facts == FACTS
+
+    def test_it_is_a_model_file_too(self, saved, kind):
+        weights, info = load_model(saved)
+        assert_same(weights, random_weights(SMALL[kind]))
+        assert info == described(kind)
+
+    def test_its_averages_can_be_taken(self, saved, kind):
+        averaged = read_model(saved, Given(weights="ema")).weights
+        assert_same(averaged, random_weights(SMALL[kind], seed=3))
+
+    def test_mindspore_reads_it(self, saved, kind):
+        import mindspore
+
+        parameters = mindspore.load_checkpoint(str(saved))
+        array = full_state(kind)["moment1.block1.0.norm1.weight"]
+        assert np.array_equal(parameters["moment1.block1.0.norm1.gamma"].asnumpy(), array)
+
+
+class TestDamage:
+    @pytest.mark.parametrize("kind", ["v1"], indirect=True)
+    def test_a_file_that_was_cut_off(self, saved, tmp_path):
+        whole = saved.read_bytes()
+        for share in (0.0, 0.3, 0.7, 0.999):
+            (tmp_path / "cut.ckpt").write_bytes(whole[: int(len(whole) * share)])
+            with pytest.raises(ConvertError, match=r"cut\.ckpt"):
+                load_training(tmp_path / "cut.ckpt")
+
+    @pytest.mark.parametrize("kind", ["v1"], indirect=True)
+    def test_every_changed_byte_of_a_tensor(self, saved, tmp_path):
+        whole = saved.read_bytes()
+        values = full_state("v1")["moment2.head.weight"].tobytes()
+        at = whole.index(values)
+        for offset in (0, len(values) // 2, len(values) - 1):
+            changed = bytearray(whole)
+            changed[at + offset] ^= 1
+            (tmp_path / "changed.ckpt").write_bytes(changed)
+            with pytest.raises(ConvertError, match=r"the digest .* was cut off or changed"):
+                load_training(tmp_path / "changed.ckpt")
+
+    @pytest.mark.parametrize("kind", ["v1"], indirect=True)
+    def test_a_tensor_that_is_missing(self, saved, tmp_path):
+        from convert.formats import ckpt
+
+        file = ckpt.read(saved)
+        del file.tensors["moment1.head.bias"]
+        with (tmp_path / "less.ckpt").open("wb") as stream:
+            ckpt.write(stream, file.tensors, file.metadata)
+        with pytest.raises(ConvertError, match="digest"):
+            load_training(tmp_path / "less.ckpt")
+
+    def test_a_model_file_is_no_state(self, tmp_path):
+        from convert import save_model
+
+        save_model(tmp_path / "model.ckpt", random_weights(SMALL["v1"]), described("v1"))
+        with pytest.raises(ConvertError, match=r"no training state .* last\.ckpt, .* --pretrained"):
+            load_training(tmp_path / "model.ckpt")
+
+
+def test_a_full_disk_keeps_the_last_good_one(tmp_path):
+    target = tmp_path / "last.ckpt"
+    save_training(target, full_state("v1"), described("v1"), FACTS)
+    before = target.read_bytes()
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(ConvertError, match=r"last\.ckpt"):
+            save_training(target, full_state("v1"), described("v1"), {"run": {"step": 13}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert target.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_names_without_a_weight_stay_as_they_are(tmp_path):
+    state = {**full_state("v1"), "good_steps": np.array(3, np.int64)}
+    save_training(tmp_path / "last.ckpt", state, described("v1"), FACTS)
+    assert list(load_training(tmp_path / "last.ckpt")[0])[-1] == "good_steps"
+    assert len(load_model(tmp_path / "last.ckpt")[0]) == len(tensor_specs(SMALL["v1"]))
+
+
+def test_what_is_said_of_it_is_covered_too(tmp_path):
+    from convert.formats import ckpt
+    from convert.model.training_checkpoint import STATE_KEY
+    from pvt_spec import METADATA_KEY
+
+    save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
+    file = ckpt.read(tmp_path / "last.ckpt")
+    for name, old, new in (
+        (METADATA_KEY, "0.485", "0.486"),
+        (STATE_KEY, '"step": 12', '"step": 13'),
+    ):
+        texts = {**file.metadata, name: file.metadata[name].replace(old, new)}
+        assert texts != file.metadata, name
+        with (tmp_path / "changed.ckpt").open("wb") as stream:
+            ckpt.write(stream, file.tensors, texts)
+        with pytest.raises(ConvertError, match=r"the digest .* was cut off or changed"):
+            load_training(tmp_path / "changed.ckpt")
+
+
+@pytest.mark.parametrize("change", [lambda a: a.reshape(1, -1), lambda a: a.view(np.int32)])
+def test_the_same_bytes_as_another_tensor_are_noticed(tmp_path, change):
+    from convert.formats import ckpt
+
+    save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
+    file = ckpt.read(tmp_path / "last.ckpt")
+    tensors = {**file.tensors, "head.bias": change(file.tensors["head.bias"])}
+    with (tmp_path / "changed.ckpt").open("wb") as stream:
+        ckpt.write(stream, tensors, file.metadata)
+    with pytest.raises(ConvertError, match="digest"):
+        load_training(tmp_path / "changed.ckpt")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"facts": 1, "sha256": ""}', "{" * 9], ids=["-", "[]", "{}", "1", "{"]
+)
+def test_what_is_said_is_no_json_of_ours(tmp_path, text):
+    from convert.formats import ckpt
+    from convert.model.training_checkpoint import STATE_KEY
+
+    save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
+    file = ckpt.read(tmp_path / "last.ckpt")
+    with (tmp_path / "changed.ckpt").open("wb") as stream:
+        ckpt.write(stream, file.tensors, {**file.metadata, STATE_KEY: text})
+    with pytest.raises(ConvertError, match=r"changed\.ckpt: what it says of its training is dam"):
+        load_training(tmp_path / "changed.ckpt")

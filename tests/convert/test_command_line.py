@@ -1,0 +1,314 @@
+"""Model files: every pair of formats, every dialect, from the command line and as a library."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convert import Given, load_model, read_model, save_model
+from convert.findings import Finding
+from pvt_spec import ModelInfo, Preprocessing, default_preprocessing, profile_numerics
+from tests.support.converting import convert, same_bits
+from tests.support.models import GOLDEN, SMALL, random_weights
+
+FORMATS = ("ckpt", "pth", "safetensors", "onnx")
+PAIRS = [(a, b) for a in FORMATS for b in FORMATS if a != b]
+TRAINING = GOLDEN / "mindcv_v1_training_ema" / "weights.ckpt"
+OFFICIAL_V1 = GOLDEN / "official_v1_small" / "training_checkpoint.pth"
+
+
+def small_model(name: str, profile: str = "mindcv") -> tuple[dict, ModelInfo]:
+    config = SMALL[name]
+    numerics = profile_numerics(profile, config.version)
+    labels = tuple(f"class {i}" for i in range(config.num_classes))
+    info = ModelInfo(config, numerics, default_preprocessing(config, profile), labels, {"by": "me"})
+    weights = random_weights(config)
+    if config.version == 1 and numerics.pos_embed_dtype == "float16":
+        for name in [n for n in weights if n.startswith("pos_embed")]:
+            weights[name] = weights[name].astype(np.float16)
+    return weights, info
+
+
+@pytest.mark.parametrize("profile", ["official", "mindcv", "hf"])
+@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_there_and_back_gives_the_same_bits_and_info(source, target, name, profile, tmp_path):
+    weights, info = small_model(name, profile)
+    first, second, third = (tmp_path / f"{i}.{f}" for i, f in enumerate((source, target, source)))
+    save_model(first, weights, info)
+    assert convert(f"{source}-to-{target}", first, second).exit_code == 0
+    assert convert(f"{target}-to-{source}", second, third).exit_code == 0
+    for path in (second, third):
+        back, described = load_model(path)
+        assert same_bits(back, weights)
+        assert described == info
+    assert first.read_bytes() == third.read_bytes()
+
+
+def test_prefixes_and_containers_are_removed_and_said(tmp_path):
+    import torch
+
+    checkpoint = torch.load(OFFICIAL_V1, weights_only=False)
+    plain = checkpoint["model"]
+    torch.save(plain, tmp_path / "plain.pth")
+    torch.save({f"module.{k}": v for k, v in plain.items()}, tmp_path / "ddp.pth")
+    expected, info = load_model(tmp_path / "plain.pth")
+    assert {n: a.tobytes() for n, a in expected.items()} == {
+        n: t.numpy().tobytes() for n, t in plain.items()
+    }
+    assert info.profile == "official"
+    assert info.preprocessing == Preprocessing((64, 64), 224 / 256)
+    for path, finding in (
+        (OFFICIAL_V1, Finding("container", "model")),
+        (tmp_path / "ddp.pth", Finding("prefix_removed", "module.")),
+    ):
+        model = read_model(path)
+        assert same_bits(model.weights, expected)
+        assert finding in model.findings
+
+
+@pytest.mark.parametrize("case", ["mindcv_v1_small", "mindcv_v2_small"])
+def test_mindcv_checkpoint_comes_back_to_mindcv_bit_for_bit(case, tmp_path):
+    import mindspore
+
+    source = GOLDEN / case / "weights.ckpt"
+    done = convert("ckpt-to-onnx", source, tmp_path / "model.onnx")
+    assert done.exit_code == 0
+    assert "dialect  mindcv" in done.stderr and "profile  mindcv" in done.stderr
+    arguments = (tmp_path / "model.onnx", tmp_path / "back.ckpt", "--to-dialect", "mindcv")
+    assert convert("onnx-to-ckpt", *arguments).exit_code == 0
+    before = mindspore.load_checkpoint(str(source))
+    after = mindspore.load_checkpoint(str(tmp_path / "back.ckpt"))
+    assert after.keys() - before.keys() == {"pvt_model_info"}
+    for name, parameter in before.items():
+        assert after[name].dtype == parameter.dtype
+        assert after[name].asnumpy().tobytes() == parameter.asnumpy().tobytes()
+
+
+def test_profile_travels_with_an_official_pth_through_ckpt(tmp_path):
+    convert("pth-to-ckpt", OFFICIAL_V1, tmp_path / "a.ckpt")
+    model = read_model(tmp_path / "a.ckpt")
+    assert model.dialect == "pvt_ms"
+    assert model.info.numerics == profile_numerics("official", 1)
+
+
+def test_profile_travels_with_a_mindcv_ckpt_through_pth(tmp_path):
+    import torch
+
+    convert("ckpt-to-pth", GOLDEN / "mindcv_v2_small" / "weights.ckpt", tmp_path / "a.pth")
+    model = read_model(tmp_path / "a.pth")
+    assert model.dialect == "official"
+    assert model.info.numerics == profile_numerics("mindcv", 2)
+    loaded = torch.load(tmp_path / "a.pth", weights_only=True)
+    assert list(loaded["state_dict"]) == list(model.weights)
+
+
+def test_training_state_is_set_aside_and_said():
+    model = read_model(TRAINING)
+    assert len(model.weights) == 129
+    (state,) = [f.value for f in model.findings if f.what == "training_state"]
+    assert state["adam_m.*"] == state["adam_v.*"] == state["ema.*"] == 129
+    assert state["scale_sense"] == 1
+    assert Finding("averaged_weights", 129, "not taken: give --weights ema") in model.findings
+
+
+def test_missing_weight_is_not_replaced_by_its_moment(tmp_path):
+    """MindSpore's own loader takes ``adam_m.head.weight`` for a missing ``head.weight``."""
+    from convert.formats import ckpt
+
+    file = ckpt.read(TRAINING)
+    tensors = {name: array for name, array in file.tensors.items() if name != "head.weight"}
+    with (tmp_path / "a.ckpt").open("wb") as stream:
+        ckpt.write(stream, tensors, {})
+    done = convert("ckpt-to-onnx", tmp_path / "a.ckpt", tmp_path / "a.onnx")
+    assert done.exit_code == 1
+    assert "head.weight is missing" in done.stderr
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_image_size_labels_and_profile_that_are_given_win(tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join("abcdefghij") + "\n", "utf-8")
+    done = convert(
+        "pth-to-onnx", OFFICIAL_V1, tmp_path / "a.onnx",
+        "--image-size", "96x64", "--labels", labels, "--profile", "mindcv",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    _, info = load_model(tmp_path / "a.onnx")
+    assert info.labels == tuple("abcdefghij")
+    assert info.preprocessing.image_size == (96, 64)
+    assert info.config.image_size == (96, 64)
+    assert info.profile == "mindcv with pos_embed_dtype=float32"
+    import onnx
+
+    shape = onnx.load(tmp_path / "a.onnx").graph.input[0].type.tensor_type.shape
+    assert [d.dim_value or d.dim_param for d in shape.dim] == ["batch", 3, 96, 64]
+
+
+def test_non_square_position_embeddings_need_the_image_size(tmp_path):
+    from convert.formats.pth import file as pth
+    from pvt_spec import PVTConfig
+
+    config = SMALL["v1"]
+    config = PVTConfig(**{**config.__dict__, "image_size": (96, 64)})
+    with (tmp_path / "a.pth").open("wb") as stream:
+        pth.write(stream, random_weights(config), {})
+    refused = convert("pth-to-onnx", tmp_path / "a.pth", tmp_path / "a.onnx")
+    assert refused.exit_code == 1 and "--from-image-size HxW" in refused.stderr
+    files = (tmp_path / "a.pth", tmp_path / "a.onnx")
+    given = convert("pth-to-onnx", *files, "--from-image-size", "96x64")
+    assert given.exit_code == 0
+    assert load_model(tmp_path / "a.onnx")[1].config.image_size == (96, 64)
+
+
+def test_inspect_says_what_a_training_checkpoint_holds():
+    done = convert("inspect", TRAINING, "--json")
+    facts = json.loads(done.stdout)
+    assert facts["format"] == "ckpt" and facts["dialect"] == "mindcv"
+    assert facts["tensors"] == 129 and facts["dtypes"] == {"float16": 4, "float32": 125}
+    assert facts["training_state"]["ema.*"] == 129 and "scale_sense" in facts["training_state"]
+    digest = hashlib.sha256(TRAINING.read_bytes()).hexdigest()
+    assert facts["file"] == [
+        {"file": str(TRAINING), "bytes": TRAINING.stat().st_size, "sha256": digest}
+    ]
+    table = convert("inspect", TRAINING).stdout
+    assert "profile  mindcv" in table
+
+
+def test_mindcv_names_are_refused_for_other_maths(tmp_path):
+    weights, info = small_model("v2", "official")
+    save_model(tmp_path / "a.onnx", weights, info)
+    done = convert(
+        "onnx-to-ckpt", tmp_path / "a.onnx", tmp_path / "a.ckpt", "--to-dialect", "mindcv"
+    )
+    assert done.exit_code == 1 and "would answer otherwise" in done.stderr
+    assert not (tmp_path / "a.ckpt").exists()
+
+
+def test_options_are_taken_in_mindcv_spelling(tmp_path):
+    source = OFFICIAL_V1
+    done = convert("pth-to-onnx", source, tmp_path / "a.onnx", "--image_size=96", "--dynamic_size")
+    assert done.exit_code == 0, done.stderr
+
+
+class TestErrors:
+    """One clear message, exit code 1, nothing left behind."""
+
+    def refused(self, folder: Path, *arguments: object) -> str:
+        before = {p: hashlib.sha256(p.read_bytes()).digest() for p in folder.iterdir()}
+        done = convert(*arguments)
+        after = {p: hashlib.sha256(p.read_bytes()).digest() for p in folder.iterdir()}
+        assert done.exit_code == 1, (done.exit_code, done.output, done.exception)
+        assert isinstance(done.exception, SystemExit)
+        assert done.stderr.count("Error: ") == 1 and done.stdout == ""
+        assert after == before
+        return done.stderr
+
+    def test_truncated_ckpt(self, tmp_path):
+        whole = (GOLDEN / "mindcv_v1_small" / "weights.ckpt").read_bytes()
+        (tmp_path / "cut.ckpt").write_bytes(whole[:400_000])
+        message = self.refused(tmp_path, "ckpt-to-onnx", tmp_path / "cut.ckpt", tmp_path / "a.onnx")
+        assert "cut.ckpt" in message and "cut off" in message
+
+    def test_encrypted_ckpt(self, tmp_path):
+        source = GOLDEN / "ckpt_format" / "encrypted.ckpt"
+        message = self.refused(tmp_path, "ckpt-to-onnx", source, tmp_path / "a.onnx")
+        assert "encrypted" in message and "dec_key" in message
+
+    def test_ckpt_of_something_else(self, tmp_path):
+        source = GOLDEN / "ckpt_format" / "plain.ckpt"
+        message = self.refused(tmp_path, "ckpt-to-onnx", source, tmp_path / "a.onnx")
+        assert "not the tensors of a PVT" in message
+
+    def test_pth_that_holds_code(self, tmp_path):
+        import torch
+
+        class Payload:
+            def __reduce__(self):
+                return (Path.touch, (tmp_path / "executed",))
+
+        torch.save({"weight": torch.zeros(2), "payload": Payload()}, tmp_path / "evil.pth")
+        message = self.refused(tmp_path, "pth-to-onnx", tmp_path / "evil.pth", tmp_path / "a.onnx")
+        assert "holds code" in message and "nothing was executed" in message
+
+    def test_wrong_variant_names_the_likely_one(self, tmp_path):
+        from convert.formats.pth import file as pth
+        from pvt_spec import make_config
+
+        with (tmp_path / "nano.pth").open("wb") as stream:
+            pth.write(stream, random_weights(make_config("pvt_nano")), {})
+        files = (tmp_path / "nano.pth", tmp_path / "a.onnx")
+        message = self.refused(tmp_path, "pth-to-onnx", *files, "--model", "pvt_tiny")
+        assert "try --model pvt_nano" in message
+        assert "block1.0.attn.q.weight is (32, 32), expected (64, 64)" in message
+
+    def test_missing_and_extra_tensors_are_all_named(self, tmp_path):
+        from convert.formats.pth import file as pth
+
+        weights = random_weights(SMALL["v2"])
+        del weights["block1.0.norm1.weight"], weights["head.bias"]
+        weights["block1.0.norm1.wieght"] = np.zeros(8, np.float32)
+        weights["block1.0.attn.q.weight"] = weights["block1.0.attn.q.weight"][:, :3]
+        with (tmp_path / "a.pth").open("wb") as stream:
+            pth.write(stream, weights, {})
+        message = self.refused(tmp_path, "pth-to-onnx", tmp_path / "a.pth", tmp_path / "a.onnx")
+        assert "4 tensors" in message
+        assert "block1.0.norm1.weight is missing" in message
+        assert "head.bias is missing" in message
+        assert "block1.0.norm1.wieght is unknown (near block1.0.norm1.weight)" in message
+        assert "block1.0.attn.q.weight is (8, 3), expected (8, 8)" in message
+
+    def test_text_file_named_onnx(self, tmp_path):
+        (tmp_path / "text.onnx").write_text("not a model at all\n" * 9)
+        message = self.refused(
+            tmp_path, "onnx-to-ckpt", tmp_path / "text.onnx", tmp_path / "a.ckpt"
+        )
+        assert "text.onnx" in message and "ONNX" in message
+
+    def test_onnx_of_something_else(self, tmp_path):
+        import onnx
+        from onnx import helper
+
+        graph = helper.make_graph([], "other", [], [])
+        onnx.save(helper.make_model(graph), tmp_path / "other.onnx")
+        message = self.refused(
+            tmp_path, "onnx-to-ckpt", tmp_path / "other.onnx", tmp_path / "a.ckpt"
+        )
+        assert "not written by convert" in message
+
+    def test_existing_target_without_force(self, tmp_path):
+        source = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
+        target = tmp_path / "precious.onnx"
+        target.write_text("precious")
+        assert "--force" in self.refused(tmp_path, "ckpt-to-onnx", source, target)
+        assert convert("ckpt-to-onnx", source, target, "--force").exit_code == 0
+        assert load_model(target)
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("nowhere.ckpt", "a.onnx"), "nowhere.ckpt"),
+            (("{weights}", "a.pth"), "expected a file name that ends in .onnx"),
+            (("{weights}", "nowhere/a.onnx"), "make the folder first"),
+            (("{weights}", "a.onnx", "--model", "pvt_tinny"), "did you mean pvt_tiny?"),
+            (("{weights}", "a.onnx", "--image-size", "3f"), "S or HxW"),
+            (("{weights}", "a.onnx", "--opset", "9"), "17 to 23"),
+        ],
+    )
+    def test_bad_arguments(self, arguments, words, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        weights = (GOLDEN / "mindcv_v1_small" / "weights.ckpt").resolve()
+        filled = [a.format(weights=weights) for a in arguments]
+        assert words in self.refused(tmp_path, "ckpt-to-onnx", *filled)
+
+    @pytest.mark.parametrize("option", ["--profile", "--from-dialect"])
+    def test_unknown_choices_are_usage_errors(self, option, tmp_path):
+        source = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
+        assert convert("ckpt-to-onnx", source, tmp_path / "a.onnx", option, "foo").exit_code == 2
+
+
+def test_given_dialect_is_used(tmp_path):
+    model = read_model(GOLDEN / "mindcv_v1_small" / "weights.ckpt", Given(dialect="mindcv"))
+    assert Finding("dialect", "mindcv", "given") in model.findings

@@ -1,0 +1,117 @@
+"""Mistakes that users make, and files that say less than is needed: told, not guessed around."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convert import convert_file, load_model, read_model, save_model
+from convert.findings import as_facts
+from convert.inspection import inspect_file
+from pvt_spec import EPSILONS, PROFILES
+from tests.support.converting import refused, report_of, save, save_plain, succeed
+from tests.support.models import SMALL, random_weights
+
+HF = PROFILES["hf"]
+
+
+def test_config_beside_a_pickled_file_of_weights_is_read(tmp_path: Path) -> None:
+    """Heads and epsilon cannot be told from the tensors."""
+    import torch
+    from safetensors.torch import load_file
+
+    config = dataclasses.replace(SMALL["v2"], num_heads=(1, 4, 3, 2))
+    numerics = dataclasses.replace(HF[2], **dict.fromkeys(EPSILONS, 1e-5))
+    folder = save(tmp_path / "hub", config, numerics)
+    expected = read_model(folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    for path in (folder, folder / "pytorch_model.bin"):
+        model = read_model(path)
+        assert model.info.config == expected.info.config
+        assert model.info.config.num_heads == (1, 4, 3, 2)
+        assert model.info.numerics == numerics == expected.info.numerics
+        assert not model.guesses
+
+
+def test_heads_are_not_guessed_where_no_rule_holds(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL["v2"], embed_dims=(8, 16, 20, 32), num_heads=(1, 2, 4, 4))
+    source = save_plain(tmp_path / "a.pth", random_weights(config))
+    said = refused(tmp_path, source, tmp_path / "b.onnx")
+    assert "cannot tell num_heads" in said and "(8, 16, 20, 32)" in said
+
+
+def test_paths_may_be_text(tmp_path: Path) -> None:
+    source, target = save(tmp_path / "a.pth", SMALL["v1"], "official"), tmp_path / "b.ckpt"
+    convert_file(str(source), str(target))
+    weights, info = load_model(str(target))
+    assert save_model(str(tmp_path / "c.pth"), weights, info) == [tmp_path / "c.pth"]
+    assert (tmp_path / "c.pth").read_bytes() == source.read_bytes()
+
+
+def test_a_folder_with_other_weights_is_not_written_into(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.pth", SMALL["v2"], "hf")
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "model.safetensors.index.json").write_text("{}")
+    said = refused(tmp_path, source, folder, "--force")
+    assert "holds the weights of another model (model.safetensors.index.json)" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("onnx", "a.ckpt"), ("safetensors", "a.pth"), ("pth", "a.onnx"), ("ckpt", "a.onnx")],
+)
+def test_a_wrong_ending_is_told(kind: str, name: str, tmp_path: Path) -> None:
+    made = save(tmp_path / f"made.{kind}", SMALL["v2"], "official")
+    made.rename(tmp_path / name)
+    said = refused(tmp_path, tmp_path / name, tmp_path / "b.pt")
+    assert f"It looks like .{kind}: give it that ending" in said
+
+
+def test_names_of_another_dialect_than_was_given_are_told(tmp_path: Path) -> None:
+    source = save_plain(tmp_path / "a.pth", random_weights(SMALL["v1"]))
+    said = refused(tmp_path, source, tmp_path / "b.onnx", "--from-dialect", "mindcv")
+    assert "its names are those of dialect official, not mindcv" in said
+
+
+def test_problems_without_end_are_counted(tmp_path: Path) -> None:
+    source = save_plain(tmp_path / "a.pth", random_weights(SMALL["v1"]))
+    said = refused(tmp_path, source, tmp_path / "b.onnx", "--model", "pvt_large")
+    assert "tensors (dialect official) do not fit pvt_large" in said
+    assert said.count("\n  ") == 41 and " more" in said
+
+
+def test_an_empty_list_of_labels_is_refused(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.pth", SMALL["v2"], "official")
+    (tmp_path / "labels.txt").write_text("")
+    said = refused(tmp_path, source, tmp_path / "b.onnx", "--labels", tmp_path / "labels.txt")
+    assert "is empty, expected a class name on each line" in said
+
+
+def test_what_is_not_finite_is_shown(tmp_path: Path) -> None:
+    weights = random_weights(SMALL["v2"])
+    weights["head.bias"][:2] = np.nan, np.inf
+    source = save_plain(tmp_path / "a.pth", weights)
+    facts = as_facts(inspect_file(source))
+    assert facts["not_finite"] == {"head.bias": "1 NaN, 1 infinite, of 7"}
+    said = succeed(source, tmp_path / "b.onnx", "--allow-nonfinite")
+    assert "not finite  head.bias 1 NaN, 1 infinite, of 7" in said
+
+
+def test_what_the_model_becomes_is_told_and_reported(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.pth", SMALL["v1"], "official")
+    changes = ("--image-size", "96x64", "--num-classes", "0")
+    facts = report_of(source, tmp_path / "b.onnx", *changes)
+    assert facts["image_size"] == [64, 64] and facts["classes"] == 7
+    assert facts["becomes"] == {"classes": "0", "answers": "features", "image size": "96x64"}
+
+
+def test_labels_of_a_timm_folder_are_read() -> None:
+    from convert.formats.huggingface.timm import parse_timm
+
+    trained = {"crop_pct": 0.9, "mean": [0.5] * 3, "std": [0.2] * 3}
+    names = {"label_names": ["cat", "dog"], "num_classes": 2}
+    info = parse_timm({"architecture": "pvt_v2_b0", "pretrained_cfg": trained, **names})
+    assert info.labels == ("cat", "dog")

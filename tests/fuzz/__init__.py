@@ -1,1 +1,0 @@
-"""What :mod:`tests.fuzzing` gives to the readers: seeds, damage to them, and what peers read."""

@@ -1,0 +1,485 @@
+"""Bundles: what one machine answered, judged on another, and refused where it cannot be."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from convert import load_model, save_model
+from parity.bundles.bundle import Bundle, BundleWriter
+from parity.bundles.capture import Shot, capture, capture_reference
+from parity.bundles.record import REFERENCE
+from parity.command_line import main
+from parity.errors import ParityError
+from parity.inputs.samples import (
+    default_samples,
+    file_samples,
+    hash_input,
+    load_batch,
+    noise_samples,
+)
+from parity.selection import read_models
+from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
+from tests.support.models import GOLDEN, SMALL, random_weights
+from tests.support.processes import BLOCKED, ROOT
+
+MINDCV_V1 = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
+OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def good(*arguments: object) -> Result:
+    done = command(*arguments)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def refused(*arguments: object) -> str:
+    done = command(*arguments)
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
+    assert done.stderr.count("Error: ") == 1, done.stderr
+    return done.stderr
+
+
+def shot(path: Path = OFFICIAL_V2, count: int = 3, seed: int = 0) -> Shot:
+    (model,) = read_models([path]).values()
+    size = model.info.preprocessing.image_size
+    names = tuple(tap_names(model.info.config))
+    return Shot(path, model, names, noise_samples(count, seed), size, batch_size=2)
+
+
+def write(target: Path, runtime: str = "onnxruntime", what: Shot | None = None) -> Bundle:
+    with target.open("wb") as stream:
+        if runtime == REFERENCE:
+            capture_reference(what or shot(), ["fp32", "fp16"], stream)
+        else:
+            capture(what or shot(), runtime, stream)
+    return Bundle(target)
+
+
+def with_weight_changed(path: Path, target: Path, tensor: str) -> Path:
+    weights, info = load_model(path)
+    changed = {name: array.copy() for name, array in weights.items()}
+    flat = changed[tensor].reshape(-1)
+    flat[np.abs(flat).argmax()] *= np.float32(1.01)
+    save_model(target, changed, info)
+    return target
+
+
+def with_record(path: Path, target: Path, **changes: object) -> Path:
+    """A bundle with another description."""
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as out:
+        for entry in source.namelist():
+            data = source.read(entry)
+            if entry == "bundle.json":
+                data = json.dumps({**json.loads(data), **changes}).encode()
+            out.writestr(entry, data)
+    return target
+
+
+class TestFile:
+    def test_everything_comes_back(self, tmp_path):
+        what = shot()
+        bundle = write(tmp_path / "a.npz", "onnxruntime", what)
+        record, info = bundle.record, what.model.info
+        assert (record.runtime, record.kind, record.file) == ("onnxruntime", "onnx", "weights.pth")
+        assert record.info == info and record.image_size == info.preprocessing.image_size
+        assert record.names == what.names and record.batches == (2, 1)
+        assert record.precision == "fp32" and record.facts["provider"] == "CPUExecutionProvider"
+        assert record.attributes["block1.0.norm1.epsilon"] == np.float32(1e-6)
+        assert list(record.hashes) == list(what.model.weights)
+        images = load_batch(what.samples, what.preprocessing)
+        assert [s.hash for s in record.seen] == [hash_input(image) for image in images]
+        assert [s.load(what.preprocessing).tobytes() for s in bundle.samples()] == [
+            image.tobytes() for image in images
+        ]
+        assert [(s.name, s.group) for s in bundle.samples()] == [
+            (s.name, s.group) for s in what.samples
+        ]
+
+    def test_rows_do_not_depend_on_batches(self, tmp_path):
+        whole = write(tmp_path / "a.npz").rows(("block2.0.attn", "logits"), 0, 3)
+        bundle = Bundle(tmp_path / "a.npz")
+        for start, count in [(0, 1), (1, 1), (1, 2), (2, 1), (0, 2)]:
+            for name, array in bundle.rows(tuple(whole), start, count).items():
+                assert array.tobytes() == whole[name][start : start + count].tobytes()
+        with pytest.raises(ParityError, match="holds results of 3 images, asked for 4"):
+            bundle.rows(("logits",), 1, 3)
+
+    def test_numpy_reads_it(self, tmp_path):
+        bundle = write(tmp_path / "a.npz")
+        with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+            logits = np.concatenate([arrays["0/logits"], arrays["1/logits"]])
+        assert logits.tobytes() == bundle.rows(("logits",), 0, 3)["logits"].tobytes()
+        assert logits.dtype == np.float32
+
+    def test_reference_is_float64_with_what_rounding_does(self, tmp_path):
+        bundle = write(tmp_path / "a.npz", REFERENCE)
+        assert bundle.rows(("logits",), 0, 3)["logits"].dtype == np.float64
+        assert set(bundle.record.envelopes) == {"fp32", "fp16"}
+        spread = bundle.record.envelopes["fp16"].spreads["logits"]["noise"]
+        assert spread.count == 2 * 3 * 10 and 1e-4 < spread.rms / spread.signal_rms < 1e-2
+
+    @pytest.mark.parametrize("count", [0, 40, 2000])
+    def test_truncated_files_are_refused(self, count, tmp_path):
+        write(tmp_path / "a.npz")
+        data = (tmp_path / "a.npz").read_bytes()
+        (tmp_path / "b.npz").write_bytes(data[: len(data) - count] if count else b"")
+        with pytest.raises(ParityError, match=r"b\.npz: cannot be read as a bundle"):
+            Bundle(tmp_path / "b.npz")
+
+    def test_changed_bytes_are_noticed(self, tmp_path):
+        write(tmp_path / "a.npz")
+        data = bytearray((tmp_path / "a.npz").read_bytes())
+        where = data.index(b"0/logits.npy") + 150
+        data[where] ^= 1
+        (tmp_path / "a.npz").write_bytes(data)
+        with pytest.raises(ParityError, match=r"0/logits\.npy cannot be read"):
+            Bundle(tmp_path / "a.npz").rows(("features", "logits"), 0, 3)
+
+    def test_pickles_are_not_read(self, tmp_path):
+        np.savez(tmp_path / "a.npz", input=np.array([{}], object), logits=np.ones(1))
+        with pytest.raises(ParityError, match="cannot be read"):
+            Bundle(tmp_path / "a.npz")
+
+    def test_later_formats_are_refused(self, tmp_path):
+        write(tmp_path / "a.npz")
+        later = with_record(tmp_path / "a.npz", tmp_path / "b.npz", format=99)
+        with pytest.raises(ParityError, match="use the version that wrote it"):
+            Bundle(later)
+
+    @pytest.mark.parametrize("arrays", [{}, {"logits": np.ones((1, 2))}, {"input": np.ones(3)}])
+    def test_plain_files_of_something_else_are_refused(self, arrays, tmp_path):
+        np.savez(tmp_path / "a.npz", other=np.ones(2), **arrays)
+        with pytest.raises(ParityError, match=r"a\.npz: (neither a bundle|its input is)"):
+            Bundle(tmp_path / "a.npz")
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(ParityError, match="no such file"):
+            Bundle(tmp_path / "a.npz")
+
+    def test_an_interrupted_capture_leaves_nothing(self, tmp_path, monkeypatch):
+        def fail(*_: object, **__: object) -> None:
+            raise ParityError("no more")
+
+        monkeypatch.setattr(BundleWriter, "finish", fail)
+        target = tmp_path / "a.npz"
+        message = refused("capture", OFFICIAL_V2, "--runtime", "torch", "-o", target, "--random", 1)
+        assert "no more" in message and list(tmp_path.iterdir()) == []
+
+    def test_existing_files_are_kept(self, tmp_path):
+        (tmp_path / "a.npz").write_text("mine")
+        arguments = ("capture", OFFICIAL_V2, "--runtime", "torch", "-o", tmp_path / "a.npz")
+        assert "--force" in refused(*arguments, "--random", 1)
+        assert (tmp_path / "a.npz").read_text() == "mine"
+        good(*arguments, "--random", 1, "--force")
+        assert Bundle(tmp_path / "a.npz").record.runtime == "torch"
+
+
+class TestCheck:
+    """A bundle against the model's file, with torch here."""
+
+    def test_same(self, tmp_path):
+        """MindSpore in AMP O2 as an NPU would be: judged as float16 without being told."""
+        target = tmp_path / "npu.npz"
+        good("capture", MINDCV_V1, "--runtime", "mindspore-graph-o2", "-o", target)
+        done = good("check", target, MINDCV_V1, "--runtime", "onnxruntime")
+        here, there = done.stdout.splitlines()[-2:]
+        assert here.startswith("onnxruntime: same. ") and "fp32 rounding" in here
+        assert there.startswith("mindspore-graph-o2 npu.npz: same. ")
+        assert "fp16-graph rounding" in there and "8/8 images" in there
+        # In float32's units it is far away.
+        done = command("check", target, MINDCV_V1, "--runtime", "torch", "--precision", "fp32")
+        assert done.exit_code == 1
+        assert "npu.npz: DIFFERENT. differs from patch_embed1 on" in done.stdout.splitlines()[-1]
+
+    def test_another_weight_is_named_by_output_and_by_hash(self, tmp_path):
+        other = with_weight_changed(OFFICIAL_V2, tmp_path / "b.onnx", "block2.0.mlp.fc1.weight")
+        good("capture", other, "--runtime", "onnxruntime", "-o", tmp_path / "b.npz")
+        done = command("check", tmp_path / "b.npz", OFFICIAL_V2, "--runtime", "torch", "--json")
+        assert done.exit_code == 1
+        torch, bundle = json.loads(done.stdout)["runtimes"]
+        assert torch["same"] and not bundle["same"]
+        assert bundle["first_out_of_bounds"] == bundle["first_different"] == "block2.0.mlp"
+        assert [d["subject"] for d in bundle["structure"]] == ["block2.0.mlp.fc1.weight"]
+
+    def test_another_epsilon_is_named_by_structure(self, tmp_path):
+        weights, info = load_model(OFFICIAL_V2)
+        numerics = dataclasses.replace(info.numerics, norm2_eps=1e-5)
+        save_model(tmp_path / "b.pth", weights, dataclasses.replace(info, numerics=numerics))
+        good("capture", tmp_path / "b.pth", "--runtime", "torch", "-o", tmp_path / "b.npz")
+        done = command("check", tmp_path / "b.npz", OFFICIAL_V2, "--runtime", "torch", "--json")
+        assert done.exit_code == 1
+        subjects = [d["subject"] for d in json.loads(done.stdout)["runtimes"][1]["structure"]]
+        assert {"numerics.norm2_eps", "block1.0.norm2.epsilon"} <= set(subjects)
+        assert "block1.0.norm1.epsilon" not in subjects
+
+    def test_the_peers_own_answers_are_enough(self):
+        for case in ("mindcv_v1_small", "official_v2_small"):
+            folder = GOLDEN / case
+            file = next(folder.glob("weights.*"))
+            done = good("check", folder / "case.npz", file, "--runtime", "onnxruntime")
+            assert done.stdout.splitlines()[-1].startswith("plain arrays case.npz: same. ")
+
+    def test_wrong_answers_of_a_plain_file(self, tmp_path):
+        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
+            given = dict(arrays)
+        np.savez(tmp_path / "a.npz", input=given["input"], logits=given["logits"] * 1.001)
+        done = command("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert done.exit_code == 1
+        assert "a.npz: DIFFERENT. differs from logits on" in done.stdout.splitlines()[-1]
+
+    def test_hashes_alone_need_the_images_again(self, tmp_path):
+        arguments = ("--runtime", "torch", "-o", tmp_path / "a.npz", "--without-inputs")
+        good("capture", OFFICIAL_V2, *arguments, "--random", 2, "--seed", 5)
+        assert "0/input.npy" not in zipfile.ZipFile(tmp_path / "a.npz").namelist()
+        run = ("run", OFFICIAL_V2, tmp_path / "a.npz", "--runtime", "torch", "--random", 2)
+        good(*run, "--seed", 5)
+        message = refused(*run, "--seed", 6)
+        assert "was made of other images: 'noise 1' there has hash" in message
+        message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert "was made of other images" in message  # the generated ones, not noise
+
+    def test_default_images_match_a_bundle_of_hashes(self, tmp_path):
+        good(
+            *("capture", OFFICIAL_V2, "--runtime", "torch", "-o", tmp_path / "a.npz"),
+            "--without-inputs",
+        )
+        good("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+
+    def test_a_bundle_of_another_model_is_refused(self, tmp_path):
+        write(tmp_path / "a.npz", "torch")
+        message = refused("check", tmp_path / "a.npz", MINDCV_V1, "--runtime", "torch")
+        assert "different layers" in message and "version" in message
+
+    def test_inputs_of_another_size_are_refused(self, tmp_path):
+        write(tmp_path / "a.npz", "torch")
+        message = refused(
+            *("run", OFFICIAL_V2, tmp_path / "a.npz", "--runtime", "torch"),
+            *("--image-size", 96),
+        )
+        assert "pixels: leave --image-size out" in message
+
+    def test_inputs_of_other_channels_are_refused(self, tmp_path):
+        images, logits = np.ones((1, 1, 64, 64), np.float32), np.ones((1, 10))
+        np.savez(tmp_path / "a.npz", input=images, logits=logits)
+        message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert "its inputs are (C, H, W) = (1, 64, 64), the model takes (3, 64, 64)" in message
+
+    def test_a_row_too_few_is_refused(self, tmp_path):
+        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
+            np.savez(tmp_path / "a.npz", input=arrays["input"], logits=arrays["logits"][:1])
+        message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert "logits is (1, 10), expected a row for each of 2 inputs" in message
+
+    def test_images_of_another_layout_are_refused(self, tmp_path):
+        images = np.ones((1, 64, 64, 3), np.float32)
+        np.savez(tmp_path / "a.npz", input=images, logits=np.ones((1, 10)))
+        message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert (
+            "a.npz: its input is float32 (1, 64, 64, 3), expected float32 (B, C, H, W)" in message
+        )
+
+    def test_other_classes_are_another_shape(self, tmp_path):
+        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
+            np.savez(tmp_path / "a.npz", input=arrays["input"], logits=arrays["logits"][:, :7])
+        done = command("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert done.exit_code == 1 and "other shape !" in done.stdout
+        assert "its shape is (2, 7) instead of (2, 10)" in done.stdout
+
+    def test_arrays_that_are_no_taps_are_named(self, tmp_path):
+        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
+            given = {"input": arrays["input"], "logits": arrays["logits"]}
+        np.savez(tmp_path / "a.npz", **given, logit=given["logits"])
+        done = good("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert "a.npz: not compared, as no tap has that name: logit" in done.stderr
+
+    def test_bundles_without_a_model_are_refused(self, tmp_path):
+        write(tmp_path / "a.npz", "torch")
+        assert "use parity compare" in refused("run", tmp_path / "a.npz")
+
+    def test_nan_is_said(self, tmp_path):
+        weights, info = load_model(OFFICIAL_V2)
+        broken = {name: array.copy() for name, array in weights.items()}
+        broken["block3.0.norm1.bias"][0] = np.nan
+        save_model(tmp_path / "b.onnx", broken, info)
+        good("capture", tmp_path / "b.onnx", "--runtime", "onnxruntime", "-o", tmp_path / "b.npz")
+        done = command("check", tmp_path / "b.npz", OFFICIAL_V2, "--runtime", "torch")
+        assert done.exit_code == 1
+        line = done.stdout.splitlines()[-1]
+        assert "differs from block3.0.attn on" in line and "NaN" in line
+
+
+class TestCompare:
+    """Without a framework."""
+
+    def test_a_reference_judges_in_measured_units(self, tmp_path):
+        write(tmp_path / "ref.npz", REFERENCE)
+        write(tmp_path / "ort.npz", "onnxruntime")
+        write(tmp_path / "ms.npz", "mindspore-o2")
+        # Wherever the reference stands.
+        done = good("compare", tmp_path / "ort.npz", tmp_path / "ref.npz", tmp_path / "ms.npz")
+        ort, ms = done.stdout.splitlines()[-2:]
+        assert ort.startswith("onnxruntime ort.npz: same. ") and "of float64" in ort
+        assert ms.startswith("mindspore-o2 ms.npz: same. ") and "fp16 rounding" in ms
+
+    def test_the_same_verdict_as_with_torch(self, tmp_path):
+        other = with_weight_changed(OFFICIAL_V2, tmp_path / "b.pth", "block3.0.attn.q.weight")
+        # In batches as check runs them: what rounding does is measured over random orders of sums,
+        # which others would make others.
+        whole = dataclasses.replace(shot(), batch_size=4)
+        reference = write(tmp_path / "ref.npz", REFERENCE, whole)
+        write(tmp_path / "b.npz", "torch", dataclasses.replace(shot(other), batch_size=4))
+        compared = command("compare", reference.path, tmp_path / "b.npz", "--json")
+        checked = command(
+            *("check", tmp_path / "b.npz", OFFICIAL_V2, "--runtime", "onnxruntime", "--json")
+        )
+        assert compared.exit_code == checked.exit_code == 1
+        (ours,), theirs = (
+            json.loads(compared.stdout)["runtimes"],
+            json.loads(checked.stdout)["runtimes"][1],
+        )
+        assert ours["first_different"] == theirs["first_different"] == "block3.0.attn"
+        assert ours["structure"] == theirs["structure"]
+        for tap, found in ours["taps"].items():
+            assert found["times_rounding"] == pytest.approx(
+                theirs["taps"][tap]["times_rounding"], rel=0.05
+            ), tap
+
+    def test_without_a_reference_the_first_judges(self, tmp_path):
+        write(tmp_path / "a.npz", "torch")
+        write(tmp_path / "b.npz", "mindspore-o2")
+        done = good("compare", tmp_path / "a.npz", tmp_path / "b.npz")
+        assert "no reference in float64" in done.stderr
+        assert "fp16 rounding" in done.stdout and "of a.npz" in done.stdout
+        other = with_weight_changed(OFFICIAL_V2, tmp_path / "c.pth", "block2.0.attn.proj.weight")
+        write(tmp_path / "c.npz", "torch", shot(other))
+        done = command("compare", tmp_path / "a.npz", tmp_path / "c.npz")
+        assert done.exit_code == 1
+        assert "differs from block2.0.attn on" in done.stdout
+
+    def test_fixed_tolerance(self, tmp_path):
+        write(tmp_path / "a.npz", "torch")
+        write(tmp_path / "b.npz", "onnxruntime")
+        pair = ("compare", tmp_path / "a.npz", tmp_path / "b.npz")
+        good(*pair, "--atol", 1e-4)
+        assert command(*pair, "--atol", 1e-9).exit_code == 1
+
+    def test_other_inputs_are_refused(self, tmp_path):
+        write(tmp_path / "a.npz", "torch")
+        write(tmp_path / "b.npz", "torch", shot(seed=1))
+        message = refused("compare", tmp_path / "a.npz", tmp_path / "b.npz")
+        assert "are of different inputs" in message and "0 alike" in message
+
+    def test_other_layers_are_refused(self, tmp_path):
+        write(tmp_path / "a.npz", "torch")
+        write(tmp_path / "b.npz", "torch", shot(MINDCV_V1))
+        assert "different layers" in refused("compare", tmp_path / "a.npz", tmp_path / "b.npz")
+
+    def test_an_unmeasured_precision_is_refused(self, tmp_path):
+        write(tmp_path / "ref.npz", REFERENCE)
+        write(tmp_path / "a.npz", "torch")
+        message = refused(
+            "compare", tmp_path / "ref.npz", tmp_path / "a.npz", "--precision", "bf16"
+        )
+        assert "was not measured when it was made (only fp16, fp32)" in message
+
+    def test_plain_arrays_cannot_judge(self, tmp_path):
+        write(tmp_path / "a.npz", "torch")
+        case = GOLDEN / "official_v2_small" / "case.npz"
+        assert "cannot judge" in refused("compare", case, tmp_path / "a.npz")
+
+    def test_some_taps_of_each_are_compared(self, tmp_path):
+        noise = ("--random", 2)
+        good("capture", OFFICIAL_V2, "--runtime", "torch", "-o", tmp_path / "a.npz", *noise)
+        good(
+            *("capture", OFFICIAL_V2, "--runtime", "onnxruntime", "-o", tmp_path / "b.npz", *noise),
+            *("--taps", "logits"),
+        )
+        done = good("compare", tmp_path / "a.npz", tmp_path / "b.npz", "--json")
+        assert list(json.loads(done.stdout)["runtimes"][0]["taps"]) == ["logits"]
+
+    def test_needs_no_framework(self, tmp_path):
+        write(tmp_path / "ref.npz", REFERENCE)
+        write(tmp_path / "a.npz", "torch")
+        arguments = ["parity", "compare", str(tmp_path / "ref.npz"), str(tmp_path / "a.npz")]
+        task = json.dumps([["mindspore", "torch", "onnxruntime"], [], arguments])
+        done = subprocess.run(
+            [sys.executable, "-c", BLOCKED, task],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "torch a.npz: same. " in done.stdout
+
+
+class TestCapture:
+    @pytest.mark.parametrize("kind", SMALL)
+    def test_inputs_of_another_bundle(self, kind, tmp_path):
+        """The generated images, once as they are and once out of a bundle: the same answers."""
+        config = SMALL[kind]
+        numerics = profile_numerics("official", config.version)
+        info = ModelInfo(config, numerics, default_preprocessing(config, "official"))
+        save_model(tmp_path / "m.pth", random_weights(config), info)
+        ours = ("capture", tmp_path / "m.pth", "--runtime", "onnxruntime")
+        good(*ours, "-o", tmp_path / "a.npz")
+        good(*ours, "-o", tmp_path / "b.npz", "--images", tmp_path / "a.npz")
+        first, second = Bundle(tmp_path / "a.npz"), Bundle(tmp_path / "b.npz")
+        assert first.record.seen == second.record.seen
+        assert [s.name for s in first.record.seen] == [
+            s.name for s in default_samples(info.preprocessing)
+        ]
+        for name, array in first.rows(first.record.names, 0, 8).items():
+            assert array.tobytes() == second.rows((name,), 0, 8)[name].tobytes()
+
+    def test_image_files_are_named(self, tmp_path):
+        from PIL import Image
+
+        for name in ("x", "y"):
+            pixels = np.random.default_rng(len(name)).integers(0, 256, (70, 90, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        target = tmp_path / "a.npz"
+        good("capture", OFFICIAL_V2, "--runtime", "torch", "-o", target, "--images", tmp_path)
+        seen = Bundle(target).record.seen
+        assert [s.name for s in seen] == [str(tmp_path / "x.png"), str(tmp_path / "y.png")]
+        assert [s.name for s in seen] == [
+            s.name for s in file_samples(sorted(tmp_path.glob("*.png")))
+        ]
+
+    def test_unknown_runtime(self, tmp_path):
+        done = command("capture", OFFICIAL_V2, "--runtime", "tf", "-o", tmp_path / "a.npz")
+        assert done.exit_code == 2 and "'tf' is none: there are mindspore" in done.stderr
+
+    def test_hf32_needs_an_ascend(self, tmp_path):
+        message = refused(
+            *("capture", OFFICIAL_V2, "--runtime", "mindspore-hf32", "-o", tmp_path / "a.npz"),
+            *("--random", 1),
+        )
+        assert "mindspore-hf32 needs an Ascend, and MindSpore runs on CPU here" in message
+        assert not (tmp_path / "a.npz").exists()
+
+    def test_precision_is_for_references(self, tmp_path):
+        done = command(
+            *("capture", OFFICIAL_V2, "--runtime", "torch", "-o", tmp_path / "a.npz"),
+            *("--precision", "fp16"),
+        )
+        assert done.exit_code == 2 and "--runtime reference" in done.stderr
+
+    def test_facts_that_matter_are_recorded(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("MS_ASCEND_CHECK_OVERFLOW_MODE", "SATURATION_MODE")
+        facts = write(tmp_path / "a.npz", "mindspore-o2").record.facts
+        assert facts["MS_ASCEND_CHECK_OVERFLOW_MODE"] == "SATURATION_MODE"
+        assert facts["amp"] == "O2, float16" and facts["hf32"] == "none on this device"
+        assert facts["framework"].startswith("mindspore 2") and facts["device"] == "CPU"

@@ -1,0 +1,137 @@
+"""``parity diagnose``: files and bundles in, causes out. The search itself: ``test_diagnose``."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from convert import load_model, save_model
+from parity.command_line import main
+from pvt_spec import profile_numerics
+from tests.support.models import GOLDEN
+
+MINDCV_V1 = GOLDEN / "mindcv_v1_small"
+MINDCV_V2 = GOLDEN / "mindcv_v2_small"
+
+
+def diagnose(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["diagnose", *map(str, arguments)])
+
+
+def causes(*arguments: object) -> list[str]:
+    done = diagnose(*arguments, "--json")
+    assert done.exit_code in (0, 1) and not done.stderr.count("Error"), done.output
+    data = json.loads(done.stdout)
+    assert data["closed"]
+    assert done.exit_code == int(bool(data["findings"]))
+    return sorted(finding["name"] for finding in data["findings"])
+
+
+def as_official(source: Path, target: Path, crop_pct: float | None = None) -> Path:
+    """MindCV's weights in a file that says that they are official, as renaming keys makes it."""
+    weights, info = load_model(source / "weights.ckpt")
+    preprocessing = info.preprocessing
+    if crop_pct:
+        preprocessing = dataclasses.replace(preprocessing, crop_pct=crop_pct)
+    numerics = profile_numerics("official", info.config.version)
+    save_model(
+        target, weights, dataclasses.replace(info, numerics=numerics, preprocessing=preprocessing)
+    )
+    return target
+
+
+V1 = ["attn_norm_eps=1e-05", "gelu=erf", "norm1_eps=1e-06"]
+
+
+def test_two_files(tmp_path):
+    other = as_official(MINDCV_V1, tmp_path / "a.pth")
+    assert causes(MINDCV_V1 / "weights.ckpt", other) == V1
+    done = diagnose(MINDCV_V1 / "weights.ckpt", other, "--runtime", "onnxruntime")
+    assert done.exit_code == 1
+    assert "GELU is erf instead of tanh" in done.stdout
+    assert "first at block1.0.mlp: " in done.stdout and "closed: " in done.stdout
+    assert "explaining onnxruntime a.pth" in done.stderr
+    assert "says of itself: numerics.gelu is erf, expected tanh" in done.stdout
+
+
+def test_another_crop_is_named_beside_the_maths(tmp_path):
+    other = as_official(MINDCV_V1, tmp_path / "a.pth", crop_pct=0.875)
+    assert causes(MINDCV_V1 / "weights.ckpt", other) == sorted([*V1, "crop=0.875"])
+
+
+@pytest.mark.parametrize("bundle_first", [False, True])
+def test_a_bundle_and_a_file(tmp_path, bundle_first):
+    other = as_official(MINDCV_V2, tmp_path / "a.pth")
+    bundle = tmp_path / "a.npz"
+    capture = ["capture", str(other), "--runtime", "torch", "-o", str(bundle), "--taps", "stages"]
+    assert CliRunner().invoke(main, capture).exit_code == 0
+    sides = (MINDCV_V2 / "weights.ckpt", bundle)
+    assert causes(*(sides[::-1] if bundle_first else sides)) == [
+        "attn_norm_eps=1e-05",
+        "conv_padding=symmetric",
+        "gelu=erf",
+        "patch_norm_eps=1e-05",
+    ]
+
+
+def test_the_peers_answers_alone(tmp_path):
+    """MindCV's logits and features of two images, and nothing else."""
+    found = causes(as_official(MINDCV_V2, tmp_path / "a.pth"), MINDCV_V2 / "case.npz")
+    assert found == [
+        "attn_norm_eps=1e-07",
+        "conv_padding=same",
+        "gelu=tanh",
+        "patch_norm_eps=1e-07",
+    ]
+
+
+def test_averaged_weights_of_the_same_file(tmp_path):
+    case = GOLDEN / "mindcv_v1_training_ema"
+    target = tmp_path / "ema.pth"
+    from convert.command_line import main as convert
+
+    words = ["any-to-any", str(case / "weights.ckpt"), str(target), "--weights", "ema"]
+    assert CliRunner().invoke(convert, words).exit_code == 0
+    assert causes(case / "weights.ckpt", target) == ["weights=averaged weights"]
+
+
+def test_a_weight_of_its_own_is_named(tmp_path):
+    weights, info = load_model(MINDCV_V1 / "weights.ckpt")
+    weights = {name: array.copy() for name, array in weights.items()}
+    weights["block2.1.mlp.fc1.weight"] *= np.float32(1.01)
+    save_model(tmp_path / "b.pth", weights, info)
+    done = diagnose(MINDCV_V1 / "weights.ckpt", tmp_path / "b.pth")
+    assert done.exit_code == 1
+    assert "says of itself: block2.1.mlp.fc1.weight is other values" in done.stdout
+    assert "1. the weights are b.pth's own (block2.1.mlp.fc1.weight)" in done.stdout
+    assert "first at block2.1.mlp: " in done.stdout and "closed: " in done.stdout
+
+
+def test_nothing_to_explain():
+    file = MINDCV_V1 / "weights.ckpt"
+    done = diagnose(file, MINDCV_V1 / "case.npz")
+    assert done.exit_code == 0, done.output
+    assert "no difference beyond" in done.stdout
+
+
+class TestErrors:
+    def refused(self, *arguments: object) -> str:
+        done = diagnose(*arguments)
+        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
+        assert done.stderr.count("Error: ") == 1
+        return done.stderr
+
+    def test_two_bundles(self):
+        message = self.refused(MINDCV_V1 / "case.npz", MINDCV_V2 / "case.npz")
+        assert "bundles alone have no model to run" in message
+
+    def test_other_layers(self):
+        message = self.refused(MINDCV_V1 / "weights.ckpt", MINDCV_V2 / "weights.ckpt")
+        assert "different layers" in message
+
+    def test_a_runtime_for_a_bundle(self):
+        done = diagnose(MINDCV_V1 / "weights.ckpt", MINDCV_V1 / "case.npz", "--runtime", "torch")
+        assert done.exit_code == 2 and "the other side is a bundle" in done.stderr

@@ -1,0 +1,510 @@
+"""Every runtime that a CPU has: the same taps, its own objects, and what it says of itself."""
+
+import dataclasses
+import importlib
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from convert import save_model
+from convert.model.read import Model, read_model
+from convert.model.write import OnnxOptions
+from parity.errors import ParityError
+from parity.measure.compare import Comparison
+from parity.measure.envelope import Envelope, emulated_runs
+from parity.measure.structure import attribute_differences, hash_weights
+from parity.measure.tolerance import TOLERANCES
+from parity.runtimes import table as runners
+from parity.runtimes.attributes import expected_attributes
+from parity.runtimes.table import (
+    DEFAULT_RUNTIMES,
+    RUNTIMES,
+    SWITCHES,
+    Runner,
+    Task,
+    machine_facts,
+    missing_for,
+    open_reference,
+)
+from parity.selection import choose_runtimes
+from pvt_onnx.session import CPU, CUDA, OPTIMIZATIONS, OnnxFileError, open_session, open_taps
+from pvt_spec import (
+    PROFILES,
+    ModelInfo,
+    Numerics,
+    PVTConfig,
+    default_preprocessing,
+    output_names,
+    tap_names,
+)
+from tests.support.models import MAPS, SMALL, random_images, random_weights
+from tests.support.runtimes import run_float64
+
+ELSEWHERE = [name for name in RUNTIMES if "cuda" in name or "hf32" in name]
+"""What needs other hardware."""
+
+SLOW = "torch-compile"
+"""What takes seconds to compile anything: see the test of its own."""
+
+HERE = [name for name in RUNTIMES if name not in (*ELSEWHERE, SLOW)]
+
+TINY = PVTConfig(
+    1,
+    embed_dims=(4, 8, 8, 8),
+    depths=(1, 1, 1, 1),
+    num_heads=(1, 2, 1, 2),
+    mlp_ratios=(1, 1, 1, 1),
+    sr_ratios=(1, 1, 1, 1),
+    image_size=(32, 32),
+    num_classes=3,
+)
+
+CONFIGS = SMALL | MAPS | {"tiny": TINY}
+
+
+def numerics_of(kind: str) -> Numerics:
+    profile = "official" if kind == "linear" else "mindcv"
+    return PROFILES[profile][CONFIGS[kind].version]
+
+
+def info_of(kind: str) -> ModelInfo:
+    config = CONFIGS[kind]
+    return ModelInfo(config, numerics_of(kind), default_preprocessing(config, "official"))
+
+
+def wanted(kind: str) -> list[str]:
+    """All taps; of maps some, and not the last."""
+    names = tap_names(CONFIGS[kind])
+    return ["patch_embed1", "block2.1.attn", "stage2", "block3.0"] if "maps" in kind else names
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def saved(folder: Path) -> Callable[..., Path]:
+    """Writes a small model once."""
+
+    @cache
+    def save(kind: str, ending: str = "pth", dynamic_size: bool = False) -> Path:
+        weights = random_weights(CONFIGS[kind], numerics_of(kind).pos_embed_dtype)
+        path = folder / f"{kind} {'dynamic' if dynamic_size else 'static'}.{ending}"
+        save_model(path, weights, info_of(kind), onnx=OnnxOptions(dynamic_size=dynamic_size))
+        return path
+
+    return save
+
+
+def task_of(path: Path, names: list[str] | None = None, size: Any = None) -> Task:
+    model = read_model(path)
+    config = model.info.config
+    return Task(model, path, names or tap_names(config), size or config.image_size)
+
+
+def judged(runner: Runner, model: Model, names: list[str], images: Any, actual: Any) -> Comparison:
+    """Answers of a runtime, in units of its precision's rounding."""
+    import pvt_torch
+
+    info = model.info
+    exact = run_float64(info.config, info.numerics, model.weights, images)
+    twin = pvt_torch.model_from_weights(info.config, info.numerics, model.weights)
+    envelope = Envelope(names)
+    precision = runner.facts["precision"]
+    for taps in emulated_runs(twin, images, precision):
+        envelope.add("images", taps, exact)
+    answers = tuple(name for name in output_names(info.config) if name in names)
+    found = Comparison("a", "a", "a", precision, tuple(names), answers, envelope=envelope)
+    found.add(["images"] * len(images), actual, exact)
+    return found
+
+
+def assert_same(found: Comparison) -> None:
+    worst = {name: found.judge(name).times for name in found.names}
+    assert found.same, f"differs from {found.first_out_of_bounds} on: {worst}"
+
+
+# --- the same taps, whatever runs
+
+
+RUNS = [
+    (runtime, kind)
+    for runtime in HERE
+    # What O2 rounds is the same in every kind; see test_emulation.py.
+    for kind in (["v2"] if "o2" in runtime else ["v1", "v2", "linear", "v2 maps"])
+]
+
+
+@pytest.mark.parametrize(("runtime", "kind"), RUNS)
+def test_every_runtime_gives_the_taps_of_float64_within_its_rounding(runtime, kind, saved):
+    """Of two batches, the last one smaller; the first one's answers are not touched by it."""
+    names = wanted(kind)
+    task = task_of(saved(kind), names)
+    runner = RUNTIMES[runtime](task)
+    images = random_images(CONFIGS[kind], count=3)
+    first = dict(runner.taps(images[:2]))
+    kept = {name: tap.copy() for name, tap in first.items()}
+    last = dict(runner.taps(images[2:]))
+    for taps, batch in ((first, images[:2]), (last, images[2:])):
+        assert list(taps) == names
+        assert {tap.dtype for tap in taps.values()} <= {np.dtype("f4"), np.dtype("f2")}
+        assert {len(tap) for tap in taps.values()} == {len(batch)}
+        assert_same(judged(runner, task.model, names, batch, taps))
+    for name, tap in first.items():
+        assert np.array_equal(tap, kept[name]), f"{name} of the first batch became another"
+
+
+@pytest.mark.parametrize("runtime", HERE)
+def test_every_runtime_shows_its_own_weights_and_attributes(runtime, saved):
+    task = task_of(saved("v1"), ["logits"])
+    runner = RUNTIMES[runtime](task)
+    info = task.model.info
+    expected = expected_attributes(info.config, info.numerics)
+    assert attribute_differences(expected, runner.attributes, runner.kind, info.config) == []
+    assert len(runner.attributes) > 40
+    assert runner.hashes == hash_weights(task.model.weights)
+    assert runner.runtime == runtime
+
+
+@pytest.mark.parametrize("runtime", HERE)
+def test_every_runtime_says_what_ran(runtime, saved, monkeypatch):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    runner = RUNTIMES[runtime](task_of(saved("tiny"), ["logits"]))
+    package = runtime.split("-")[0] if runtime != "onnx-reference" else "onnx"
+    version = importlib.metadata.version(package).split("+")[0]
+    assert runner.facts["framework"].startswith(f"{package} {version}")
+    assert runner.facts["device"] == "CPU"
+    assert runner.facts["precision"] in TOLERANCES
+    assert (runner.facts["precision"] == "fp32") is ("o2" not in runtime)
+    assert runner.facts["platform"] == platform.platform()
+    assert runner.facts["NVIDIA_TF32_OVERRIDE"] == "0"
+    assert all(isinstance(value, str) for value in runner.facts.values())
+    modes = {"mindspore": "pynative", "torch": "eager", "onnxruntime": "optimisation: all"}
+    mode = {**modes, "onnxruntime-disabled": "optimisation: disabled", "onnx-reference": "numpy"}
+    graph = "graph" if runtime.startswith("mindspore-graph") else runner.facts["mode"]
+    assert runner.facts["mode"] == mode.get(runtime, graph)
+    if runtime.startswith("onnxruntime"):
+        assert runner.facts["provider"] == CPU
+
+
+def test_switches_that_are_not_set_are_no_facts(monkeypatch):
+    for name in SWITCHES:
+        monkeypatch.delenv(name, raising=False)
+    assert not set(SWITCHES) & set(machine_facts())
+    for name in SWITCHES:
+        monkeypatch.setenv(name, f"value of {name}")
+    assert {name: machine_facts()[name] for name in SWITCHES} == {
+        name: f"value of {name}" for name in SWITCHES
+    }
+
+
+# What compiles warns when it is imported.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+def test_a_compiled_torch_gives_the_same_taps_and_takes_a_smaller_last_batch(saved):
+    names = tap_names(TINY)
+    task = task_of(saved("tiny"), names)
+    runner = RUNTIMES[SLOW](task)
+    images = random_images(TINY, count=3)
+    first = dict(runner.taps(images[:2]))
+    kept = {name: tap.copy() for name, tap in first.items()}
+    last = dict(runner.taps(images[2:]))
+    for taps, batch in ((first, images[:2]), (last, images[2:])):
+        assert list(taps) == names
+        assert_same(judged(runner, task.model, names, batch, taps))
+    assert all(np.array_equal(first[name], kept[name]) for name in names)
+    assert (runner.runtime, runner.kind) == (SLOW, "torch")
+    assert runner.facts["mode"] == "compiled by inductor"
+    assert runner.hashes == hash_weights(task.model.weights)
+
+
+@pytest.mark.parametrize("package", ["pvt_torch", "pvt_ms"])
+def test_batches_are_filled_up_with_their_last_image(package):
+    fill_up = importlib.import_module(f"{package}.taps").fill_up
+    images = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert np.array_equal(fill_up(images, 5), images[[0, 1, 2, 2, 2]])
+    assert np.array_equal(fill_up(images, 3), images)
+    assert np.array_equal(fill_up(images, 2), images)
+
+
+# --- the reference
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_the_reference_is_float64(kind, saved):
+    model, names = read_model(saved(kind)), tap_names(SMALL[kind])
+    images = random_images(SMALL[kind], (72, 104))
+    found = open_reference(model, names).taps(images)
+    exact = run_float64(SMALL[kind], model.info.numerics, model.weights, images)
+    assert list(found) == names
+    for name in names:
+        assert found[name].dtype == np.float64
+        assert np.abs(found[name] - exact[name]).max() <= 1e-13 * np.abs(exact[name]).max(), name
+
+
+class TestQuickDepthwise:
+    """Depthwise 3x3 convolutions in float64; every other convolution is torch's own."""
+
+    def convolve(self, quick: bool, x: Any, weight: Any, bias: Any, *given: Any) -> Any:
+        import contextlib
+
+        from torch.nn import functional as F
+
+        from pvt_torch.reference import QuickDepthwise
+
+        with QuickDepthwise() if quick else contextlib.nullcontext():
+            return F.conv2d(x, weight, bias, *given)
+
+    def draw(self, *shape: int) -> Any:
+        import torch
+
+        return torch.from_numpy(np.random.default_rng(sum(shape)).standard_normal(shape))
+
+    @pytest.mark.parametrize("channels", [1, 31, 32, 33, 70])
+    @pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 2), (9, 14)])
+    def test_is_torchs_answer(self, channels, size):
+        x, weight, bias = (
+            self.draw(2, channels, *size),
+            self.draw(channels, 1, 3, 3),
+            self.draw(channels),
+        )
+        given = (x, weight, bias, (1, 1), (1, 1), (1, 1), channels)
+        quick, slow = self.convolve(True, *given), self.convolve(False, *given)
+        assert quick.dtype == slow.dtype and quick.shape == slow.shape
+        assert float((quick - slow).abs().max()) < 1e-14
+
+    def test_takes_maps_that_are_not_contiguous(self):
+        x = self.draw(2, 5, 6, 40).permute(0, 3, 1, 2)
+        given = (x, self.draw(40, 1, 3, 3), self.draw(40), (1, 1), (1, 1), (1, 1), 40)
+        quick = self.convolve(True, *given)
+        assert float((quick - self.convolve(False, *given)).abs().max()) < 1e-14
+        assert quick.is_contiguous()
+
+    @pytest.mark.parametrize(
+        ("kernel", "inside", "stride", "padding", "dilation", "groups"),
+        [
+            (3, 1, (2, 2), (1, 1), (1, 1), 4),
+            (3, 1, (1, 1), (0, 0), (1, 1), 4),
+            (3, 1, (1, 1), (2, 2), (2, 2), 4),
+            (3, 1, (1, 1), (1, 1), (2, 2), 4),
+            (5, 1, (1, 1), (1, 1), (1, 1), 4),
+            (3, 2, (1, 1), (1, 1), (1, 1), 2),
+            (3, 4, (1, 1), (1, 1), (1, 1), 1),
+        ],
+    )
+    def test_leaves_others_to_torch(self, kernel, inside, stride, padding, dilation, groups):
+        given = (self.draw(2, 4, 9, 9), self.draw(4, inside, kernel, kernel), self.draw(4))
+        given = (*given, stride, padding, dilation, groups)
+        quick, slow = self.convolve(True, *given), self.convolve(False, *given)
+        assert quick.shape == slow.shape and bool((quick == slow).all())
+
+    def test_runs_every_depthwise_convolution_of_the_reference(self, saved, monkeypatch):
+        from pvt_torch import reference
+
+        seen, quick = [], reference.depthwise
+        monkeypatch.setattr(
+            reference, "depthwise", lambda x, *rest: seen.append(x.shape[1]) or quick(x, *rest)
+        )
+        model = read_model(saved("v2"))
+        open_reference(model, ["logits"]).taps(random_images(SMALL["v2"]))
+        hidden = zip(
+            SMALL["v2"].embed_dims, SMALL["v2"].mlp_ratios, SMALL["v2"].depths, strict=True
+        )
+        assert seen == [dim * ratio for dim, ratio, depth in hidden for _ in range(depth)]
+
+
+# --- ONNX files
+
+
+def test_a_file_of_one_size_is_refused_at_another_with_advice(saved):
+    path = saved("v1", "onnx")
+    with pytest.raises(ParityError) as refused:
+        RUNTIMES["onnxruntime"](task_of(path, size=(96, 64)))
+    message = str(refused.value)
+    assert message.startswith(f"{path}: its graph is for images of 64x64, asked for 96x64")
+    assert "--dynamic-size" in message and "the file that it was made from" in message
+
+
+def test_a_file_of_any_size_is_run_at_any(saved):
+    path = saved("v1", "onnx", dynamic_size=True)
+    names, images = ["embed1", "logits"], random_images(SMALL["v1"], (96, 64))
+    task = task_of(path, names, (96, 64))
+    for runtime in ("onnxruntime", "onnx-reference"):
+        runner = RUNTIMES[runtime](task)
+        taps = dict(runner.taps(images))
+        assert taps["embed1"].shape == (2, 24 * 16, 8)
+        assert_same(judged(runner, task.model, names, images, taps))
+
+
+def test_other_files_run_at_the_size_that_is_asked_for(saved):
+    names, images = ["embed1", "logits"], random_images(SMALL["v1"], (96, 64))
+    task = task_of(saved("v1"), names, (96, 64))
+    for runtime in ("torch", "onnxruntime", "mindspore"):
+        runner = RUNTIMES[runtime](task)
+        assert_same(judged(runner, task.model, names, images, dict(runner.taps(images))))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "onnxruntime-disabled", "onnx-reference"])
+def test_a_file_is_run_as_it_is_and_not_written_anew(runtime, saved, folder):
+    """A graph that was changed after it was written is the one that is judged."""
+    model = onnx.load(saved("v2", "onnx"))
+    node = next(n for n in model.graph.node if n.name == "block3.0.norm1")
+    (epsilon,) = (a for a in node.attribute if a.name == "epsilon")
+    epsilon.f = 0.5
+    weight = next(t for t in model.graph.initializer if t.name == "head.bias")
+    bias = onnx.numpy_helper.to_array(weight) + np.float32(1)
+    weight.CopyFrom(onnx.numpy_helper.from_array(bias, "head.bias"))
+    path = folder / f"changed {runtime}.onnx"
+    onnx.save(model, path)
+    task = dataclasses.replace(task_of(saved("v2")), path=path)
+    runner = RUNTIMES[runtime](task)
+    assert runner.attributes["block3.0.norm1.epsilon"] == np.float32(0.5)
+    known = hash_weights(task.model.weights)
+    assert [name for name in known if runner.hashes[name] != known[name]] == ["head.bias"]
+    images = random_images(SMALL["v2"])
+    found = judged(runner, task.model, list(task.names), images, dict(runner.taps(images)))
+    assert found.first_out_of_bounds == "block3.0.attn"
+
+
+def test_weights_in_a_file_beside_are_found(saved, folder):
+    model = onnx.load(saved("v2", "onnx"))
+    path = folder / "outside.onnx"
+    options = {"save_as_external_data": True, "location": "outside.bin", "size_threshold": 0}
+    onnx.save_model(model, path, **options)
+    task = dataclasses.replace(task_of(saved("v2")), path=path)
+    runner = RUNTIMES["onnxruntime"](task)
+    assert runner.hashes == hash_weights(task.model.weights)
+    images = random_images(SMALL["v2"])
+    assert_same(judged(runner, task.model, list(task.names), images, dict(runner.taps(images))))
+
+
+# --- onnxruntime: what it may do, and where it runs
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """(level of optimisation, providers, outputs) of every session that is opened."""
+    opened, session = [], onnxruntime.InferenceSession
+
+    def record(source: Any, options: Any, providers: Any) -> Any:
+        made = session(source, options, providers=providers)
+        outputs = [output.name for output in made.get_outputs()]
+        opened.append((options.graph_optimization_level, providers, outputs))
+        return made
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    return opened
+
+
+@pytest.mark.parametrize("level", OPTIMIZATIONS)
+def test_every_level_of_optimisation_is_asked_for(level, saved, sessions):
+    runtime = "onnxruntime" if level == "all" else f"onnxruntime-{level}"
+    RUNTIMES[runtime](task_of(saved("tiny")))
+    assert {(found, *providers) for found, providers, _ in sessions} == {
+        (OPTIMIZATIONS[level], CPU)
+    }
+    assert runtime in RUNTIMES and len(set(OPTIMIZATIONS.values())) == 4
+
+
+def test_the_models_own_answer_comes_from_the_model_as_it_is(saved, sessions):
+    """More outputs change what is fused; without any other tap there is no second session."""
+    RUNTIMES["onnxruntime"](task_of(saved("tiny")))
+    names = tap_names(TINY)
+    assert [outputs for _, _, outputs in sessions] == [["logits"], ["logits", *names[:-1]]]
+    sessions.clear()
+    runner = RUNTIMES["onnxruntime"](task_of(saved("tiny"), ["logits"]))
+    assert [outputs for _, _, outputs in sessions] == [["logits"]]
+    assert list(runner.taps(random_images(TINY))) == ["logits"]
+
+
+def only_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnxruntime behaves where CUDA does not start: it goes on without a word."""
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda source, options, providers: session(source, options, providers=[CPU]),
+    )
+
+
+@pytest.mark.parametrize("names", [["logits"], ["block1.0", "logits"]], ids=["logits", "taps"])
+def test_a_silent_fallback_to_the_cpu_is_an_error(names, saved, monkeypatch):
+    only_cpu(monkeypatch)
+    path = saved("tiny", "onnx")
+    with pytest.raises(OnnxFileError) as refused:
+        RUNTIMES["onnxruntime-cuda"](task_of(path, names))
+    message = str(refused.value)
+    assert message.startswith(f"{path}: asked onnxruntime for {CUDA}, but it runs on {CPU}")
+    assert "onnxruntime-gpu" in message
+    with pytest.raises(OnnxFileError, match="asked onnxruntime for"):
+        open_taps(onnx.load(path), "a.onnx", names, provider=CUDA)
+
+
+def test_cuda_is_asked_for_without_tf32_and_before_the_cpu(saved, monkeypatch):
+    asked = []
+
+    class Session:
+        def __init__(self, source: Any, options: Any, providers: Any):
+            asked.append(providers)
+
+        def get_providers(self) -> list[str]:
+            return [name if isinstance(name, str) else name[0] for name in asked[-1]]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    open_session(saved("tiny", "onnx"), "a.onnx", provider=CUDA)
+    open_session(saved("tiny", "onnx"), "a.onnx", provider="OtherExecutionProvider")
+    assert asked == [[(CUDA, {"use_tf32": "0"}), CPU], ["OtherExecutionProvider", CPU]]
+
+
+def test_a_file_that_is_none_is_named():
+    with pytest.raises(OnnxFileError, match=r"no\.onnx: no such file"):
+        open_session(Path("no.onnx"), "no.onnx")
+    with pytest.raises(OnnxFileError, match="a model: onnxruntime cannot load it"):
+        open_session(b"text", "a model")
+
+
+# --- what can be run here
+
+
+def test_runtimes_that_need_other_hardware_say_so(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    assert "torch sees no CUDA device" in str(missing_for("cuda"))
+    message = str(missing_for("onnxruntime-cuda"))
+    assert f"no {CUDA} ({CPU})" in message and "onnxruntime-gpu" in message
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    assert missing_for("cuda") is None and missing_for("onnxruntime-cuda") is None
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_framework_that_is_not_installed_is_named(runtime, monkeypatch):
+    monkeypatch.setattr(runners, "find_spec", lambda name: None)
+    package = {"cuda": "torch", "onnx": "onnx"}.get(runtime.split("-")[0], runtime.split("-")[0])
+    message = f"{package} is not installed: pip install {package}"
+    if runtime != package:
+        message = f"{runtime} needs {package}, which is not installed: pip install {package}"
+    assert missing_for(runtime) == message
+
+
+def test_all_that_is_installed_of_the_usual_ones_runs_by_default(monkeypatch):
+    assert choose_runtimes([]) == list(DEFAULT_RUNTIMES)
+    find_spec = runners.find_spec
+    gone = {"mindspore"}
+    monkeypatch.setattr(runners, "find_spec", lambda n: None if n in gone else find_spec(n))
+    assert choose_runtimes([]) == [n for n in DEFAULT_RUNTIMES if n != "mindspore"]
+    with pytest.raises(ParityError, match="no runtime jax, tf: there are mindspore, "):
+        choose_runtimes(["jax", "torch", "tf"])
+    gone.add("torch")
+    with pytest.raises(ParityError, match=r"torch is not installed: .*the reference runs in torch"):
+        choose_runtimes(["onnxruntime"])

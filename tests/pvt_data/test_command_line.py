@@ -1,0 +1,235 @@
+"""``predict`` and ``validate``: the same commands in every runtime."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from convert import load_model, save_model
+from pvt_onnx.command_line import main as pvt_onnx
+from pvt_spec import ModelInfo, make_config, output_names, profile_numerics
+from pvt_spec.model_info import Preprocessing
+from pvt_torch.command_line import main as pvt_torch
+from tests.support.models import random_images, random_weights
+from tests.support.runtimes import import_mindspore, run_float64
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A random pvt_nano with named classes, as ``.onnx`` and ``.pth``."""
+    folder = tmp_path_factory.mktemp("model")
+    config = make_config("pvt_nano", num_classes=4)
+    info = ModelInfo(
+        config,
+        profile_numerics("official", 1),
+        Preprocessing((32, 32), 0.9),
+        ("ant", "bee", "cat", "dog"),
+    )
+    for ending in ("onnx", "pth"):
+        save_model(folder / f"m.{ending}", random_weights(config), info)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A labelled folder of 3 classes x 3 images of several sizes and kinds."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name in ("bee", "cat", "dog"):
+        (folder / name).mkdir()
+        for i, (size, mode) in enumerate([((40, 30), "RGB"), ((64, 64), "L"), ((33, 90), "RGB")]):
+            pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+            Image.fromarray(pixels).convert(mode).save(folder / name / f"{i}.png")
+    return folder
+
+
+def invoke(main, *arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_predict_gives_probabilities_by_name(model, images):
+    done = invoke(pvt_onnx, "predict", model / "m.onnx", images / "cat" / "0.png", "--json")
+    assert done.exit_code == 0, done.output
+    [row] = json.loads(done.stdout)
+    assert row["image"].endswith("0.png")
+    assert {c["label"] for c in row["classes"]} == {"ant", "bee", "cat", "dog"}
+    probabilities = [c["probability"] for c in row["classes"]]
+    assert sum(probabilities) == pytest.approx(1.0)
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_predict_takes_files_folders_and_globs(model, images):
+    counts = []
+    for source in (images / "cat" / "0.png", images / "cat", images, images / "*" / "1.png"):
+        done = invoke(pvt_onnx, "predict", model / "m.onnx", source, "--top-k", 2)
+        assert done.exit_code == 0, done.output
+        counts.append(len(done.stdout.splitlines()))
+        assert all(line.count("%") == 2 for line in done.stdout.splitlines())
+    assert counts == [1, 3, 9, 3]
+
+
+def test_batches_do_not_change_answers(model, images):
+    outputs = [
+        json.loads(invoke(pvt_onnx, "predict", model / "m.onnx", images, "--json", *more).stdout)
+        for more in (["--batch-size", 1], ["--batch-size", 4])
+    ]
+    for one, four in zip(*outputs, strict=True):
+        assert one["image"] == four["image"]
+        for a, b in zip(one["classes"], four["classes"], strict=True):
+            assert a["label"] == b["label"]
+            assert a["probability"] == pytest.approx(b["probability"], abs=1e-5)
+
+
+def test_validate_matches_classes_by_name_in_every_runtime(model, images):
+    """The folder lacks class ``ant``: its classes 0, 1, 2 are the model's 1, 2, 3."""
+    answers = json.loads(
+        invoke(pvt_onnx, "predict", model / "m.onnx", images, "--top-k", 1, "--json").stdout
+    )
+    hits = [row["classes"][0]["label"] == row["image"].split("/")[-2] for row in answers]
+    for main, file in ((pvt_onnx, "m.onnx"), (pvt_torch, "m.pth"), (pvt_torch, "m.onnx")):
+        done = invoke(main, "validate", model / file, "--data_dir", images, "--json")
+        assert done.exit_code == 0, done.output
+        result = json.loads(done.stdout)
+        assert result["count"] == 9
+        assert result["top1"] == pytest.approx(100 * np.mean(hits))
+    text = invoke(pvt_onnx, "validate", model / "m.onnx", "--data-dir", images)
+    assert "over 9 images" in text.stdout
+
+
+class TestErrors:
+    """One clear message, exit code 1."""
+
+    def refused(self, *arguments) -> str:
+        done = invoke(pvt_onnx, *arguments)
+        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
+        assert done.stderr.count("Error: ") == 1 and done.stdout == ""
+        return done.stderr
+
+    def test_unreadable_image(self, model, tmp_path):
+        (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+        message = self.refused("predict", model / "m.onnx", tmp_path / "broken.png")
+        assert "broken.png" in message
+
+    def test_missing_image_and_empty_folder(self, model, tmp_path):
+        assert "no such file" in self.refused("predict", model / "m.onnx", tmp_path / "x.png")
+        assert "holds no image" in self.refused("predict", model / "m.onnx", tmp_path)
+
+    def test_text_file_named_onnx(self, images, tmp_path):
+        (tmp_path / "text.onnx").write_text("not a model\n")
+        assert "text.onnx" in self.refused("predict", tmp_path / "text.onnx", images)
+        assert "no such file" in self.refused("predict", tmp_path / "none.onnx", images)
+
+    def test_unlabelled_folder(self, model, images, tmp_path):
+        assert "no class folders" in self.refused(
+            "validate", model / "m.onnx", "--data-dir", images / "cat"
+        )
+        assert "no such folder" in self.refused(
+            "validate", model / "m.onnx", "--data-dir", tmp_path / "x"
+        )
+
+    def test_class_that_the_model_does_not_know(self, model, tmp_path):
+        (tmp_path / "emu").mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / "emu" / "a.png")
+        message = self.refused("validate", model / "m.onnx", "--data-dir", tmp_path)
+        assert "emu" in message and "ant" in message
+
+    def test_model_without_head(self, images, tmp_path):
+        config = make_config("pvt_nano", num_classes=0)
+        info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
+        save_model(tmp_path / "f.onnx", random_weights(config), info)
+        assert load_model(tmp_path / "f.onnx")[1].config.num_classes == 0
+        assert "no head" in self.refused("predict", tmp_path / "f.onnx", images)
+
+    @pytest.mark.parametrize("command", [("predict",), ("validate", "--data-dir")])
+    def test_model_that_answers_maps(self, command, images, tmp_path):
+        config = make_config("pvt_nano", features_only=True)
+        info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
+        save_model(tmp_path / "f.onnx", random_weights(config), info)
+        message = self.refused(command[0], tmp_path / "f.onnx", *command[1:], images)
+        assert "it answers stage1, stage2, stage3, stage4, not classes; take a model" in message
+
+
+@pytest.mark.parametrize("changes", [{"num_classes": 4}, {"num_classes": 0}, {"features_only": 1}])
+def test_load_forward_names_the_outputs_in_every_runtime(changes, tmp_path):
+    import pvt_onnx
+    import pvt_torch
+
+    import_mindspore()
+    import pvt_ms
+
+    config = make_config("pvt_nano", **changes)
+    numerics, weights = profile_numerics("official", 1), random_weights(config)
+    info = ModelInfo(config, numerics, Preprocessing((32, 32), 0.9))
+    save_model(tmp_path / "a.onnx", weights, info)
+    images = random_images(config)
+    expected = run_float64(config, numerics, weights, images)
+    for runtime in (pvt_onnx, pvt_torch, pvt_ms):
+        forward, read = runtime.load_forward(tmp_path / "a.onnx")
+        outputs = forward(images)
+        assert read == info and tuple(outputs) == output_names(config)
+        for name, array in outputs.items():
+            assert array.dtype == np.float32 and array.shape == expected[name].shape
+            assert np.abs(array - expected[name]).max() < 2e-5
+
+
+class TestMindCVsSpelling:
+    def test_validate_takes_variant_data_dir_and_ckpt_path(self, model, images, tmp_path):
+        data = tmp_path / "data"
+        (data / "train").mkdir(parents=True)
+        (data / "val").symlink_to(images)
+        arguments = ("--data_dir", data, "--ckpt_path", model / "m.onnx", "--json")
+        found = json.loads(invoke(pvt_onnx, "validate", *arguments).stdout)
+        plain = invoke(pvt_onnx, "validate", model / "m.onnx", "--data-dir", images, "--json")
+        assert found == json.loads(plain.stdout)
+
+    def test_predict_takes_ckpt_path_and_image_path(self, model, images):
+        image = images / "cat" / "0.png"
+        plain = invoke(pvt_onnx, "predict", model / "m.onnx", image).stdout
+        by_path = ("--ckpt_path", model / "m.onnx", "--image_path", image)
+        assert invoke(pvt_onnx, "predict", *by_path).stdout == plain
+        assert invoke(pvt_onnx, "predict", "--ckpt_path", model / "m.onnx", image).stdout == plain
+
+    def test_another_variant_is_refused(self, model, images):
+        done = CliRunner().invoke(
+            pvt_onnx,
+            ["validate", str(model / "m.onnx"), "--model", "pvt_tiny", "--data-dir", str(images)],
+        )
+        assert done.exit_code == 1
+        assert "expected pvt_tiny: give" in done.stderr
+
+    @pytest.mark.parametrize(
+        "command", [["validate", "--data-dir", "x"], ["predict"], ["predict", "m.onnx"]]
+    )
+    def test_a_model_or_images_are_missing(self, command):
+        done = CliRunner().invoke(pvt_onnx, command)
+        assert done.exit_code == 2 and "Missing argument" in done.stderr
+
+
+def test_a_class_may_be_called_train(model, images, tmp_path):
+    """Only beside val it is a split."""
+    (tmp_path / "train").symlink_to(images / "cat")
+    done = invoke(pvt_onnx, "validate", model / "m.onnx", "--data-dir", tmp_path)
+    assert done.exit_code == 1 and "train" in done.stderr and "val:" not in done.stderr
+
+
+def test_a_counter_ends_its_line(monkeypatch, capsys):
+    from pvt_data.command_line import show_progress
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    show_progress(1, 2)
+    show_progress(2, 2)
+    assert terminal.getvalue() == "\r1/2 images\r2/2 images\n"
+
+
+def test_only_the_options_name_is_respelt(model, images, tmp_path):
+    (tmp_path / "a_b").symlink_to(images)
+    done = invoke(pvt_onnx, "validate", model / "m.onnx", f"--data_dir={tmp_path}/a_b")
+    assert done.exit_code == 0, done.output

@@ -1,0 +1,499 @@
+"""The ONNX graph: what is in the file, and what onnxruntime and onnx's own evaluator make of it."""
+
+import dataclasses
+import io
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+import pvt_onnx
+from pvt_onnx.graph.build import OPSETS, build, build_skeleton, write
+from pvt_onnx.graph.model import INPUT
+from pvt_onnx.graph.operators import adaptive_avg_pool, gelu
+from pvt_onnx.graph.writer import GraphWriter
+from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
+from pvt_spec import (
+    METADATA_KEY,
+    PROFILES,
+    VARIANTS,
+    ConfigError,
+    ModelInfo,
+    Numerics,
+    PVTConfig,
+    default_preprocessing,
+    make_config,
+    output_names,
+    tap_names,
+    tensor_specs,
+)
+from tests.support.models import MAPS, SMALL, Weights, random_images, random_weights
+from tests.support.processes import ROOT
+from tests.support.runtimes import run_float64
+
+OFFICIAL, MINDCV = PROFILES["official"], PROFILES["mindcv"]
+TOLERANCE = 1e-5
+"""From float64; the logits of the small models are about 1, float32 leaves some 1e-6 of them."""
+
+_POOL = np.random.default_rng(0).standard_normal(2_000_000, np.float32) * np.float32(0.02)
+
+
+def cheap_weights(config: PVTConfig) -> Weights:
+    """Random weights of a whole variant at once: views of one pool of numbers."""
+    weights = {}
+    for index, spec in enumerate(tensor_specs(config)):
+        start = index * 7919 % (len(_POOL) - spec.size)
+        weights[spec.name] = _POOL[start : start + spec.size].reshape(spec.shape)
+    return weights
+
+
+def weights_for(config: PVTConfig, numerics: Numerics) -> Weights:
+    return random_weights(config, numerics.pos_embed_dtype)
+
+
+def info_of(config: PVTConfig, profile: str = "mindcv") -> ModelInfo:
+    return ModelInfo(
+        config,
+        PROFILES[profile][config.version],
+        default_preprocessing(config, profile),
+        tuple(f"class {index}" for index in range(config.num_classes)),
+        {"file": "weights.ckpt", "dialect": "mindcv"},
+    )
+
+
+def written(info: ModelInfo, weights: Weights, **options: Any) -> bytes:
+    """The file that ``convert`` would write."""
+    dtypes = {name: array.dtype for name, array in weights.items()}
+    stream = io.BytesIO()
+    write(stream, build_skeleton(info, dtypes, **options), weights)
+    return stream.getvalue()
+
+
+def session_of(
+    model: onnx.ModelProto | bytes, level: Any = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
+    answer: np.ndarray = session.run(None, {INPUT: images})[0]
+    return answer
+
+
+def expected(
+    config: PVTConfig, numerics: Numerics, weights: Weights, images: np.ndarray
+) -> np.ndarray:
+    (answer,) = output_names(config)
+    return run_float64(config, numerics, weights, images)[answer]
+
+
+# --- what is in the file
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_passes_the_checker_with_its_weights_inside(
+    variant: str, dynamic: bool
+) -> None:
+    info = info_of(VARIANTS[variant])
+    weights = cheap_weights(info.config)
+    data = written(info, weights, dynamic_size=dynamic)
+    onnx.checker.check_model(data, full_check=True)
+
+    model = onnx.ModelProto.FromString(data)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    assert len(stored) == len(model.graph.initializer)
+    assert [name for name in stored if "/" not in name] == list(weights)
+    for name, array in weights.items():
+        assert tuple(stored[name].dims) == array.shape
+        assert stored[name].data_type == onnx.TensorProto.FLOAT
+        assert stored[name].raw_data == array.tobytes()
+
+    used = {name for node in model.graph.node for name in node.input}
+    assert stored.keys() <= used
+    values = {name for node in model.graph.node for name in node.output}
+    assert set(tap_names(info.config)) <= values
+    assert [output.name for output in model.graph.output] == ["logits"]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert ModelInfo.from_json(metadata[METADATA_KEY]) == info
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("opset", OPSETS)
+def test_every_opset_passes_the_strict_checks(opset: int, dynamic: bool, small: PVTConfig) -> None:
+    model = build(small, MINDCV[small.version], random_weights(small), opset=opset)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
+    onnx.checker.check_model(model, full_check=True)
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred.graph.value_info}
+    shapes |= {value.name: value.type.tensor_type.shape.dim for value in inferred.graph.output}
+    for tap in tap_names(small):
+        assert shapes[tap][-1].dim_value > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, [64, 64]),
+        ({"image_size": (96, 72)}, [96, 72]),
+        ({"dynamic_size": True}, ["height", "width"]),
+    ],
+)
+def test_input_is_open_in_batch_and_on_request_in_size(
+    options: dict[str, Any], size: list[Any], small: PVTConfig
+) -> None:
+    model = build(small, OFFICIAL[small.version], random_weights(small), **options)
+    (image,) = model.graph.input
+    dims = [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim]
+    assert dims == ["batch", 3, *size]
+    (logits,) = model.graph.output
+    dims = [d.dim_param or d.dim_value for d in logits.type.tensor_type.shape.dim]
+    assert dims == ["batch", 7]
+
+
+def test_without_a_head_the_answer_is_the_features(small: PVTConfig) -> None:
+    config = dataclasses.replace(small, num_classes=0)
+    numerics, weights = OFFICIAL[config.version], random_weights(config)
+    model = build(config, numerics, weights)
+    images = random_images(config)
+    assert [output.name for output in model.graph.output] == ["features"]
+    answer = run(session_of(model), images)
+    assert np.abs(answer - expected(config, numerics, weights, images)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+def test_a_written_file_is_the_model_that_build_gives(
+    dynamic: bool, small: PVTConfig, tmp_path: Path
+) -> None:
+    info = info_of(small)
+    weights = weights_for(small, info.numerics)
+    (tmp_path / "a.onnx").write_bytes(written(info, weights, dynamic_size=dynamic))
+    model = build(small, info.numerics, weights, info=info, dynamic_size=dynamic)
+    assert onnx.load(tmp_path / "a.onnx") == model
+    assert load_proto(tmp_path / "a.onnx") == model
+
+
+def test_writing_the_same_twice_gives_the_same_bytes(small: PVTConfig) -> None:
+    info, weights = info_of(small), random_weights(small)
+    assert written(info, weights) == written(info, weights)
+
+
+def test_views_of_any_layout_are_written_in_order(small: PVTConfig) -> None:
+    info, weights = info_of(small), random_weights(small)
+    transposed = {name: np.asfortranarray(array) for name, array in weights.items()}
+    assert written(info, transposed) == written(info, weights)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("numerics", ["official", "mindcv"])
+def test_attributes_are_written_out(numerics: str, opset: int, small: PVTConfig) -> None:
+    """Nothing that decides the answer is left to an operator's default."""
+    model = build(small, PROFILES[numerics][small.version], random_weights(small), opset=opset)
+    needed = {
+        "Conv": {"kernel_shape", "strides", "dilations", "group"},
+        "Gemm": {"alpha", "beta", "transA", "transB"},
+        "Gelu": {"approximate"},
+        "LayerNormalization": {"axis", "epsilon", "stash_type"},
+        "Softmax": {"axis"},
+        "Reshape": {"allowzero"},
+        "Resize": {"mode", "coordinate_transformation_mode"},
+        "AveragePool": {"kernel_shape", "strides", "pads", "ceil_mode", "count_include_pad"},
+    }
+    for node in model.graph.node:
+        given = {attribute.name for attribute in node.attribute}
+        assert needed.get(node.op_type, set()) <= given, node.name
+        if node.op_type == "Conv":
+            assert ("pads" in given) != ("auto_pad" in given), node.name
+
+
+# --- what onnxruntime makes of it
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("opset", OPSETS)
+def test_every_opset_answers_as_float64(opset: int, dynamic: bool, small: PVTConfig) -> None:
+    numerics = MINDCV[small.version] if opset % 2 else OFFICIAL[small.version]
+    weights, images = weights_for(small, numerics), random_images(small, (72, 104))
+    size = {"dynamic_size": True} if dynamic else {"image_size": (72, 104)}
+    session = session_of(build(small, numerics, weights, opset=opset, **size))
+    answer = run(session, images)
+    assert np.abs(answer - expected(small, numerics, weights, images)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_ALL"])
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+def test_every_level_of_optimisation_answers_the_same(
+    level: str, dynamic: bool, small: PVTConfig
+) -> None:
+    numerics = MINDCV[small.version]
+    weights = weights_for(small, numerics)
+    model = build(small, numerics, weights, dynamic_size=dynamic)
+    session = session_of(model, getattr(onnxruntime.GraphOptimizationLevel, level))
+    images = random_images(small)
+    answer = run(session, images)
+    assert np.abs(answer - expected(small, numerics, weights, images)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+def test_one_session_takes_any_batch(dynamic: bool, small: PVTConfig) -> None:
+    numerics, weights = OFFICIAL[small.version], random_weights(small)
+    session = session_of(build(small, numerics, weights, dynamic_size=dynamic))
+    images = random_images(small, count=5)
+    whole = expected(small, numerics, weights, images)
+    for batch in (1, 2, 5, 3):
+        answer = run(session, images[:batch])
+        assert answer.shape == (batch, 7)
+        assert np.abs(answer - whole[:batch]).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("profile", ["official", "mindcv"])
+def test_one_session_takes_any_size(profile: str, small: PVTConfig) -> None:
+    numerics = PROFILES[profile][small.version]
+    weights = weights_for(small, numerics)
+    session = session_of(build(small, numerics, weights, dynamic_size=True))
+    for size in ((64, 64), (32, 32), (33, 65), (100, 60), (224, 96), (64, 64)):
+        images = random_images(small, size, count=1 + size[0] % 3)
+        difference = run(session, images) - expected(small, numerics, weights, images)
+        assert np.abs(difference).max() < TOLERANCE, size
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+def test_the_standards_own_evaluator_answers_the_same(dynamic: bool, small: PVTConfig) -> None:
+    numerics = MINDCV[small.version]
+    weights = weights_for(small, numerics)
+    images = random_images(small, (40, 72))
+    size = {"dynamic_size": True} if dynamic else {"image_size": (40, 72)}
+    model = build(small, numerics, weights, **size)
+    (answer,) = ReferenceEvaluator(model).run(None, {INPUT: images})
+    assert np.abs(answer - expected(small, numerics, weights, images)).max() < TOLERANCE
+
+
+def test_half_precision_positions_stay_as_they_are() -> None:
+    config, numerics = SMALL["v1"], MINDCV[1]
+    weights = random_weights(config, "float16")
+    model = build(config, numerics, weights)
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("pos_embed"):
+            assert tensor.data_type == onnx.TensorProto.FLOAT16
+            assert tensor.raw_data == weights[tensor.name].tobytes()
+    images = random_images(config)
+    answer = run(session_of(model), images)
+    assert np.abs(answer - expected(config, numerics, weights, images)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
+def test_half_precision_weights_are_widened_in_the_graph(dtype: Any, small: PVTConfig) -> None:
+    numerics = OFFICIAL[small.version]
+    half = {name: array.astype(dtype) for name, array in random_weights(small).items()}
+    data = written(info_of(small, "official"), half)
+    onnx.checker.check_model(data, full_check=True)
+    stored = {tensor.name: tensor for tensor in onnx.ModelProto.FromString(data).graph.initializer}
+    assert all(stored[name].raw_data == array.tobytes() for name, array in half.items())
+    images = random_images(small)
+    wide = {name: array.astype(np.float32) for name, array in half.items()}
+    answer = run(session_of(data), images)
+    assert np.abs(answer - expected(small, numerics, wide, images)).max() < TOLERANCE
+
+
+SILENT = """
+import sys
+import numpy as np
+import onnxruntime
+from pvt_onnx.graph.build import build
+from pvt_spec import PROFILES, VARIANTS
+from tests.support.models import MAPS, SMALL, random_weights
+config = {**SMALL, **MAPS, **VARIANTS}[sys.argv[1]]
+weights = random_weights(config)
+for profile in sys.argv[2:]:
+    for dynamic in (False, True):
+        model = build(config, PROFILES[profile][config.version], weights, dynamic_size=dynamic)
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        session.run(None, {"images": np.zeros((1, 3, *config.image_size), np.float32)})
+        if dynamic:
+            session.run(None, {"images": np.zeros((2, 3, 64, 96), np.float32)})
+print("answered")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "profiles"),
+    [
+        *((name, ("official", "mindcv")) for name in SMALL),
+        *((name, ("mindcv",)) for name in MAPS),
+        ("pvt_tiny", ("official",)),
+        ("pvt_v2_b2_li", ("official",)),
+    ],
+)
+def test_onnxruntime_has_nothing_to_say(name: str, profiles: tuple[str, ...]) -> None:
+    command = [sys.executable, "-c", SILENT, name, *profiles]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "answered", "")
+
+
+def test_onnxruntime_would_have_something_to_say() -> None:
+    """The check above can fail: an unused initializer is worth a warning to onnxruntime."""
+    spoiled = SILENT.replace(
+        "        session =",
+        "        model.graph.initializer.add(name='unused', data_type=1, dims=[1],"
+        " float_data=[1])\n        session =",
+    )
+    command = [sys.executable, "-c", spoiled, "v2", "official"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "unused" in done.stderr
+
+
+# --- operators by themselves
+
+
+def operator_model(graph: GraphWriter, dims: list[Any], opset: int = 20) -> onnx.ModelProto:
+    """A model from ``x`` to the graph's value ``answer``."""
+    info, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    constants = list(graph.constants.values())
+    inputs, outputs = [info("x", float32, dims)], [info("answer", float32, None)]
+    proto = onnx.helper.make_graph(graph.nodes, "operator", inputs, outputs, constants)
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    version = onnx.helper.find_min_ir_version_for(opsets)
+    return onnx.helper.make_model(proto, opset_imports=opsets, ir_version=version)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("form", ["erf", "tanh"])
+def test_gelu_is_exact_in_both_forms(form: str, opset: int) -> None:
+    graph = GraphWriter()
+    gelu(graph, "x", form, opset, "answer")
+    x = np.linspace(-9, 9, 2001, dtype=np.float32)
+    (answer,) = session_of(operator_model(graph, ["n"], opset)).run(None, {"x": x})
+    wide = x.astype(np.float64)
+    if form == "erf":
+        gate = np.vectorize(math.erf)(wide / np.sqrt(2))
+    else:
+        gate = np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))
+    assert np.abs(answer - wide * 0.5 * (1 + gate)).max() < 2e-6
+
+
+def pooled(x: np.ndarray, out: int) -> np.ndarray:
+    """The definition, in float64: cell i averages floor(iH / out) to ceil((i + 1) H / out)."""
+    H, W = x.shape[2:]
+    answer = np.zeros((*x.shape[:2], out, out))
+    for i in range(out):
+        for j in range(out):
+            rows = slice(i * H // out, -(-(i + 1) * H // out))
+            columns = slice(j * W // out, -(-(j + 1) * W // out))
+            answer[:, :, i, j] = x[:, :, rows, columns].mean(axis=(2, 3), dtype=np.float64)
+    return answer
+
+
+def pooling_model(size: tuple[int, int] | None) -> onnx.ModelProto:
+    graph = GraphWriter()
+    H, W = size or (graph.size_of("x", 2), graph.size_of("x", 3))
+    answer = adaptive_avg_pool(graph, "x", H, W, 7, "pooled")
+    graph.add("Identity", answer, name="answer")
+    return operator_model(graph, ["batch", 3, *(size or ("height", "width"))])
+
+
+POOLING_SIZES = [(7, 7), (14, 21), (1, 1), (3, 5), (8, 6), (13, 50), (7, 10), (56, 7), (31, 29)]
+
+
+@pytest.mark.parametrize("size", POOLING_SIZES)
+def test_pooling_is_exact_at_a_fixed_size(size: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, *size), np.float32)
+    (answer,) = session_of(pooling_model(size)).run(None, {"x": x})
+    assert np.abs(answer - pooled(x, 7)).max() < 1e-6
+
+
+def test_pooling_is_exact_at_every_size() -> None:
+    session = session_of(pooling_model(None))
+    rng = np.random.default_rng(0)
+    for H in range(1, 40):
+        x = rng.standard_normal((1, 3, H, 1 + (H * 17) % 60), np.float32)
+        (answer,) = session.run(None, {"x": x})
+        assert np.abs(answer - pooled(x, 7)).max() < 1e-6, x.shape
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("opset", [0, OPSETS.start - 1, OPSETS.stop])
+def test_other_opsets_are_refused(opset: int, small: PVTConfig) -> None:
+    with pytest.raises(ConfigError, match=f"opset {opset} cannot be written: choose 17 to 23"):
+        build(small, OFFICIAL[small.version], random_weights(small), opset=opset)
+
+
+def test_all_that_is_wrong_with_weights_is_told_at_once(small: PVTConfig) -> None:
+    weights = random_weights(small)
+    weights["head.wait"] = weights.pop("head.weight")
+    weights["patch_embed1.norm.bias"] = np.zeros(9, np.float32)
+    with pytest.raises(ConfigError) as refusal:
+        build(small, OFFICIAL[small.version], weights)
+    assert str(refusal.value) == (
+        "weights do not fit: head.wait is unknown; head.weight is missing; "
+        "patch_embed1.norm.bias is (9,), expected (8,)"
+    )
+
+
+def test_more_than_two_gigabytes_are_refused_before_anything_is_written() -> None:
+    config = PVTConfig(2, (1024, 2048, 4096, 8192), (1,) * 4, (1,) * 4, (4,) * 4, (2, 2, 2, 1))
+    zero = np.float32(0)
+    weights = {spec.name: np.broadcast_to(zero, spec.shape) for spec in tensor_specs(config)}
+    skeleton = build_skeleton(info_of(config), {name: zero.dtype for name in weights})
+    stream = io.BytesIO()
+    with pytest.raises(ConfigError, match="an ONNX file holds at most 2147483647"):
+        write(stream, skeleton, weights)
+    assert stream.getvalue() == b""
+
+
+@pytest.mark.parametrize("kind", ["v1", "v2"])
+def test_images_too_small_for_four_stages_are_refused(kind: str) -> None:
+    config = SMALL[kind]
+    with pytest.raises(ConfigError, match=r"16.*at least 32 pixels"):
+        build(config, OFFICIAL[config.version], random_weights(config), image_size=(16, 64))
+
+
+def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("this is not an ONNX model")
+    for load in (load_forward, load_proto):
+        with pytest.raises(OnnxFileError, match=r"text\.onnx: .* ONNX model"):
+            load(tmp_path / "text.onnx")
+        with pytest.raises(OnnxFileError, match=r"none\.onnx"):
+            load(tmp_path / "none.onnx")
+
+
+def test_models_that_do_not_say_what_they_are_are_refused(tmp_path: Path) -> None:
+    onnx.save(pooling_model(None), tmp_path / "foreign.onnx")
+    with pytest.raises(OnnxFileError, match=f"no {METADATA_KEY} in its metadata"):
+        load_forward(tmp_path / "foreign.onnx")
+
+
+def test_models_without_their_taps_are_refused() -> None:
+    config = make_config("pvt_nano")
+    model = build(config, OFFICIAL[1], random_weights(config))
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = "elsewhere" if name == "block2.0.mlp" else name
+    with pytest.raises(
+        OnnxFileError, match=r"a\.onnx: the graph has no value named block2\.0\.mlp"
+    ):
+        open_taps(model, "a.onnx")
+
+
+def test_load_forward_needs_nothing_but_the_file(small: PVTConfig, tmp_path: Path) -> None:
+    info = info_of(small)
+    weights = weights_for(small, info.numerics)
+    (tmp_path / "a.onnx").write_bytes(written(info, weights))
+    forward, read = pvt_onnx.load_forward(tmp_path / "a.onnx")
+    assert read == info
+    images = random_images(small)
+    answer = forward(images)["logits"]
+    assert np.abs(answer - expected(small, info.numerics, weights, images)).max() < TOLERANCE

@@ -1,0 +1,205 @@
+"""A run's folder: which files stay, the log as others read it, the state as JSON, the picture."""
+
+import json
+import os
+import resource
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pvt_spec import FileExists
+from pvt_train.run.folder import clear, is_better, refuse_existing, state_file
+from pvt_train.run.log import RunLog, read_log
+from pvt_train.run.plot import plot_run
+from pvt_train.run.state import Kept, RunState
+from pvt_train.run.stopping import stop_request
+from pvt_train.twin import TrainingError
+from tests.support.scripted_run import kept_epochs
+
+
+class TestRotation:
+    def test_the_latest_stay(self):
+        assert kept_epochs("latest_k", 2, [9.0, 5.0, 7.0, 1.0]) == ([3, 4], [1, 2])
+
+    def test_the_best_stay_and_the_first_of_equals(self):
+        assert kept_epochs("top_k", 2, [5.0, 9.0, 7.0, 7.0]) == ([2, 3], [1, 4])
+
+    def test_what_was_not_validated_goes_first(self):
+        assert kept_epochs("top_k", 2, [None, 1.0, None, 2.0]) == ([2, 4], [3, 1])
+
+    def test_all_may_stay(self):
+        assert kept_epochs("all", 1, [1.0, 2.0, 3.0]) == ([1, 2, 3], [])
+
+    def test_none_may_stay(self):
+        assert kept_epochs("latest_k", 0, [1.0, 2.0]) == ([], [1, 2])
+
+    def test_the_best_is_the_first_of_the_highest(self):
+        first, equal, better = (Kept(e, s, "f") for e, s in ((1, 3.0), (2, 3.0), (3, 3.5)))
+        assert is_better(first, None)
+        assert not is_better(equal, first)
+        assert is_better(better, first)
+        assert not is_better(Kept(4, None, "f"), None)
+
+
+class TestRefusal:
+    @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt", "pvt_v2_b2_li-12.ckpt"])
+    def test_a_run_is_not_replaced(self, tmp_path, name):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(FileExists, match=rf"{name} exists: .*--force") as error:
+            refuse_existing(tmp_path, force=False)
+        assert ("--resume" in str(error.value)) == (name == "last.ckpt")
+        refuse_existing(tmp_path, force=True)
+
+    def test_a_log_alone_is_no_run(self, tmp_path):
+        (tmp_path / "log.jsonl").write_text("")
+        refuse_existing(tmp_path, force=False)
+
+    def test_only_a_runs_own_files_go(self, tmp_path):
+        mine = ["model.ckpt", "pvt_tiny.ckpt", "pvt_tiny-best.ckpt", "pvt_tiny-1.onnx"]
+        runs = ["best.ckpt", "last.ckpt", "pvt_tiny-1.ckpt", "pvt_v2_b0-450.ckpt"]
+        for name in mine + runs:
+            (tmp_path / name).write_text("")
+        clear(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(mine)
+
+    def test_a_folder_stands_for_its_state(self, tmp_path):
+        assert state_file(tmp_path) == tmp_path / "last.ckpt"
+        assert state_file(tmp_path / "x.ckpt") == tmp_path / "x.ckpt"
+
+
+class TestRunState:
+    def test_it_comes_back_through_json_with_every_bit(self):
+        kept = (Kept(1, 10 / 3, "a-1.ckpt"), Kept(2, None, "a-2.ckpt"))
+        state = RunState(7, 100, 8, 0.1 + 0.2, np.pi, 1, Kept(1, 10 / 3, "best.ckpt"), kept)
+        assert RunState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+        assert RunState.from_dict(RunState(0, 1, 1).to_dict()) == RunState(0, 1, 1)
+
+    @pytest.mark.parametrize("values", [{}, {"best": None, "kept": [], "steps": 1}, {"best": 1}])
+    def test_anything_else_is_refused(self, values):
+        with pytest.raises(TrainingError, match="not the state of a run"):
+            RunState.from_dict(values)
+
+
+def write_log(folder, first, last):
+    log = RunLog(folder, first - 1)
+    for step in range(first, last + 1):
+        log.write({"kind": "epoch", "step": step, "epoch": step, "loss": 1 / step, "top1": None})
+    log.close()
+
+
+def tensorboard_scalars(folder, tag):
+    """What TensorBoard itself reads."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(tag)]
+
+
+class TestLog:
+    def test_tensorboard_reads_its_numbers(self, tmp_path):
+        write_log(tmp_path, 1, 3)
+        expected = [(1, 1.0), (2, 0.5), (3, np.float32(1 / 3))]
+        assert tensorboard_scalars(tmp_path, "epoch/loss") == expected
+
+    def test_every_line_is_json(self, tmp_path):
+        write_log(tmp_path, 1, 2)
+        lines = (tmp_path / "log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["loss"] for line in lines] == [1.0, 0.5]
+
+    def test_taken_up_it_drops_what_came_after(self, tmp_path):
+        write_log(tmp_path, 1, 4)
+        with (tmp_path / "log.jsonl").open("a") as file:
+            file.write('{"kind": "ep')  # killed in the middle of a line
+        write_log(tmp_path, 3, 3)
+        assert [record["step"] for record in read_log(tmp_path)] == [1, 2, 3]
+        assert [step for step, _ in tensorboard_scalars(tmp_path, "epoch/loss")] == [1, 2, 3]
+
+    def test_a_new_one_replaces_the_old(self, tmp_path):
+        write_log(tmp_path, 1, 4)
+        write_log(tmp_path, 1, 2)
+        assert [record["step"] for record in read_log(tmp_path)] == [1, 2]
+        assert [step for step, _ in tensorboard_scalars(tmp_path, "epoch/loss")] == [1, 2]
+
+    def test_a_full_disk_ends_in_one_message(self, tmp_path):
+        log = RunLog(tmp_path, 0)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(TrainingError, match=r"the log cannot be written: .*--resume"):
+                for step in range(100):
+                    log.write({"kind": "step", "step": step, "loss": 1.0})
+            log.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, ignored)
+
+    def test_a_folder_without_one_is_named(self, tmp_path):
+        with pytest.raises(TrainingError, match=r"log\.jsonl: cannot be read: .* name the folder"):
+            read_log(tmp_path)
+
+    def test_a_damaged_line_is_named(self, tmp_path):
+        (tmp_path / "log.jsonl").write_text('{"kind": "step", "step": 1}\nnonsense\n{}\n')
+        with pytest.raises(TrainingError, match="line 2 is no record of a run: nonsense"):
+            read_log(tmp_path)
+
+
+class TestPlot:
+    @pytest.mark.parametrize("epochs", [1, 30])
+    def test_it_draws_curves(self, tmp_path, epochs):
+        log = RunLog(tmp_path, 0)
+        for epoch in range(1, epochs + 1):
+            numbers = {"loss": 2 / epoch, "top1": 90.0, "ema_top1": 91.0, "val_loss": None}
+            log.write({"kind": "epoch", "step": epoch, "epoch": epoch, "lr": 1e-3, **numbers})
+        log.close()
+        plot_run(tmp_path, tmp_path / "curves.png")
+        pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"), int)
+        # matplotlib's first colour, that of the training loss.
+        blue = np.abs(pixels - [0x1F, 0x77, 0xB4]).max(axis=2) < 8
+        assert blue[: len(blue) // 2, : blue.shape[1] // 2].sum() > 10
+
+    def test_a_run_without_an_epoch_has_no_curves(self, tmp_path):
+        log = RunLog(tmp_path, 0)
+        log.write({"kind": "step", "step": 1, "loss": 1.0})
+        log.close()
+        with pytest.raises(TrainingError, match="no epoch is finished"):
+            plot_run(tmp_path, tmp_path / "curves.png")
+        assert not (tmp_path / "curves.png").exists()
+
+    def test_an_unknown_ending_is_refused(self, tmp_path):
+        write_log(tmp_path, 1, 1)
+        with pytest.raises(TrainingError, match=r"curves\.docx: cannot be written: .*docx"):
+            plot_run(tmp_path, tmp_path / "curves.docx")
+
+
+class TestStopRequest:
+    def test_it_takes_signals_back_from_another_handler(self):
+        with stop_request() as request:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            request.listen()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert request.signal == signal.SIGINT
+            request.listen()  # not again once it was asked
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+    def test_what_is_ignored_stays_so(self):
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            with stop_request() as request:
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert request.signal is None
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    def test_a_signal_is_noted_and_handlers_come_back(self, number):
+        before = signal.getsignal(number)
+        with stop_request() as request:
+            assert request.signal is None
+            os.kill(os.getpid(), number)
+            assert request.signal == number
+            assert signal.getsignal(number) == signal.SIG_DFL  # a second one ends the process
+        assert signal.getsignal(number) == before

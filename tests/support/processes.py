@@ -1,0 +1,47 @@
+"""Processes that tests start: in this checkout, without some imports, as workers."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+BLOCKED = """
+import importlib, json, runpy, sys
+
+blocked, modules, arguments = json.loads(sys.argv[1])
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+for module in modules:
+    importlib.import_module(module)
+if arguments:
+    sys.argv = arguments
+    try:
+        runpy.run_module(arguments[0], run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, end.code
+print()
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def launch_environment() -> dict[str, str]:
+    """What a command gets that may start workers."""
+    # msrun and mpirun set these for their workers; who finds them would wait for others.
+    launched = ("MS_", "RANK_", "OMPI_")
+    kept = {name: v for name, v in os.environ.items() if not name.startswith(launched)}
+    # msrun starts the python that it finds in PATH.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**kept, "PYTHONPATH": str(ROOT), "PATH": path}

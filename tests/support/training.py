@@ -1,0 +1,61 @@
+"""A few training steps of MindSpore's twin: models, recipes, batches, and distances."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from pvt_spec import ModelInfo, default_preprocessing, profile_numerics
+from pvt_train.input.randomness import drop_path_scales
+from pvt_train.recipe.keys import Recipe
+from pvt_train.twin import Batch
+from tests.support.models import SMALL, Weights, random_weights
+
+LR = (1e-3, 5e-3, 2e-3, 4e-3, 3e-3)
+FILTER = "vectors_and_cls_token"
+
+
+def described(kind: str) -> ModelInfo:
+    config = dataclasses.replace(SMALL[kind], drop_path_rate=0.3)
+    numerics = profile_numerics("official", config.version)
+    return ModelInfo(config, numerics, default_preprocessing(config, "official"))
+
+
+def recipe(**changes: Any) -> Recipe:
+    given = {"mode": 1, "weight_decay": 0.5, "weight_decay_filter": FILTER, **changes}
+    return Recipe("-", **given)
+
+
+def batch(info: ModelInfo, step: int) -> Batch:
+    """Four images: everything that a step can be given, at random."""
+    rng, config = np.random.default_rng(step), info.config
+    pixels = rng.integers(0, 256, (4, *config.image_size, config.in_chans), np.uint8)
+    targets = rng.dirichlet(np.ones(config.num_classes), 4).astype(np.float32)
+    mixing = np.full(4, rng.uniform(0.3, 0.9), np.float32)
+    return Batch(pixels, targets, mixing, drop_path_scales(config, 0, step, 4))
+
+
+def part(whole: Batch, start: int, stop: int) -> Batch:
+    some = slice(start, stop)
+    return Batch(
+        whole.pixels[some], whole.targets[some], whole.mixing[some], whole.drop_path[:, :, some]
+    )
+
+
+def open_twin(info: ModelInfo, how: Recipe, weights: Weights | None = None) -> Any:
+    from pvt_ms.train.twin import MindSporeTwin
+
+    return MindSporeTwin(info, how, weights or random_weights(info.config))
+
+
+def largest_difference(weights: Weights, others: Weights) -> float:
+    """Mean absolute difference of the tensor in which that is largest.
+
+    Not of one number: AdamW makes as much of a gradient that is rounding error as of any other.
+    All gradients of the biases of keys are, as softmax does not see them; they are left out.
+    """
+    largest = 0.0
+    for name, array in weights.items():
+        half = len(array) // 2 if name.endswith("attn.kv.bias") else 0
+        largest = max(largest, float(np.abs(array - others[name])[half:].mean()))
+    return largest
