@@ -60,10 +60,25 @@ def train_command(
     """
     from pvt_train.run.launch import train_recipe
 
+    config = config and find_recipe(config)
     given = {key: value for key, value in options.items() if value is not None}
     recipe, resumed = _read(config, given, files)
     outcome = train_recipe(recipe, resumed, force, files, open_twin, click.echo, say)
     _say_end(recipe, outcome, plot)
+
+
+def find_recipe(path: Path) -> Path:
+    """Return the path, or where the project's recipe of this name is if it is no file here.
+
+    Installed, ``configs/`` is inside this package; in the repository it is beside it.
+    """
+    if path.parts[:1] == ("configs",) and not path.exists():
+        package = Path(__file__).parent
+        for found in (package / path, package.parent / path):
+            if found.exists():
+                say(f"--config: no {path} here, taking {found}")
+                return found
+    return path
 
 
 def _read(

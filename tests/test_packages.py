@@ -1,8 +1,10 @@
-"""The packages in a folder where other files have their names, as the processes of users see it."""
+"""The packages as a user's processes find them: among files of the same names, and installed."""
 
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,9 @@ from pvt_packages import PACKAGES
 ROOT = Path(__file__).parents[1]
 
 
-def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def run(folder: Path, *words: str, home: Path = ROOT) -> "subprocess.CompletedProcess[str]":
     """Run a program in a folder that holds other files than the project's."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(home)}
     return subprocess.run(
         words, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -110,3 +112,75 @@ def test_the_installed_commands_work_there(command: str, tmp_path: Path) -> None
         put_in_the_way(tmp_path, package, "file")
     done = run(tmp_path, str(Path(sys.executable).with_name(command)), "--help")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a wheel of a copy of the repository and unpack it, as installing it does."""
+    folder = tmp_path_factory.mktemp("wheel")
+    copy = folder / "repository"
+    for name in (*PACKAGES, "configs"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pvt_packages.py", "setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, copy)
+    build = "from setuptools import build_meta; build_meta.build_wheel('..')"
+    done = run(copy, sys.executable, "-c", build, home=copy)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "site")
+    return folder / "site"
+
+
+def test_a_wheel_holds_every_file_of_the_packages(installed: Path) -> None:
+    for name in PACKAGES:
+        expected = {
+            path.relative_to(ROOT)
+            for path in (ROOT / name).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        found = {path.relative_to(installed) for path in (installed / name).rglob("*.*")}
+        assert expected <= found
+    recipes = {path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.yaml")}
+    folder = installed / "pvt_train" / "configs"
+    assert recipes == {path.relative_to(folder) for path in folder.rglob("*.yaml")}
+
+
+RECIPE = Path("configs", "pvt", "pvt_tiny_ascend.yaml")
+
+
+def train(folder: Path, recipe: str, home: Path) -> list[str]:
+    """Return what a training says on stderr that ends because it has no images."""
+    words = ("-m", "pvt_ms", "train", "--config", recipe, "--data_dir", "absent")
+    done = run(folder, sys.executable, *words, home=home)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "absent" in done.stderr.splitlines()[-1]
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("written", [str(RECIPE), f"./{RECIPE}"])
+def test_the_recipes_are_found_where_they_are_installed(
+    written: str, installed: Path, tmp_path: Path
+) -> None:
+    taken = str(installed / "pvt_train" / RECIPE)
+    assert taken in train(tmp_path, written, installed)[0]
+
+
+def test_the_recipes_of_the_repository_are_found_from_elsewhere(tmp_path: Path) -> None:
+    assert str(ROOT / RECIPE) in train(tmp_path, str(RECIPE), ROOT)[0]
+
+
+def test_a_recipe_of_this_folder_comes_first(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / RECIPE).parent.mkdir(parents=True)
+    (tmp_path / RECIPE).write_text("model: pvt_nano\n")
+    assert str(RECIPE) not in "".join(train(tmp_path, str(RECIPE), installed))
+
+
+@pytest.mark.parametrize("recipe", ["configs/pvt/absent.yaml", "pvt/pvt_tiny_ascend.yaml"])
+def test_other_names_are_not_looked_for_elsewhere(
+    recipe: str, installed: Path, tmp_path: Path
+) -> None:
+    words = ("-m", "pvt_ms", "train", "--config", recipe)
+    done = run(tmp_path, sys.executable, *words, home=installed)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"Error: {recipe}: ")
+    assert str(installed) not in done.stderr
