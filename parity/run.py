@@ -33,7 +33,7 @@ class Options:
     """How to compare.
 
     Attributes:
-        detail: One of :data:`parity.selection.DETAILS`.
+        detail: Which taps are compared; see :func:`parity.selection.wanted_taps`.
         precision: The tolerance class; None for that of what ran.
         fixed: What the user allows instead.
         image_size: (H, W) in place of the model's own.

@@ -20,8 +20,6 @@ HOME = {
 }
 """Where a file of a format is run when several files are compared and no runtime is asked for."""
 
-DETAILS = ("all", "stages", "logits")
-
 
 def choose_runtimes(wanted: Sequence[str], reference: bool = True) -> list[str]:
     """The runtimes to run: those wanted, or all of the usual ones that are installed.

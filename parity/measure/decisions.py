@@ -1,13 +1,12 @@
 """Whether a runtime decides as the reference does: classes, not digits, gathered over batches."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from parity.measure.metrics import exact_mean, exact_sum
-from pvt_data.accuracy import top_k
+from pvt_data.accuracy import hits, top_k
 from pvt_spec.arrays import Array
 
 FIRST_KEPT = 5
@@ -90,63 +89,35 @@ class Decisions:
         known = finite & reference_finite
         ours, theirs = top_k(actual, 5), top_k(reference, 5)
         same = (ours[:, 0] == theirs[:, 0]) & known
+        explained = known & _could_close(reference, theirs[:, 0], ours[:, 0], bound)
         self.same_first += int(same.sum())
         self.same_five += int(((np.sort(ours) == np.sort(theirs)).all(axis=1) & known).sum())
         self.not_finite += int((~known).sum())
-        explained = known & _could_close(reference, theirs[:, 0], ours[:, 0], bound)
-        self._take_flips(np.flatnonzero(~same & explained), np.flatnonzero(~same & ~explained))
-        self._take_divergences(divergences(actual[known], reference[known]), bool(known.all()))
+        self.roundings += self._keep_first(self.first_roundings, ~same & explained)
+        self.bugs += self._keep_first(self.first_bugs, ~same & ~explained)
+        values = divergences(actual[known], reference[known])
+        worst = float(values.max(initial=0.0)) if known.all() else math.inf
+        self.max_divergence = max(self.max_divergence, worst)
+        self._divergence += exact_sum(values)
         if labels is not None:
-            hits, exact = (ours == labels[:, None]), (theirs == labels[:, None])
-            self._take_labels(hits & finite[:, None], exact & reference_finite[:, None])
+            right, five = (hit & finite for hit in hits(actual, labels))
+            reference_right, reference_five = (
+                h & reference_finite for h in hits(reference, labels)
+            )
+            self.labelled += len(labels)
+            self.right += int(right.sum())
+            self.right_five += int(five.sum())
+            self.reference_right += int(reference_right.sum())
+            self.reference_right_five += int(reference_five.sum())
+            self.only_right += int((right & ~reference_right).sum())
+            self.only_reference_right += int((reference_right & ~right).sum())
         self.images += len(reference)
 
-    def _take_flips(self, roundings: Array, bugs: Array) -> None:
-        """Of the indices within the batch."""
-        self.roundings += len(roundings)
-        self.bugs += len(bugs)
-        self._keep_first(roundings.tolist(), bugs.tolist())
-
-    def _keep_first(self, roundings: Iterable[int], bugs: Iterable[int]) -> None:
-        """Of the indices from the images so far on."""
-        for kept, new in ((self.first_roundings, roundings), (self.first_bugs, bugs)):
-            kept.extend(self.images + index for index in new)
-            del kept[FIRST_KEPT:]
-
-    def _take_divergences(self, values: Array, all_known: bool) -> None:
-        self._divergence += exact_sum(values)
-        worst = float(values.max(initial=0.0)) if all_known else math.inf
-        self.max_divergence = max(self.max_divergence, worst)
-
-    def _take_labels(self, hits: Array, reference_hits: Array) -> None:
-        """Of bool (B, 5): whether the first, the second, … class is the label."""
-        right, reference_right = hits[:, 0], reference_hits[:, 0]
-        self.labelled += len(right)
-        self.right_five += int(hits.sum())
-        self.reference_right_five += int(reference_hits.sum())
-        self.right += int(right.sum())
-        self.reference_right += int(reference_right.sum())
-        self.only_right += int((right & ~reference_right).sum())
-        self.only_reference_right += int((reference_right & ~right).sum())
-
-    def merge(self, other: "Decisions") -> None:
-        """Takes in what another has seen, as if its batches had come after all so far."""
-        self._keep_first(other.first_roundings, other.first_bugs)
-        self.images += other.images
-        self.same_first += other.same_first
-        self.same_five += other.same_five
-        self.roundings += other.roundings
-        self.bugs += other.bugs
-        self.not_finite += other.not_finite
-        self.max_divergence = max(self.max_divergence, other.max_divergence)
-        self.labelled += other.labelled
-        self.right += other.right
-        self.reference_right += other.reference_right
-        self.right_five += other.right_five
-        self.reference_right_five += other.reference_right_five
-        self.only_right += other.only_right
-        self.only_reference_right += other.only_reference_right
-        self._divergence += other._divergence
+    def _keep_first(self, kept: list[int], flips: Array) -> int:
+        """Keeps the first images of a kind of flip, and returns how many there are of bool (B,)."""
+        images = (self.images + np.flatnonzero(flips)).tolist()
+        kept.extend(images[: FIRST_KEPT - len(kept)])
+        return len(images)
 
     @property
     def mean_divergence(self) -> float:
@@ -237,63 +208,55 @@ def _log_softmax(logits: Array) -> Array:
 
 
 def clopper_pearson_upper(events: int, trials: int, confidence: float) -> float:
-    """The one-sided upper bound of Clopper and Pearson (1934) on a rate; 1 without any trial.
+    """Returns the one-sided upper bound of Clopper and Pearson (1934) on a rate.
 
-    It is the rate at which so few events, or fewer, would be seen with a probability of just
-    1 - ``confidence``.
+    It is the rate at which P(X <= events) = 1 - ``confidence``, X ~ Binomial(trials, rate), and 1
+    without any trial.
     """
-    if events >= trials:
-        return 1.0
-    return _bisect_rate(events, trials, 1 - confidence)
+    return 1.0 if events >= trials else _rate_at(events, trials, 1 - confidence)
 
 
 def clopper_pearson_interval(events: int, trials: int, confidence: float) -> tuple[float, float]:
-    """The two-sided interval: a one-sided bound at either end, with half of the error each."""
+    """Returns the two-sided interval: a one-sided bound at either end, half of the error each."""
     one_sided = (1 + confidence) / 2
-    # So many events, or more, are improbable where fewer are probable.
-    low = _bisect_rate(events - 1, trials, one_sided) if events else 0.0
+    # P(X >= events) = 1 - one_sided where P(X <= events - 1) = one_sided.
+    low = _rate_at(events - 1, trials, one_sided) if events else 0.0
     return low, clopper_pearson_upper(events, trials, one_sided)
 
 
-def _bisect_rate(events: int, trials: int, probability: float) -> float:
-    """The rate at which ``events`` or fewer of ``trials`` have this probability."""
-    weights = _log_binomials(events, trials)
+def _rate_at(events: int, trials: int, probability: float) -> float:
+    """Returns the rate at which P(X <= events) = probability, X ~ Binomial(trials, rate)."""
     low, high = 0.0, 1.0
     # The probability falls as the rate grows; this ends where float64 has nothing in between.
     while low < (middle := (low + high) / 2) < high:
-        if _binomial_probability(weights, trials, middle) > probability:
+        if _at_most(events, trials, middle) > probability:
             low = middle
         else:
             high = middle
     return high
 
 
-def _log_binomials(last: int, trials: int) -> Array:
-    """Logarithms of the binomial coefficients of 0 to ``last`` of ``trials``, float64."""
-    # A sum of ratios: differences of log-gammas would lose a digit for every one of ``trials``.
-    chosen = np.arange(1, last + 1)
-    return np.concatenate([[0.0], np.cumsum(np.log((trials + 1 - chosen) / chosen))])
-
-
-def _binomial_probability(log_binomials: Array, trials: int, rate: float) -> float:
-    """Of as many events as there are coefficients, less 1, or fewer."""
-    events = np.arange(len(log_binomials))
-    logarithms = log_binomials + events * math.log(rate) + (trials - events) * math.log1p(-rate)
+def _at_most(events: int, trials: int, rate: float) -> float:
+    """Returns P(X <= events), X ~ Binomial(trials, rate)."""
+    count = np.arange(events + 1)
+    # Binomial coefficients as sums of ratios: differences of log-gammas would lose a digit for
+    # every one of ``trials``.
+    ratios = np.log((trials + 1 - count[1:]) / count[1:])
+    coefficients = np.concatenate([[0.0], np.cumsum(ratios)])
+    logarithms = coefficients + count * math.log(rate) + (trials - count) * math.log1p(-rate)
     return float(np.exp(logarithms).sum())
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
-    """McNemar's exact test: how surprising it is that one of two has more images right.
+    """Returns McNemar's exact p: how surprising it is that one of two has more images right.
+
+    It is min(1, 2 P(X <= fewer)), X ~ Binomial(only_first + only_second, 1/2); 1 where they are as
+    many.
 
     Args:
         only_first: Images that only the first has right.
         only_second: Images that only the second has right.
-
-    Returns:
-        The two-sided p of ``only_first`` heads in as many throws of a fair coin as images count
-        here: 1 where none does.
     """
-    trials, fewer = only_first + only_second, min(only_first, only_second)
     if only_first == only_second:
         return 1.0
-    return min(1.0, 2 * _binomial_probability(_log_binomials(fewer, trials), trials, 0.5))
+    return min(1.0, 2 * _at_most(min(only_first, only_second), only_first + only_second, 0.5))

@@ -5,8 +5,9 @@ numbers. Sums are of one image each, rounded as numpy rounds them, and then adde
 rounding: neither the size of the batches nor their order shows in a figure.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,16 +33,13 @@ _SMALLEST = 2**1074
 
 
 def exact_sum(values: Array) -> int:
-    """The sum of finite float64 values, in units of the smallest positive float64, unrounded."""
-    total = 0
-    for value in values.tolist():
-        numerator, denominator = value.as_integer_ratio()
-        total += numerator * (_SMALLEST // denominator)
-    return total
+    """Returns the sum of finite float64, in units of the smallest positive one, unrounded."""
+    ratios = map(float.as_integer_ratio, values.tolist())
+    return sum(numerator * (_SMALLEST // denominator) for numerator, denominator in ratios)
 
 
 def exact_mean(total: int, count: int) -> float:
-    """A sum of :func:`exact_sum` over how many values it is of, rounded once."""
+    """Returns the mean of ``count`` values from their :func:`exact_sum`, rounded once."""
     return total / (_SMALLEST * count)
 
 
@@ -50,8 +48,8 @@ class Place:
     """An element of a tap.
 
     Attributes:
-        image: Counted from 0 over all that was taken in.
-        position: Within the image's tensor.
+        image: The image's number, from 0 over all that was taken in.
+        position: The element's index within the image's tensor.
     """
 
     image: int
@@ -74,36 +72,56 @@ class TapError:
     is infinitely far: every error is inf, the SNR -inf, the shares NaN, and no comparison with a
     bound holds.
 
+    The sums are those of :func:`exact_sum`, over images of which all are finite: of a, the
+    runtime's values, of r, the reference's, and of d = a - r.
+
     Attributes:
-        images: Taken in.
-        count: Values compared.
-        finite: Whether every value is, in the reference too, and the square of every image.
         worst: Where the error is largest, or the first value that is not finite is; None without
             any error.
+        largest: The largest absolute error of what could be compared; inf if it is not finite.
         mismatch: Shapes of the first batch whose shape is not the reference's.
-        nans: NaN where the reference is finite.
-        infs: Inf where the reference is finite.
-        reference_not_finite: NaN and Inf in the reference: no fault of the runtime's.
+        images: Images taken in.
+        count: Values compared.
+        nans: Values that are NaN where the reference is finite.
+        infs: Values that are infinite where the reference is finite.
+        reference_not_finite: Values that are NaN or infinite in the reference: no fault of the
+            runtime's.
+        overflows: Images that have a value, or a sum of squares, that is not finite.
+        below_thousandth: Values whose relative error is below :data:`THOUSANDTH`.
+        below_five_thousandths: Values whose relative error is below :data:`FIVE_THOUSANDTHS`.
+        ulps: How many values are in each of :data:`ULP_BINS`, of those that came as float32.
+        abs_d: The sum of |d|.
+        dd: The sum of d².
+        dr: The sum of d r.
+        aa: The sum of a².
+        ar: The sum of a r.
+        rr: The sum of r².
     """
 
+    worst: Place | None = None
+    largest: float = 0.0
+    mismatch: ShapeMismatch | None = None
     images: int = 0
     count: int = 0
-    finite: bool = True
-    worst: Place | None = None
-    mismatch: ShapeMismatch | None = None
     nans: int = 0
     infs: int = 0
     reference_not_finite: int = 0
-    _max_abs: float = 0.0
-    _good: list[int] = field(default_factory=lambda: [0] * 2, repr=False)
-    _ulps: list[int] = field(default_factory=lambda: [0] * len(ULP_BINS), repr=False)
-    _sums: list[int] = field(default_factory=lambda: [0] * 6, repr=False)
+    overflows: int = 0
+    below_thousandth: int = 0
+    below_five_thousandths: int = 0
+    ulps: Counter[str] = field(default_factory=Counter)
+    abs_d: int = 0
+    dd: int = 0
+    dr: int = 0
+    aa: int = 0
+    ar: int = 0
+    rr: int = 0
 
     def add(self, actual: Array, reference: Array) -> None:
         """Takes in one batch.
 
         Args:
-            actual: Of any float dtype, (B, …).
+            actual: What the runtime has, of any float dtype, (B, …).
             reference: float64 (B, …). Any other shape than this is kept in :attr:`mismatch`.
         """
         if actual.shape != reference.shape:
@@ -114,60 +132,25 @@ class TapError:
             part = slice(start, start + size)
             # What is not finite is counted, not warned of; casts of 1e39 to float32 are inf.
             with np.errstate(all="ignore"):
-                self._add_block(actual[part], reference[part])
+                self.merge(_measure(actual[part], reference[part]))
 
     def refuse(self, actual: tuple[int, ...], reference: tuple[int, ...], images: int) -> None:
         """Takes in images that cannot be compared, by the shapes of their batch."""
-        self.mismatch = self.mismatch or ShapeMismatch(actual, reference)
-        self.images += images
-
-    def _add_block(self, actual: Array, reference: Array) -> None:
-        rows = (len(reference), reference.size // len(reference))
-        wide = actual.astype(np.float64).reshape(rows)
-        exact = np.ascontiguousarray(reference, np.float64).reshape(rows)
-        difference = wide - exact
-        distance = np.abs(difference)
-        sums = _image_sums(wide, exact, difference, distance)
-        finite = np.isfinite(sums).all(axis=0)
-        self._sums = _plus(self._sums, map(exact_sum, sums[:, finite]))
-        if not finite.all():
-            self.finite = False
-            self._count_not_finite(wide, exact)
-        if reference.size:
-            largest, flat = _find_largest(distance)
-            image, *position = map(int, np.unravel_index(flat, reference.shape))
-            self._take_worst(largest, Place(self.images + image, tuple(position)))
-        self._good = _plus(self._good, _count_good(distance, exact))
-        if actual.dtype == np.float32:
-            self._ulps = _plus(self._ulps, count_ulps(actual.reshape(rows), exact))
-        self.images += len(reference)
-        self.count += reference.size
-
-    def _count_not_finite(self, actual: Array, reference: Array) -> None:
-        known = np.isfinite(reference)
-        self.nans += int(np.count_nonzero(np.isnan(actual) & known))
-        self.infs += int(np.count_nonzero(np.isinf(actual) & known))
-        self.reference_not_finite += int(np.count_nonzero(~known))
-
-    def _take_worst(self, error: float, place: Place) -> None:
-        if error > self._max_abs:
-            self._max_abs, self.worst = error, place
+        self.merge(TapError(mismatch=ShapeMismatch(actual, reference), images=images))
 
     def merge(self, other: "TapError") -> None:
         """Takes in what another has seen, as if its batches had come after all so far."""
-        if other.worst:
+        if other.worst and other.largest > self.largest:
             image = self.images + other.worst.image
-            self._take_worst(other._max_abs, Place(image, other.worst.position))
+            self.largest, self.worst = other.largest, Place(image, other.worst.position)
         self.mismatch = self.mismatch or other.mismatch
-        self.images += other.images
-        self.count += other.count
-        self.finite &= other.finite
-        self.nans += other.nans
-        self.infs += other.infs
-        self.reference_not_finite += other.reference_not_finite
-        self._good = _plus(self._good, other._good)
-        self._ulps = _plus(self._ulps, other._ulps)
-        self._sums = _plus(self._sums, other._sums)
+        for name in _ADDED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def finite(self) -> bool:
+        """Whether every value is finite, in the reference too, and the square of every image."""
+        return not self.overflows
 
     @property
     def measured(self) -> bool:
@@ -177,22 +160,22 @@ class TapError:
     @property
     def max_abs(self) -> float:
         """Largest absolute error."""
-        return self._max_abs if self.measured else math.inf
+        return self.largest if self.measured else math.inf
 
     @property
     def mean_abs(self) -> float:
         """Mean absolute error."""
-        return exact_mean(self._sums[0], self.count) if self.measured else math.inf
+        return exact_mean(self.abs_d, self.count) if self.measured else math.inf
 
     @property
     def rms(self) -> float:
         """Root mean square of the error."""
-        return math.sqrt(exact_mean(self._sums[1], self.count)) if self.measured else math.inf
+        return math.sqrt(exact_mean(self.dd, self.count)) if self.measured else math.inf
 
     @property
     def reference_rms(self) -> float:
         """Root mean square of the reference; NaN where nothing can be said, as it is a unit."""
-        return math.sqrt(exact_mean(self._sums[5], self.count)) if self.measured else math.nan
+        return math.sqrt(exact_mean(self.rr, self.count)) if self.measured else math.nan
 
     @property
     def scaled(self) -> float:
@@ -200,9 +183,9 @@ class TapError:
 
         Of a reference that is 0 everywhere: 0 if so is the error, else inf.
         """
-        if not self.measured or not self._max_abs:
+        if not self.measured or not self.largest:
             return self.max_abs
-        return self._max_abs / self.reference_rms if self.reference_rms else math.inf
+        return self.largest / self.reference_rms if self.reference_rms else math.inf
 
     @property
     def one_minus_cosine(self) -> float:
@@ -215,19 +198,14 @@ class TapError:
         """
         if not self.measured:
             return math.inf
-        _, dd, dr, aa, ar, rr = self._sums
+        aa, ar, rr = self.aa, self.ar, self.rr
         if not aa or not rr:
             return 0.0 if aa == rr else 1.0
         # The area between a and r is that between a - r and r: the shorter one loses fewer digits.
-        shorter, along = (dd, dr) if dd < aa else (aa, ar)
+        shorter, along = (self.dd, self.dr) if self.dd < aa else (aa, ar)
         sine_squared = max(0, shorter * rr - along * along) / (aa * rr)
         cosine = math.sqrt(min(1.0, ar * ar / (aa * rr)))
         return sine_squared / (1 + cosine) if ar > 0 else 1 + cosine
-
-    @property
-    def cosine(self) -> float:
-        """Cosine similarity over all values."""
-        return 1 - self.one_minus_cosine
 
     @property
     def snr(self) -> float:
@@ -235,10 +213,9 @@ class TapError:
 
         inf without any error, -inf where the reference is 0 everywhere and the error is not.
         """
-        noise, signal = self._sums[1], self._sums[5]
-        if not self.measured or (noise and not signal):
+        if not self.measured or (self.dd and not self.rr):
             return -math.inf
-        return 10 * (math.log10(signal) - math.log10(noise)) if noise else math.inf
+        return 10 * (math.log10(self.rr) - math.log10(self.dd)) if self.dd else math.inf
 
     @property
     def one_thousandth(self) -> float:
@@ -250,12 +227,12 @@ class TapError:
         divided like others. Where NaN or Inf differ in place it answers N/A; so does this, with
         NaN, where there are any. Computed in float64, there in the dtype of the dump.
         """
-        return self._good[0] / self.count if self.measured else math.nan
+        return self.below_thousandth / self.count if self.measured else math.nan
 
     @property
     def five_thousandths(self) -> float:
         """msProbe's *Five Thousandths Err Ratio*: as :attr:`one_thousandth`, below 5e-3."""
-        return self._good[1] / self.count if self.measured else math.nan
+        return self.below_five_thousandths / self.count if self.measured else math.nan
 
     @property
     def ulp_histogram(self) -> dict[str, int] | None:
@@ -263,42 +240,49 @@ class TapError:
 
         None where any value was not compared as float32.
         """
-        if self.mismatch or not self.count or sum(self._ulps) != self.count:
+        if self.mismatch or not self.count or self.ulps.total() != self.count:
             return None
-        return dict(zip(ULP_BINS, self._ulps, strict=True))
+        return {name: self.ulps[name] for name in ULP_BINS}
 
 
-def _image_sums(actual: Array, reference: Array, difference: Array, distance: Array) -> Array:
-    """float64 (6, B): |d|, d·d, d·r, a·a, a·r, r·r of every image, of float64 (B, N) each."""
-    pairs = (
-        (difference, difference),
-        (difference, reference),
-        (actual, actual),
-        (actual, reference),
-        (reference, reference),
-    )
-    scratch = np.empty_like(reference)
+_ADDED = [
+    f.name for f in dataclasses.fields(TapError) if f.name not in ("worst", "largest", "mismatch")
+]
+
+
+def _measure(actual: Array, reference: Array) -> TapError:
+    """Returns the distance of one block, of shapes that are the same and have an image at least."""
+    rows = (len(reference), reference.size // len(reference))
+    a = actual.astype(np.float64).reshape(rows)
+    r = np.ascontiguousarray(reference, np.float64).reshape(rows)
+    d = a - r
+    distance, scratch = np.abs(d), np.empty_like(r)
     # Pairwise summation along a row: a matrix product would round as its library likes.
-    products = (np.multiply(a, b, out=scratch).sum(axis=1) for a, b in pairs)
-    return np.stack([distance.sum(axis=1), *products])
-
-
-def _find_largest(distance: Array) -> tuple[float, int]:
-    """The largest value of float64 (B, N) and its flat index, or inf and the first not finite."""
-    index = int(distance.argmax())  # of a NaN, where there is one
-    largest = float(distance.flat[index])
-    if math.isfinite(largest):
-        return largest, index
-    return math.inf, int(np.isfinite(distance).argmin())
-
-
-def _count_good(distance: Array, reference: Array) -> list[int]:
-    """How many values have a relative error below 1e-3, and below 5e-3."""
-    scale = np.abs(reference)
+    products = {"dd": (d, d), "dr": (d, r), "aa": (a, a), "ar": (a, r), "rr": (r, r)}
+    sums = {name: np.multiply(*pair, out=scratch).sum(axis=1) for name, pair in products.items()}
+    sums["abs_d"] = distance.sum(axis=1)
+    finite = np.isfinite(list(sums.values())).all(axis=0)
+    error = TapError(images=len(reference), count=reference.size)
+    error.overflows = np.count_nonzero(~finite)
+    for name, values in sums.items():
+        setattr(error, name, exact_sum(values[finite]))
+    if error.overflows:
+        known = np.isfinite(r)
+        error.nans = np.count_nonzero(np.isnan(a) & known)
+        error.infs = np.count_nonzero(np.isinf(a) & known)
+        error.reference_not_finite = np.count_nonzero(~known)
+    if reference.size:
+        index = int(distance.argmax())  # of a NaN, where there is one
+        error.largest = float(distance.flat[index])
+        if not math.isfinite(error.largest):
+            error.largest, index = math.inf, int(np.isfinite(distance).argmin())
+        image, *position = map(int, np.unravel_index(index, reference.shape))
+        error.worst = Place(image, tuple(position))
+    scale = np.abs(r, out=scratch)
     scale[scale == 0] = ZERO_SCALE
     relative = np.divide(distance, scale, out=scale)
-    return [np.count_nonzero(relative < bound) for bound in (THOUSANDTH, FIVE_THOUSANDTHS)]
-
-
-def _plus(old: Iterable[int], new: Iterable[int]) -> list[int]:
-    return [a + b for a, b in zip(old, new, strict=True)]
+    error.below_thousandth = np.count_nonzero(relative < THOUSANDTH)
+    error.below_five_thousandths = np.count_nonzero(relative < FIVE_THOUSANDTHS)
+    if actual.dtype == np.float32:
+        error.ulps = count_ulps(actual.reshape(rows), r)
+    return error

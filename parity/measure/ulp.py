@@ -1,42 +1,39 @@
 """Distances between float32 numbers in units in the last place."""
 
+from collections import Counter
+
 import numpy as np
 
 from pvt_spec.arrays import Array
 
-_EDGES = (0, *(2**i for i in range(32)))
+_EDGES = (0, *(2**i for i in range(33)))
 
-ULP_BINS = (
-    *("0", "1", "2"),
-    *(f"{low + 1}-{2 * low}" for low in _EDGES[2:]),
-    "infinite",
-)
+ULP_BINS = ("0", "1", "2", *(f"{edge // 2 + 1}-{edge}" for edge in _EDGES[3:]), "infinite")
 """Names of the bins, by distance: 0, 1, 2, 3-4, 5-8, …, and infinite for NaN and Inf.
 
 The largest distance between two finite float32 numbers is 4278190078.
 """
 
 
-def count_ulps(actual: Array, reference: Array) -> list[int]:
-    """How many values are in each of :data:`ULP_BINS`.
+def count_ulps(actual: Array, reference: Array) -> Counter[str]:
+    """Returns how many values are in each of :data:`ULP_BINS`.
 
     Args:
-        actual: float32.
-        reference: float64 of the same shape; rounded to float32 first.
+        actual: The values, float32.
+        reference: What they should be, float64 of the same shape; rounded to float32 first.
     """
     rounded = reference.astype(np.float32)
     distances = ulp_distances(actual, rounded)
     finite = np.isfinite(actual) & np.isfinite(rounded)
     if not finite.all():
         distances = distances[finite]
-    counts, within = [], 0
-    for edge in _EDGES:
-        before = within
+    counts, within = Counter(infinite=finite.size - distances.size), 0
+    for name, edge in zip(ULP_BINS, _EDGES, strict=False):
         # Few values are far: the last dozen of edges is seldom looked at.
-        if before < distances.size:
-            within = int(np.count_nonzero(distances <= np.uint32(edge)))
-        counts.append(within - before)
-    return [*counts, distances.size - within, finite.size - distances.size]
+        if within < distances.size:
+            before, within = within, int(np.count_nonzero(distances <= edge))
+            counts[name] = within - before
+    return counts
 
 
 def ulp_distances(first: Array, second: Array) -> Array:

@@ -229,14 +229,12 @@ def test_divergence_of_logits_that_softmax_overflows_on():
 
 
 @given(cases(), st.lists(st.integers(0, 12), max_size=4))
-def test_neither_batches_nor_merging_show(case, ends):
+def test_batches_do_not_show(case, ends):
     ends = sorted(min(end, len(case[0])) for end in ends)
-    batched, merged = Decisions(), Decisions()
+    batched = Decisions()
     for start, end in zip([0, *ends], [*ends, len(case[0])], strict=True):
-        part = [array[start:end] for array in case]
-        batched.add(*part)
-        merged.merge(decide(*part))
-    assert batched == merged == decide(*case)
+        batched.add(*(array[start:end] for array in case))
+    assert batched == decide(*case)
 
 
 def test_mean_divergence_is_that_of_all_images():

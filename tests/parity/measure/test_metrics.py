@@ -24,7 +24,7 @@ ERRORS = ("max_abs", "mean_abs", "rms", "scaled", "one_minus_cosine")
 
 SHARES = ("one_thousandth", "five_thousandths")
 
-FIGURES = (*ERRORS, *SHARES, "cosine", "snr", "reference_rms")
+FIGURES = (*ERRORS, *SHARES, "snr", "reference_rms")
 
 
 def measure(*batches: tuple[np.ndarray, np.ndarray]) -> TapError:
@@ -154,7 +154,6 @@ def test_cosine_of_opposite_orthogonal_and_missing_directions():
     assert measure((none, one)).one_minus_cosine == 1.0
     assert measure((one, none)).one_minus_cosine == 1.0
     assert measure((none, none)).one_minus_cosine == 0.0
-    assert measure((-one, one)).cosine == -1.0
 
 
 def test_signal_to_noise_of_a_tenth_is_20_decibels():
@@ -354,7 +353,7 @@ def test_what_is_identical_has_no_error(values):
     error = measure((values, values.astype(np.float64)))
     assert error.measured and error.worst is None
     assert [getattr(error, name) for name in ERRORS] == [0.0] * len(ERRORS)
-    assert error.snr == math.inf and error.cosine == 1.0
+    assert error.snr == math.inf
     assert [getattr(error, name) for name in SHARES] == [1.0, 1.0]
     assert error.ulp_histogram == {name: values.size * (name == "0") for name in ULP_BINS}
 
@@ -399,7 +398,7 @@ def assert_infinitely_far(error: TapError) -> None:
     assert not error.measured
     for name in ERRORS:
         assert getattr(error, name) == math.inf, name
-    assert error.cosine == error.snr == -math.inf
+    assert error.snr == -math.inf
     assert not any(getattr(error, name) >= 0 for name in SHARES)
     assert math.isnan(error.reference_rms)
 
