@@ -42,7 +42,7 @@ def main() -> None:
 @click.option(
     "--emulate",
     multiple=True,
-    type=NameIn("PRECISION", "pvt_torch.emulation:PRECISIONS"),
+    type=NameIn("PRECISION", "pvt_torch.emulation:ROUNDINGS"),
     help="Also run the reference with this precision's rounding at every operation; repeatable.",
 )
 @image_options

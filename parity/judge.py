@@ -131,9 +131,9 @@ class Judge:
 
         It runs in the judge's thread too, which records the taps of the same model.
         """
-        from pvt_torch.emulation import emulated_taps, find_precision
+        from pvt_torch.emulation import emulated_taps, find_rounding
 
-        found, twin = find_precision(precision), self._models.result()[1]
+        found, twin = find_rounding(precision), self._models.result()[1]
 
         def run(images: Array) -> Taps:
             taps: Taps = self._submit(emulated_taps, twin, images, found).result()

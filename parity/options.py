@@ -60,7 +60,7 @@ class NameIn(click.ParamType):  # type: ignore[type-arg]
 
 
 runtime_name = NameIn("RUNTIME", "parity.runtimes.table:RUNTIMES")
-precision_name = NameIn("PRECISION", "parity.measure.tolerance:TOLERANCES")
+precision_name = NameIn("PRECISION", "pvt_spec.precisions:PRECISIONS")
 
 limit_option = click.option(
     "--limit",

@@ -62,8 +62,17 @@ CHOICES: dict[str, tuple[str, str]] = {
 }
 """The values that each choice among the fields of :class:`Numerics` can take."""
 
-EPSILONS = ("patch_norm_eps", "attn_norm_eps", "norm1_eps", "norm2_eps", "final_norm_eps")
-"""The fields of :class:`Numerics` that are epsilons of layer norms."""
+EPSILONS: dict[str, str] = {
+    "patch_norm_eps": "patch_embed.norm",
+    "attn_norm_eps": "attn.norm",
+    "norm1_eps": "norm1",
+    "norm2_eps": "norm2",
+    "final_norm_eps": "norm",
+}
+"""The fields of :class:`Numerics` that are epsilons -> the layer norms that have it.
+
+Layers are named as in :class:`pvt_spec.TensorSpec`.
+"""
 
 _OFFICIAL = Numerics()
 _MINDCV = dataclasses.replace(_OFFICIAL, gelu="tanh", conv_padding="same", attn_norm_eps=1e-7)

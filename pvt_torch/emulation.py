@@ -12,19 +12,18 @@ version of torch decomposes them into.
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pvt_spec.runtime import Taps
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pvt_spec import PvtError
 from pvt_spec.arrays import Array
+from pvt_spec.precisions import CONTRACTIONS, PRECISIONS, Rounding
 from pvt_torch.model import PyramidVisionTransformer
 from pvt_torch.taps import run_taps
-
-Taps = dict[str, Array]
 
 OPERATIONS: Mapping[str, str] = {
     "conv2d": "conv",
@@ -49,65 +48,15 @@ MOVES = frozenset(
 )
 """torch functions that make no number which was not there, zero apart: nothing is rounded."""
 
-KINDS = frozenset(OPERATIONS.values())
-CONTRACTIONS = frozenset({"conv", "matmul"})
-
 
 class EmulationError(PvtError):
     """A precision that is not known, or an operation that nothing is known of."""
 
 
-@dataclass(frozen=True)
-class Precision:
-    """Which operations round what, to which format; everything between is float32.
-
-    Attributes:
-        format: A key of :data:`FORMATS`.
-        operands: Kinds of operation that round what they are given.
-        results: Kinds of operation that round what they answer.
-        bias_apart: Whether a convolution or linear layer that rounds its result also rounds
-            before it adds the bias.
-    """
-
-    format: str
-    operands: frozenset[str]
-    results: frozenset[str]
-    bias_apart: bool = False
-
-
-PRECISIONS: Mapping[str, Precision] = {
-    "fp32": Precision("fp32", frozenset(), frozenset()),
-    "tf32": Precision("tf32", CONTRACTIONS, frozenset()),
-    "hf32": Precision("hf32", CONTRACTIONS, frozenset()),
-    "hf32-conv": Precision("hf32", frozenset({"conv"}), frozenset()),
-    "bf16": Precision("bf16", KINDS, KINDS, bias_apart=True),
-    "bf16-graph": Precision("bf16", KINDS - {"norm"}, KINDS),
-    "fp16": Precision("fp16", KINDS, KINDS, bias_apart=True),
-    "fp16-graph": Precision("fp16", KINDS - {"norm"}, KINDS),
-    "fp16-saturating": Precision("fp16-saturating", KINDS, KINDS, bias_apart=True),
+ROUNDINGS: Mapping[str, Rounding] = {
+    name: precision.rounding for name, precision in PRECISIONS.items() if precision.rounding
 }
-"""What a run can be emulated in.
-
-- ``fp32``: nothing but float32, the base case; where no order is changed it is the float32 twin
-  bit for bit.
-- ``tf32``: NVIDIA's tensor cores. PyTorch's note on numerical accuracy: only the first 10 bits
-  of the mantissa of what goes into matmul and convolution are read.
-- ``hf32``: Ascend's. CANN ``--allow_hf32``: float32's range, 11 bits of mantissa, for Conv and
-  Matmul operators only; Ascend C ``SetHF32Mode``: what is in L0A and L0B is rounded, so no bias.
-- ``hf32-conv``: what an Atlas A2 or A3 does to float32 unless it is told otherwise. CANN
-  ``ENABLE_HF32_EXECUTION``, MindSpore ``conv_allow_hf32`` and ``matmul_allow_hf32``: on by
-  default for Conv, off for Matmul.
-- ``fp16``, ``bf16``: MindSpore's ``auto_mixed_precision`` at O2, op by op (pynative).
-  ``mindspore/train/amp.py``: every cell gets ``to_float``, under which weights and what flows are
-  cast; cells of ``AMP_BLACK_LIST`` (BatchNorm and LayerNorm) compute in float32 within
-  ``_OutputTo16``; the model's answer is cast back. A norm's gamma and beta are rounded all the
-  same: ``LayerNorm.construct`` casts them to the dtype of its input before anything widens it.
-  ``nn.Dense`` and ``nn.Conv2d`` are a product and then a BiasAdd, so they round twice.
-- ``fp16-graph``, ``bf16-graph``: O2 in graph mode, where the input of a norm is widened before
-  its ``construct``, so that gamma and beta stay float32, and the bias is fused into the product.
-  These two and the line above were confirmed bit for bit with MindSpore 2.10 on a CPU.
-- ``fp16-saturating``: ``fp16`` on the original Atlas training series.
-"""
+"""What a run can be emulated in: the precisions of which it is known what they round."""
 
 
 def round_mantissa(x: Tensor, bits: int) -> Tensor:
@@ -149,30 +98,33 @@ FORMATS: Mapping[str, Callable[[Tensor], Tensor]] = {
 and so does HF32 in its default mode (Ascend C ``SetHF32``, ``transMode`` 0)."""
 
 
-def find_precision(name: str) -> Precision:
-    """The precision of that name.
+def find_rounding(precision: str) -> Rounding:
+    """What the precision of that name rounds.
 
     Raises:
-        EmulationError: There is none.
+        EmulationError: There is none, or that is not known.
     """
-    if name not in PRECISIONS:
-        raise EmulationError(f"no precision is named {name!r}: there are {', '.join(PRECISIONS)}")
-    return PRECISIONS[name]
+    if precision not in ROUNDINGS:
+        raise EmulationError(
+            f"no precision is named {precision!r}: there are {', '.join(ROUNDINGS)}"
+        )
+    return ROUNDINGS[precision]
 
 
 class Emulation(TorchFunctionMode):
     """Within it, the operations of a float32 model round as a precision says.
 
     Args:
-        precision: What is rounded.
-        seed: Of the order in which convolutions and matrix products sum; none keeps torch's.
+        rounding: What is rounded.
+        seed: The seed of the order in which convolutions and matrix products sum; None keeps
+            torch's.
     """
 
-    def __init__(self, precision: Precision, seed: int | None = None):
+    def __init__(self, rounding: Rounding, seed: int | None = None):
         super().__init__()
-        self.precision = precision
+        self.rounding = rounding
         self.shuffle = None if seed is None else torch.Generator().manual_seed(seed)
-        self.round = FORMATS[precision.format]
+        self.round = FORMATS[rounding.format]
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -189,22 +141,22 @@ class Emulation(TorchFunctionMode):
             )
         if kind in CONTRACTIONS:
             return self.contract(function, kind, *args, **kwargs)
-        if kind in self.precision.operands:
+        if kind in self.rounding.operands:
             args = tuple(self.operand(kind, value) for value in args)
             kwargs = {name: self.operand(kind, value) for name, value in kwargs.items()}
         return self.result(kind, function(*args, **kwargs))
 
     def contract(self, function: Any, kind: str, x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
         """A sum over many products, and then a bias: that, and what else is given, in ``rest``."""
-        if kind in self.precision.operands:
+        if kind in self.rounding.operands:
             x, weight = self.round(x), self.round(weight)
         if self.shuffle is not None:
             x, weight = self.shuffled(function.__name__, x, weight)
         bias = rest[0] if rest else None
-        if bias is None or kind not in self.precision.results:
+        if bias is None or kind not in self.rounding.results:
             return self.result(kind, function(x, weight, *rest))
         bias = self.round(bias)
-        if not self.precision.bias_apart:
+        if not self.rounding.bias_apart:
             return self.round(function(x, weight, bias, *rest[1:]))
         product = self.round(function(x, weight, None, *rest[1:]))
         return self.round(product + (bias.reshape(-1, 1, 1) if kind == "conv" else bias))
@@ -229,13 +181,13 @@ class Emulation(TorchFunctionMode):
 
     def result(self, kind: str, value: Tensor) -> Tensor:
         """What an operation of a kind answers."""
-        return self.round(value) if kind in self.precision.results else value
+        return self.round(value) if kind in self.rounding.results else value
 
 
 def emulated_taps(
     model: PyramidVisionTransformer,
     images: Array,
-    precision: Precision,
+    rounding: Rounding,
     seed: int | None = None,
 ) -> Taps:
     """Every tap as a precision would have it.
@@ -243,8 +195,9 @@ def emulated_taps(
     Args:
         model: Of float32 weights, in evaluation mode; one in float64 is copied at each call.
         images: float32 (B, in_chans, H, W), normalised.
-        precision: One of :data:`PRECISIONS`.
-        seed: Of the order in which convolutions and matrix products sum; none keeps torch's.
+        rounding: What the precision rounds: one of :data:`ROUNDINGS`.
+        seed: The seed of the order in which convolutions and matrix products sum; None keeps
+            torch's.
 
     Returns:
         float32 arrays under :func:`pvt_spec.tap_names`, in forward order.
@@ -253,7 +206,7 @@ def emulated_taps(
         EmulationError: The model does something that nothing is known of.
     """
     twin = float32_twin(model)
-    with Emulation(precision, seed):
+    with Emulation(rounding, seed):
         taps: Taps = run_taps(twin, images)
     return taps
 

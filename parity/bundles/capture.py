@@ -20,13 +20,14 @@ from parity.inputs.samples import Sample, load_batch
 from parity.judge import Judge
 from parity.measure.compare import Comparison
 from parity.measure.structure import hash_weights, structure_differences
-from parity.measure.tolerance import TOLERANCES, FixedTolerance, find_tolerance
+from parity.measure.tolerance import FixedTolerance, find_tolerance
 from parity.run import Result
 from parity.runtimes.attributes import torch_attributes
 from parity.runtimes.table import Task, open_runner
 from parity.selection import require_same_layers
 from pvt_data.accuracy import batched
 from pvt_spec import ModelInfo, Preprocessing, output_names, tap_names
+from pvt_spec.precisions import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def capture_reference(
     Raises:
         PvtError: The model or an image cannot be used, or a precision is not known.
     """
-    wanted = [find_tolerance(name).emulation for name in precisions or TOLERANCES]
+    wanted = [find_tolerance(name).emulation for name in precisions or PRECISIONS]
     emulations = sorted({name for name in wanted if name})
     with BundleWriter(stream, keep_inputs) as writer, Judge(shot.model, shot.names) as judge:
         for batch in batched(shot.samples, shot.batch_size):

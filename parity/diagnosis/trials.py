@@ -205,11 +205,11 @@ class Trials:
         tolerance, envelope = find_tolerance(precision), None
         exact = self.predict(state, self.names)
         if tolerance.emulation:
-            from pvt_torch.emulation import Emulation, find_precision
+            from pvt_torch.emulation import Emulation, find_rounding
 
             envelope = Envelope(self.names)
             for seed in range(ORDERS):
-                emulation = Emulation(find_precision(tolerance.emulation), seed)
+                emulation = Emulation(find_rounding(tolerance.emulation), seed)
                 rounded = self.predict(state, self.names, emulation)
                 for group, rows in self.rows.items():
                     envelope.add(group, cut_rows(rounded, rows), cut_rows(exact, rows))

@@ -172,13 +172,13 @@ def emulated_runs(model: Any, images: Array, precision: str, seed: int = 0) -> I
     Args:
         model: A ``pvt_torch`` model of float32 weights, evaluation mode.
         images: float32 (B, in_chans, H, W), normalised.
-        precision: One of :data:`pvt_torch.emulation.PRECISIONS`.
+        precision: One of :data:`pvt_torch.emulation.ROUNDINGS`.
         seed: Of the orders: the same seed and images give the same taps.
 
     Raises:
         EmulationError: No precision has that name.
     """
-    from pvt_torch.emulation import emulated_taps, find_precision
+    from pvt_torch.emulation import emulated_taps, find_rounding
 
     for order in range(ORDERS):
-        yield emulated_taps(model, images, find_precision(precision), seed + order)
+        yield emulated_taps(model, images, find_rounding(precision), seed + order)

@@ -1,7 +1,6 @@
-"""What counts as rounding: tolerance classes as data, each with its reason."""
+"""What counts as rounding: the unit of each precision, and how many of it are allowed."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,27 +8,11 @@ import numpy as np
 from parity.measure.envelope import Envelope, Unit
 from pvt_spec import PvtError
 from pvt_spec.arrays import Array
+from pvt_spec.precisions import PRECISIONS, Precision
 
 
 class ToleranceError(PvtError):
     """A precision that no tolerance class is for."""
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """One class: what a run of a precision may differ from float64 by.
-
-    Attributes:
-        emulation: What :mod:`pvt_torch.emulation` measures the unit by, of the model and the
-            images at hand; None where nothing is known to emulate.
-        relative: The unit where it cannot be measured (no torch, no emulation), as the root mean
-            square of the error over that of the reference.
-        reason: Why.
-    """
-
-    emulation: str | None
-    relative: float
-    reason: str
 
 
 FACTOR = 4.0
@@ -51,43 +34,21 @@ that of a handful would: of 5, one in 5000 is 4 times that of 10 others (F distr
 20 million is 12 times.
 """
 
-TOLERANCES: Mapping[str, Tolerance] = {
-    "fp32": Tolerance(
-        "fp32", 1.3e-6, "24 bits: 21 roundings' worth at the worst tap of clean runs"
-    ),
-    "tf32": Tolerance("tf32", 1.1e-3, "11 bits go into every product, sums keep 24"),
-    "hf32": Tolerance("hf32", 5.2e-4, "12 bits go into every product, sums keep 24"),
-    "hf32-conv": Tolerance("hf32-conv", 4.2e-4, "12 bits go into convolutions: Ascend's default"),
-    "fp16": Tolerance("fp16", 2.4e-3, "11 bits after every operation: MindSpore's O2, op by op"),
-    "fp16-graph": Tolerance("fp16-graph", 2.4e-3, "11 bits: O2 as a graph, norms in float32"),
-    "fp16-saturating": Tolerance(
-        "fp16-saturating", 2.4e-3, "11 bits, no infinities: O2 on the first Atlas training series"
-    ),
-    "bf16": Tolerance("bf16", 1.9e-2, "8 bits after every operation: O2 in bfloat16, op by op"),
-    "bf16-graph": Tolerance("bf16-graph", 1.9e-2, "8 bits: O2 in bfloat16 as a graph"),
-    "int8": Tolerance(
-        None, 2.5e-2, "255 steps over the range: four times this is a signal to noise of 20 dB"
-    ),
-}
-"""By precision. ``relative`` of all but int8 is the largest error at any tap of the emulation, over
-pvt_tiny, pvt_large, pvt_v2_b0, b2_li, b5 at 64 pixels and small ones of each kind, with random
-and with initial weights; of fp32 the largest of the clean runs behind :data:`FACTOR`."""
-
 PEAK = 13.0
 """The largest error at a tap over its root mean square, in the same runs: 12.6 at most."""
 
 
-def find_tolerance(precision: str) -> Tolerance:
+def find_tolerance(precision: str) -> Precision:
     """The class of a precision.
 
     Raises:
         ToleranceError: There is none.
     """
-    if precision not in TOLERANCES:
+    if precision not in PRECISIONS:
         raise ToleranceError(
-            f"no tolerance class is for precision {precision!r}: there are {', '.join(TOLERANCES)}"
+            f"no tolerance class is for precision {precision!r}: there are {', '.join(PRECISIONS)}"
         )
-    return TOLERANCES[precision]
+    return PRECISIONS[precision]
 
 
 def allowed_times(count: int) -> float:
@@ -113,7 +74,7 @@ class FixedTolerance:
 
 
 def unit_of(
-    tolerance: Tolerance, envelope: Envelope | None, tap: str, group: str, reference_rms: float
+    tolerance: Precision, envelope: Envelope | None, tap: str, group: str, reference_rms: float
 ) -> Unit:
     """The unit of a tap over a group: measured where an envelope is, else from the table.
 

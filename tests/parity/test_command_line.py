@@ -329,13 +329,13 @@ def test_what_is_not_finite_is_never_within_a_bound_from_the_table():
 
 
 def test_every_emulated_precision_is_judged():
-    from pvt_torch.emulation import PRECISIONS
+    from pvt_torch.emulation import ROUNDINGS
 
-    words = [word for name in PRECISIONS for word in ("--emulate", name)]
+    words = [word for name in ROUNDINGS for word in ("--emulate", name)]
     done = parity_run(OFFICIAL_V2, "--runtime", "torch", *words, "--json")
     assert done.exit_code == 0, done.output
     found = [each["precision"] for each in json.loads(done.stdout)["runtimes"]]
-    assert found == ["fp32", *PRECISIONS]
+    assert found == ["fp32", *ROUNDINGS]
 
 
 def test_the_most_is_the_most_and_few_values_are_said_to_be_few():

@@ -19,15 +19,14 @@ from parity.measure.envelope import ORDERS, Envelope, Spread, Unit, emulated_run
 from parity.measure.metrics import TapError
 from parity.measure.tolerance import FACTOR, FEW, allowed_times
 from pvt_spec import Numerics, PVTConfig, profile_numerics, tap_names
+from pvt_spec.precisions import CONTRACTIONS, OPERATION_KINDS
 from pvt_torch.emulation import (
-    CONTRACTIONS,
     FORMATS,
-    KINDS,
-    PRECISIONS,
+    ROUNDINGS,
     Emulation,
     EmulationError,
     emulated_taps,
-    find_precision,
+    find_rounding,
     round_mantissa,
 )
 from tests.support.models import MAPS, SMALL, Taps, Weights, random_images, random_weights
@@ -161,7 +160,7 @@ def operations() -> dict[str, Callable[[], Callable[[torch.dtype], torch.Tensor]
     }
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(OPERATION_KINDS))
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)]
 )
@@ -170,12 +169,12 @@ class TestOperations:
 
     def test_bits_are_the_kernels(self, kind, precision, dtype):
         operation = operations()[kind]
-        with Emulation(PRECISIONS[precision]):
+        with Emulation(ROUNDINGS[precision]):
             actual = operation(torch.float32)
         assert (actual == operation(dtype).float()).double().mean() > 0.99
 
     def test_a_kind_that_is_not_rounded_shows(self, kind, precision, dtype):
-        full = PRECISIONS[precision]
+        full = ROUNDINGS[precision]
         for dropped in (
             dataclasses.replace(full, operands=full.operands - {kind}),
             dataclasses.replace(full, results=full.results - {kind}),
@@ -203,12 +202,12 @@ def test_hf32_and_tf32_round_operands_alone(name, precision, bits):
         "conv2d": lambda a, w, b: F.conv2d(a[..., None, None], w[..., None, None], b)[..., 0, 0],
         "matmul": lambda a, w, b: torch.matmul(a, w.T) + b,
     }
-    with Emulation(PRECISIONS[precision]):
+    with Emulation(ROUNDINGS[precision]):
         actual = calls[name](*map(torch.from_numpy, (x, weight, bias))).numpy()
     np.testing.assert_allclose(actual, rounded(x) @ rounded(weight).T + bias, atol=2e-5)
     assert np.abs(actual - (x.astype(np.float64) @ weight.T + bias)).max() > 2e-4
     if name != "conv2d" and precision == "hf32":
-        with Emulation(PRECISIONS["hf32-conv"]):
+        with Emulation(ROUNDINGS["hf32-conv"]):
             plain = calls[name](*map(torch.from_numpy, (x, weight, bias)))
         assert torch.equal(plain, calls[name](*map(torch.from_numpy, (x, weight, bias))))
 
@@ -220,13 +219,13 @@ def test_every_tap_of_every_model_is_emulated(kind, size):
     config, numerics, weights, images = case(kind, "mindcv", size)
     model = pvt_torch.model_from_weights(config, numerics, weights)
     plain = pvt_torch.run_taps(model, images)
-    for name in PRECISIONS:
-        taps = emulated_taps(model, images, find_precision(name))
+    for name in ROUNDINGS:
+        taps = emulated_taps(model, images, find_rounding(name))
         assert list(taps) == tap_names(config)
         assert all(taps[tap].dtype == np.float32 for tap in taps)
         equal = [np.array_equal(taps[tap], plain[tap]) for tap in taps]
         assert all(equal) if name == "fp32" else not any(equal)
-    wide = emulated_taps(model.double(), images, find_precision("fp32"))
+    wide = emulated_taps(model.double(), images, find_rounding("fp32"))
     assert all(np.array_equal(wide[tap], plain[tap]) for tap in plain)
 
 
@@ -235,7 +234,7 @@ def test_everything_that_flows_is_of_the_format(precision, small):
     numerics = profile_numerics("mindcv", small.version)
     weights = random_weights(small, numerics.pos_embed_dtype)
     model = pvt_torch.model_from_weights(small, numerics, weights)
-    taps = emulated_taps(model, random_images(small, (96, 64)), PRECISIONS[precision])
+    taps = emulated_taps(model, random_images(small, (96, 64)), ROUNDINGS[precision])
     for array in taps.values():
         tensor = torch.from_numpy(array)
         assert torch.equal(FORMATS[precision](tensor), tensor)
@@ -256,12 +255,12 @@ product or a convolution takes what they answer, and rounds it again."""
 ABSENT = {("v1", "mean"), ("v2", "resize"), ("linear", "resize")}
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(OPERATION_KINDS))
 @pytest.mark.parametrize("model_kind", SMALL)
 def test_dropping_one_kind_shows_first_where_it_is_used(model_kind, kind):
     config, numerics, weights, images = case(model_kind, size=(96, 64))
     model = pvt_torch.model_from_weights(config, numerics, weights)
-    full = PRECISIONS["bf16"]
+    full = ROUNDINGS["bf16"]
     dropped = dataclasses.replace(
         full, operands=full.operands - {kind}, results=full.results - {kind}
     )
@@ -301,7 +300,7 @@ def test_saturation_keeps_a_model_finite_that_overflows():
     assert overflowed.unit("logits", "images").times(perfect) == 0.0
     saturated = predict(model, "fp16-saturating", images, exact)
     assert not any(saturated.unit(tap, "images").overflowed for tap in exact)
-    broken = emulated_taps(model, images, PRECISIONS["fp16"])["logits"]
+    broken = emulated_taps(model, images, ROUNDINGS["fp16"])["logits"]
     times = saturated.unit("logits", "images").times(measured(broken, exact["logits"]))
     assert times == float("inf")
 
@@ -434,7 +433,7 @@ def test_a_coarser_precision_is_outside_a_finer_ones_envelope():
     config, numerics, weights, images = case("v2")
     model = pvt_torch.model_from_weights(config, numerics, weights)
     for coarse, fine in (("bf16", "fp16"), ("hf32", "fp32"), ("tf32", "fp32"), ("fp16", "fp32")):
-        taps = emulated_taps(model, images, PRECISIONS[coarse])
+        taps = emulated_taps(model, images, ROUNDINGS[coarse])
         taps = {tap: values for tap, values in taps.items() if values.size >= FEW}
         found = dict(margins(taps, "v2", "official", fine))
         assert min(found.values()) > 1
@@ -446,7 +445,7 @@ def test_mindspore_o2_is_emulated_bit_for_bit_as_far_as_its_kernels_sum_in_float
     model = pvt_torch.model_from_weights(config, numerics, weights)
     real = run_mindspore_amp(config, numerics, weights, images)["patch_embed1"]
     same, graph = (
-        (emulated_taps(model, images, PRECISIONS[p])["patch_embed1"] == real).mean()
+        (emulated_taps(model, images, ROUNDINGS[p])["patch_embed1"] == real).mean()
         for p in ("fp16", "fp16-graph")
     )
     assert same > 0.99 and graph < 0.9
@@ -484,7 +483,7 @@ def mindspore_o2_shares(layer: str) -> dict[str, float]:
     first, g = F.linear if layer == "linear" else F.conv2d, torch.from_numpy(gain)
     shares = {}
     for name in ("fp16", "fp16-graph"):
-        with Emulation(PRECISIONS[name]):
+        with Emulation(ROUNDINGS[name]):
             y = first(*map(torch.from_numpy, (x, weight, bias))).reshape(-1, 32)
             shares[name] = float((F.layer_norm(y, (32,), g, g, 1e-5).numpy() == real).mean())
     return shares
@@ -542,7 +541,7 @@ class TestEnvelope:
         config, numerics, weights, images = case("linear", "mindcv")
         model = pvt_torch.model_from_weights(config, numerics, weights)
         plain, shuffled = (
-            emulated_taps(model, images, PRECISIONS["fp32"], seed)["logits"] for seed in (None, 3)
+            emulated_taps(model, images, ROUNDINGS["fp32"], seed)["logits"] for seed in (None, 3)
         )
         assert 0 < np.abs(plain - shuffled).max() < 1e-5 * np.abs(plain).max()
 
@@ -592,18 +591,18 @@ class TestEnvelope:
 
 def test_an_unknown_precision_is_named():
     with pytest.raises(EmulationError, match="'fp8': there are fp32, tf32, hf32"):
-        find_precision("fp8")
+        find_rounding("fp8")
 
 
 def test_an_operation_that_nothing_is_known_of_is_refused():
     """A new operation in the twin would otherwise go unrounded without a word."""
     x = torch.ones(3)
-    with pytest.raises(EmulationError, match="calls tanh"), Emulation(PRECISIONS["fp16"]):
+    with pytest.raises(EmulationError, match="calls tanh"), Emulation(ROUNDINGS["fp16"]):
         torch.tanh(x)
 
 
 def test_every_precision_is_well_formed():
-    for precision in PRECISIONS.values():
-        assert precision.format in FORMATS
-        assert precision.operands <= KINDS and precision.results <= KINDS
-    assert CONTRACTIONS < KINDS
+    for rounding in ROUNDINGS.values():
+        assert rounding.format in FORMATS
+        assert rounding.operands <= OPERATION_KINDS and rounding.results <= OPERATION_KINDS
+    assert CONTRACTIONS < OPERATION_KINDS

@@ -377,11 +377,11 @@ def test_what_cannot_be_told_apart_is_said() -> None:
 
 def emulated(model: Model, images: np.ndarray, precision: str) -> Taps:
     import pvt_torch
-    from pvt_torch.emulation import emulated_taps, find_precision
+    from pvt_torch.emulation import emulated_taps, find_rounding
 
     info = model.info
     twin = pvt_torch.model_from_weights(info.config, info.numerics, model.weights)
-    return emulated_taps(twin, images, find_precision(precision))
+    return emulated_taps(twin, images, find_rounding(precision))
 
 
 @pytest.mark.parametrize("precision", ["hf32-conv", "tf32", "fp16", "bf16"])

@@ -22,7 +22,6 @@ from parity.measure.tolerance import (
     FACTOR_OF_FEW,
     FEW,
     PEAK,
-    TOLERANCES,
     FixedTolerance,
     ToleranceError,
     allowed_times,
@@ -31,6 +30,7 @@ from parity.measure.tolerance import (
 )
 from parity.report.text import verdict
 from pvt_spec import tap_names
+from pvt_spec.precisions import PRECISIONS
 from tests.support.models import GOLDEN, random_images
 from tests.support.runtimes import run_float64
 
@@ -169,7 +169,7 @@ def test_without_an_envelope_the_table_is_the_unit():
     found = comparison("x")
     reference = 3 * ones(1)
     found.add(["a"], {"x": off(reference, 3 * 2e-6)}, {"x": reference})
-    relative = TOLERANCES["fp32"].relative
+    relative = PRECISIONS["fp32"].relative
     assert found.judge("x").times == pytest.approx(2e-6 / relative, rel=0.1)
 
 
@@ -473,17 +473,17 @@ def test_best_classes_of_few_none_and_what_is_not_finite():
 def test_an_unknown_precision_is_refused_with_what_there_is():
     with pytest.raises(ToleranceError, match=r"'fp8': there are fp32, tf32, hf32, .*int8"):
         find_tolerance("fp8")
-    assert all(find_tolerance(name) is tolerance for name, tolerance in TOLERANCES.items())
+    assert all(find_tolerance(name) is tolerance for name, tolerance in PRECISIONS.items())
 
 
 def test_classes_are_measured_by_emulations_that_exist():
-    from pvt_torch.emulation import PRECISIONS
+    from pvt_torch.emulation import ROUNDINGS
 
-    for name, tolerance in TOLERANCES.items():
+    for name, tolerance in PRECISIONS.items():
         assert tolerance.emulation in ({name: None}.get("int8", name), None), name
-        assert tolerance.emulation is None or tolerance.emulation in PRECISIONS
+        assert tolerance.emulation is None or tolerance.emulation in ROUNDINGS
         assert len(tolerance.reason) > 20
-    assert {t.emulation for t in TOLERANCES.values()} - {None} == set(TOLERANCES) - {"int8"}
+    assert {t.emulation for t in PRECISIONS.values()} - {None} == set(PRECISIONS) - {"int8"}
 
 
 def test_coarser_precisions_are_allowed_more():

@@ -21,7 +21,6 @@ from parity.errors import ParityError
 from parity.measure.compare import Comparison
 from parity.measure.envelope import Envelope, emulated_runs
 from parity.measure.structure import attribute_differences, hash_weights
-from parity.measure.tolerance import TOLERANCES
 from parity.runtimes import table as runners
 from parity.runtimes.attributes import expected_attributes
 from parity.runtimes.table import (
@@ -45,6 +44,7 @@ from pvt_spec import (
     output_names,
     tap_names,
 )
+from pvt_spec.precisions import PRECISIONS
 from tests.support.models import MAPS, SMALL, random_images, random_weights
 from tests.support.runtimes import run_float64
 
@@ -183,7 +183,7 @@ def test_every_runtime_says_what_ran(runtime, saved, monkeypatch):
     version = importlib.metadata.version(package).split("+")[0]
     assert runner.facts["framework"].startswith(f"{package} {version}")
     assert runner.facts["device"] == "CPU"
-    assert runner.facts["precision"] in TOLERANCES
+    assert runner.facts["precision"] in PRECISIONS
     assert (runner.facts["precision"] == "fp32") is ("o2" not in runtime)
     assert runner.facts["platform"] == platform.platform()
     assert runner.facts["NVIDIA_TF32_OVERRIDE"] == "0"
