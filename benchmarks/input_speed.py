@@ -30,7 +30,7 @@ from pvt_spec import default_preprocessing, make_config
 from pvt_train.input.augmentation import Augmentation
 from pvt_train.input.randomness import Stream, generator
 from pvt_train.input.training_image import ImageMaker
-from pvt_train.recipe.read import Recipe
+from pvt_train.recipe.keys import Recipe
 
 FILES = 12
 """Images of each size."""

@@ -31,7 +31,7 @@ def main() -> None:
 
 @main.command(cls=RecipeCommand)
 @train_options
-def train(config: Path | None, force: bool, plot: bool, **options: Any) -> None:
+def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) -> None:
     """Train a PVT on the images of DATA_DIR/train/CLASS, or of tar files there.
 
     Weights, classes, preprocessing and maths go into the checkpoints together. A run that was
@@ -39,9 +39,7 @@ def train(config: Path | None, force: bool, plot: bool, **options: Any) -> None:
     """
     from pvt_train.run.files import TrainingFiles
 
-    train_command(
-        config, options, force=force, plot=plot, files=TrainingFiles(), open_twin=_open_twin
-    )
+    train_command(config, keys, force=force, plot=plot, files=TrainingFiles(), open_twin=_open_twin)
 
 
 def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array]") -> "Twin":

@@ -13,7 +13,7 @@ from pvt_data.command_line import Commands, say
 from pvt_train.recipe.options import recipe_options
 
 if TYPE_CHECKING:
-    from pvt_train.recipe.read import Recipe
+    from pvt_train.recipe.keys import Recipe
     from pvt_train.run.launch import Files, OpenTwin, Resumed
     from pvt_train.run.loop import Outcome
 
@@ -21,7 +21,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def train_options(command: _Command) -> _Command:
-    """Adds the options of every ``train``; the recipe's keys come in as keyword arguments."""
+    """Adds the options of every ``train``; those of the recipe come in together, as ``keys``."""
     for option in (
         click.option("--plot", is_flag=True, help="Draw the curves into curves.png at the end."),
         click.option("--force", is_flag=True, help="Replace the run that is in --output."),
@@ -38,7 +38,7 @@ def train_options(command: _Command) -> _Command:
 
 def train_command(
     config: Path | None,
-    options: dict[str, Any],
+    keys: dict[str, Any],
     *,
     force: bool,
     plot: bool,
@@ -49,7 +49,7 @@ def train_command(
 
     Args:
         config: The recipe's file.
-        options: Keys of the recipe, None where not given.
+        keys: Those of the recipe that are given, and their values.
         force: Whether a run that is in the output folder may be replaced.
         plot: Whether to draw the curves at the end.
         files: Reads and writes checkpoints.
@@ -61,8 +61,7 @@ def train_command(
     from pvt_train.run.launch import train_recipe
 
     config = config and find_recipe(config)
-    given = {key: value for key, value in options.items() if value is not None}
-    recipe, resumed = _read(config, given, files)
+    recipe, resumed = _read(config, keys, files)
     outcome = train_recipe(recipe, resumed, force, files, open_twin, click.echo, say)
     _say_end(recipe, outcome, plot)
 
@@ -82,13 +81,14 @@ def find_recipe(path: Path) -> Path:
 
 
 def _read(
-    config: Path | None, given: dict[str, Any], files: "Files"
+    config: Path | None, keys: dict[str, Any], files: "Files"
 ) -> "tuple[Recipe, Resumed | None]":
     """The recipe of a command line, and the run to go on with, whose recipe is the base of it."""
-    from pvt_train.recipe.read import make_recipe, read_values, recipe_warnings
+    from pvt_train.recipe.checks import recipe_warnings
+    from pvt_train.recipe.read import make_recipe, read_values
     from pvt_train.run.launch import load_resumed
 
-    values = read_values(config, given)
+    values = read_values(config, keys)
     path = values.get("ckpt_path")
     if not path:
         recipe = make_recipe(values, str(config or "recipe"))
@@ -109,18 +109,18 @@ def _compare(resumed: "Resumed", recipe: "Recipe") -> None:
     Raises:
         TrainingError: Something does that may not.
     """
-    from pvt_train.recipe.changes import what_changed
+    from pvt_train.recipe.changes import list_changes
     from pvt_train.recipe.read import make_recipe
     from pvt_train.twin import TrainingError
 
-    changes = what_changed(make_recipe(resumed.recipe, str(resumed.path)), recipe)
-    if changes.refused:
+    changes = list_changes(make_recipe(resumed.recipe, str(resumed.path)), recipe)
+    refused = [str(change) for change in changes if change.why_not]
+    if refused:
         raise TrainingError(
-            f"{resumed.path}: its run cannot go on with another recipe: "
-            f"{'; '.join(map(str, changes.refused))}; give the old values, or take its weights "
-            "alone with --pretrained"
+            f"{resumed.path}: its run cannot go on with another recipe: {'; '.join(refused)}; "
+            "give the old values, or take its weights alone with --pretrained"
         )
-    for change in changes.allowed:
+    for change in changes:
         if change.key not in ("ckpt_path", "ckpt_save_dir"):
             say(f"from here on: {change}")
 

@@ -26,7 +26,7 @@ from pvt_spec import (
     tap_names,
     tensor_specs,
 )
-from pvt_train.recipe.read import Recipe
+from pvt_train.recipe.keys import Recipe
 from tests.support.detection import Size, as_map, detection_backbone
 from tests.support.models import MAPS, SMALL, Weights, random_images, random_weights
 from tests.support.runtimes import RUNTIMES, import_mindspore, run_float64

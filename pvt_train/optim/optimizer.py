@@ -8,10 +8,6 @@ from math import exp, sqrt
 
 from pvt_spec import ConfigError, PVTConfig, TensorSpec, tensor_specs
 
-OPTIMIZERS = ("adamw", "sgd", "momentum", "lamb")
-"""Names that ``opt`` takes: Loshchilov and Hutter (ICLR 2019); MindSpore's ``nn.SGD`` and
-``nn.Momentum``; You et al. (ICLR 2020)."""
-
 BETAS = (0.9, 0.999)
 """Decay rates of the first and second moment in adamw and lamb: of both papers, and of MindCV."""
 
@@ -46,16 +42,12 @@ def decays(spec: TensorSpec, weight_decay_filter: str) -> bool:
     return not exempt[weight_decay_filter]
 
 
-FILTERS = ("disable", "norm_and_bias", "auto", "vectors_and_cls_token")
-"""Names that ``weight_decay_filter`` takes."""
-
-
 def parameter_groups(config: PVTConfig, weight_decay_filter: str) -> tuple[list[str], list[str]]:
     """Canonical names of the tensors that decay, and of those that do not, in the model's order.
 
     Args:
         config: The architecture.
-        weight_decay_filter: One of :data:`FILTERS`.
+        weight_decay_filter: As :func:`decays` takes it.
     """
     specs = tensor_specs(config)
     decaying = [spec.name for spec in specs if decays(spec, weight_decay_filter)]

@@ -82,8 +82,6 @@ SCHEDULERS: dict[str, Callable[[float, Recipe], float]] = {
 }
 """Name -> the rate at a time in epochs since the warm-up."""
 
-SCHEDULER_NAMES = (*SCHEDULERS, "deit_cosine")
-
 
 def _deit_cosine(epoch: int, recipe: Recipe) -> float:
     """The rate of an epoch (from 0) in the official code, which is DeiT's.

@@ -1,107 +1,17 @@
-"""What a recipe's values may be, and what about them is legal but odd."""
+"""What about a recipe as a whole cannot be, and what is legal but odd."""
 
-from collections.abc import Callable, Iterator, Mapping
-from math import inf, isfinite
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pvt_spec import PROFILES
 from pvt_train.input.augmentation import augmentation_problems
-from pvt_train.optim.optimizer import FILTERS, OPTIMIZERS
-from pvt_train.optim.schedule import SCHEDULER_NAMES, decay_epochs
-from pvt_train.recipe.keys import Recipe
+from pvt_train.optim.schedule import decay_epochs
+from pvt_train.recipe.keys import ROWS, Recipe
 from pvt_train.recipe.mindcv import OTHER_KEYS, is_same
 
-Check = tuple[Callable[[Any], bool], str]
-"""Whether a value may be, and what it should be. It is false for NaN, which is in no range."""
 
-
-def _at_least(least: float) -> Check:
-    return lambda value: least <= value < inf, f"at least {least:g}"
-
-
-def _one_of(*names: str) -> Check:
-    return lambda value: value in names, f"one of {', '.join(names)}"
-
-
-def _or_null(check: Check) -> Check:
-    return lambda value: value is None or check[0](value), check[1]
-
-
-_SHARE: Check = (lambda value: 0 <= value <= 1, "0 to 1")
-_BELOW_ONE: Check = (lambda value: 0 <= value < 1, "0 <= share < 1")
-_POSITIVE: Check = (lambda value: 0 < value < inf, "more than 0")
-_AREA: Check = (lambda pair: 0 < pair[0] <= pair[1] <= 1, "0 < smallest <= largest <= 1")
-_SHAPE: Check = (lambda pair: 0 < pair[0] <= pair[1] < inf, "0 < smallest <= largest")
-
-RANGES: dict[str, Check] = {
-    "profile": _or_null(_one_of(*PROFILES)),
-    "in_channels": _at_least(1),
-    "num_classes": _or_null(_at_least(1)),
-    "mode": (lambda value: value in (0, 1), "0 (graph) or 1 (pynative)"),
-    "device_target": _or_null(_one_of("Ascend", "GPU", "CPU")),
-    "seed": _at_least(0),
-    "log_interval": _at_least(1),
-    "num_parallel_workers": _at_least(0),
-    "num_samples": _or_null(_at_least(1)),
-    "batch_size": _at_least(1),
-    "max_unreadable": _at_least(0),
-    "scale": _AREA,
-    "ratio": _SHAPE,
-    "hflip": _SHARE,
-    "vflip": _SHARE,
-    "re_prob": _SHARE,
-    "re_scale": _AREA,
-    "re_ratio": _SHAPE,
-    "re_max_attempts": _at_least(1),
-    "aug_repeats": _at_least(0),
-    "mixup": _at_least(0),
-    "cutmix": _at_least(0),
-    "cutmix_prob": _SHARE,
-    "mixup_switch_prob": _SHARE,
-    "mean": _or_null((lambda values: all(map(isfinite, values)), "finite numbers")),
-    "std": _or_null((lambda values: all(0 < one < inf for one in values), "more than 0 each")),
-    "crop_pct": _or_null((lambda value: 0 < value <= 1, "more than 0, up to 1")),
-    "loss": _one_of("CE"),
-    "label_smoothing": _BELOW_ONE,
-    "epoch_size": _at_least(1),
-    "scheduler": _one_of(*SCHEDULER_NAMES),
-    "lr": _POSITIVE,
-    "min_lr": _at_least(0),
-    "warmup_epochs": _at_least(0),
-    "warmup_factor": _SHARE,
-    "decay_epochs": _or_null(_at_least(1)),
-    "decay_rate": _POSITIVE,
-    "multi_step_decay_milestones": (lambda epochs: all(e >= 0 for e in epochs), "at least 0 each"),
-    "num_cycles": _at_least(1),
-    "cycle_decay": (lambda value: 0 < value <= 1, "more than 0, up to 1"),
-    "opt": _one_of(*OPTIMIZERS),
-    "weight_decay": _at_least(0),
-    "weight_decay_filter": _one_of(*FILTERS),
-    "layer_decay": _or_null((lambda value: 0 < value <= 1, "more than 0, up to 1")),
-    "momentum": _BELOW_ONE,
-    "eps": _POSITIVE,
-    "clip_value": _POSITIVE,
-    "gradient_accumulation_steps": _at_least(1),
-    "ema_decay": _BELOW_ONE,
-    "amp_level": _one_of("O0", "O1", "O2", "O3"),
-    "loss_scale_type": _one_of("fixed", "dynamic", "auto"),
-    "loss_scale": _at_least(1),
-    "loss_scale_factor": (lambda value: 1 < value < inf, "more than 1"),
-    "scale_window": _at_least(1),
-    "val_interval": _at_least(1),
-    "ckpt_save_interval": _at_least(1),
-    "ckpt_save_policy": _one_of("latest_k", "top_k", "all"),
-    "keep_checkpoint_max": _at_least(1),
-}
-"""Key -> its check. The model checks its own keys, the augmentation those with a syntax."""
-
-
-def out_of_range(recipe: Recipe) -> Iterator[str]:
-    """What about a recipe's values cannot be, one line each."""
-    for key, (holds, expected) in RANGES.items():
-        value = getattr(recipe, key)
-        if not holds(value):
-            yield f"{key} is {value!r}, expected {expected}"
+def list_problems(recipe: Recipe) -> Iterator[str]:
+    """Yields what about a recipe's values cannot be, one line each; the model is not looked at."""
+    yield from filter(None, (row.problem(vars(recipe)[key]) for key, row in ROWS.items()))
     if recipe.min_lr > recipe.lr:
         yield f"min_lr is {recipe.min_lr!r}, expected 0 to lr, which is {recipe.lr!r}"
     if recipe.warmup_epochs > recipe.epoch_size:
@@ -118,15 +28,14 @@ def out_of_range(recipe: Recipe) -> Iterator[str]:
     yield from augmentation_problems(recipe)
 
 
-def recipe_warnings(recipe: Recipe, values: Mapping[str, Any] | None = None) -> list[str]:
-    """What is legal but odd, one line each: keys that decide nothing here, a schedule with a flaw.
+def recipe_warnings(recipe: Recipe, values: Mapping[str, Any]) -> list[str]:
+    """Returns what is legal but odd, a line each: keys that decide nothing, a flawed schedule.
 
     Args:
         recipe: The recipe.
         values: What it was read from, with the keys that are none of the recipe's; see
             :func:`pvt_train.recipe.read.read_values`.
     """
-    values = values or {}
     unused = [
         f"{key} ({OTHER_KEYS[key].why})"
         for key, value in values.items()

@@ -19,21 +19,9 @@ from pvt_spec import (
     profile_numerics,
 )
 from pvt_train.optim.optimizer import trainable_names
-from pvt_train.recipe.checks import out_of_range, recipe_warnings
-from pvt_train.recipe.keys import Recipe
+from pvt_train.recipe.checks import list_problems
+from pvt_train.recipe.keys import ROWS, Recipe
 from pvt_train.recipe.mindcv import FORMER_KEYS, OTHER_KEYS, is_same
-from pvt_train.recipe.values import expected, key_types, key_value
-
-__all__ = [
-    "Recipe",
-    "load_recipe",
-    "make_recipe",
-    "model_config",
-    "model_info",
-    "read_values",
-    "recipe_warnings",
-    "to_dict",
-]
 
 
 def load_recipe(path: Path | None, overrides: Mapping[str, Any]) -> Recipe:
@@ -66,7 +54,7 @@ def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     """The recipe that some values are, or that :func:`to_dict` was given.
 
     Args:
-        values: Key -> value; see :func:`pvt_train.recipe.values.key_value` for what is taken.
+        values: Key -> value; see :meth:`pvt_train.recipe.rows.Row.read` for what is taken.
         source: What to name in the message.
 
     Raises:
@@ -75,18 +63,18 @@ def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     problems: list[str] = []
     fields: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in key_types():
+        if name not in ROWS:
             problems += _other(name, value)
             continue
         try:
-            fields[name] = key_value(name, value)
+            fields[name] = ROWS[name].read(value)
         except ValueError:
-            problems.append(f"{name} is {value!r}, expected {expected(name)}")
+            problems.append(f"{name} is {value!r}, expected {ROWS[name].expected}")
     if "model" not in values:
         problems.append("model is missing: name a variant there or with --model")
     if not problems:
         recipe = Recipe(**fields)
-        problems += [*out_of_range(recipe), *_model_problems(recipe)]
+        problems += [*list_problems(recipe), *_model_problems(recipe)]
     if problems:
         raise ConfigError(f"{source}: " + "; ".join(sorted(problems)))
     return recipe
@@ -188,7 +176,7 @@ def _other(key: str, value: Any) -> Iterator[str]:
     if key in FORMER_KEYS:
         yield f"{key} is of MindCV before 0.3: write {FORMER_KEYS[key]}"
     elif key not in OTHER_KEYS:
-        near = get_close_matches(key, [*key_types(), *OTHER_KEYS], n=1, cutoff=0.0)
+        near = get_close_matches(key, [*ROWS, *OTHER_KEYS], n=1, cutoff=0.0)
         yield f"{key} is not a known key (the nearest is {near[0]})"
     elif OTHER_KEYS[key].refused and not is_same(key, value):
         yield f"{key} is {value!r}, which is not supported: {OTHER_KEYS[key].why}"

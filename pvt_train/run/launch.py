@@ -18,7 +18,8 @@ from pvt_spec.arrays import Array
 from pvt_spec.initial import initial_weights
 from pvt_train.input.loader import TrainingBatches
 from pvt_train.input.workers import worker_count
-from pvt_train.recipe.read import Recipe, model_info
+from pvt_train.recipe.keys import Recipe
+from pvt_train.recipe.read import model_info
 from pvt_train.run.folder import clear, model_files, refuse_existing, state_file
 from pvt_train.run.loop import Outcome, Run, train
 from pvt_train.run.records import Records, Store

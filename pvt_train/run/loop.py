@@ -14,7 +14,7 @@ import numpy as np
 from pvt_data.accuracy import LabelledImages
 from pvt_spec import ModelInfo
 from pvt_train.optim.schedule import learning_rate
-from pvt_train.recipe.read import Recipe
+from pvt_train.recipe.keys import Recipe
 from pvt_train.run.evaluation import Evaluation, evaluate
 from pvt_train.run.records import EpochResult, Records
 from pvt_train.run.state import RunState

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
-from pvt_train.recipe.read import Recipe, to_dict
+from pvt_train.recipe.keys import Recipe
+from pvt_train.recipe.read import to_dict
 from pvt_train.run.evaluation import Evaluation
 from pvt_train.run.folder import LAST, as_best, is_better, model_file, rotate
 from pvt_train.run.log import RunLog

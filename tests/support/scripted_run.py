@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pvt_spec import ModelInfo
-from pvt_train.recipe.read import Recipe
+from pvt_train.recipe.keys import Recipe
 from pvt_train.run.folder import rotate
 from pvt_train.run.loop import Outcome
 from pvt_train.run.state import Kept

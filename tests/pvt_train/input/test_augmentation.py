@@ -159,15 +159,12 @@ def test_what_randaugment_uncovers_has_the_mean_colour(shape, preprocessing, mea
 
 
 def test_all_that_is_wrong_is_named_at_once():
-    wrong = recipe(
-        interpolation="area", auto_augment="rand-q1", color_jitter=(0.1, 0.1), re_value="noise"
-    )
-    with pytest.raises(ConfigError) as error:
-        Augmentation(wrong, PREPROCESSING)
-    message = str(error.value)
-    for named in ("interpolation is 'area'", "'q1'", "color_jitter is (0.1, 0.1)", "'noise'"):
-        assert named in message
-    assert len(list(augmentation_problems(wrong))) == 4
+    wrong = recipe(auto_augment="rand-q1", color_jitter=(0.1, 0.1), re_value="noise")
+    problems = list(augmentation_problems(wrong))
+    for named, problem in zip(
+        ("'q1'", "color_jitter is (0.1, 0.1)", "'noise'"), problems, strict=True
+    ):
+        assert named in problem
     assert not list(augmentation_problems(Recipe("pvt_tiny")))
 
 

@@ -20,7 +20,8 @@ from pvt_spec import ImageError, make_config
 from pvt_train.input.loader import TrainingBatches, image_order, spread
 from pvt_train.input.randomness import drop_path_scales
 from pvt_train.input.workers import Workers, worker_count
-from pvt_train.recipe.read import Recipe, model_info
+from pvt_train.recipe.keys import Recipe
+from pvt_train.recipe.read import model_info
 from pvt_train.twin import Batch, TrainingError
 from tests.support.processes import ROOT
 

@@ -1,6 +1,7 @@
 """What is trained, what decays, how fast, and the scalars of an update, without a framework."""
 
 from math import exp
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -8,13 +9,13 @@ from pvt_spec import VARIANTS, ConfigError, make_config, tensor_specs
 from pvt_train.optim.optimizer import (
     BETAS,
     EPS,
-    FILTERS,
     adamw_update,
     ema_decay,
     layer_scales,
     parameter_groups,
     trainable_names,
 )
+from pvt_train.recipe.keys import Recipe
 
 TINY, B0 = VARIANTS["pvt_tiny"], VARIANTS["pvt_v2_b0"]
 
@@ -54,8 +55,9 @@ class TestDecay:
         assert by_name < official
 
     def test_rules_are_told_apart(self):
-        counts = [len(self.names(TINY, rule)[1]) for rule in FILTERS]
-        assert len(set(counts)) == len(FILTERS)
+        rules = get_args(get_type_hints(Recipe)["weight_decay_filter"])
+        counts = [len(self.names(TINY, rule)[1]) for rule in rules]
+        assert len(set(counts)) == len(rules) == 4
 
 
 class TestFreezing:

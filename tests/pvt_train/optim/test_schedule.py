@@ -1,13 +1,15 @@
 """The learning rate against closed forms, and against the numbers of MindCV's own code."""
 
 from math import cos, pi
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvt_train.optim.schedule import SCHEDULER_NAMES, learning_rate
-from pvt_train.recipe.read import Recipe, load_recipe
+from pvt_train.optim.schedule import SCHEDULERS, learning_rate
+from pvt_train.recipe.keys import Recipe
+from pvt_train.recipe.read import load_recipe
 
 RECIPE = Recipe("pvt_nano", epoch_size=30, warmup_epochs=10, lr=1e-3, min_lr=1e-5)
 STEPS = 7
@@ -163,7 +165,8 @@ def pairs(text: str, separator: str) -> dict[str, str]:
 
 def test_every_scheduler_has_numbers_from_outside():
     named = {pairs(keys, "=").get("scheduler", "cosine_decay") for keys, _ in MINDCV.values()}
-    assert named | {"deit_cosine"} == set(SCHEDULER_NAMES)
+    assert named == set(SCHEDULERS)
+    assert {*named, "deit_cosine"} == set(get_args(get_type_hints(Recipe)["scheduler"]))
 
 
 OFFICIAL = Recipe(

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from pvt_spec import VARIANTS
-from pvt_train.recipe.read import load_recipe, model_config, read_values, recipe_warnings
+from pvt_train.recipe.checks import recipe_warnings
+from pvt_train.recipe.read import load_recipe, model_config, read_values
 from tests.support.processes import ROOT
 
 CONFIGS = ROOT / "configs"

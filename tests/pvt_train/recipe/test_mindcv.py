@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from pvt_spec import ConfigError
-from pvt_train.recipe.read import load_recipe, recipe_warnings
+from pvt_train.recipe.checks import recipe_warnings
+from pvt_train.recipe.read import load_recipe
 
 
 def problems(**keys: Any) -> str:

@@ -1,6 +1,5 @@
 """The recipe's keys as options of a command."""
 
-import dataclasses
 import subprocess
 import sys
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from pvt_data.command_line import Commands
-from pvt_train.recipe.keys import SECTIONS, Recipe
+from pvt_train.recipe.keys import ROWS
 from pvt_train.recipe.mindcv import OTHER_KEYS
 from pvt_train.recipe.options import RecipeCommand, recipe_options
 from pvt_train.recipe.read import load_recipe
@@ -26,10 +25,10 @@ def main() -> None:
 @main.command(cls=RecipeCommand)
 @click.option("--config", help="A file.")
 @recipe_options
-def train(config: str | None, **options: Any) -> None:
+def train(config: str | None, keys: dict[str, Any]) -> None:
     """Train."""
     GIVEN.clear()
-    GIVEN.update({key: value for key, value in options.items() if value is not None})
+    GIVEN.update(keys)
 
 
 def given(*arguments: str) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def test_nothing_given_is_nothing():
 
 def test_every_key_is_an_option_and_so_are_mindcvs_others():
     names = {parameter.name for parameter in train.params}
-    assert {field.name for field in dataclasses.fields(Recipe)} | set(OTHER_KEYS) <= names
+    assert set(ROWS) | set(OTHER_KEYS) <= names
 
 
 @pytest.mark.parametrize(
@@ -76,8 +75,9 @@ def test_an_option_is_read_as_the_file_would_be(arguments, expected):
 
 @pytest.mark.parametrize("word", ["null", "None", "none"])
 def test_an_option_can_take_a_key_of_the_file_away(word):
-    values = {"model": "pvt_tiny", **given("--auto-augment", word, "--decay_epochs", word)}
-    recipe = load_recipe(None, values)
+    found = given("--auto-augment", word, "--decay_epochs", word)
+    assert found == {"auto_augment": None, "decay_epochs": None}
+    recipe = load_recipe(None, {"model": "pvt_tiny", **found})
     assert (recipe.auto_augment, recipe.decay_epochs) == (None, None)
 
 
@@ -99,7 +99,8 @@ def test_an_option_that_cannot_be_read_is_wrong_usage(arguments, expected):
 
 def test_help_has_the_keys_in_their_sections_with_defaults():
     text = CliRunner().invoke(main, ["train", "--help"], terminal_width=100).output
-    places = [text.index(f"\n{title}:\n") for title in ("Options", *SECTIONS.values())]
+    titles = dict.fromkeys(["Options", *(row.section for row in ROWS.values())])
+    places = [text.index(f"\n{title}:\n") for title in titles]
     assert places == sorted(places)
     assert "--config" in text[: places[1]]
     assert "--weight-decay NUMBER" in text[places[7] : places[8]]

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from pvt_spec import ConfigError, ModelInfo, Preprocessing, make_config, profile_numerics
-from pvt_train.recipe.read import Recipe, load_recipe, model_info
+from pvt_train.recipe.keys import Recipe
+from pvt_train.recipe.read import load_recipe, model_info
 from tests.support.processes import ROOT
 
 DEMO = ROOT / "configs/demo/pvt_nano_digits.yaml"

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pvt_train.recipe.read import Recipe, model_info
+from pvt_train.recipe.keys import Recipe
+from pvt_train.recipe.read import model_info
 from pvt_train.run.loop import Run, train
 from pvt_train.run.records import Records
 from pvt_train.run.state import RunState

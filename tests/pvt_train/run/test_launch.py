@@ -97,9 +97,9 @@ def go(*arguments: object, rank: int = 0, ranks: int = 1, hook: Any = None) -> R
 
     @program.command(cls=RecipeCommand)
     @train_options
-    def train(config: Path | None, force: bool, plot: bool, **options: Any) -> None:
+    def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) -> None:
         train_command(
-            config, options, force=force, plot=plot, files=TrainingFiles(),
+            config, keys, force=force, plot=plot, files=TrainingFiles(),
             open_twin=lambda info, recipe, weights: AddingTwin(weights, rank, ranks, hook),
         )  # fmt: skip
 
