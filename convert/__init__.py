@@ -7,10 +7,10 @@ from pvt_packages import lazy_exports
 
 _HOMES = {
     "ConvertError": "pvt_spec.errors",
-    "Changes": "convert.model.changes",
-    "Given": "convert.model.read",
-    "OnnxOptions": "convert.model.write",
-    "Options": "convert.conversion",
+    "Changes": "convert.options",
+    "Given": "convert.options",
+    "OnnxOptions": "convert.options",
+    "Options": "convert.options",
     "convert_file": "convert.conversion",
     "load_model": "convert.model.read",
     "read_model": "convert.model.read",

@@ -1,26 +1,20 @@
 """``convert``: the command line. No logic lives here."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format
 from convert.names.dialects import NAMES
+from convert.options import Changes, Given, OnnxOptions, Options
 from pvt_data.command_line import Commands, parse_image_size, say
 from pvt_spec import PROFILES
+from pvt_spec.errors import ConvertError
 
-if TYPE_CHECKING:
-    from convert.findings import Finding
-
-DESCRIPTION = {
-    "ckpt": "MindSpore checkpoint",
-    "pth": "PyTorch file",
-    "safetensors": "safetensors file, or folder of Hugging Face,",
-    "onnx": "ONNX model",
-}
-_ANY = "any"
 _DIRECT = "any-to-any"
 
 
@@ -43,159 +37,27 @@ def _asks_for_a_command(args: list[str]) -> bool:
     return not any(Path(name).suffix or "/" in name or Path(name).exists() for name in named)
 
 
-@click.group(cls=ConvertCommands)
-def main() -> None:
-    """Move PVT weights between MindSpore, PyTorch, Hugging Face and ONNX without losing a digit.
+@click.group(
+    cls=ConvertCommands,
+    help=f"""
+    Move PVT weights between MindSpore, PyTorch, Hugging Face and ONNX without losing a digit.
 
-    convert SRC DST goes by the endings of the names (.ckpt, .pth, .pt, .bin, .safetensors, .onnx;
+    convert SRC DST goes by the endings of the names ({", ".join(SUFFIXES)};
     a folder is one of Hugging Face); convert ckpt-to-onnx SRC DST and so on take no other. The
     options are the same: convert any-to-any --help lists all of them.
 
     What a file is (dialect, variant, maths) is detected and printed; it then travels in the
     target's metadata.
-    """
+    """,
+)
+def main() -> None:
+    """Runs the command ``convert``."""
 
 
-_SOURCE_OPTIONS = [
-    click.option("--model", help="The variant, where it is not to be detected."),
-    click.option("--from-dialect", type=click.Choice(NAMES), help="The names used in SRC."),
-    click.option("--profile", type=click.Choice(list(PROFILES)), help="The maths of SRC."),
-    click.option(
-        "--from-image-size",
-        metavar="S|HxW",
-        help="Image that SRC was made for: what v1's position embeddings are laid out for.",
-    ),
-    click.option(
-        "--labels",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Class names, one per line in the order of the logits.",
-    ),
-    click.option(
-        "--weights",
-        type=click.Choice(("raw", "ema")),
-        default="raw",
-        show_default=True,
-        help="Which weights of a training checkpoint: as trained, or averaged.",
-    ),
-]
-_CHANGE_OPTIONS = [
-    click.option(
-        "--image-size",
-        metavar="S|HxW",
-        help="Image that DST is to take; v1's position embeddings are resized.",
-    ),
-    click.option("--num-classes", type=int, help="0 drops the head."),
-    click.option(
-        "--features",
-        is_flag=True,
-        help="Keep the backbone alone: four maps at strides 4, 8, 16, 32.",
-    ),
-    click.option(
-        "--dtype",
-        type=click.Choice(("float32", "float16", "bfloat16")),
-        help="Store all weights so; otherwise each stays as it is.",
-    ),
-]
-_NAMES_OPTIONS = [
-    click.option(
-        "--to-dialect",
-        type=click.Choice(NAMES),
-        help="Names to write, for the code that uses them. Without, those of our own twins, "
-        "which compute any maths.",
-    ),
-    click.option(
-        "--allow-different-maths",
-        is_flag=True,
-        help="Write although the code behind --to-dialect would answer otherwise.",
-    ),
-]
-_ONNX_OPTIONS = [
-    click.option("--opset", type=int, help="Of 17 to 23; 20 by default."),
-    click.option("--dynamic-size", is_flag=True, help="Leave height and width open."),
-    click.option("--external-data", is_flag=True, help="Weights go to DST.data."),
-]
-_LAST_OPTIONS = [
-    click.option("--allow-nonfinite", is_flag=True, help="Convert NaN and infinite weights too."),
-    click.option("--report", type=click.Path(path_type=Path), help="Write what was done as JSON."),
-    click.option("--force", is_flag=True, help="Replace DST if it exists."),
-]
-_TARGET_OPTIONS = {
-    "ckpt": _NAMES_OPTIONS,
-    "pth": _NAMES_OPTIONS,
-    "safetensors": _NAMES_OPTIONS,
-    "onnx": _ONNX_OPTIONS,
-    _ANY: [*_NAMES_OPTIONS, *_ONNX_OPTIONS],
-}
-
-
-def _add(name: str, source: str, target: str, description: str) -> None:
-    def command(src: Path, dst: Path, **options: Any) -> None:
-        _convert(src, dst, source, target, options)
-
-    command.__doc__ = description
-    decorated: Callable[..., None] = command
-    ours = [*_SOURCE_OPTIONS, *_CHANGE_OPTIONS, *_TARGET_OPTIONS[target], *_LAST_OPTIONS]
-    for option in reversed(ours):
-        decorated = option(decorated)
-    for argument in ("dst", "src"):
-        decorated = click.argument(argument, type=click.Path(path_type=Path))(decorated)
-    main.command(name)(decorated)
-
-
-for _source in DESCRIPTION:
-    for _target in DESCRIPTION:
-        if _source != _target:
-            _text = f"{DESCRIPTION[_source]} SRC to {DESCRIPTION[_target]} DST."
-            _add(f"{_source}-to-{_target}", _source, _target, _text)
-_add(_DIRECT, _ANY, _ANY, "SRC to DST, by the endings of their names: what convert SRC DST does.")
-
-
-def _convert(src: Path, dst: Path, source: str, target: str, options: dict[str, Any]) -> None:
-    from convert.conversion import convert_file
-    from convert.formats.table import check_format, file_format
-
-    for path, expected in ((src, source), (dst, target)):
-        if expected != _ANY:
-            check_format(path, expected)
-    given = [name for name in ("opset", "dynamic_size", "external_data") if options.get(name)]
-    if given and file_format(dst) != "onnx":
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise click.UsageError(f"{flags}: {dst} is no .onnx, which alone can be written so")
-    convert_file(
-        src,
-        dst,
-        given=_given(options),
-        changes=_changes(options),
-        options=_options_of(options),
-        tell=_tell,
-    )
-
-
-def _tell(finding: "Finding") -> None:
-    say(str(finding))
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    return parse_image_size(text) if text else None
-
-
-def _given(options: dict[str, Any]) -> Any:
-    from convert.model.read import Given
-
-    labels = options["labels"]
-    return Given(
-        model=options["model"],
-        dialect=options["from_dialect"],
-        profile=options["profile"],
-        image_size=_size(options["from_image_size"]),
-        labels=_read_labels(labels) if labels else (),
-        weights=options["weights"],
-    )
-
-
-def _read_labels(path: Path) -> tuple[str, ...]:
-    from pvt_spec.errors import ConvertError
-
+def _read_labels(_: click.Context, __: click.Parameter, path: Path | None) -> tuple[str, ...]:
+    """The class names in a file, one on each line."""
+    if path is None:
+        return ()
     try:
         names = tuple(path.read_text("utf-8-sig").splitlines())
     except UnicodeDecodeError as error:
@@ -205,32 +67,149 @@ def _read_labels(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _changes(options: dict[str, Any]) -> Any:
-    from convert.model.changes import Changes
-
-    return Changes(
-        num_classes=options["num_classes"],
-        image_size=_size(options["image_size"]),
-        features_only=options["features"],
-        dtype=options["dtype"],
+def _image_size(*names: str, help: str) -> Callable[[Any], Any]:
+    return click.option(
+        *names,
+        metavar="S|HxW",
+        callback=lambda _, __, text: parse_image_size(text) if text else None,
+        help=help,
     )
 
 
-def _options_of(options: dict[str, Any]) -> Any:
-    from convert.conversion import Options
-    from convert.model.write import OnnxOptions
+# Each is called as the dataclass of convert.options and the field of it that it sets.
+_FIRST_OPTIONS = [
+    click.option("--model", "given_model", help="The variant, where it is not to be detected."),
+    click.option(
+        "--from-dialect", "given_dialect", type=click.Choice(NAMES), help="The names used in SRC."
+    ),
+    click.option(
+        "--profile", "given_profile", type=click.Choice(list(PROFILES)), help="The maths of SRC."
+    ),
+    _image_size(
+        "--from-image-size",
+        "given_image_size",
+        help="Image that SRC was made for: what v1's position embeddings are laid out for.",
+    ),
+    click.option(
+        "--labels",
+        "given_labels",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        callback=_read_labels,
+        help="Class names, one per line in the order of the logits.",
+    ),
+    click.option(
+        "--weights",
+        "given_weights",
+        type=click.Choice(("raw", "ema")),
+        default="raw",
+        show_default=True,
+        help="Which weights of a training checkpoint: as trained, or averaged.",
+    ),
+    _image_size(
+        "--image-size",
+        "changes_image_size",
+        help="Image that DST is to take; v1's position embeddings are resized.",
+    ),
+    click.option("--num-classes", "changes_num_classes", type=int, help="0 drops the head."),
+    click.option(
+        "--features",
+        "changes_features_only",
+        is_flag=True,
+        help="Keep the backbone alone: four maps at strides 4, 8, 16, 32.",
+    ),
+    click.option(
+        "--dtype",
+        "changes_dtype",
+        type=click.Choice(("float32", "float16", "bfloat16")),
+        help="Store all weights so; otherwise each stays as it is.",
+    ),
+]
+_FORMAT_OPTIONS = {
+    "dialect": click.option(
+        "--to-dialect",
+        "options_dialect",
+        type=click.Choice(NAMES),
+        help="Names to write, for the code that uses them. Without, those of our own twins, "
+        "which compute any maths.",
+    ),
+    "allow_different_maths": click.option(
+        "--allow-different-maths",
+        "options_allow_different_maths",
+        is_flag=True,
+        help="Write although the code behind --to-dialect would answer otherwise.",
+    ),
+    "opset": click.option("--opset", "onnx_opset", type=int, help="Of 17 to 23; 20 by default."),
+    "dynamic_size": click.option(
+        "--dynamic-size", "onnx_dynamic_size", is_flag=True, help="Leave height and width open."
+    ),
+    "external_data": click.option(
+        "--external-data", "onnx_external_data", is_flag=True, help="Weights go to DST.data."
+    ),
+}
+_LAST_OPTIONS = [
+    click.option(
+        "--allow-nonfinite",
+        "options_allow_nonfinite",
+        is_flag=True,
+        help="Convert NaN and infinite weights too.",
+    ),
+    click.option(
+        "--report",
+        "options_report",
+        type=click.Path(path_type=Path),
+        help="Write what was done as JSON.",
+    ),
+    click.option("--force", "options_force", is_flag=True, help="Replace DST if it exists."),
+]
 
-    return Options(
-        dialect=options.get("to_dialect"),
-        onnx=OnnxOptions(
-            options.get("opset"),
-            options.get("dynamic_size", False),
-            options.get("external_data", False),
-        ),
-        force=options["force"],
-        allow_different_maths=options.get("allow_different_maths", False),
-        allow_nonfinite=options["allow_nonfinite"],
-        report=options["report"],
+
+def _add(name: str, source: str, target: str, options: Iterable[str], description: str) -> None:
+    """Adds a command that takes these formats, or any where they are "", with these options."""
+
+    def command(src: Path, dst: Path, **asked: Any) -> None:
+        for path, expected in ((src, source), (dst, target)):
+            if expected:
+                check_format(path, expected)
+        _convert(src, dst, asked)
+
+    command.__doc__ = description
+    decorated: Callable[..., None] = command
+    ours = [*_FIRST_OPTIONS, *(_FORMAT_OPTIONS[option] for option in options), *_LAST_OPTIONS]
+    for option in reversed(ours):
+        decorated = option(decorated)
+    for argument in ("dst", "src"):
+        decorated = click.argument(argument, type=click.Path(path_type=Path))(decorated)
+    main.command(name)(decorated)
+
+
+for _source, _target in permutations((row for row in FORMATS if not row.command), 2):
+    _text = f"{_source.description} SRC to {_target.description} DST."
+    _add(f"{_source.name}-to-{_target.name}", _source.name, _target.name, _target.options, _text)
+_text = "SRC to DST, by the endings of their names: what convert SRC DST does."
+_add(_DIRECT, "", "", _FORMAT_OPTIONS, _text)
+
+
+def _convert(src: Path, dst: Path, asked: Mapping[str, Any]) -> None:
+    from convert.conversion import convert_file
+
+    def part(kind: str) -> dict[str, Any]:
+        return {n.removeprefix(kind): value for n, value in asked.items() if n.startswith(kind)}
+
+    onnx = part("onnx_")
+    unfit = [name for name, value in onnx.items() if value and name not in find_format(dst).options]
+    if unfit:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unfit)
+        able = next(row for row in FORMATS if unfit[0] in row.options)
+        raise click.UsageError(
+            f"{flags}: {dst} is no {able.suffixes[0]}, which alone can be written so"
+        )
+    convert_file(
+        src,
+        dst,
+        given=Given(**part("given_")),
+        changes=Changes(**part("changes_")),
+        options=Options(onnx=OnnxOptions(**onnx), **part("options_")),
+        tell=lambda finding: say(str(finding)),
     )
 
 

@@ -4,47 +4,26 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from convert.findings import Finding, as_facts
-from convert.model.changes import Changes, apply, with_numerics
-from convert.model.maths import differences, estimate_gap, target_numerics
-from convert.model.read import Given, Model, read_model
-from convert.model.write import OnnxOptions, planned_files, save_model, target_dialect
+from convert.formats.table import find_format
+from convert.model.changes import apply, with_numerics
+from convert.model.maths import differences, estimate_gap
+from convert.model.read import Model, read_model
+from convert.model.write import save_model, target_dialect
 from convert.names.dialects import Dialect
 from convert.names.translation import count_changes, names_by_canonical
+from convert.options import Changes, Given, Options
 from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import refuse_existing, replacing
 
 Tell = Callable[[Finding], None]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to write the target.
-
-    Attributes:
-        dialect: The target's names; None for the format's own, with which any maths travels.
-        onnx: Of an ``.onnx`` alone.
-        force: Whether existing files are replaced.
-        allow_different_maths: Whether the code behind the dialect may compute other maths than
-            the source's.
-        allow_nonfinite: Whether weights may be NaN or infinite.
-        report: A JSON file to write about the conversion.
-    """
-
-    dialect: str | None = None
-    onnx: OnnxOptions = OnnxOptions()
-    force: bool = False
-    allow_different_maths: bool = False
-    allow_nonfinite: bool = False
-    report: Path | None = None
 
 
 def convert_file(
@@ -74,7 +53,7 @@ def convert_file(
         FileExists: The target or the report exists and may not be replaced.
     """
     source, path = Path(source), Path(target)
-    planned = planned_files(path, options.onnx)
+    planned = find_format(path).planned(path, options.onnx)
     _refuse_source(source, planned)
     for file in [*planned, *filter(None, [options.report])]:
         refuse_existing(file, options.force)
@@ -181,9 +160,9 @@ def _settle_maths(model: Model, names: Dialect, path: Path, options: Options, fo
     Raises:
         ConvertError: They are others, and that was not allowed.
     """
-    if not options.dialect and names.name != "hf":
+    if not options.dialect and find_format(path).carries_maths:
         return model
-    theirs = target_numerics(names, model.info.numerics, model.info.config)
+    theirs = names.numerics(model.info.numerics, model.info.config)
     differing = differences(model, theirs)
     if differing:
         for field, (ours, other) in differing.items():

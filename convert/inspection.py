@@ -11,10 +11,11 @@ import numpy as np
 
 from convert.conversion import count_not_finite, describe_file
 from convert.findings import Finding
-from convert.formats.table import file_format, read_file
+from convert.formats.table import find_format, read_file
 from convert.formats.weight_file import WeightFile, contents
-from convert.model.read import Given, Model, understand
+from convert.model.read import Model, understand
 from convert.names.training_state import count_leading_parts, is_training_state
+from convert.options import Given
 from pvt_spec import (
     METADATA_KEY,
     ModelInfo,
@@ -54,7 +55,7 @@ def inspect_file(path: Path, given: Given = Given()) -> Iterator[Finding]:
 
 def _contents(path: Path, file: WeightFile) -> Iterator[Finding]:
     """What can be said of any file."""
-    yield Finding("format", file_format(path))
+    yield Finding("format", find_format(path).name)
     if file.container:
         yield Finding("container", file.container)
     state = [name for name in file.tensors if is_training_state(name)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convert.conversion import count_not_finite
-from convert.formats.table import FOLDER, file_format
+from convert.formats.table import find_format
 from convert.model.read import Model, read_model
 from parity.errors import ParityError
 from parity.runtimes.table import DEFAULT_RUNTIMES, RUNTIMES, missing_for
@@ -15,7 +15,7 @@ HOME = {
     "ckpt": "mindspore",
     "pth": "torch",
     "safetensors": "torch",
-    FOLDER: "torch",
+    "folder": "torch",
     "onnx": "onnxruntime",
 }
 """Where a file of a format is run when several files are compared and no runtime is asked for."""
@@ -103,7 +103,7 @@ def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, st
     """
     if len(paths) == 1 or wanted:
         return [(path, runtime) for path in paths for runtime in choose_runtimes(wanted)]
-    homes = [HOME[file_format(path)] for path in paths]
+    homes = [HOME[find_format(path).name] for path in paths]
     choose_runtimes(homes)
     return list(zip(paths, homes, strict=True))
 

@@ -1,8 +1,8 @@
 """Weights in ``.onnx`` files: the initializers, bit for bit, and the files beside that hold them.
 
-``pvt_onnx`` gives every weight's initializer its canonical name; the graph's own constants have a
-slash in theirs. An ONNX file is one protobuf message; of it we need (``onnx/onnx.proto``, field
-numbers after the names)::
+:mod:`pvt_onnx.graph.build` makes the graph around the weights. Every weight's initializer has its
+canonical name; the graph's own constants have a slash in theirs. Reading needs no ``onnx``. An ONNX
+file is one protobuf message; of it we need (``onnx/onnx.proto``, field numbers after the names)::
 
     ModelProto             { GraphProto graph = 7; repeated StringStringEntryProto
                              metadata_props = 14 }
@@ -17,22 +17,30 @@ A tensor's bytes are its ``raw_data``, little-endian and in C order, or, where `
 1, the ``length`` bytes at ``offset`` of the file ``location`` beside the model, all three in
 ``external_data``. (``float_data`` and its like are other places for values, which we do not
 write and do not read.) A model that holds more than 2 GiB is always of the second kind.
+
+As fields may come in any order, a file is written as the graph, its constants and the metadata,
+with the weights after them: they go from where they are (a memory-mapped checkpoint, say) to the
+file without a copy of the whole.
 """
 
 import math
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
 
-from convert.formats.weight_file import MAX_ENTRIES, WeightFile, map_file
-from pvt_spec import METADATA_KEY
+from convert.formats.weight_file import MAX_ENTRIES, WeightFile, contents, map_file
+from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.wire import FIRST, NUMBER, SECOND, FieldReader
+from pvt_spec.files import refuse_existing, replacing, replacing_all
+from pvt_spec.wire import FIRST, NUMBER, SECOND, FieldReader, encode_field, encode_header
+
+if TYPE_CHECKING:
+    import onnx
 
 DTYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype("<f4"),
@@ -50,6 +58,14 @@ DTYPES: dict[int, np.dtype[Any]] = {
     16: np.dtype(ml_dtypes.bfloat16),
 }
 """numpy's dtype of each ``TensorProto.DataType`` that a weight may have."""
+
+_TYPES = {dtype: number for number, dtype in DTYPES.items()}
+
+MAX_BYTES = 2**31 - 1
+"""Protobuf's limit on the size of a model's file: see :func:`model_size`."""
+
+ALIGNMENT = 4096
+"""What offsets in a file of weights are a multiple of: a page, as ONNX advises for mapping it."""
 
 _GRAPH, _METADATA_PROPS = 7 << 3 | 2, 14 << 3 | 2
 _INITIALIZER, _SPARSE_INITIALIZER = 5 << 3 | 2, 15 << 3 | 2
@@ -281,3 +297,144 @@ def _count(place: dict[str, str], key: str, default: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise ConvertError(f"{key} is {text!r:.60}, expected a number of bytes")
     return int(text)
+
+
+def planned(path: Path, *, external_data: bool, **_: object) -> list[Path]:
+    """The files of a model, the one to name first: with the weights inside, or beside it."""
+    return [path, path.with_name(f"{path.name}.data")] if external_data else [path]
+
+
+def write(
+    path: Path,
+    tensors: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    force: bool,
+    *,
+    opset: int | None,
+    dynamic_size: bool,
+    external_data: bool,
+) -> list[Path]:
+    """Writes a model, whole or not at all: its graph from the metadata, and the weights.
+
+    Args:
+        path: The target.
+        tensors: Every weight by canonical name.
+        metadata: Texts, :meth:`pvt_spec.ModelInfo.to_json` under ``METADATA_KEY`` among them.
+        force: Whether existing files are replaced.
+        opset: The opset; None for :data:`pvt_onnx.graph.build.DEFAULT_OPSET`.
+        dynamic_size: Whether the image's height and width are left open.
+        external_data: Whether the weights go to a file beside it. They do in any case where the
+            model would pass :data:`MAX_BYTES`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ConfigError: The opset cannot be written.
+        ConvertError: A file cannot be written.
+        FileExists: One is there and ``force`` is not given.
+    """
+    from pvt_onnx.graph.build import DEFAULT_OPSET, build_skeleton
+
+    refuse_existing(path, force)
+    skeleton = build_skeleton(
+        ModelInfo.from_json(metadata[METADATA_KEY]),
+        {name: array.dtype for name, array in tensors.items()},
+        dynamic_size=dynamic_size,
+        opset=opset or DEFAULT_OPSET,
+    )
+    if not external_data and model_size(skeleton, tensors) <= MAX_BYTES:
+        with replacing(path, force) as stream:
+            write_model(stream, skeleton, tensors)
+        return [path]
+    files = planned(path, external_data=True)
+    with replacing_all(files, force) as (stream, beside):
+        write_model(stream, skeleton, tensors, (files[1].name, beside))
+    return files
+
+
+def model_size(skeleton: "onnx.ModelProto", weights: Mapping[str, Array]) -> int:
+    """Bytes of the one file that :func:`write_model` makes of a skeleton and its weights.
+
+    Where that is over :data:`MAX_BYTES`, the weights need a second file.
+    """
+    held = sum(array.nbytes for array in weights.values())
+    heads = _heads(weights, "")
+    return len(_beginning(skeleton, heads, held)) + sum(map(len, heads.values())) + held
+
+
+def write_model(
+    stream: BinaryIO,
+    skeleton: "onnx.ModelProto",
+    weights: Mapping[str, Array],
+    external: tuple[str, BinaryIO] | None = None,
+) -> None:
+    """Writes a skeleton with its weights as an ONNX file, one tensor at a time.
+
+    Args:
+        stream: A binary file open for writing.
+        skeleton: What :func:`pvt_onnx.graph.build.build_skeleton` makes.
+        weights: Arrays by canonical name, with the dtypes that the skeleton was built for.
+        external: A second file to keep the weights' bytes in: its path as the model is to record
+            it, relative to the model's folder, and the file open for writing.
+
+    Raises:
+        ConfigError: The file would pass protobuf's limit of 2 GiB.
+    """
+    if not external and (size := model_size(skeleton, weights)) > MAX_BYTES:
+        raise ConfigError(
+            f"the model has {size} bytes: an ONNX file holds at most {MAX_BYTES}; keep the weights "
+            "in a file of their own"
+        )
+    inside = {} if external else weights
+    heads = _heads(weights, external[0] if external else "")
+    stream.write(_beginning(skeleton, heads, sum(array.nbytes for array in inside.values())))
+    for name, head in heads.items():
+        stream.write(head)
+        if name in inside:
+            stream.write(contents(inside[name]))
+    if external:
+        at = 0
+        for name, start in _offsets(weights).items():
+            external[1].write(bytes(start - at))
+            external[1].write(contents(weights[name]))
+            at = start + weights[name].nbytes
+
+
+def _offsets(weights: Mapping[str, Array]) -> dict[str, int]:
+    """Where in a file of their own the bytes of each weight start."""
+    offsets, at = {}, 0
+    for name, array in weights.items():
+        offsets[name] = at + -at % ALIGNMENT
+        at = offsets[name] + array.nbytes
+    return offsets
+
+
+def _heads(weights: Mapping[str, Array], location: str) -> dict[str, bytes]:
+    """A graph's initializer fields, up to the raw bytes or, in the file ``location``, whole."""
+    offsets = _offsets(weights)
+    heads = {}
+    for name, array in weights.items():
+        head = b"".join(encode_header(NUMBER, dim) for dim in array.shape)
+        head += encode_header(_DATA_TYPE, _TYPES[array.dtype]) + encode_field(_NAME, name.encode())
+        if location:
+            place = {"location": location, "offset": offsets[name], "length": array.nbytes}
+            for key, value in place.items():
+                pair = encode_field(FIRST, key.encode()) + encode_field(SECOND, f"{value}".encode())
+                head += encode_field(_EXTERNAL_DATA, pair)
+            heads[name] = encode_field(_INITIALIZER, head + encode_header(_DATA_LOCATION, 1))
+        else:
+            head += encode_header(_RAW_DATA, array.nbytes)
+            heads[name] = encode_header(_INITIALIZER, len(head) + array.nbytes) + head
+    return heads
+
+
+def _beginning(skeleton: "onnx.ModelProto", heads: Mapping[str, bytes], held: int) -> bytes:
+    """Everything of a file that comes before the initializers, which hold so many bytes."""
+    graph: bytes = skeleton.graph.SerializeToString()
+    rest = type(skeleton)()
+    rest.CopyFrom(skeleton)
+    rest.ClearField("graph")
+    encoded: bytes = rest.SerializeToString()
+    length = len(graph) + sum(map(len, heads.values())) + held
+    return encoded + encode_header(_GRAPH, length) + graph

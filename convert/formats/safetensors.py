@@ -35,6 +35,7 @@ from typing import Any, BinaryIO, NoReturn
 import ml_dtypes
 import numpy as np
 
+from convert.formats.table import recognise
 from convert.formats.weight_file import MAX_ENTRIES, WeightFile, contents, dtype_name, map_file
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
@@ -75,10 +76,7 @@ _LENGTH_BYTES = 8
 _MAX_COUNT = 1 << 63
 _AGAIN = "the file is cut off, damaged or no safetensors file: copy or download it again"
 _OTHERS = {
-    b"PK\x03\x04": "a zip, as PyTorch writes: convert it as .pth",
     b"\x80": "a pickle, as PyTorch wrote before 1.6: load it with torch and save it again",
-    b"\x0a": "what MindSpore writes as a checkpoint: convert it as .ckpt",
-    b"\x08": "what ONNX models look like: convert it as .onnx",
     b"version https://git-lfs": "a Git LFS pointer, not the file itself: run git lfs pull",
 }
 
@@ -149,9 +147,12 @@ def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     begin = bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + 1])
     if begin != b"{":
-        for magic, problem in _OTHERS.items():
-            if data[: len(magic)] == magic:
-                raise ConvertError(f"expected a safetensors file, got {problem}")
+        problems = (problem for magic, problem in _OTHERS.items() if data[: len(magic)] == magic)
+        problem = next(problems, None)
+        if other := recognise(bytes(data[:9])):
+            problem = f"{other.looks}: convert it as .{other.name}"
+        if problem:
+            raise ConvertError(f"expected a safetensors file, got {problem}")
         raise ConvertError(f"at byte {_LENGTH_BYTES}: got {begin!r}, expected b'{{'; {_AGAIN}")
     most = min(MAX_HEADER_BYTES, len(data) - _LENGTH_BYTES)
     if length > most:

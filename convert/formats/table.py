@@ -1,26 +1,175 @@
-"""The file formats, by the ending of a file's name; and the one folder among them."""
+"""The table of formats: one row for each way of keeping a model on a disk.
 
-from collections.abc import Callable
+What a path stands for, the commands ``X-to-Y`` and their options, and which module reads and
+writes: all of it is in the rows. May import the standard library alone, as help texts are made of
+them; a format's own module is loaded when a file is read or written.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError
+from pvt_spec.files import replacing
 
-FORMATS = {
-    ".ckpt": "ckpt",
-    ".pth": "pth",
-    ".pt": "pth",
-    ".bin": "pth",
-    ".safetensors": "safetensors",
-    ".onnx": "onnx",
-}
-"""File name ending -> format."""
+if TYPE_CHECKING:
+    from convert.formats.weight_file import WeightFile
+    from convert.options import OnnxOptions
+    from pvt_spec.arrays import Array
 
-FOLDER = "folder"
-"""The format of a folder as Hugging Face keeps models: ``config.json`` and safetensors."""
+NAMING = ("dialect", "allow_different_maths")
+"""The options of a format that can be written in any dialect."""
 
 
-def file_format(path: Path) -> str:
+@dataclass(frozen=True)
+class Format:
+    """One way of keeping a model on a disk.
+
+    Attributes:
+        name: What a finding and the commands ``X-to-Y`` call it.
+        suffixes: The endings of its files' names; () for the folder.
+        description: What it is in a help text.
+        home: The module that holds its ``read`` and ``write``.
+        dialect: The names that it is written with where no others are asked for. Canonical names
+            are then those of our own twins: the file says which maths its weights are for.
+        begins: A pattern of the first 9 bytes.
+        looks: What a file that begins so is.
+        fixed: What to call it in the error for another dialect; "" where any can be written.
+        options: What can be asked of the file that is written: fields of
+            :class:`convert.options.Options` and :class:`convert.options.OnnxOptions`.
+        command: The format whose commands take it too; "" for its own.
+        single: Whether it is one file, whose ``write`` is given a stream; else a path.
+        carries_maths: Whether the maths that it says is computed, whatever it is.
+        beside_config: Whether a ``config.json`` beside the file may say what it is.
+        says_framework: Whether its metadata says whose parameters they are, MindSpore's or
+            PyTorch's.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    description: str
+    home: str
+    dialect: str
+    begins: bytes = b"(?!)"
+    looks: str = ""
+    fixed: str = ""
+    options: tuple[str, ...] = NAMING
+    command: str = ""
+    single: bool = True
+    carries_maths: bool = True
+    beside_config: bool = False
+    says_framework: bool = False
+
+    def read(self, path: Path) -> "WeightFile":
+        """What a file holds under its own names.
+
+        Raises:
+            ConvertError: The file cannot be read as this format.
+        """
+        file: WeightFile = import_module(self.home).read(path)
+        return file
+
+    def planned(self, path: Path, onnx: "OnnxOptions") -> list[Path]:
+        """The files that a target will consist of, the one to name first."""
+        if self.single:
+            return [path]
+        files: list[Path] = import_module(self.home).planned(path, **self._asked(onnx))
+        return files
+
+    def write(
+        self,
+        path: Path,
+        tensors: "Mapping[str, Array]",
+        metadata: Mapping[str, str],
+        force: bool,
+        onnx: "OnnxOptions",
+    ) -> list[Path]:
+        """Writes a model, whole or not at all, and returns its files, the one to name first.
+
+        Raises:
+            ConvertError: The format cannot hold it, or a file cannot be written.
+            FileExists: A file exists and ``force`` is not given.
+        """
+        home: Any = import_module(self.home)
+        if not self.single:
+            files: list[Path] = home.write(path, tensors, metadata, force, **self._asked(onnx))
+            return files
+        with replacing(path, force) as stream:
+            home.write(stream, tensors, metadata)
+        return [path]
+
+    def _asked(self, onnx: "OnnxOptions") -> dict[str, Any]:
+        """The values of this format's own options."""
+        return {name: getattr(onnx, name) for name in self.options if name not in NAMING}
+
+
+FORMATS = (
+    Format(
+        "ckpt",
+        (".ckpt",),
+        "MindSpore checkpoint",
+        "convert.formats.ckpt",
+        "pvt_ms",
+        begins=rb"\x0a",  # the key of a checkpoint's first parameter
+        looks="what MindSpore writes as a checkpoint",
+    ),
+    Format(
+        "pth",
+        (".pth", ".pt", ".bin"),
+        "PyTorch file",
+        "convert.formats.pth.file",
+        "official",
+        begins=rb"PK\x03\x04",
+        looks="a zip, as PyTorch writes",
+        beside_config=True,
+    ),
+    Format(
+        "safetensors",
+        (".safetensors",),
+        "safetensors file, or folder of Hugging Face,",
+        "convert.formats.safetensors",
+        "official",
+        begins=rb".{5}\x00{3}\{",  # the length of a header, and the header
+        beside_config=True,
+        says_framework=True,
+    ),
+    Format(
+        "onnx",
+        (".onnx",),
+        "ONNX model",
+        "convert.formats.onnx",
+        "official",
+        begins=rb"\x08",  # the key of a model's ir_version
+        looks="what ONNX models look like",
+        fixed="an .onnx",
+        options=("opset", "dynamic_size", "external_data"),
+        single=False,
+    ),
+    Format(
+        "folder",
+        (),
+        "folder of Hugging Face: config.json and safetensors",
+        "convert.formats.huggingface.folder",
+        "hf",
+        fixed="a Hugging Face folder",
+        command="safetensors",
+        single=False,
+        carries_maths=False,
+        says_framework=True,
+    ),
+)
+
+SUFFIXES = {suffix: row for row in FORMATS for suffix in row.suffixes}
+"""The format of each ending of a file's name."""
+
+FOLDER = next(row for row in FORMATS if not row.suffixes)
+"""The format of a path without an ending."""
+
+
+def find_format(path: Path) -> Format:
     """The format that a path stands for: by its ending; a folder, or no ending, is a folder.
 
     Raises:
@@ -29,65 +178,56 @@ def file_format(path: Path) -> str:
     ending = path.suffix.lower()
     if path.is_dir() or (not ending and not path.exists()):
         return FOLDER
-    if ending not in FORMATS:
+    if ending not in SUFFIXES:
         raise ConvertError(
-            f"{path}: cannot tell its format from its name; expected {', '.join(FORMATS)}, or a "
+            f"{path}: cannot tell its format from its name; expected {', '.join(SUFFIXES)}, or a "
             "folder of Hugging Face"
         )
-    return FORMATS[ending]
+    return SUFFIXES[ending]
 
 
-def check_format(path: Path, expected: str) -> None:
-    """Holds if a path stands for the expected format. A folder counts as safetensors.
+def check_format(path: Path, command: str) -> None:
+    """Refuses a path that stands for no format of a command.
 
     Raises:
-        ConvertError: It stands for another, or for none.
+        ConvertError: It stands for another format, or for none.
     """
-    found = file_format(path)
-    if found != expected and (found, expected) != (FOLDER, "safetensors"):
-        endings = ", ".join(ending for ending, name in FORMATS.items() if name == expected)
+    row = find_format(path)
+    if command not in (row.name, row.command):
+        endings = ", ".join(ending for ending, row in SUFFIXES.items() if row.name == command)
         raise ConvertError(f"{path}: expected a file name that ends in {endings}")
 
 
-def read_file(path: Path) -> WeightFile:
+def read_file(path: Path) -> "WeightFile":
     """What a file holds under its own names, in any format.
 
     Raises:
         ConvertError: The file cannot be read.
     """
-    from convert.formats import ckpt
-    from convert.formats import onnx as onnx_file
-    from convert.formats import safetensors as safetensors_file
-    from convert.formats.huggingface import folder as hf_folder
-    from convert.formats.pth import file as pth
-
-    readers: dict[str, Callable[[Path], WeightFile]] = {
-        "ckpt": ckpt.read,
-        "pth": pth.read,
-        "safetensors": safetensors_file.read,
-        "onnx": onnx_file.read,
-        FOLDER: hf_folder.read,
-    }
-    kind = file_format(path)
+    row = find_format(path)
     try:
-        file = readers[kind](path)
+        file = row.read(path)
     except ConvertError as error:
-        looks = _looks_like(path)
-        if looks in (kind, ""):
+        looks = _recognise_file(path)
+        if looks in (row, None):
             raise
-        raise ConvertError(f"{error}. It looks like .{looks}: give it that ending") from error
-    return hf_folder.with_config(path, file) if kind in ("pth", "safetensors") else file
+        raise ConvertError(f"{error}. It looks like .{looks.name}: give it that ending") from error
+    if row.beside_config:
+        with_config = import_module(FOLDER.home).with_config
+        file = with_config(path, file)
+    return file
 
 
-def _looks_like(path: Path) -> str:
-    """The format that a file's first bytes are of; "" where they tell nothing."""
+def recognise(start: bytes) -> Format | None:
+    """The format that a file's first bytes are of, None where they tell nothing."""
+    found = {row: re.match(row.begins, start, re.DOTALL) for row in FORMATS}
+    lengths = {row: match.end() for row, match in found.items() if match}
+    # The longest: a header's length may have the one byte that others begin with.
+    return max(lengths, key=lambda row: lengths[row], default=None)
+
+
+def _recognise_file(path: Path) -> Format | None:
     if not path.is_file():
-        return ""
+        return None
     with path.open("rb") as stream:
-        start = stream.read(9)
-    if start[:4] == b"PK\x03\x04":
-        return "pth"
-    if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
-        return "safetensors"
-    # The key of an ONNX model's ir_version, and of a checkpoint's first parameter.
-    return {b"\x08": "onnx", b"\x0a": "ckpt"}.get(start[:1], "")
+        return recognise(stream.read(9))

@@ -5,7 +5,6 @@ import numpy and pvt_spec.
 """
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -13,26 +12,10 @@ import numpy as np
 
 from convert.findings import Finding
 from convert.model.read import WEIGHT_DTYPES, Model, stored_numerics
+from convert.options import Changes
 from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What to change; by default nothing.
-
-    Attributes:
-        num_classes: 0 drops the head.
-        image_size: (H, W) in pixels of the images that the model is to take.
-        features_only: Whether to keep the backbone alone, which answers four feature maps.
-        dtype: One of :data:`convert.model.read.WEIGHT_DTYPES` for all weights.
-    """
-
-    num_classes: int | None = None
-    image_size: tuple[int, int] | None = None
-    features_only: bool = False
-    dtype: str | None = None
 
 
 def apply(model: Model, changes: Changes) -> Model:

@@ -8,23 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convert.formats.huggingface.config import expressible
 from convert.model.read import Model
-from convert.names.dialects import Dialect
-from pvt_spec import Numerics, PVTConfig, profile_numerics
+from pvt_spec import Numerics
 from pvt_spec.arrays import Array
 
 Differences = dict[str, tuple[object, object]]
 """Field of :class:`pvt_spec.Numerics` -> what it is, and what it would be."""
-
-
-def target_numerics(dialect: Dialect, numerics: Numerics, config: PVTConfig) -> Numerics:
-    """What the code that uses a dialect's names computes, as near to ``numerics`` as it can."""
-    if dialect.own:
-        return numerics
-    if dialect.name == "hf":
-        return expressible(numerics, linear=config.linear)
-    return profile_numerics(dialect.profile, config.version)
 
 
 def computes(target: Numerics, numerics: Numerics) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.findings import Finding
-from convert.formats.table import file_format, read_file
+from convert.formats.table import find_format, read_file
 from convert.formats.weight_file import WeightFile
 from convert.names.detect import (
     BACKBONE,
@@ -25,6 +25,7 @@ from convert.names.detect import (
 from convert.names.dialects import Dialect, find_dialect
 from convert.names.training_state import averaged_name, count_leading_parts, is_training_state
 from convert.names.translation import Names, names_by_canonical, to_canonical
+from convert.options import Given
 from pvt_spec import (
     METADATA_KEY,
     ModelInfo,
@@ -45,28 +46,6 @@ _SHOWN = 40
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 """What weights may be stored as; all widen to float32 without loss."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the user says about a source, in place of what the file shows.
-
-    Attributes:
-        model: A variant's name.
-        dialect: A dialect's name.
-        profile: A numerics profile's name.
-        image_size: (H, W) in pixels of the images that the model was made for: what v1's position
-            embeddings are laid out for.
-        labels: Class names, in the order of the logits.
-        weights: ``"raw"``, or ``"ema"`` for the averaged weights of a training checkpoint.
-    """
-
-    model: str | None = None
-    dialect: str | None = None
-    profile: str | None = None
-    image_size: tuple[int, int] | None = None
-    labels: tuple[str, ...] = ()
-    weights: str = "raw"
 
 
 @dataclass(frozen=True)
@@ -124,7 +103,7 @@ def understand(path: Path, file: WeightFile, given: Given = Given()) -> Model:
         ConvertError: They are not a whole PVT; all problems at once.
     """
     try:
-        findings = [Finding("format", file_format(path))]
+        findings = [Finding("format", find_format(path).name)]
         weights = _choose_weights(file, given, findings)
         return _Reader(path, file, given, findings).model(weights)
     except ConvertError as error:

@@ -8,11 +8,12 @@ translating it there and back gives it again. Facts: the peers' own code.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from pvt_spec import PVTConfig, TensorSpec, tensor_specs
+from convert.formats.huggingface.config import expressible
+from pvt_spec import Numerics, PVTConfig, TensorSpec, profile_numerics, tensor_specs
 from pvt_spec.errors import ConvertError
 
 
@@ -50,8 +51,12 @@ class Dialect:
         profile: The numerics profile of the code that uses these names.
         rules: The table. The first rule that fits a name holds.
         base: What a model with a head puts before every name but the head's.
-        own: Whether the code that uses these names computes any profile, as ``pvt_ms`` does.
         features_only: Whether it names backbones alone, without class token, last norm and head.
+        computes: What the code that uses these names computes where some maths is asked for, as
+            near to it as it can; None for the profile alone.
+        framework: What a format that says whose parameters it holds says of it: ``"ms"`` or
+            ``"pt"``.
+        hub: Whether models of these names have a ``config.json`` of their own beside them.
     """
 
     name: str
@@ -59,8 +64,10 @@ class Dialect:
     profile: str
     rules: tuple[Rule, ...]
     base: str = ""
-    own: bool = False
     features_only: bool = False
+    computes: Callable[[Numerics, PVTConfig], Numerics] | None = None
+    framework: str = "pt"
+    hub: bool = False
 
     @cached_property
     def _ours(self) -> list[tuple[re.Pattern[str], Rule]]:
@@ -69,6 +76,12 @@ class Dialect:
     @cached_property
     def _theirs(self) -> list[tuple[re.Pattern[str], Rule]]:
         return [(_compile(pattern), rule) for rule in self.rules for pattern in rule.theirs]
+
+    def numerics(self, wanted: Numerics, config: PVTConfig) -> Numerics:
+        """What the code that uses these names computes, as near to ``wanted`` as it can."""
+        if self.computes:
+            return self.computes(wanted, config)
+        return profile_numerics(self.profile, config.version)
 
     def from_canonical(self, name: str) -> tuple[str, ...]:
         """The dialect's tensors that hold a canonical one's rows, without the base; () if none."""
@@ -343,12 +356,19 @@ _MINDCV_V2 = _renamed(
 
 DIALECTS = (
     Dialect("official", (1, 2), "official", _renamed({})),
-    Dialect("pvt_ms", (1, 2), "official", _renamed({}, ms_norms=True), own=True),
-    Dialect("mindcv", (1,), "mindcv", _MINDCV_V1),
-    Dialect("mindcv", (2,), "mindcv", _MINDCV_V2),
-    Dialect("timm", (2,), "official", _TIMM),
-    Dialect("hf", (1,), "hf", _HF_V1, base="pvt."),
-    Dialect("hf", (2,), "hf", _HF_V2, base="pvt_v2."),
+    Dialect(
+        "pvt_ms",
+        (1, 2),
+        "official",
+        _renamed({}, ms_norms=True),
+        computes=lambda wanted, config: wanted,
+        framework="ms",
+    ),
+    Dialect("mindcv", (1,), "mindcv", _MINDCV_V1, framework="ms"),
+    Dialect("mindcv", (2,), "mindcv", _MINDCV_V2, framework="ms"),
+    Dialect("timm", (2,), "official", _TIMM, hub=True),
+    Dialect("hf", (1,), "hf", _HF_V1, base="pvt.", computes=expressible, hub=True),
+    Dialect("hf", (2,), "hf", _HF_V2, base="pvt_v2.", computes=expressible, hub=True),
     Dialect("mmdet", (1,), "hf", _MMDET_V1, features_only=True),
     Dialect("mmdet", (2,), "hf", _MMDET_V2, features_only=True),
 )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.formats.table import file_format
-from convert.model.read import Given, Model, read_model
+from convert.formats.table import find_format
+from convert.model.read import Model, read_model
+from convert.options import Given
 from parity.bundles.bundle import Bundle
 from parity.diagnosis.diagnose import Diagnosis, diagnose
 from parity.diagnosis.trials import Observed
@@ -128,7 +129,7 @@ def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None)
     """
     info = trusted.model.info
     require_same_layers(model.info.config, str(path), info.config, str(trusted.path))
-    (runtime,) = choose_runtimes([wanted or HOME[file_format(path)]])
+    (runtime,) = choose_runtimes([wanted or HOME[find_format(path).name]])
     names = tap_names(info.config)
     runner = open_runner(runtime, Task(model, path, names, trusted.image_size))
     images, size = trusted.load(model), trusted.batch_size

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from convert.formats.table import file_format
+from convert.formats.table import find_format
 from convert.model.read import Model
 from parity.errors import ParityError
 from parity.measure.structure import hash_weights
@@ -208,7 +208,7 @@ def load_graph(task: Task) -> Any:
     """
     import pvt_onnx
 
-    if file_format(task.path) != "onnx":
+    if find_format(task.path).name != "onnx":
         info = task.model.info
         return pvt_onnx.build(
             info.config,

@@ -16,7 +16,8 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import pvt_onnx
-from pvt_onnx.graph.build import OPSETS, build, build_skeleton, write
+from convert.formats.onnx import write_model
+from pvt_onnx.graph.build import OPSETS, build, build_skeleton
 from pvt_onnx.graph.model import INPUT
 from pvt_onnx.graph.operators import adaptive_avg_pool, gelu
 from pvt_onnx.graph.writer import GraphWriter
@@ -73,7 +74,7 @@ def written(info: ModelInfo, weights: Weights, **options: Any) -> bytes:
     """The file that ``convert`` would write."""
     dtypes = {name: array.dtype for name, array in weights.items()}
     stream = io.BytesIO()
-    write(stream, build_skeleton(info, dtypes, **options), weights)
+    write_model(stream, build_skeleton(info, dtypes, **options), weights)
     return stream.getvalue()
 
 
@@ -449,7 +450,7 @@ def test_more_than_two_gigabytes_are_refused_before_anything_is_written() -> Non
     skeleton = build_skeleton(info_of(config), {name: zero.dtype for name in weights})
     stream = io.BytesIO()
     with pytest.raises(ConfigError, match="an ONNX file holds at most 2147483647"):
-        write(stream, skeleton, weights)
+        write_model(stream, skeleton, weights)
     assert stream.getvalue() == b""
 
 

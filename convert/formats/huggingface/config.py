@@ -264,16 +264,14 @@ def _one_epsilon(gelu: str, epsilon: float) -> Numerics:
     )
 
 
-def expressible(numerics: Numerics, *, linear: bool = False) -> Numerics:
+def expressible(numerics: Numerics, config: PVTConfig) -> Numerics:
     """What transformers computes where ``numerics`` is asked for, as near to it as it can.
 
-    Args:
-        numerics: The maths of a model.
-        linear: Whether the model has linear attention, whose own GELU is always the exact one.
+    The GELU of linear attention is always the exact one.
     """
     epsilons = {getattr(numerics, field) for field in EPSILONS}
     epsilon = epsilons.pop() if len(epsilons) == 1 else 1e-6
-    return _one_epsilon("erf" if linear else numerics.gelu, epsilon)
+    return _one_epsilon("erf" if config.linear else numerics.gelu, epsilon)
 
 
 def make_config(info: ModelInfo) -> dict[str, Any]:
@@ -288,7 +286,7 @@ def make_config(info: ModelInfo) -> dict[str, Any]:
     config = info.config
     _check_has_class(config)
     kind = 2 if config.features_only else 0 if config.num_classes else 1
-    numerics = expressible(info.numerics, linear=config.linear)
+    numerics = expressible(info.numerics, config)
     version = config.version
     made: dict[str, Any] = {
         "architectures": [_ARCHITECTURES[version][kind]],

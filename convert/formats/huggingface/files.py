@@ -25,6 +25,7 @@ from typing import Any
 
 from convert.formats.huggingface.config import model_version
 from convert.formats.huggingface.timm import is_timm
+from convert.formats.table import SUFFIXES
 from convert.formats.weight_file import WeightFile, map_file
 from pvt_spec.errors import ConvertError
 
@@ -85,13 +86,10 @@ def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
 
 
 def _read_weights(folder: Path) -> WeightFile:
-    from convert.formats import safetensors as safetensors_file
-    from convert.formats.pth import file as pth
-
     source = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if source is None:
         raise ConvertError(f"{folder}: holds no weights: expected one of {', '.join(WEIGHTS)}")
-    read = safetensors_file.read if source.startswith(SAFETENSORS) else pth.read
+    read = SUFFIXES[Path(source.removesuffix(".index.json")).suffix].read
     if source.endswith(".json"):
         return _read_shards(folder / source, read)
     return dataclasses.replace(read(folder / source), files=(folder / source,))

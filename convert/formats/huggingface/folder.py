@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from convert.formats import safetensors as safetensors_file
-from convert.formats.huggingface.config import MODEL_TYPES, make_config, parse_config
+from convert.formats import safetensors
+from convert.formats.huggingface.config import make_config, parse_config
 from convert.formats.huggingface.files import (
     CONFIG,
     PREPROCESSOR,
@@ -24,14 +24,16 @@ from convert.formats.huggingface.files import (
 from convert.formats.huggingface.images import make_preprocessor
 from convert.formats.huggingface.timm import is_timm, parse_timm
 from convert.formats.weight_file import WeightFile
-from convert.names.dialects import find_dialect
-from pvt_spec import ModelInfo
+from convert.names.dialects import DIALECTS
+from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import replacing_all
 
-WRITTEN = (CONFIG, SAFETENSORS, PREPROCESSOR)
-"""What a folder that we write consists of, what it is known by first."""
+
+def planned(path: Path) -> list[Path]:
+    """The files of a folder that we write, the one that it is known by first."""
+    return [path / name for name in (CONFIG, SAFETENSORS, PREPROCESSOR)]
 
 
 def read(path: Path) -> WeightFile:
@@ -63,7 +65,7 @@ def with_config(path: Path, file: WeightFile) -> WeightFile:
 
 def _is_from_hub(file: WeightFile) -> bool:
     """Whether the tensors have the names of a PVT in transformers or timm."""
-    dialects = [*(find_dialect("hf", v) for v in MODEL_TYPES.values()), find_dialect("timm", 2)]
+    dialects = [dialect for dialect in DIALECTS if dialect.hub]
     return any(dialect.to_canonical(name) for name in file.tensors for dialect in dialects)
 
 
@@ -89,20 +91,15 @@ def _described(
 
 
 def write(
-    path: Path,
-    named: Mapping[str, Array],
-    metadata: Mapping[str, str],
-    info: ModelInfo,
-    force: bool,
+    path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str], force: bool
 ) -> list[Path]:
     """Writes a folder that ``from_pretrained`` loads: its files whole or not at all.
 
     Args:
         path: The folder; made if it is not there.
-        named: Tensors under transformers' names.
-        metadata: Texts of the safetensors file.
-        info: The model.
-        force: Whether files of :data:`WRITTEN` that are there are replaced. Others stay.
+        tensors: Arrays under transformers' names.
+        metadata: Texts of the safetensors file, which say what the model is.
+        force: Whether files of :func:`planned` that are there are replaced. Others stay.
 
     Returns:
         The files that were written.
@@ -117,13 +114,14 @@ def write(
             f"{path}: holds the weights of another model ({', '.join(stale)}): remove them and "
             "what belongs to them, or name another folder"
         )
+    info = ModelInfo.from_json(metadata[METADATA_KEY])
     texts = [_encode(make_config(info)), _encode(make_preprocessor(info.preprocessing))]
-    files = [path / name for name in WRITTEN]
+    files = planned(path)
     made = _make_folder(path)
     try:
         with replacing_all(files, force) as (config, weights, preprocessor):
             config.write(texts[0])
-            safetensors_file.write(weights, named, metadata)
+            safetensors.write(weights, tensors, metadata)
             preprocessor.write(texts[1])
     except BaseException:
         if made:

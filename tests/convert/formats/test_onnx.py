@@ -1,4 +1,4 @@
-"""``convert.formats.onnx`` against onnx; ``pvt_onnx.graph.build.write`` with external weights."""
+"""``convert.formats.onnx`` against onnx; and external weights."""
 
 import io
 import os
@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from convert.formats import onnx as onnx_file
-from pvt_onnx.graph.build import ALIGNMENT, MAX_BYTES, build_skeleton, model_size, write
+from convert.formats.onnx import ALIGNMENT, MAX_BYTES, model_size, write_model
+from pvt_onnx.graph.build import build_skeleton
 from pvt_onnx.graph.model import INPUT
 from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_spec import (
@@ -52,15 +53,15 @@ def skeleton_of(config: PVTConfig, weights) -> onnx.ModelProto:
     return build_skeleton(info_of(config), {name: array.dtype for name, array in weights.items()})
 
 
-def write_model(path: Path, config: PVTConfig = CONFIG, beside: str = "") -> dict:
+def write_small(path: Path, config: PVTConfig = CONFIG, beside: str = "") -> dict:
     """A small model in a file, and its weights; with their bytes in the file ``beside``."""
     weights = random_weights(config)
     with path.open("wb") as stream:
         if not beside:
-            write(stream, skeleton_of(config, weights), weights)
+            write_model(stream, skeleton_of(config, weights), weights)
             return weights
         with (path.parent / beside).open("wb") as data:
-            write(stream, skeleton_of(config, weights), weights, (beside, data))
+            write_model(stream, skeleton_of(config, weights), weights, (beside, data))
     return weights
 
 
@@ -98,7 +99,7 @@ def test_reads_what_onnx_writes(dtype, shape):
 @pytest.mark.parametrize("kind", SMALL)
 def test_reads_our_models_also_after_onnx_saved_them_again(tmp_path, kind):
     path = tmp_path / "a.onnx"
-    weights = write_model(path, SMALL[kind])
+    weights = write_small(path, SMALL[kind])
     ours = onnx_file.read(path)
     onnx.save(onnx.load(path), tmp_path / "b.onnx")
     theirs = onnx_file.read(tmp_path / "b.onnx")
@@ -188,7 +189,7 @@ def test_every_cut_of_our_file_is_an_error(tmp_path):
     path = tmp_path / "a.onnx"
     weights = {"a": np.ones((2, 3), np.float32), "b": np.arange(4.0)}
     stream = io.BytesIO()
-    write(stream, model_of(), weights)
+    write_model(stream, model_of(), weights)
     data = stream.getvalue()
     path.write_bytes(data)
     assert_same(onnx_file.read(path).tensors, weights)
@@ -276,9 +277,9 @@ def test_refuses_sparse_tensors_and_twins_in_metadata():
 @pytest.mark.parametrize("kind", SMALL)
 def test_weights_beside_the_model(tmp_path, kind):
     config = SMALL[kind]
-    write_model(tmp_path / "one.onnx", config)
+    write_small(tmp_path / "one.onnx", config)
     path = tmp_path / "two.onnx"
-    weights = write_model(path, config, beside="two.onnx.data")
+    weights = write_small(path, config, beside="two.onnx.data")
     assert path.stat().st_size < sum(array.nbytes for array in weights.values())
     assert_same(onnx_file.read(path).tensors, weights)
     for entry in onnx.load(path, load_external_data=False).graph.initializer:
@@ -305,7 +306,7 @@ def test_weights_beside_the_model(tmp_path, kind):
 
 def test_reads_what_onnx_keeps_beside_a_model(tmp_path):
     path = tmp_path / "a.onnx"
-    weights = write_model(path)
+    weights = write_small(path)
     for folder, options in (("one", {}), ("many", {"all_tensors_to_one_file": False})):
         (tmp_path / folder).mkdir()
         copy = tmp_path / folder / "b.onnx"
@@ -415,9 +416,9 @@ def test_maps_a_file_once(folder, monkeypatch):
 
 
 def test_names_the_files_that_it_read(tmp_path):
-    write_model(tmp_path / "a.onnx")
+    write_small(tmp_path / "a.onnx")
     assert onnx_file.read(tmp_path / "a.onnx").files == (tmp_path / "a.onnx",)
-    write_model(tmp_path / "b.onnx", beside="b.onnx.data")
+    write_small(tmp_path / "b.onnx", beside="b.onnx.data")
     assert onnx_file.read(tmp_path / "b.onnx").files == (
         tmp_path / "b.onnx",
         tmp_path / "b.onnx.data",
@@ -428,7 +429,7 @@ def test_names_the_files_that_it_read(tmp_path):
 def test_runtimes_refuse_to_look_elsewhere_too(folder, location):
     """onnx's and onnxruntime's own checks, told as our errors."""
     path = folder / "a.onnx"
-    write_model(path, beside="w.onnx.data")
+    write_small(path, beside="w.onnx.data")
     model = onnx.load(path, load_external_data=False)
     for made in model.graph.initializer:
         for item in made.external_data:
@@ -445,7 +446,7 @@ def test_runtimes_refuse_to_look_elsewhere_too(folder, location):
 
 def test_model_size_is_the_files(tmp_path):
     path = tmp_path / "a.onnx"
-    weights = write_model(path)
+    weights = write_small(path)
     assert model_size(skeleton_of(CONFIG, weights), weights) == path.stat().st_size
 
 
@@ -465,10 +466,10 @@ def test_more_than_two_gigabytes_need_a_second_file():
     skeleton = skeleton_of(config, weights)
     assert model_size(skeleton, weights) > MAX_BYTES
     with pytest.raises(ConfigError, match=r"keep the weights in a file of their own"):
-        write(Sink(), skeleton, weights)
+        write_model(Sink(), skeleton, weights)
     largest = max(weights, key=lambda name: weights[name].nbytes)
     few = {largest: np.ones(weights[largest].shape[:1], np.float32)}
     stream, data = io.BytesIO(), Sink()
-    write(stream, skeleton, few, ("data", data))
+    write_model(stream, skeleton, few, ("data", data))
     assert data.size == few[largest].nbytes
     assert len(stream.getvalue()) < 1 << 20

@@ -16,7 +16,7 @@ import pytest
 
 from convert import save_model
 from convert.model.read import Model, read_model
-from convert.model.write import OnnxOptions
+from convert.options import OnnxOptions
 from parity.errors import ParityError
 from parity.measure.compare import Comparison
 from parity.measure.envelope import Envelope, emulated_runs

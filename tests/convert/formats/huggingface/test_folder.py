@@ -357,15 +357,16 @@ def test_models_that_transformers_has_not_are_refused(changes: dict[str, Any], t
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("version", [1, 2])
 def test_expressible_is_the_nearest_of_transformers(profile: str, version: int) -> None:
-    numerics = PROFILES[profile][version]
+    numerics, config = PROFILES[profile][version], SMALL[f"v{version}"]
     hf = PROFILES["hf"][version]
-    assert expressible(numerics) == dataclasses.replace(hf, gelu=numerics.gelu)
-    assert expressible(numerics, linear=True) == hf
-    assert expressible(expressible(numerics)) == expressible(numerics)
+    nearest = expressible(numerics, config)
+    assert nearest == dataclasses.replace(hf, gelu=numerics.gelu)
+    assert expressible(numerics, SMALL["linear"]) == hf
+    assert expressible(nearest, config) == nearest
     five = dataclasses.replace(numerics, **dict.fromkeys(EPSILONS, 1e-5))
-    assert {getattr(expressible(five), field) for field in EPSILONS} == {1e-5}
+    assert {getattr(expressible(five, config), field) for field in EPSILONS} == {1e-5}
     info = info_of(SMALL[f"v{version}"], numerics)
-    assert parse_config(make_config(info)).numerics == expressible(numerics)
+    assert parse_config(make_config(info)).numerics == nearest
 
 
 # --- the files of a folder
