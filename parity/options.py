@@ -231,7 +231,7 @@ def tell(result: "Result", given: Given) -> None:
     from parity.report.html import page
     from pvt_spec.files import replacing
 
-    written = ((given["junit"], documents.as_junit), (given["html"], page.as_html))
+    written = ((given["junit"], documents.to_junit), (given["html"], page.to_html))
     for target, make in written:
         if target:
             with replacing(target, given["force"]) as stream:
@@ -239,7 +239,7 @@ def tell(result: "Result", given: Given) -> None:
                 stream.write(make(result).encode(errors="replace"))
             say(f"wrote {target}")
     if given["as_json"]:
-        click.echo(json.dumps(documents.as_data(result), indent=1))
+        click.echo(json.dumps(documents.to_dict(result), indent=1))
     else:
         click.echo("\n".join(report.table(result, given["verbose"])))
     if not result.same:

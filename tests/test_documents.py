@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from parity.inputs.samples import noise_samples
-from parity.measure.compare import Comparison
+from parity.measure.compare import Comparison, Judged
 from parity.measure.metrics import TapError
 from parity.measure.structure import Difference
 from parity.measure.tolerance import FixedTolerance
-from parity.report.data import FORMAT, as_data, as_junit, metrics
+from parity.report.data import FORMAT, tap_to_dict, to_dict, to_junit
 from parity.report.text import explain, verdict
 from parity.run import Options, Result, run
 from parity.selection import pair_up, read_models
@@ -175,7 +175,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def test_document_is_strict_json_of_the_shape_that_readers_count_on(everything):
-    data = parse(json.dumps(as_data(everything), allow_nan=False))
+    data = parse(json.dumps(to_dict(everything), allow_nan=False))
     assert_shape(data, DOCUMENT, "the document")
     assert data["format"] == FORMAT
     assert [set(image) >= {"name", "group"} for image in data["images"]] == [True] * 3
@@ -195,7 +195,7 @@ def test_document_is_strict_json_of_the_shape_that_readers_count_on(everything):
 
 
 def test_document_says_what_the_comparisons_do(everything):
-    data = as_data(everything)
+    data = to_dict(everything)
     assert data["same"] is everything.same is False
     assert [r["name"] for r in data["runtimes"]] == [c.name for c in everything.comparisons]
     for runtime, found in zip(data["runtimes"], everything.comparisons, strict=True):
@@ -212,7 +212,7 @@ def test_document_says_what_the_comparisons_do(everything):
 
 
 def tap_of(real: Result, name: str, tap: str) -> dict[str, Any]:
-    (runtime,) = as_data(result_of(real, name))["runtimes"]
+    (runtime,) = to_dict(result_of(real, name))["runtimes"]
     found: dict[str, Any] = runtime["taps"][tap]
     return found
 
@@ -223,7 +223,7 @@ def test_what_is_not_finite_is_none_and_counted(real):
     assert tap["max_abs"] is tap["times_rounding"] is tap["snr_db"] is None
     assert tap["worst"] == {"image": 3, "position": [2]}
     assert tap["groups"]["a"]["within"] and tap["groups"]["a"]["max_abs"] == 0
-    (runtime,) = as_data(result_of(real, "nan"))["runtimes"]
+    (runtime,) = to_dict(result_of(real, "nan"))["runtimes"]
     assert runtime["decisions"]["not_finite"] == 1 and runtime["decisions"]["max_kl"] is None
     tap = tap_of(real, "inf", "features")
     assert (tap["nans"], tap["infs"], tap["exact"]) == (0, 32, False)
@@ -232,7 +232,7 @@ def test_what_is_not_finite_is_none_and_counted(real):
 def test_what_has_another_shape_is_not_within(real):
     tap = tap_of(real, "shape", "block1.0")
     assert not tap["within"] and tap["times_rounding"] is None and tap["ulps"] is None
-    (runtime,) = as_data(result_of(real, "shape"))["runtimes"]
+    (runtime,) = to_dict(result_of(real, "shape"))["runtimes"]
     assert runtime["decisions"]["top1_agreement"] == 0
 
 
@@ -244,7 +244,7 @@ def test_exact_is_told_from_immeasurable(real):
 
 
 def test_structure_is_listed_whole(real):
-    (runtime,) = as_data(result_of(real, "structure"))["runtimes"]
+    (runtime,) = to_dict(result_of(real, "structure"))["runtimes"]
     assert runtime["structure"] == [
         {"subject": d.subject, "found": d.found, "expected": d.expected, "tap": d.tap}
         for d in WRONG
@@ -253,7 +253,7 @@ def test_structure_is_listed_whole(real):
 
 
 def test_decisions_are_shares_and_images(real):
-    (runtime,) = as_data(result_of(real, "flips"))["runtimes"]
+    (runtime,) = to_dict(result_of(real, "flips"))["runtimes"]
     decisions = runtime["decisions"]
     assert (decisions["images"], decisions["top1_agreement"]) == (4, 0.75)
     assert decisions["flips_within_margin"] + decisions["flips_beyond_margin"] == 1
@@ -263,7 +263,7 @@ def test_decisions_are_shares_and_images(real):
 def test_models_without_classes_have_no_decisions(real):
     found = Comparison("a", "torch", "a.pth", "fp32", ("features",), ("features",))
     found.add(["a"], {"features": np.ones((1, 8))}, {"features": np.ones((1, 8))})
-    (runtime,) = as_data(dataclasses.replace(real, comparisons=[found]))["runtimes"]
+    (runtime,) = to_dict(dataclasses.replace(real, comparisons=[found]))["runtimes"]
     assert runtime["decisions"] is None and runtime["same"]
 
 
@@ -271,18 +271,19 @@ def test_figures_of_float32_have_a_histogram():
     error = TapError()
     ours = np.array([[1.0, 1.0, np.nextafter(np.float32(1), np.float32(2))]], np.float32)
     error.add(ours, np.ones((1, 3)))
-    found = metrics(error)
+    found = tap_to_dict(Judged(0.0, 4.0, "a"), error)
     assert sum(found["ulps"].values()) == found["count"] == 3
     assert (found["ulps"]["0"], found["ulps"]["1"]) == (2, 1)
     assert found["worst"] == {"image": 0, "position": [2]}
-    assert metrics(TapError())["max_abs"] is None and metrics(TapError())["worst"] is None
+    nothing = tap_to_dict(Judged(math.inf, 4.0, "a"), TapError())
+    assert nothing["max_abs"] is nothing["times_rounding"] is nothing["worst"] is None
 
 
 # --- JUnit
 
 
 def suites_of(result: Result) -> dict[str, ElementTree.Element]:
-    root = ElementTree.fromstring(as_junit(result))
+    root = ElementTree.fromstring(to_junit(result))
     assert root.tag == "testsuites" and {child.tag for child in root} == {"testsuite"}
     return {suite.attrib["name"]: suite for suite in root}
 
@@ -326,7 +327,7 @@ def test_junit_names_everything_that_is_wrong_inside(real):
 
 
 def test_junit_is_a_file_in_utf8_that_begins_as_xml_does(everything):
-    text = as_junit(everything)
+    text = to_junit(everything)
     assert text.startswith("<?xml version='1.0'") and text.endswith("</testsuites>\n")
     root = ElementTree.fromstring(text.encode())
     assert any("ü" in suite.attrib["name"] for suite in root)
@@ -336,8 +337,8 @@ def test_junit_is_a_file_in_utf8_that_begins_as_xml_does(everything):
 def test_junit_can_be_read_whatever_a_file_is_called(name, real):
     """XML has no such characters, and names of files may have any."""
     odd = dataclasses.replace(COMPARISONS["off"](), name=f"torch {name}")
-    text = as_junit(dataclasses.replace(real, comparisons=[odd]))
+    text = to_junit(dataclasses.replace(real, comparisons=[odd]))
     (suite,) = ElementTree.fromstring(text.encode())
     assert suite.attrib["name"].startswith("torch ")
     assert suite.attrib["failures"] == "1"
-    assert json.loads(json.dumps(as_data(dataclasses.replace(real, comparisons=[odd]))))
+    assert json.loads(json.dumps(to_dict(dataclasses.replace(real, comparisons=[odd]))))

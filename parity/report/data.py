@@ -8,18 +8,19 @@ from xml.etree import ElementTree
 from parity.measure.compare import Comparison, Judged
 from parity.measure.decisions import Decisions
 from parity.measure.metrics import TapError
+from parity.report.tap_columns import TAP_COLUMNS
 from parity.report.text import explain, verdict
 from parity.run import Result
 
 FORMAT = 2
-"""Of the JSON document; a change that a reader must know of counts it up."""
+"""The JSON document's version; a change that a reader must know of counts it up."""
 
 _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML has not; names of files may have any."""
+"""Characters that XML does not have; names of files may have any."""
 
 
-def as_data(result: Result) -> dict[str, Any]:
-    """Everything that was measured; numbers that are not finite are None."""
+def to_dict(result: Result) -> dict[str, Any]:
+    """Returns everything that was measured; numbers that are not finite are None."""
     return {
         "format": FORMAT,
         "same": result.same,
@@ -57,51 +58,20 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 
 
 def _tap(comparison: Comparison, name: str) -> dict[str, Any]:
-    judged = comparison.judge(name)
-    return {
-        **_judged(judged),
-        "group": judged.group,
-        **metrics(comparison.total(name)),
-        "groups": {
-            group: {**_judged(comparison.judge_group(name, group)), **metrics(error)}
-            for group, error in comparison.errors[name].items()
-        },
+    groups = {
+        group: tap_to_dict(comparison.judge_group(name, group), error)
+        for group, error in comparison.errors[name].items()
     }
+    for figures in groups.values():
+        del figures["group"]
+    return {**tap_to_dict(comparison.judge(name), comparison.total(name)), "groups": groups}
 
 
-def _judged(judged: Judged) -> dict[str, Any]:
+def tap_to_dict(judged: Judged, error: TapError) -> dict[str, Any]:
+    """Returns every column of one tap that JSON has."""
+    found = {column.key: column.value(judged, error) for column in TAP_COLUMNS if column.key}
     return {
-        "times_rounding": _finite(judged.times),
-        "allowed": judged.allowed,
-        "within": judged.within,
-    }
-
-
-def metrics(error: TapError) -> dict[str, Any]:
-    """Every figure of one tap."""
-    figures = {
-        "max_abs": error.max_abs,
-        "scaled": error.scaled,
-        "mean_abs": error.mean_abs,
-        "rms": error.rms,
-        "reference_rms": error.reference_rms,
-        "one_minus_cosine": error.one_minus_cosine,
-        "snr_db": error.snr,
-        "one_thousandth": error.one_thousandth,
-        "five_thousandths": error.five_thousandths,
-    }
-    return {
-        **{name: _finite(value) for name, value in figures.items()},
-        "exact": error.max_abs == 0,
-        "count": error.count,
-        "nans": error.nans,
-        "infs": error.infs,
-        "worst": (
-            {"image": error.worst.image, "position": list(error.worst.position)}
-            if error.worst
-            else None
-        ),
-        "ulps": error.ulp_histogram,
+        key: _finite(value) if isinstance(value, float) else value for key, value in found.items()
     }
 
 
@@ -126,7 +96,7 @@ def _decisions(comparison: Comparison) -> dict[str, Any]:
 
 
 def _accuracy(decisions: Decisions) -> dict[str, Any]:
-    """Shares in [0, 1], over images whose label is known."""
+    """Returns shares in [0, 1] of the images whose label is known."""
     labelled = decisions.labelled
     return {
         "images": labelled,
@@ -144,8 +114,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def as_junit(result: Result) -> str:
-    """JUnit XML: a suite per runtime, a case per tap and one for the structure."""
+def to_junit(result: Result) -> str:
+    """Returns JUnit XML: a suite per runtime, a case per tap and one for the structure."""
     suites = ElementTree.Element("testsuites", name="parity")
     for comparison in result.comparisons:
         failures = {

@@ -1,31 +1,19 @@
 """A result on a terminal: a table and a sentence per runtime."""
 
-import math
 from collections.abc import Iterator, Sequence
 
-from parity.measure.compare import Comparison, Judged
+from parity.measure.compare import Comparison
 from parity.measure.decisions import Decisions
-from parity.measure.metrics import TapError
 from parity.measure.structure import INPUT
 from parity.measure.tolerance import FACTOR_OF_FEW, FEW
+from parity.report.numbers import times
+from parity.report.tap_columns import TAP_COLUMNS, times_or_shape
 from parity.run import Result
 from pvt_spec import tap_names
 
-_HEAD = (
-    "× rounding",
-    "max abs",
-    "/ RMS",
-    "mean abs",
-    "1 - cos",
-    "SNR dB",
-    "1e-3",
-    "5e-3",
-    "<=1 ulp",
-)
-
 
 def stages(names: Sequence[str]) -> dict[str, list[str]]:
-    """Taps by the line that they are summed up in: ``"stage 1"``, …, and the last ones each."""
+    """Returns taps by the line that sums them up: ``"stage 1"``, …, and the last ones each."""
     lines: dict[str, list[str]] = {}
     for name in names:
         place = name.split(".")[0]
@@ -35,30 +23,29 @@ def stages(names: Sequence[str]) -> dict[str, list[str]]:
     return lines
 
 
-def table(result: Result, verbose: bool = False) -> list[str]:
-    """One line per stage, or per tap; then a verdict per runtime.
+def compared_taps(result: Result) -> list[str]:
+    """Returns all taps that any runtime was compared at, in forward order.
 
-    Of a stage each runtime's worst tap is shown, with its error in units of rounding; ``!`` marks
+    A bundle may lack some.
+    """
+    compared = {name for comparison in result.comparisons for name in comparison.names}
+    return [name for name in tap_names(result.info.config) if name in compared]
+
+
+def table(result: Result, verbose: bool = False) -> list[str]:
+    """Returns a line per stage, or per tap if ``verbose``; then a verdict per runtime.
+
+    A stage's line has each runtime's worst tap with its error in units of rounding; ``!`` marks
     what rounding does not explain.
     """
     if verbose:
         lines = [line for c in result.comparisons for line in _taps_table(c)]
     else:
-        lines = _stage_table(result)
+        stages_table = [["", *(c.name for c in result.comparisons)]]
+        for line, names in stages(compared_taps(result)).items():
+            stages_table.append([line, *(_worst_of(c, names) for c in result.comparisons)])
+        lines = columns(stages_table)
     return [*lines, *(verdict(comparison) for comparison in result.comparisons)]
-
-
-def _stage_table(result: Result) -> list[str]:
-    rows: list[list[str]] = [["", *(c.name for c in result.comparisons)]]
-    for line, names in stages(compared_taps(result)).items():
-        rows.append([line, *(_worst_of(comparison, names) for comparison in result.comparisons)])
-    return columns(rows)
-
-
-def compared_taps(result: Result) -> list[str]:
-    """All that any runtime was compared at, in forward order; a bundle may lack some."""
-    compared = {name for comparison in result.comparisons for name in comparison.names}
-    return [name for name in tap_names(result.info.config) if name in compared]
 
 
 def _worst_of(comparison: Comparison, names: Sequence[str]) -> str:
@@ -67,71 +54,60 @@ def _worst_of(comparison: Comparison, names: Sequence[str]) -> str:
         return "-"
     worst = comparison.worst_of(known)
     place = f" {worst}" if len(names) > 1 else ""
-    return f"{shown(comparison, worst)}{place}{'' if comparison.judge(worst).within else ' !'}"
+    return f"{shown(comparison, worst)}{place}{_mark(comparison, worst)}"
 
 
 def shown(comparison: Comparison, tap: str) -> str:
-    """A tap's error in units of rounding, or that its shape is another."""
-    judged = comparison.judge(tap)
-    return "other shape" if comparison.errors[tap][judged.group].mismatch else times(judged)
+    """Returns a tap's error in units of rounding, or that its shape is another."""
+    return times_or_shape(comparison.judge(tap), comparison.total(tap))
+
+
+def _mark(comparison: Comparison, tap: str) -> str:
+    return "" if comparison.judge(tap).within else " !"
+
+
+def _taps_table(comparison: Comparison) -> Iterator[str]:
+    shown = [column for column in TAP_COLUMNS if column.short]
+    rows = [[comparison.name, *(column.short for column in shown)]]
+    for name in comparison.names:
+        judged, error = comparison.judge(name), comparison.total(name)
+        units, *figures = (column.on_terminal(judged, error) for column in shown)
+        rows.append([name, units + _mark(comparison, name), *figures])
+    yield from columns(rows)
+    yield ""
 
 
 def accuracy_table(result: Result) -> list[str]:
-    """Accuracy of the reference and of every runtime over labelled images, side by side.
+    """Returns the accuracy over labelled images of the reference and of every runtime.
 
     ``only here`` and ``only there`` count images that the runtime, or the reference, alone has
     right; ``p`` is that of McNemar's exact test of the two.
     """
     head = ["", "Top-1", "Top-5", "same class", "only here", "only there", "p"]
     first = result.comparisons[0].decisions
-    rows = [head, ["float64", *_shares(first, first.reference_right, first.reference_right_five)]]
+    reference = _shares(first, first.reference_right, first.reference_right_five)
+    rows = [head, ["float64", *reference, "", "", "", ""]]
     for comparison in result.comparisons:
         found = comparison.decisions
-        counts = found.only_right, found.only_reference_right
         rows.append(
             [
                 comparison.name,
                 *_shares(found, found.right, found.right_five),
                 f"{found.same_first}/{found.images}",
-                *map(str, counts),
+                f"{found.only_right}",
+                f"{found.only_reference_right}",
                 f"{found.accuracy_p_value:.3g}",
             ]
         )
-    width = len(head)
-    return columns([row + [""] * (width - len(row)) for row in rows])
+    return columns(rows)
 
 
 def _shares(decisions: Decisions, first: int, five: int) -> list[str]:
     return [f"{count / decisions.labelled:.2%}" for count in (first, five)]
 
 
-def _taps_table(comparison: Comparison) -> Iterator[str]:
-    rows = [[comparison.name, *_HEAD]]
-    for name in comparison.names:
-        judged, error = comparison.judge(name), comparison.total(name)
-        mark = "" if judged.within else " !"
-        rows.append([name, shown(comparison, name) + mark, *_figures(error)])
-    yield from columns(rows)
-    yield ""
-
-
-def _figures(error: TapError) -> list[str]:
-    histogram = error.ulp_histogram
-    near = sum(histogram[b] for b in ("0", "1")) / error.count if histogram else math.nan
-    return [
-        f"{error.max_abs:.1e}",
-        f"{error.scaled:.1e}",
-        f"{error.mean_abs:.1e}",
-        f"{error.one_minus_cosine:.1e}",
-        f"{error.snr:.1f}",
-        f"{error.one_thousandth:.2%}",
-        f"{error.five_thousandths:.2%}",
-        f"{near:.0%}" if histogram else "-",
-    ]
-
-
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of cells, each column as wide as its widest."""
+    """Returns a line for each row, each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -139,17 +115,8 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def times(judged: Judged) -> str:
-    """An error in units of rounding, as in ``"37×"``."""
-    if not math.isfinite(judged.times):
-        return "not finite"
-    if judged.times < 10:
-        return f"{judged.times:.2f}×"
-    return f"{judged.times:.0f}×" if judged.times < 1e5 else f"{judged.times:.0e}×"
-
-
 def verdict(comparison: Comparison) -> str:
-    """One sentence about one runtime."""
+    """Returns one sentence about one runtime."""
     if comparison.same:
         judged = {name: comparison.judge(name) for name in comparison.names}
         most = max(judged, key=lambda name: judged[name].times)
@@ -162,7 +129,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def caution(comparison: Comparison) -> list[str]:
-    """What makes a verdict of *same* a weak one."""
+    """Returns what makes a verdict of *same* a weak one."""
     counts = [error.count for groups in comparison.errors.values() for error in groups.values()]
     if comparison.fixed or max(counts) >= FEW:
         return []
@@ -173,7 +140,7 @@ def caution(comparison: Comparison) -> list[str]:
 
 
 def reasons(comparison: Comparison) -> list[str]:
-    """Why a runtime is not the same, most telling first."""
+    """Returns why a runtime is not the same, most telling first."""
     found = []
     tap = comparison.first_out_of_bounds
     if tap:
@@ -191,7 +158,7 @@ def reasons(comparison: Comparison) -> list[str]:
 
 
 def explain(comparison: Comparison, tap: str) -> str:
-    """What is wrong at a tap."""
+    """Returns what is wrong at a tap."""
     judged = comparison.judge(tap)
     error = comparison.errors[tap][judged.group]
     if error.mismatch:
@@ -207,7 +174,10 @@ def explain(comparison: Comparison, tap: str) -> str:
 
 
 def closeness(comparison: Comparison) -> str:
-    """How near the model's answer is: of several the worst, and of classes how many agree."""
+    """Returns how near the model's answer is to the reference's.
+
+    Of several answers the worst one counts; of classes it says how many agree.
+    """
     images = comparison.images
     if not comparison.answers:
         return f"its answer was not compared, on {images} images"

@@ -1,13 +1,14 @@
 """Error maps of the HTML page: where in an image the worst tap errs."""
 
 from collections.abc import Iterator, Sequence
-from xml.etree.ElementTree import Element
+from dataclasses import dataclass
 
 import numpy as np
 
-from parity.measure.compare import Comparison, ErrorMap
-from parity.report.html.elements import count, element, error_of, figure, mark
-from parity.report.html.images import captioned, data_uri, picture_of
+from parity.measure.compare import Comparison
+from parity.report.html.images import Thumbnail, data_uri, thumbnail_of
+from parity.report.numbers import count
+from parity.report.text import shown
 from parity.run import Result
 from pvt_data.preprocessing import encode_png
 from pvt_spec import Preprocessing, stage_grids
@@ -28,7 +29,10 @@ _STEPS = 256
 
 
 def _srgb(lightness: Array, chroma: Array, hue: float) -> Array:
-    """uint8 (…, 3) of OKLCH: Ottosson, A perceptual color space for image processing (2020)."""
+    """Returns uint8 (…, 3) of OKLCH.
+
+    Ottosson, A perceptual color space for image processing (2020).
+    """
     a, b = chroma * np.cos(hue), chroma * np.sin(hue)
     cones = np.stack(
         (
@@ -54,7 +58,7 @@ def _srgb(lightness: Array, chroma: Array, hue: float) -> Array:
 
 
 def ramp(scheme: str) -> Array:
-    """uint8 (257, 3): equal steps of one hue from no error to the largest, and not finite."""
+    """Returns uint8 (257, 3): equal steps of one hue from no error to the largest; not finite."""
     least, most, broken = (np.array(pair) for pair in _RAMPS[scheme])
     share = np.linspace(0, 1, _STEPS)[:, None]
     lightness, chroma = (least * (1 - share) + most * share).T
@@ -62,108 +66,120 @@ def ramp(scheme: str) -> Array:
     return np.concatenate([_srgb(lightness, chroma, float(_HUE)), red])
 
 
-def _picture(values: Array, largest: float, meaning: str) -> Element:
-    """float64 (H, W) in the colours of each scheme."""
+@dataclass(frozen=True)
+class Picture:
+    """Errors as colours.
+
+    Attributes:
+        light: A PNG for the light scheme, as a data URI.
+        dark: The same for the dark one.
+        meaning: What it shows, for those who do not see it.
+    """
+
+    light: str
+    dark: str
+    meaning: str
+
+
+def _picture(values: Array, largest: float, meaning: str) -> Picture:
+    """Returns float64 (H, W) in the colours of each scheme."""
     finite = np.isfinite(values)
     shares = np.where(finite, values, 0) / (largest or 1.0)
     index = np.where(finite, np.rint(shares * (_STEPS - 1)), _STEPS).astype(int)
     light, dark = (
         data_uri(encode_png(ramp(scheme)[index], max(values.shape))) for scheme in _RAMPS
     )
-    return element(
-        "picture",
-        element("source", media="(prefers-color-scheme: dark)", srcset=dark),
-        element("img", src=light, alt=meaning),
+    return Picture(light, dark, meaning)
+
+
+def scale_pictures() -> dict[str, Picture]:
+    """Returns what every scale shows: the colours in order, and that of what is not finite."""
+    return {
+        "gradient": _picture(np.linspace(0, 1, 64)[None], 1.0, ""),
+        "red": _picture(np.array([[np.inf]]), 1.0, "red"),
+    }
+
+
+@dataclass(frozen=True)
+class TapMap:
+    """Where one tap of a runtime errs.
+
+    Attributes:
+        tap: Its name.
+        text: Its error, and how it is laid out.
+        picture: The errors; None where there is nothing to show.
+        largest: The largest of them.
+        finite: Whether all are.
+        thumbnail: The image that it lies in; None where it has no places.
+        token: The class token's error and its picture; None where there is no such token.
+    """
+
+    tap: str
+    text: str
+    picture: Picture | None = None
+    largest: float = 0.0
+    finite: bool = True
+    thumbnail: Thumbnail | None = None
+    token: tuple[float, Picture] | None = None
+
+
+def error_maps(
+    result: Result, comparison: Comparison, preprocessing: Preprocessing
+) -> Iterator[TapMap]:
+    """Returns a runtime's worst tap, and where it has no places the worst one that has, too."""
+    worst = comparison.worst_of(comparison.names)
+    if worst in _VECTORS:
+        yield _map(result, comparison, worst, preprocessing)
+    placed = [name for name in comparison.names if name not in _VECTORS]
+    if placed:
+        yield _map(result, comparison, comparison.worst_of(placed), preprocessing)
+
+
+def _map(result: Result, comparison: Comparison, tap: str, preprocessing: Preprocessing) -> TapMap:
+    found = shown(comparison, tap)
+    unit = " the tolerance" if comparison.fixed else " rounding"
+    bad = "" if comparison.judge(tap).within else ", out of bounds"
+    text = f": {found}{unit if found.endswith('×') else ''}{bad}; "
+    kept = comparison.maps.get(tap)
+    if kept is None:
+        mismatch = comparison.total(tap).mismatch
+        return TapMap(
+            tap, text + ("there is nothing to show" if mismatch else "no error in any image")
+        )
+    thumbnail, token = None, None
+    if tap in _VECTORS:
+        size = kept.error.size
+        rows = max(n for n in range(1, max(2, int(size**0.5 / 2) + 1)) if size % n == 0)
+        values = kept.error.reshape(rows, -1)
+        text += f"its {count(size, 'value')} of one image, row by row"
+    else:
+        grids = stage_grids(result.info.config, result.info.numerics, result.image_size)
+        grid = grids[_stage(tap, grids)]
+        values, token = on_grid(kept.error, grid)
+        H, W = values.shape
+        lies = f"{H} × {W} places" if values.shape == grid else f"{values.size} tokens in one row"
+        text += f"{lies}, the largest error of all channels at each"
+        thumbnail = thumbnail_of(result.samples[kept.image], preprocessing)
+    largest = float(np.max(kept.error, where=np.isfinite(kept.error), initial=0.0))
+    return TapMap(
+        tap,
+        text,
+        _picture(values, largest, f"errors of {tap}"),
+        largest,
+        bool(np.isfinite(kept.error).all()),
+        thumbnail,
+        None if token is None else (float(token[0, 0]), _picture(token, largest, "its colour")),
     )
 
 
-def error_maps(result: Result, preprocessing: Preprocessing) -> Iterator[Element]:
-    """The worst tap of every runtime, and where it has no places the worst one that has."""
-    grids = stage_grids(result.info.config, result.info.numerics, result.image_size)
-    for comparison in result.comparisons:
-        parts = [element("h3", mark(comparison.same, _word(comparison)), f" {comparison.name}")]
-        worst = comparison.worst_of(comparison.names)
-        if worst in _VECTORS:
-            parts.append(_of_values(comparison, worst))
-        placed = [name for name in comparison.names if name not in _VECTORS]
-        if placed:
-            tap = comparison.worst_of(placed)
-            kept = comparison.maps.get(tap)
-            if kept is None:
-                parts.append(_nothing(comparison, tap))
-            else:
-                sample = result.samples[kept.image]
-                picture = captioned(picture_of(sample, preprocessing), sample)
-                parts += _of_places(comparison, tap, kept, grids[_stage(tap, grids)], picture)
-        yield element("article", *parts)
-
-
-def _word(comparison: Comparison) -> str:
-    return "same" if comparison.same else "DIFFERENT"
-
-
 def _stage(tap: str, grids: Sequence[object]) -> int:
-    """Counted from 0; v1's ``norm`` is of the last stage."""
+    """Returns a tap's stage, counted from 0; v1's ``norm`` is of the last stage."""
     number = tap.split(".")[0][-1]
     return int(number) - 1 if number.isdigit() else len(grids) - 1
 
 
-def _described(comparison: Comparison, tap: str, what: str) -> Element:
-    found = error_of(comparison, tap)
-    unit = " the tolerance" if comparison.fixed else " rounding"
-    bad = "" if comparison.judge(tap).within else ", out of bounds"
-    text = f": {found}{unit if found.endswith('×') else ''}{bad}; {what}"
-    return element("p", element("code", tap), text, class_="small")
-
-
-def _nothing(comparison: Comparison, tap: str) -> Element:
-    mismatch = comparison.total(tap).mismatch
-    what = "there is nothing to show" if mismatch else "no error in any image"
-    return _described(comparison, tap, what)
-
-
-def _of_values(comparison: Comparison, tap: str) -> Element:
-    """Of a tap (B, C): its values in order, row by row."""
-    kept = comparison.maps.get(tap)
-    if kept is None:
-        return _nothing(comparison, tap)
-    size = kept.error.size
-    rows = max(n for n in range(1, max(2, int(size**0.5 / 2) + 1)) if size % n == 0)
-    values = kept.error.reshape(rows, -1)
-    largest = _largest(values)
-    what = f"its {count(size, 'value')} of one image, row by row"
-    picture = _picture(values, largest, f"errors of {tap}")
-    return element(
-        "div",
-        _described(comparison, tap, what),
-        element("div", element("figure", picture, class_="map flat"), class_="pair"),
-        _scale(values, largest),
-        class_="values",
-    )
-
-
-def _of_places(
-    comparison: Comparison, tap: str, kept: ErrorMap, grid: tuple[int, int], picture: Element
-) -> list[Element]:
-    """Of a tap of tokens or a map: as it lies in the image, beside the image."""
-    values, token = on_grid(kept.error, grid)
-    largest = _largest(kept.error)
-    H, W = values.shape
-    lies = f"{H} × {W} places" if values.shape == grid else f"{values.size} tokens in one row"
-    parts = [_picture(values, largest, f"errors of {tap}")]
-    if token is not None:
-        swatch = element("span", _picture(token, largest, "its colour"), class_="token")
-        text = f" class token, {figure(float(token[0, 0]))}"
-        parts.append(element("figcaption", swatch, text, class_="small"))
-    return [
-        _described(comparison, tap, f"{lies}, the largest error of all channels at each"),
-        element("div", picture, element("figure", *parts, class_="map"), class_="pair"),
-        _scale(kept.error, largest),
-    ]
-
-
 def on_grid(error: Array, grid: tuple[int, int]) -> tuple[Array, Array | None]:
-    """An error map as it lies in the image, and apart from it the class token's.
+    """Lays an error map out as it lies in the image, and the class token's apart from it.
 
     Args:
         error: float64 (N,) of tokens, with or without a class token before them, or (H, W).
@@ -180,17 +196,3 @@ def on_grid(error: Array, grid: tuple[int, int]) -> tuple[Array, Array | None]:
     if error.size == H * W + 1:
         return error[1:].reshape(H, W), error[:1].reshape(1, 1)
     return error.reshape(1, -1), None
-
-
-def _largest(values: Array) -> float:
-    return float(np.max(values, where=np.isfinite(values), initial=0.0))
-
-
-def _scale(values: Array, largest: float) -> Element:
-    """What the colours mean."""
-    gradient = _picture(np.linspace(0, 1, 64)[None], 1.0, "")
-    parts: list[Element | str] = ["0", gradient, f"{figure(largest)} absolute error"]
-    if not np.isfinite(values).all():
-        swatch = element("span", _picture(np.array([[np.inf]]), 1.0, "red"), class_="token")
-        parts += [swatch, "not finite"]
-    return element("div", *parts, class_="scale")

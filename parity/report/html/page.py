@@ -1,169 +1,157 @@
-"""A result as a page: one file that needs nothing else, for someone who was not there."""
+"""A result as a page: one file that needs nothing else, for someone who was not there.
+
+What is here are values; ``page.html.jinja`` says where they stand, ``page.css`` how they look.
+"""
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from parity.measure.compare import Comparison
+from parity.measure.compare import Comparison, Judged
+from parity.measure.decisions import Decisions
+from parity.measure.metrics import TapError
 from parity.measure.tolerance import FACTOR, FACTOR_OF_FEW, FEW, find_tolerance
-from parity.report.html.elements import count, element, mark, section
-from parity.report.html.images import images, shown_samples
-from parity.report.html.maps import error_maps
-from parity.report.html.plot import depth_plot, key, shared_axes
-from parity.report.html.style import STYLE
-from parity.report.html.tables import decision_table, stage_table, structure, tap_tables
-from parity.report.text import compared_taps, verdict
+from parity.report.html.images import shown_images
+from parity.report.html.maps import error_maps, scale_pictures
+from parity.report.html.plot import Axes, shared_axes, tap_title
+from parity.report.numbers import count, figure
+from parity.report.tap_columns import TAP_COLUMNS, explanations
+from parity.report.text import compared_taps, shown, stages, verdict
 from parity.run import Result
 from pvt_spec import tap_names
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The page may load nothing, whatever came into it."""
+
+@dataclass(frozen=True)
+class Tap:
+    """A tap of a runtime.
+
+    Attributes:
+        name: Its name.
+        index: Its place from the left in every plot.
+        judged: Its verdict.
+        error: Its error over all images.
+        title: All that is known of it in one line.
+    """
+
+    name: str
+    index: int
+    judged: Judged
+    error: TapError
+    title: str
 
 
-def as_html(result: Result) -> str:
-    """The whole page, self-contained: no scripts, and nothing is fetched.
+def to_html(result: Result) -> str:
+    """Returns the whole page, self-contained: no scripts, and nothing is fetched.
+
+    Jinja2 is imported here, as most runs make no page. It escapes every value that comes from a
+    file or its name.
 
     Returns:
         HTML that can be encoded as UTF-8, whatever bytes file names are made of.
     """
-    sections = list(_sections(result))
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("title", f"parity of {_model(result)}: {_outcome(result)}"),
-        element("style", STYLE),
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=StrictUndefined,
     )
-    body = element("body", _header(result), _banner(result), _contents(sections))
-    body.append(element("main", *sections))
-    page = ElementTree.tostring(
-        element("html", head, body, lang="en"), encoding="unicode", method="html"
+    environment.filters |= {"count": count, "figure": figure, "g": "{:g}".format}
+    comparisons, axes = result.comparisons, shared_axes(result)
+    preprocessing = dataclasses.replace(result.info.preprocessing, image_size=result.image_size)
+    page = environment.get_template("page.html.jinja").render(
+        result=result,
+        model=result.info.variant or "PVT",
+        different=[comparison for comparison in comparisons if not comparison.same],
+        classifies=any(comparison.classifies for comparison in comparisons),
+        verdicts=[(c, verdict(c).removeprefix(c.name)) for c in comparisons],
+        fixed=comparisons[0].fixed,
+        bounds={"factor": FACTOR, "of_few": FACTOR_OF_FEW, "few": FEW},
+        axes=axes,
+        stages=list(_stages(result)),
+        columns=[column for column in TAP_COLUMNS if column.heading],
+        explanations=list(explanations()),
+        taps=[(comparison, _taps(comparison, axes)) for comparison in comparisons],
+        decisions=list(_decisions(result)),
+        images=list(shown_images(result, preprocessing)),
+        maps=[(c, list(error_maps(result, c, preprocessing))) for c in comparisons],
+        scale=scale_pictures(),
+        what_ran=list(_what_ran(result)),
+        runs=[(comparison.name, list(_facts(comparison))) for comparison in comparisons],
     )
     # Bytes of a file name that are no UTF-8 are lone surrogates in Python.
-    return f"<!DOCTYPE html>\n{page}\n".encode("utf-8", "backslashreplace").decode()
+    return page.encode("utf-8", "backslashreplace").decode()
 
 
-def _sections(result: Result) -> Iterator[Element]:
-    yield section("verdicts", "Verdicts", _verdicts(result))
-    yield section("depth", "Error through depth", *_depth(result))
-    yield section("stages", "Stages", stage_table(result), *tap_tables(result))
-    if any(comparison.classifies for comparison in result.comparisons):
-        yield section("decisions", "Decisions", *decision_table(result))
-    preprocessing = dataclasses.replace(result.info.preprocessing, image_size=result.image_size)
-    yield section("images", "Images", *_image_notes(result), *images(result, preprocessing))
-    yield section(
-        "maps",
-        "Where the worst tap errs",
-        _map_notes(),
-        element("div", *error_maps(result, preprocessing), class_="maps"),
-    )
-    yield section("structure", "Weights and attributes", *structure(result))
-    yield section("provenance", "Provenance", *_provenance(result))
+def _stages(result: Result) -> Iterator[tuple[str, list[tuple[str, str, bool]]]]:
+    """Yields a line, and of each runtime its worst tap there, the error, whether it is within."""
+    for line, names in stages(compared_taps(result)).items():
+        cells = []
+        for comparison in result.comparisons:
+            known = [name for name in names if name in comparison.names]
+            tap = comparison.worst_of(known) if known else ""
+            error = shown(comparison, tap) if tap else "-"
+            within = not tap or comparison.judge(tap).within
+            cells.append((tap if len(names) > 1 else "", error, within))
+        yield line, cells
 
 
-def _model(result: Result) -> str:
-    return result.info.variant or "PVT"
+def _taps(comparison: Comparison, axes: Axes) -> list[Tap]:
+    return [
+        Tap(
+            name,
+            axes.names.index(name),
+            comparison.judge(name),
+            comparison.total(name),
+            tap_title(comparison, name),
+        )
+        for name in comparison.names
+    ]
 
 
-def _outcome(result: Result) -> str:
-    different = sum(not comparison.same for comparison in result.comparisons)
-    runtimes = count(len(result.comparisons), "runtime")
-    return f"DIFFERENT in {different} of {runtimes}" if different else f"same in {runtimes}"
+def _decisions(result: Result) -> Iterator[tuple[str, list[str]]]:
+    """Yields a title, and what it is of each runtime."""
 
+    def flips(number: int, first: Sequence[int]) -> str:
+        names = ", ".join(result.samples[i].name for i in first)
+        return f"{number}: {names}{', …' if number > len(first) else ''}" if number else "0"
 
-def _header(result: Result) -> Element:
-    H, W = result.image_size
-    facts = f", {count(len(result.samples), 'image')} of {H}×{W} pixels, profile "
-    return element(
-        "header",
-        element("h1", f"Parity of {_model(result)}"),
-        element(
-            "p",
-            element("code", result.reference),
-            f"{facts}{result.info.profile}; every runtime against {result.computed_in}",
-            class_="soft",
+    told: dict[str, Callable[[Decisions], str]] = {
+        "top-1 agrees": lambda d: _share(d.same_first, d.images),
+        "top-5 agree, in any order": lambda d: _share(d.same_five, d.images),
+        "flips within the margin": lambda d: flips(d.roundings, d.first_roundings),
+        "flips beyond the margin": lambda d: flips(d.bugs, d.first_bugs),
+        "logits not finite": lambda d: count(d.not_finite, "image"),
+        "KL divergence, mean": lambda d: f"{figure(d.mean_divergence)} nats",
+        "KL divergence, largest": lambda d: f"{figure(d.max_divergence)} nats",
+        "rate of flips, 95 % interval": lambda d: " to ".join(
+            f"{rate:.2%}" for rate in d.disagreement_interval
         ),
-    )
+        "rate of flips, 95 % upper bound": lambda d: f"{d.disagreement_upper:.2%}",
+    }
+    if any(comparison.decisions.labelled for comparison in result.comparisons):
+        told |= {
+            "labelled images": lambda d: f"{d.labelled:,}",
+            "accuracy, top-1": lambda d: _share(d.right, d.labelled),
+            "of the reference": lambda d: _share(d.reference_right, d.labelled),
+            "accuracy, top-5": lambda d: _share(d.right_five, d.labelled),
+            "of the reference, top-5": lambda d: _share(d.reference_right_five, d.labelled),
+            "only the runtime is right": lambda d: count(d.only_right, "image"),
+            "only the reference is right": lambda d: count(d.only_reference_right, "image"),
+            "McNemar's p": lambda d: (
+                "-" if d.accuracy_p_value is None else f"{d.accuracy_p_value:.3g}"
+            ),
+        }
+    for title, say in told.items():
+        yield title, [say(c.decisions) if c.classifies else "-" for c in result.comparisons]
 
 
-def _banner(result: Result) -> Element:
-    number = len(result.comparisons)
-    different = sum(not comparison.same for comparison in result.comparisons)
-    word, state = ("SAME", "good") if result.same else ("DIFFERENT", "bad")
-    text = (
-        f"{count(number, 'runtime')} ran, and each computes the reference's function: "
-        "what is left is rounding."
-        if result.same
-        else f"{different} of {count(number, 'runtime')} "
-        f"{'does' if different == 1 else 'do'} not compute the reference's function."
-    )
-    words = element("div", element("strong", word), text)
-    return element("div", mark(result.same, word), words, class_=f"banner {state}")
-
-
-def _contents(sections: Sequence[Element]) -> Element:
-    links = [
-        element("li", element("a", part[0].text or "", href=f"#{part.get('id')}"))
-        for part in sections
-    ]
-    return element("nav", element("ul", *links), aria_label="Contents")
-
-
-def _verdicts(result: Result) -> Element:
-    rows = [
-        element(
-            "li",
-            mark(c.same, "same" if c.same else "DIFFERENT"),
-            element("div", element("strong", c.name), verdict(c).removeprefix(c.name)),
-        )
-        for c in result.comparisons
-    ]
-    return element("ul", *rows, class_="verdicts")
-
-
-def _depth(result: Result) -> Iterator[Element]:
-    yield element("p", _meaning(result.comparisons))
-    axes = shared_axes(result)
-    yield key(axes)
-    yield from (depth_plot(comparison, axes) for comparison in result.comparisons)
-
-
-def _meaning(comparisons: Sequence[Comparison]) -> str:
-    """What the numbers are, in plain words."""
-    fixed = comparisons[0].fixed
-    if fixed:
-        return (
-            "At every tap, an intermediate result of the model, the difference from the reference "
-            f"is divided by what was allowed: {fixed.atol:g} + {fixed.rtol:g} × |reference|, value "
-            "by value. 1× is the most that is within bounds."
-        )
-    unmeasured = [comparison.name for comparison in comparisons if comparison.envelope is None]
-    return (
-        "Computing with fewer digits than the reference makes errors even where nothing is wrong. "
-        "How large they are was measured at every tap, an intermediate result of the model: the "
-        "same model and images, with each operation rounded as the runtime's precision rounds "
-        f"it. That is 1× rounding, and up to {FACTOR:g}× ({FACTOR_OF_FEW:g}× at a tap of fewer "
-        f"than {FEW} values) can still be another order of summation; more is another function."
-        + (f" Not measured but from a table: {', '.join(unmeasured)}." if unmeasured else "")
-    )
-
-
-# --- provenance
-
-
-def _provenance(result: Result) -> Iterator[Element]:
-    yield _facts(_what_ran(result))
-    for comparison in result.comparisons:
-        yield element("h3", comparison.name)
-        yield _facts(_runtime(comparison))
-
-
-def _facts(facts: Iterable[tuple[str, str]]) -> Element:
-    pairs = [(element("dt", name), element("dd", str(value))) for name, value in facts]
-    return element("dl", *(part for pair in pairs for part in pair))
+def _share(part: int, whole: int) -> str:
+    return f"{part}/{whole} ({part / whole:.2%})" if whole else "-"
 
 
 def _what_ran(result: Result) -> Iterator[tuple[str, str]]:
@@ -181,7 +169,7 @@ def _what_ran(result: Result) -> Iterator[tuple[str, str]]:
     yield from ((f"seconds, {name}", f"{value:.1f}") for name, value in result.seconds.items())
 
 
-def _runtime(comparison: Comparison) -> Iterator[tuple[str, str]]:
+def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield "file", comparison.file
     if comparison.fixed:
         fixed = comparison.fixed
@@ -193,22 +181,3 @@ def _runtime(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield "1× rounding", measured
     yield from comparison.facts.items()
     yield "seconds in forward passes", f"{comparison.seconds:.2f}"
-
-
-def _image_notes(result: Result) -> Iterator[Element]:
-    hidden = len(result.samples) - len(shown_samples(result))
-    text = "As the model sees them: resized and cropped by its preprocessing."
-    if hidden:
-        text += f" Of {count(hidden, 'more image')} nothing but the statistics was kept."
-    if not any(comparison.classifies for comparison in result.comparisons):
-        text += " This model answers no classes."
-    yield element("p", text, class_="soft small")
-
-
-def _map_notes() -> Element:
-    return element(
-        "p",
-        "Of each runtime the tap that is furthest out of bounds, or nearest to that, in the image "
-        "where its error is largest. Every picture has a scale of its own.",
-        class_="soft small",
-    )

@@ -22,11 +22,12 @@ from parity.measure.compare import SHOWN_IMAGES, Comparison
 from parity.measure.envelope import Envelope
 from parity.measure.structure import Difference
 from parity.measure.tolerance import FixedTolerance
+from parity.report.html import page as page_module
 from parity.report.html.maps import on_grid, ramp
-from parity.report.html.page import as_html
+from parity.report.html.page import to_html
 from parity.report.html.plot import shared_axes
-from parity.report.html.style import STYLE
-from parity.report.text import times, verdict
+from parity.report.numbers import times
+from parity.report.text import verdict
 from parity.run import Result, run
 from parity.selection import pair_up, read_models
 from pvt_spec import (
@@ -203,7 +204,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 
 def test_page_of_a_real_run_says_what_was_found(real: Result) -> None:
-    page = parse(as_html(real))
+    page = parse(to_html(real))
     torch, onnxruntime = real.comparisons
     assert torch.same and not onnxruntime.same
     (title,) = page.all("head")[0].all("title")
@@ -219,14 +220,14 @@ def test_page_of_a_real_run_says_what_was_found(real: Result) -> None:
 
 
 def test_contents_lead_to_every_section(real: Result) -> None:
-    page = parse(as_html(real))
+    page = parse(to_html(real))
     links = [link.attributes["href"] for link in page.all("nav")[0].all("a")]
     assert links == [f"#{section.attributes['id']}" for section in page.all("section")]
     assert len(links) == 8
 
 
 def test_page_needs_nothing_else(real: Result) -> None:
-    text = as_html(real)
+    text = to_html(real)
     page = parse(text)
     assert text.startswith("<!DOCTYPE html>\n<html lang=")
     assert "http:" not in text and "https:" not in text and "@import" not in text
@@ -241,7 +242,7 @@ def test_page_needs_nothing_else(real: Result) -> None:
 
 
 def test_every_tap_is_a_point_on_the_right_side_of_the_bound(real: Result) -> None:
-    plots = parse(as_html(real)).section("depth").all("figure", "plot")
+    plots = parse(to_html(real)).section("depth").all("figure", "plot")
     axes = shared_axes(real)
     for plot, comparison in zip(plots, real.comparisons, strict=True):
         points = plot.all("g", "point")
@@ -272,7 +273,7 @@ def test_axes_are_logarithmic_and_the_bound_of_few_values_is_higher(real: Result
     comparison = real.comparisons[0]
     allowed = {name: comparison.judge(name).allowed for name in comparison.names}
     assert allowed["logits"] == 12 and allowed["block1.0"] == 4
-    plot = parse(as_html(real)).section("depth").all("figure", "plot")[0]
+    plot = parse(to_html(real)).section("depth").all("figure", "plot")[0]
     (limit,) = plot.all("path", "limit")
     heights = [float(y) for y in re.findall(r"V([\d.]+)", limit.attributes["d"])]
     assert heights == [axes.y(value) for value in allowed.values()]
@@ -286,7 +287,7 @@ def rows_of(table: Node) -> list[list[str]]:
 
 
 def test_tables_of_stages_and_of_all_taps(real: Result) -> None:
-    section = parse(as_html(real)).section("stages")
+    section = parse(to_html(real)).section("stages")
     stages, *taps = section.all("table")
     head, *rows = rows_of(stages)
     assert head[1:] == [comparison.name for comparison in real.comparisons]
@@ -307,7 +308,7 @@ def test_tables_of_stages_and_of_all_taps(real: Result) -> None:
 
 
 def test_every_difference_in_structure_is_listed(real: Result) -> None:
-    section = parse(as_html(real)).section("structure")
+    section = parse(to_html(real)).section("structure")
     summary, listed = section.all("table")
     checked = [c.checked for c in real.comparisons]
     assert [row[1:3] for row in rows_of(summary)[1:]] == [
@@ -322,7 +323,7 @@ def test_every_difference_in_structure_is_listed(real: Result) -> None:
 def test_more_differences_than_a_verdict_names_are_all_listed() -> None:
     differences = [Difference(f"x{i}.epsilon", str(i), "0", "block1.0.attn") for i in range(30)]
     differences.append(Difference("labels", "a", "b", None))
-    page = parse(as_html(result_of(compared(differences=differences))))
+    page = parse(to_html(result_of(compared(differences=differences))))
     listed = rows_of(page.section("structure").all("table")[1])[1:]
     assert listed == [[d.subject, d.found, d.expected, d.tap or "-"] for d in differences]
     (plot,) = page.section("depth").all("figure", "plot")
@@ -335,7 +336,7 @@ def test_more_differences_than_a_verdict_names_are_all_listed() -> None:
 
 
 def test_images_stand_with_their_classes(real: Result) -> None:
-    section = parse(as_html(real)).section("images")
+    section = parse(to_html(real)).section("images")
     thumbnails = section.all("img", "thumbnail")
     assert [image.attributes["alt"] for image in thumbnails] == [s.name for s in real.samples]
     for image in thumbnails:
@@ -354,7 +355,7 @@ def test_images_stand_with_their_classes(real: Result) -> None:
 def test_only_the_images_whose_classes_are_kept_are_shown() -> None:
     count = SHOWN_IMAGES + 8
     result = result_of(compared(count=count))
-    section = parse(as_html(result)).section("images")
+    section = parse(to_html(result)).section("images")
     assert len(section.all("img", "thumbnail")) == SHOWN_IMAGES
     assert "Of 8 more images nothing but the statistics was kept" in section.text
     (folded,) = section.all("details")
@@ -371,7 +372,7 @@ def test_disagreement_is_marked() -> None:
     labels = tuple("abcdefg")
     other = compared(name="other", changes={"logits": swap})
     result = result_of(compared(), other, info=model_info(labels=labels))
-    first, second = parse(as_html(result)).section("images").all("table")
+    first, second = parse(to_html(result)).section("images").all("table")
     assert not first.all("td", "out")
     marked = second.all("td", "out")
     assert [cell.text[:2] for cell in marked] == ["≠ ", "≠ "]
@@ -381,7 +382,7 @@ def test_disagreement_is_marked() -> None:
     assert meanings == ["top-1 agrees", "top-1 differs"]
     decisions = {
         row[0]: row[1:]
-        for row in rows_of(parse(as_html(result)).section("decisions").all("table")[0])
+        for row in rows_of(parse(to_html(result)).section("decisions").all("table")[0])
     }
     assert decisions["top-1 agrees"] == ["2/2 (100.00%)", "1/2 (50.00%)"]
     assert decisions["flips beyond the margin"] == ["0", "1: noise 2"]
@@ -391,7 +392,7 @@ def test_disagreement_is_marked() -> None:
 def test_accuracy_is_told_where_there_are_labels() -> None:
     labels = reference_taps("v1")["logits"].argmax(axis=1)
     labels[1] = (labels[1] + 1) % 7
-    section = parse(as_html(result_of(compared(labels=labels)))).section("decisions")
+    section = parse(to_html(result_of(compared(labels=labels)))).section("decisions")
     rows = {row[0]: row[1] for row in rows_of(section.all("table")[0])}
     assert rows["labelled images"] == "2"
     assert rows["accuracy, top-1"] == rows["of the reference"] == "1/2 (50.00%)"
@@ -404,7 +405,7 @@ def test_image_that_cannot_be_shown_says_why() -> None:
         raise ImageError("a.png: no longer there")
 
     samples = [Sample("a.png", "noise", gone), *noise_samples(1, 0)]
-    page = parse(as_html(result_of(compared(), samples=samples)))
+    page = parse(to_html(result_of(compared(), samples=samples)))
     section = page.section("images")
     assert len(section.all("img", "thumbnail")) == 1
     assert "no picture: a.png: no longer there" in section.text
@@ -417,7 +418,7 @@ def test_class_that_is_not_finite_never_agrees() -> None:
 
     comparison = compared(changes={"logits": largest_is_infinite})
     assert comparison.best[0][0][0] == comparison.reference_best[0][0][0]
-    page = parse(as_html(result_of(comparison)))
+    page = parse(to_html(result_of(comparison)))
     tables = page.section("images").all("table")
     meanings = [table.all("svg")[0].attributes["aria-label"] for table in tables]
     assert meanings == ["top-1 differs", "top-1 agrees"]
@@ -425,7 +426,7 @@ def test_class_that_is_not_finite_never_agrees() -> None:
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_models_without_classes(kind: str) -> None:
-    page = parse(as_html(result_of(compared(kind), kind=kind)))
+    page = parse(to_html(result_of(compared(kind), kind=kind)))
     assert "decisions" not in [section.attributes["id"] for section in page.all("section")]
     section = page.section("images")
     assert "answers no classes" in section.text and not section.all("table")
@@ -445,7 +446,7 @@ def test_map_is_laid_out_as_the_image_and_darkest_where_the_error_is() -> None:
         return tokens
 
     result = result_of(compared(changes={"block1.0": err}))
-    section = parse(as_html(result)).section("maps")
+    section = parse(to_html(result)).section("maps")
     (figure,) = section.all("figure", "map")
     light = picture(figure.all("img")[0].attributes["src"])
     dark = picture(figure.all("source")[0].attributes["srcset"])
@@ -464,7 +465,7 @@ def test_class_token_is_shown_apart() -> None:
         tokens[0, 0] += 2
         return tokens
 
-    section = parse(as_html(result_of(compared(changes={"norm": err})))).section("maps")
+    section = parse(to_html(result_of(compared(changes={"norm": err})))).section("maps")
     (figure,) = section.all("figure", "map")
     grid, token = (picture(image.attributes["src"]) for image in figure.all("img"))
     assert grid.shape == (2, 2, 3) and token.shape == (1, 1, 3)
@@ -473,7 +474,7 @@ def test_class_token_is_shown_apart() -> None:
 
 
 def test_worst_tap_without_places_is_shown_beside_the_worst_one_with_them() -> None:
-    section = parse(as_html(result_of(compared(changes={"logits": add_one})))).section("maps")
+    section = parse(to_html(result_of(compared(changes={"logits": add_one})))).section("maps")
     codes = [code.text for code in section.all("code")]
     assert codes[0] == "logits" and len(codes) == 2 and codes[1] in tap_names(SMALL["v1"])
     flat, placed = section.all("figure", "map")
@@ -529,7 +530,7 @@ def broken_in(value: float):
 def test_values_that_are_not_finite_stand_at_the_top(value: float, column: int) -> None:
     changes = {name: broken_in(value) for name in ("block3.0", "logits")}
     result = result_of(compared(changes=changes))
-    page = parse(as_html(result))
+    page = parse(to_html(result))
     (plot,) = page.section("depth").all("figure", "plot")
     broken = [p for p in plot.all("g", "point") if p.all("path", "broken")]
     titles = [point.all("title")[0].text for point in broken]
@@ -556,7 +557,7 @@ def test_errors_of_zero_stand_below_the_scale() -> None:
         exact.errors[tap]["noise"].__init__()
         exact.errors[tap]["noise"].add(reference, reference)
     result = result_of(exact)
-    page = parse(as_html(result))
+    page = parse(to_html(result))
     (plot,) = page.section("depth").all("figure", "plot")
     axes = shared_axes(result)
     assert axes.zeros and axes.y(0.0) > axes.y(10.0**axes.low)
@@ -568,7 +569,7 @@ def test_errors_of_zero_stand_below_the_scale() -> None:
 
 def test_shapes_that_differ_are_named() -> None:
     comparison = compared(changes={"block2.0": lambda values: values[:, :5]})
-    page = parse(as_html(result_of(comparison)))
+    page = parse(to_html(result_of(comparison)))
     assert "shape (2, 5, 16), expected (2, 64, 16)" in page.section("stages").text
     assert "other shape" in rows_of(page.section("stages").all("table")[0])[2][1]
     titles = [title.text for title in page.section("depth").all("title")]
@@ -588,7 +589,7 @@ def test_rounding_that_overflows_is_said_to_explain_any_error() -> None:
     with np.errstate(all="ignore"):
         envelope.add("noise", emulated, reference)
     comparison.envelope = envelope
-    plot = parse(as_html(result_of(comparison))).section("depth").all("figure", "plot")[0]
+    plot = parse(to_html(result_of(comparison))).section("depth").all("figure", "plot")[0]
     (title,) = [t.text for t in plot.all("title") if t.text.startswith("block1.0: ")]
     assert title.endswith("rounding alone overflows here, so it explains any error")
 
@@ -597,7 +598,7 @@ def test_rounding_that_overflows_is_said_to_explain_any_error() -> None:
 
 
 def test_fixed_tolerance_is_told_as_such() -> None:
-    page = parse(as_html(result_of(compared(fixed=FixedTolerance(1e-3, 1e-4)))))
+    page = parse(to_html(result_of(compared(fixed=FixedTolerance(1e-3, 1e-4)))))
     depth = page.section("depth")
     assert "0.001 + 0.0001 × |reference|" in depth.text
     assert "times tolerance" in [text.text for text in depth.all("text")]
@@ -607,9 +608,9 @@ def test_fixed_tolerance_is_told_as_such() -> None:
 
 def test_units_that_were_not_measured_are_said_to_be_from_a_table() -> None:
     measured, other = compared(), compared(name="other", precision="int8", envelope=None)
-    page = parse(as_html(result_of(measured, other)))
+    page = parse(to_html(result_of(measured, other)))
     assert page.section("depth").text.count("Not measured but from a table: other.") == 1
-    assert "Not measured" not in as_html(result_of(measured))
+    assert "Not measured" not in to_html(result_of(measured))
     provenance = page.section("provenance")
     names = [node.text for node in provenance.all("dt")]
     values = dict(zip(names, provenance.all("dd"), strict=True))
@@ -620,7 +621,7 @@ def test_units_that_were_not_measured_are_said_to_be_from_a_table() -> None:
 def test_taps_that_a_bundle_lacks_are_left_open() -> None:
     names = ("block1.0", "block4.0")
     bundle = compared(name="bundle", names=names, answers=(), checked={})
-    page = parse(as_html(result_of(compared(), bundle)))
+    page = parse(to_html(result_of(compared(), bundle)))
     stages = {row[0]: row[1:] for row in rows_of(page.section("stages").all("table")[0])}
     assert stages["stage 2"][1] == stages["logits"][1] == "-" != stages["stage 1"][1]
     plots = page.section("depth").all("figure", "plot")
@@ -645,7 +646,7 @@ def test_eight_runtimes_share_their_axes() -> None:
         {"block2.0": lambda values, i=i: values * np.float32(1 + 10.0**-i)} for i in range(8)
     ]
     comparisons = [compared(name=f"r{i}", changes=change) for i, change in enumerate(changes)]
-    page = parse(as_html(result_of(*comparisons)))
+    page = parse(to_html(result_of(*comparisons)))
     plots = page.section("depth").all("figure", "plot")
     assert len(plots) == 8
     assert len({plot.all("svg")[1].attributes["viewbox"] for plot in plots}) == 1
@@ -657,7 +658,7 @@ def test_eight_runtimes_share_their_axes() -> None:
 
 def test_thumbnails_are_of_the_size_that_was_run() -> None:
     result = result_of(compared(), image_size=(40, 80))
-    page = parse(as_html(result))
+    page = parse(to_html(result))
     image = page.section("images").all("img", "thumbnail")[0]
     assert picture(image.attributes["src"]).shape == (40, 80, 3)
     assert "40×80 pixels" in page.all("header")[0].text
@@ -683,7 +684,7 @@ def test_whatever_comes_from_files_is_text() -> None:
     result = result_of(
         comparison, info=info, samples=samples, reference=HOSTILE, computed_in=f"in {HOSTILE}"
     )
-    page = parse(as_html(result))
+    page = parse(to_html(result))
     assert not page.all("script")
     assert all("onerror" not in node.attributes for node in page.walk())
     assert all(i.attributes["src"].startswith("data:") for i in page.all("img"))
@@ -703,7 +704,7 @@ def test_whatever_comes_from_files_is_text() -> None:
 
 def test_file_name_that_is_no_utf8_can_be_written() -> None:
     name = b"caf\xe9.pth".decode("utf-8", "surrogateescape")
-    page = as_html(result_of(compared(), reference=name))
+    page = to_html(result_of(compared(), reference=name))
     assert page.encode("utf-8").decode() == page
     assert "caf\\udce9.pth" in parse(page).section("provenance").text
 
@@ -712,7 +713,8 @@ def test_file_name_that_is_no_utf8_can_be_written() -> None:
 
 
 def colours(scheme: str) -> dict[str, tuple[int, int, int]]:
-    light, dark = STYLE.split("prefers-color-scheme: dark", 1)
+    style = Path(page_module.__file__).with_name("page.css").read_text()
+    light, dark = style.split("prefers-color-scheme: dark", 1)
     found = re.findall(r"--([\w-]+): #(\w{6});", light if scheme == "light" else dark)
     return {name: tuple(bytes.fromhex(code)) for name, code in found}
 
