@@ -32,6 +32,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from html.parser import HTMLParser
 from itertools import permutations
 from pathlib import Path
 
@@ -47,6 +48,7 @@ VARIES = (
     (r"ETA \S+", "ETA …", "the time left is guessed from the time passed"),
     (r' time="[\d.]+"', ' time="…"', "durations, JUnit"),
     (r"(<dt>seconds[^<]*</dt><dd>)[\d.]+", r"\1…", "durations, HTML"),
+    ("Worst at:", "worst at:", "the legend of the page names a column as its heading does"),
     (r"tfevents\.\d+", "tfevents.…", "the name of an event file has the time in it"),
     (r"\d+\.\d s\b", "… s", "durations, summary of benchmarks.demo"),
 )
@@ -411,6 +413,30 @@ def without_what_varies(text: str) -> str:
     return text
 
 
+class Page(HTMLParser):
+    """What a browser makes of a page: elements, attributes in any order, words between them.
+
+    Attributes:
+        lines: A line each.
+    """
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.lines: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.lines.append(f"<{tag} {sorted(attrs)}>")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.lines.append(f"</{tag}>")
+
+    def handle_data(self, data: str) -> None:
+        # Where a line ends in the source does not show.
+        self.lines += [" ".join(data.split())] if data.strip() else []
+
+
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """Lines that say what differs, none if nothing does."""
     lines = []
@@ -419,9 +445,10 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
         for found in (before, after)
     )
     for what in sorted(old.keys() | new.keys()):
-        texts = [found.get(what, "(nothing)").splitlines() for found in (old, new)]
-        diff = list(difflib.unified_diff(*texts, "before", "after", lineterm="", n=1))[2:]
-        if old.get(what) != new.get(what):
+        texts = [found.get(what, "(nothing)") for found in (old, new)]
+        split = [Page(text).lines if what.endswith(".html") else text.split("\n") for text in texts]
+        diff = list(difflib.unified_diff(*split, "before", "after", lineterm="", n=1))[2:]
+        if diff:
             lines += [f"  {what}", *(f"    {line[:200]}" for line in diff[:SHOWN])]
             lines += [f"    … {len(diff) - SHOWN} more lines"] * (len(diff) > SHOWN)
     return lines

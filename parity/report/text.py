@@ -9,27 +9,25 @@ from parity.measure.tolerance import FACTOR_OF_FEW, FEW
 from parity.report.numbers import times
 from parity.report.tap_columns import TAP_COLUMNS, times_or_shape
 from parity.run import Result
-from pvt_spec import tap_names
+from pvt_spec.taps import TapSpec, tap_specs
 
 
-def stages(names: Sequence[str]) -> dict[str, list[str]]:
-    """Returns taps by the line that sums them up: ``"stage 1"``, …, and the last ones each."""
-    lines: dict[str, list[str]] = {}
-    for name in names:
-        place = name.split(".")[0]
-        number = place[-1]
-        line = f"stage {number}" if number.isdigit() else place
-        lines.setdefault(line, []).append(name)
-    return lines
-
-
-def compared_taps(result: Result) -> list[str]:
+def compared_taps(result: Result) -> list[TapSpec]:
     """Returns all taps that any runtime was compared at, in forward order.
 
     A bundle may lack some.
     """
     compared = {name for comparison in result.comparisons for name in comparison.names}
-    return [name for name in tap_names(result.info.config) if name in compared]
+    return [tap for tap in tap_specs(result.info.config) if tap.name in compared]
+
+
+def stages(result: Result) -> dict[str, list[str]]:
+    """Returns taps by the line that sums them up: ``"stage 1"``, …, and the last ones each."""
+    lines: dict[str, list[str]] = {}
+    for tap in compared_taps(result):
+        line = tap.name if tap.stage is None else f"stage {tap.stage + 1}"
+        lines.setdefault(line, []).append(tap.name)
+    return lines
 
 
 def table(result: Result, verbose: bool = False) -> list[str]:
@@ -42,7 +40,7 @@ def table(result: Result, verbose: bool = False) -> list[str]:
         lines = [line for c in result.comparisons for line in _taps_table(c)]
     else:
         stages_table = [["", *(c.name for c in result.comparisons)]]
-        for line, names in stages(compared_taps(result)).items():
+        for line, names in stages(result).items():
             stages_table.append([line, *(_worst_of(c, names) for c in result.comparisons)])
         lines = columns(stages_table)
     return [*lines, *(verdict(comparison) for comparison in result.comparisons)]

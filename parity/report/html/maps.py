@@ -1,6 +1,6 @@
 """Error maps of the HTML page: where in an image the worst tap errs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from parity.run import Result
 from pvt_data.preprocessing import encode_png
 from pvt_spec import Preprocessing, stage_grids
 from pvt_spec.arrays import Array
+from pvt_spec.taps import tap_specs
 
 _VECTORS = ("features", "logits")
 """Taps without places in the image."""
@@ -154,7 +155,8 @@ def _map(result: Result, comparison: Comparison, tap: str, preprocessing: Prepro
         text += f"its {count(size, 'value')} of one image, row by row"
     else:
         grids = stage_grids(result.info.config, result.info.numerics, result.image_size)
-        grid = grids[_stage(tap, grids)]
+        (stage,) = (spec.stage for spec in tap_specs(result.info.config) if spec.name == tap)
+        grid = grids[-1 if stage is None else stage]  # v1's norm is of the last stage
         values, token = on_grid(kept.error, grid)
         H, W = values.shape
         lies = f"{H} × {W} places" if values.shape == grid else f"{values.size} tokens in one row"
@@ -170,12 +172,6 @@ def _map(result: Result, comparison: Comparison, tap: str, preprocessing: Prepro
         thumbnail,
         None if token is None else (float(token[0, 0]), _picture(token, largest, "its colour")),
     )
-
-
-def _stage(tap: str, grids: Sequence[object]) -> int:
-    """Returns a tap's stage, counted from 0; v1's ``norm`` is of the last stage."""
-    number = tap.split(".")[0][-1]
-    return int(number) - 1 if number.isdigit() else len(grids) - 1
 
 
 def on_grid(error: Array, grid: tuple[int, int]) -> tuple[Array, Array | None]:

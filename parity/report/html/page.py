@@ -89,7 +89,7 @@ def to_html(result: Result) -> str:
 
 def _stages(result: Result) -> Iterator[tuple[str, list[tuple[str, str, bool]]]]:
     """Yields a line, and of each runtime its worst tap there, the error, whether it is within."""
-    for line, names in stages(compared_taps(result)).items():
+    for line, names in stages(result).items():
         cells = []
         for comparison in result.comparisons:
             known = [name for name in names if name in comparison.names]

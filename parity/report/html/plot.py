@@ -4,13 +4,14 @@
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from parity.measure.compare import Comparison
 from parity.report.numbers import figure, times
-from parity.report.text import compared_taps, stages
+from parity.report.text import compared_taps
 from parity.run import Result
 
 _LABEL = 34
@@ -27,6 +28,7 @@ class Axes:
 
     Attributes:
         names: Taps, left to right.
+        lengths: How many taps each stage has, and what comes after the last one: the head.
         low: The power of ten at the bottom.
         high: The power of ten at the top.
         zeros: Whether there is room for errors of 0, which a logarithm has none for.
@@ -42,6 +44,7 @@ class Axes:
     """
 
     names: Sequence[str]
+    lengths: Mapping[str, int]
     low: int
     high: int
     zeros: bool
@@ -106,16 +109,9 @@ class Axes:
 
     @property
     def parts(self) -> Iterator[tuple[float, str, float, str]]:
-        """Where each stage begins, its name, and where that stands with which anchor.
-
-        What comes after the last stage is the head.
-        """
-        lengths: dict[str, int] = {}
-        for line, taps in stages(self.names).items():
-            part = line if line.startswith("stage ") else "head"
-            lengths[part] = lengths.get(part, 0) + len(taps)
+        """Where each part begins, its name, and where that stands with which anchor."""
         start = 0
-        for part, length in lengths.items():
+        for part, length in self.lengths.items():
             x = self.x(start - 0.5)
             if length * self.step < _LABEL:
                 yield x, part, x + 3, "start"
@@ -132,8 +128,11 @@ def shared_axes(result: Result) -> Axes:
     shown = [1.0, *(each.allowed for each in judged)]
     shown += [value for value in values if value and math.isfinite(value)]
     low, high = math.floor(math.log10(min(shown))), math.ceil(math.log10(max(shown) * 1.2))
+    taps = compared_taps(result)
+    parts = ("head" if tap.stage is None else f"stage {tap.stage + 1}" for tap in taps)
     return Axes(
-        compared_taps(result),
+        [tap.name for tap in taps],
+        Counter(parts),
         low if low < 0 else -1,
         high,
         zeros=0.0 in values,
