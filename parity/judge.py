@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from convert.model.read import Model
-from parity.measure.compare import Comparison, Taps, cut_rows, group_rows
-from parity.measure.envelope import Envelope, emulated_runs
+from parity.measure.compare import Comparison, cut_rows, group_rows
+from parity.measure.envelope import Envelope, Taps, emulated_runs
 from pvt_spec.arrays import Array
 
 MEASURED = 256

@@ -15,7 +15,8 @@ from parity.bundles.bundle import Bundle
 from parity.errors import ParityError
 from parity.inputs.samples import Sample, labels_of, load_batch
 from parity.judge import Judge
-from parity.measure.compare import Comparison, Taps
+from parity.measure.compare import Comparison
+from parity.measure.envelope import Taps
 from parity.measure.structure import Difference, hash_weights, structure_differences
 from parity.measure.tolerance import FixedTolerance, find_tolerance
 from parity.runtimes.table import Runner, Task, open_runner

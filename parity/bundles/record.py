@@ -80,7 +80,7 @@ class Record:
         described = {name: value for name, value in vars(self).items()}
         described["info"] = self.info and json.loads(self.info.to_json())
         described["seen"] = [asdict(each) for each in self.seen]
-        described["envelopes"] = {name: e.as_data() for name, e in self.envelopes.items()}
+        described["envelopes"] = {name: e.to_dict() for name, e in self.envelopes.items()}
         # Numbers of numpy are epsilons and scales, float32.
         return json.dumps({"format": FORMAT, **described}, indent=1, default=float)
 
@@ -102,7 +102,7 @@ class Record:
             name: np.float32(value) if isinstance(value, float) else value
             for name, value in data.pop("attributes").items()
         }
-        envelopes = {name: Envelope.from_data(e) for name, e in data.pop("envelopes").items()}
+        envelopes = {name: Envelope.from_dict(e) for name, e in data.pop("envelopes").items()}
         H, W = data.pop("image_size")
         return cls(
             info=ModelInfo.from_json(json.dumps(data.pop("info"))),

@@ -124,8 +124,7 @@ def diagnose(
 
     Raises:
         ParityError: What was observed is not of this model and these images, or has no tap that
-            can be compared.
-        ToleranceError: No tolerance class has that name.
+            can be compared; or no precision has that name.
     """
     first = precision or "fp32"
     find_tolerance(first)

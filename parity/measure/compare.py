@@ -5,20 +5,19 @@ Errors are in units of rounding (:mod:`parity.measure.envelope`), bounds are dat
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
 from parity.measure.decisions import Decisions
-from parity.measure.envelope import Envelope
+from parity.measure.envelope import Envelope, Taps, Unit
 from parity.measure.metrics import TapError
 from parity.measure.structure import INPUT, Difference
 from parity.measure.tolerance import FixedTolerance, allowed_times, find_tolerance, unit_of
 from pvt_data.accuracy import softmax, top_k
 from pvt_spec.arrays import Array
-
-Taps = Mapping[str, Array]
 
 SHOWN_IMAGES = 32
 """Images whose most probable classes are kept for the report."""
@@ -29,9 +28,8 @@ class Judged:
     """A tap's verdict.
 
     Attributes:
-        times: Error in units of rounding, of the worst group; of a fixed tolerance in units of
-            that.
-        allowed: What it may be.
+        times: The error of the worst group in units of rounding, or of a fixed tolerance.
+        allowed: What it may be at most.
         group: The worst group.
     """
 
@@ -50,13 +48,27 @@ class ErrorMap:
     """Where in one image a tap errs.
 
     Attributes:
-        image: Counted from 0.
-        error: float64, largest |error| over channels: (N,) of tokens (B, N, C), (H, W) of maps
+        image: The number of the image, from 0.
+        error: The largest |error| over channels, float64: (N,) of tokens (B, N, C), (H, W) of maps
             (B, C, H, W); of (B, C) the errors themselves.
     """
 
     image: int
     error: Array
+
+    @classmethod
+    def of(cls, image: int, actual: Array, reference: Array) -> "ErrorMap":
+        """Returns the map of an image's tap: (N, C) of tokens, (C, H, W) of maps, or (C,)."""
+        with np.errstate(all="ignore"):
+            error = np.abs(actual - reference, dtype=np.float64)
+        axis = {2: 1, 3: 0}.get(error.ndim)
+        return cls(image, error if axis is None else error.max(axis=axis))
+
+    @property
+    def largest(self) -> float:
+        """The largest error; inf if any is not finite."""
+        largest = float(self.error.max())
+        return largest if math.isfinite(largest) else math.inf
 
 
 @dataclass
@@ -66,16 +78,16 @@ class Comparison:
     Attributes:
         name: What to call it: the runtime, with the file's name where there are several.
         runtime: The runtime's name.
-        file: Of the model, or of the bundle.
+        file: The path of the model, or of the bundle.
         precision: The tolerance class.
         names: Taps compared, in forward order.
-        answers: Those of them that the model answers with.
-        differences: Structure: weights, attributes, preprocessing.
+        answers: Those taps that the model answers with.
+        differences: What of weights, attributes and preprocessing is not as it should be.
         facts: What ran: device, versions, switches.
         envelope: What rounding does here; None where it cannot be measured.
         fixed: What the user allows instead of rounding.
-        errors: tap -> group -> how far.
-        decisions: Classes; empty where the model has none.
+        errors: tap -> group -> how far it is from the reference.
+        decisions: What it decides; empty where the model has no classes.
         maps: tap -> where its largest error so far is.
         best: The five most probable classes of the first images: index and probability.
         reference_best: The same of the reference.
@@ -104,7 +116,7 @@ class Comparison:
     checked: dict[str, int] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
-    _excess: dict[str, float] = field(default_factory=dict, repr=False)
+    _excess: dict[tuple[str, str], float] = field(default_factory=dict, repr=False)
 
     def add(
         self, groups: Sequence[str], actual: Taps, reference: Taps, labels: Array | None = None
@@ -114,47 +126,39 @@ class Comparison:
         Args:
             groups: What each image is judged with; those of one group stand together.
             actual: The runtime's taps.
-            reference: float64, the same taps.
+            reference: The same taps of the reference, float64.
             labels: Class indices, int (B,), if they are known.
         """
         for name in self.names:
             for group, rows in group_rows(groups):
                 self._add_tap(name, group, rows, actual[name], reference[name])
         if self.classifies:
+            ours, theirs = actual["logits"], reference["logits"]
             for group, rows in group_rows(groups):
-                bound = self.allowed_logit_error(group, reference["logits"][rows])
+                bound = self.allowed_logit_error(group, theirs[rows])
                 known = None if labels is None else labels[rows]
-                self.decisions.add(actual["logits"][rows], reference["logits"][rows], bound, known)
+                self.decisions.add(ours[rows], theirs[rows], bound, known)
             shown = slice(max(0, SHOWN_IMAGES - self.images))
-            self.best += best_classes(actual["logits"][shown])
-            self.reference_best += best_classes(reference["logits"][shown])
+            self.best += best_classes(ours[shown])
+            self.reference_best += best_classes(theirs[shown])
         self.images += len(groups)
 
     def _add_tap(self, name: str, group: str, rows: slice, actual: Array, reference: Array) -> None:
         error = self.errors.setdefault(name, {}).setdefault(group, TapError())
-        known = error.worst
         theirs = reference[rows]
         if actual.shape != reference.shape:
             error.refuse(actual.shape, reference.shape, len(theirs))
             return
-        ours = actual[rows]
+        ours, known = actual[rows], error.worst
         error.add(ours, theirs)
-        if error.worst is not known and error.worst is not None:
+        if error.worst and error.worst is not known:
             row = error.worst.image - (error.images - len(theirs))
-            self._keep_map(name, self.images + rows.start + row, ours[row], theirs[row])
+            found = ErrorMap.of(self.images + rows.start + row, ours[row], theirs[row])
+            if name not in self.maps or found.largest > self.maps[name].largest:
+                self.maps[name] = found
         if self.fixed:
-            key = f"{name} {group}"
             excess = self.fixed.excess(ours, theirs)
-            self._excess[key] = max(self._excess.get(key, 0.0), excess)
-
-    def _keep_map(self, name: str, image: int, actual: Array, reference: Array) -> None:
-        with np.errstate(all="ignore"):
-            error = np.abs(actual - reference, dtype=np.float64)
-        axis = {2: 1, 3: 0}.get(error.ndim)
-        found = error if axis is None else error.max(axis=axis)
-        kept = self.maps.get(name)
-        if kept is None or _largest(found) > _largest(kept.error):
-            self.maps[name] = ErrorMap(image, found)
+            self._excess[name, group] = max(self._excess.get((name, group), 0.0), excess)
 
     @property
     def classifies(self) -> bool:
@@ -162,45 +166,46 @@ class Comparison:
         return self.answers == ("logits",)
 
     def allowed_logit_error(self, group: str, reference: Array) -> float | Array:
-        """How far a logit may be off and still be rounding: of all images of a group, or (B,).
+        """Returns how far a logit may be off and still be rounding: for all images, or (B,).
 
         Args:
             group: What the images are judged with.
-            reference: float64 (B, num_classes).
+            reference: The logits of the reference, float64 (B, num_classes).
         """
         if self.fixed:
             bounds: Array = self.fixed.atol + self.fixed.rtol * np.abs(reference).max(axis=1)
             return bounds
-        seen = self.errors["logits"][group].reference_rms
-        unit = unit_of(find_tolerance(self.precision), self.envelope, "logits", group, seen)
+        unit = self._unit("logits", group)
         # By the logits of one image, so that no image's bound depends on those that came before.
         return math.inf if unit.overflowed else 2 * allowed_times(len(reference[0])) * unit.largest
 
     def judge_group(self, tap: str, group: str) -> Judged:
-        """The verdict on a tap over one group."""
+        """Returns the verdict on a tap over one group: what decides whether it is wrong."""
         error = self.errors[tap][group]
         if self.fixed:
-            excess = self._excess.get(f"{tap} {group}", math.inf)
-            return Judged(excess if error.measured else math.inf, 1.0, group)
-        unit = unit_of(
-            find_tolerance(self.precision), self.envelope, tap, group, error.reference_rms
-        )
-        return Judged(unit.times(error), allowed_times(error.count), group)
+            excess = self._excess[tap, group] if error.measured else math.inf
+            return Judged(excess, 1.0, group)
+        times = self._unit(tap, group).times(error)
+        return Judged(times, allowed_times(error.count), group)
+
+    def _unit(self, tap: str, group: str) -> Unit:
+        rms = self.errors[tap][group].reference_rms
+        return unit_of(find_tolerance(self.precision), self.envelope, tap, group, rms)
 
     def judge(self, tap: str) -> Judged:
-        """The verdict on a tap: that of its worst group."""
+        """Returns the verdict on a tap: that of its worst group."""
         judged = [self.judge_group(tap, group) for group in self.errors[tap]]
         return max(judged, key=lambda each: each.times / each.allowed)
 
     def total(self, tap: str) -> TapError:
-        """The error of a tap over all images."""
+        """Returns the error of a tap over all images."""
         whole = TapError()
         for error in self.errors[tap].values():
             whole.merge(error)
         return whole
 
     def worst_of(self, names: Sequence[str]) -> str:
-        """The tap of some that is furthest out of bounds, or nearest to that."""
+        """Returns the tap of some that is furthest out of bounds, or nearest to that."""
         judged = {name: self.judge(name) for name in names}
         return max(judged, key=lambda name: judged[name].times / judged[name].allowed)
 
@@ -226,27 +231,22 @@ class Comparison:
         return self.first_out_of_bounds is None and not self.differences
 
 
-def _largest(error: Array) -> float:
-    largest = float(error.max())
-    return largest if math.isfinite(largest) else math.inf
-
-
 def group_rows(groups: Sequence[str]) -> Iterator[tuple[str, slice]]:
-    """Each group of a batch, and its rows."""
+    """Yields each group of a batch, and its rows."""
     start = 0
-    for end in range(1, len(groups) + 1):
-        if end == len(groups) or groups[end] != groups[start]:
-            yield groups[start], slice(start, end)
-            start = end
+    for group, same in groupby(groups):
+        stop = start + len(list(same))
+        yield group, slice(start, stop)
+        start = stop
 
 
 def cut_rows(taps: Taps, rows: slice) -> Taps:
-    """The same taps of some images only."""
+    """Returns the same taps of some images only."""
     return {name: array[rows] for name, array in taps.items()}
 
 
 def best_classes(logits: Array) -> list[list[tuple[int, float]]]:
-    """The five most probable classes of each image, with their probabilities."""
+    """Returns the five most probable classes of each image, with their probabilities."""
     if not len(logits):
         return []
     with np.errstate(all="ignore"):

@@ -5,10 +5,9 @@ random orders (:mod:`pvt_torch.emulation`); how far that takes it from float64 i
 Measuring it needs torch, judging by it does not.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -59,8 +58,7 @@ class Spread:
         self.signal += float(np.vdot(reference, reference))
         self.count += error.size
 
-    def plus(self, other: "Spread") -> "Spread":
-        """Of both together."""
+    def __add__(self, other: "Spread") -> "Spread":
         return Spread(
             max(self.max_abs, other.max_abs),
             self.square + other.square,
@@ -84,8 +82,8 @@ class Unit:
     """What one *times rounding* is at a tap, over one group of images.
 
     Attributes:
-        rms: Of the root mean square of an error.
-        largest: Of the largest absolute error.
+        rms: The unit of the root mean square of an error.
+        largest: The unit of the largest absolute error.
         overflowed: Whether rounding alone made infinities: then it explains any.
     """
 
@@ -94,13 +92,13 @@ class Unit:
     overflowed: bool = False
 
     def times(self, error: TapError) -> float:
-        """How many times rounding an error is; inf where it is not finite or cannot be compared."""
+        """Returns how many times rounding an error is; inf if it is not finite or has no size."""
         if error.mismatch or error.reference_not_finite:
             return math.inf
         return 0.0 if self.overflowed else self.ratio(error.rms, error.max_abs)
 
     def ratio(self, rms: float, max_abs: float) -> float:
-        """An error in units of this one, whatever explains it.
+        """Returns an error in units of this one, whatever explains it.
 
         The larger of the ratio of root mean squares and half the ratio of the largest errors:
         of clean runs the former stays below 2.7, the latter below 3.9 (see
@@ -133,15 +131,13 @@ class Envelope:
             groups.setdefault(group, Spread()).add(actual[name], reference[name])
 
     def unit(self, tap: str, group: str) -> Unit:
-        """What rounding does to a tap over a group.
+        """Returns what rounding does to a tap over a group.
 
         A group of one image says little of a tap of few values: the unit is at least what all
         groups together had, each in units of its own reference.
         """
         mine = self.spreads[tap][group]
-        everything = Spread()
-        for spread in self.spreads[tap].values():
-            everything = everything.plus(spread)
+        everything = sum(self.spreads[tap].values(), Spread())
         scale = _ratio(mine.signal_rms, everything.signal_rms)
         least = LEAST * mine.signal_rms
         return Unit(
@@ -150,16 +146,16 @@ class Envelope:
             overflowed=not math.isfinite(mine.max_abs),
         )
 
-    def as_data(self) -> dict[str, dict[str, list[float]]]:
-        """For a file: tap -> group -> the numbers of its :class:`Spread`."""
+    def to_dict(self) -> dict[str, dict[str, list[float]]]:
+        """Returns tap -> group -> the numbers of its :class:`Spread`."""
         return {
-            tap: {group: list(dataclasses.astuple(spread)) for group, spread in groups.items()}
+            tap: {group: list(astuple(spread)) for group, spread in groups.items()}
             for tap, groups in self.spreads.items()
         }
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Mapping[str, Sequence[Any]]]) -> "Envelope":
-        """What :meth:`as_data` gave."""
+    def from_dict(cls, data: Mapping[str, Mapping[str, Sequence[Any]]]) -> "Envelope":
+        """Returns the envelope that :meth:`to_dict` was of."""
         envelope = cls(list(data))
         for tap, groups in data.items():
             envelope.spreads[tap] = {group: Spread(*numbers) for group, numbers in groups.items()}
@@ -167,7 +163,7 @@ class Envelope:
 
 
 def emulated_runs(model: Any, images: Array, precision: str, seed: int = 0) -> Iterator[Taps]:
-    """The taps of :data:`ORDERS` runs of a precision, each summing in an order of its own.
+    """Yields the taps of :data:`ORDERS` runs of a precision, each summing in an order of its own.
 
     Args:
         model: A ``pvt_torch`` model of float32 weights, evaluation mode.

@@ -1,16 +1,16 @@
 """Every weight and attribute of a runtime's own model: what no tolerance on outputs can catch."""
 
-import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from parity.runtimes.attributes import UNSEEN, Attributes, expected_attributes
-from pvt_spec import ModelInfo, PVTConfig, tap_names
+from pvt_spec import ModelInfo, PVTConfig, TensorSpec, tap_specs, tensor_specs
 from pvt_spec.arrays import Array
+from pvt_spec.numerics import EPSILONS
 
 INPUT = "input"
 """What comes before the first tap: preprocessing."""
@@ -55,13 +55,13 @@ class Inside(Protocol):
 def structure_differences(
     info: ModelInfo, hashes: Mapping[str, str], other: ModelInfo, inside: Inside
 ) -> list[Difference]:
-    """What in a runtime's actual model is not as it should be.
+    """Returns what in a runtime's actual model is not as it should be.
 
     Args:
-        info: Of the reference's model.
-        hashes: Of the reference's weights.
-        other: Of the model that the runtime was opened with.
-        inside: What it holds.
+        info: What the reference's file says of its model.
+        hashes: The hashes of the reference's weights.
+        other: What the file says that the runtime was opened with.
+        inside: What the runtime holds.
     """
     expected = expected_attributes(info.config, info.numerics)
     return [
@@ -71,72 +71,119 @@ def structure_differences(
     ]
 
 
+_LAYERS = {**EPSILONS, "conv_padding": "patch_embed.proj", "gelu": "mlp.fc1"}
+"""A field of Numerics, and the layer that it is about or comes right after."""
+
+_TAPS = {
+    **{"cls_token": "embed", "pos_embed": "embed", "norm1": "attn", "norm2": "mlp"},
+    "head": "logits",
+}
+"""The first part of a layer's name, and the layer of the tap that it enters, if that is another."""
+
+
 def first_tap(subject: str, config: PVTConfig) -> str | None:
-    """The first tap whose value a tensor, an attribute or a field enters; None if none does.
+    """Returns the first tap whose value something enters; None if none does.
 
     Args:
-        subject: ``block1.0.norm1.weight``, ``block1.0.attn.sr.padding``, ``numerics.gelu``,
-            ``preprocessing.mean``.
-        config: Of the model.
+        subject: The name of a tensor, an attribute or a field: ``block1.0.norm1.weight``,
+            ``block1.0.attn.sr.padding``, ``numerics.gelu``, ``preprocessing.mean``.
+        config: The model's.
     """
-    names = tap_names(config)
-    place, _, rest = subject.partition(".")
-    if place == "preprocessing":
+    part, _, field = subject.partition(".")
+    if part == "preprocessing":
         return INPUT
-    if place == "numerics":
-        found = _first_of_numerics(rest, config)
-    elif place.startswith("block"):
-        block, _, layer = rest.partition(".")
-        branch = "attn" if layer.split(".")[0] in ("norm1", "attn") else "mlp"
-        found = f"{place}.{block}.{branch}"
+    if part == "numerics":
+        layer = "attn.sr" if field == "gelu" and config.linear else _LAYERS.get(field, "pos_embed")
+        spec = next((spec for spec in tensor_specs(config) if spec.layer == layer), None)
     else:
-        places = {"cls_token": f"embed{len(config.depths)}", "head": "logits"}
-        places["pos_embed"] = "embed1"
-        found = places.get(place, place.replace("pos_embed", "embed"))
-    return found if found in names else None
+        spec = _first_tensor(subject, config)
+    if spec is None:
+        return None
+    part = spec.layer.partition(".")[0]
+    place = _TAPS.get(part, part), spec.stage, spec.block
+    return next((tap.name for tap in tap_specs(config) if tap[1:] == place), None)
 
 
-def _first_of_numerics(field: str, config: PVTConfig) -> str:
-    """Of a field of Numerics."""
-    reducing = next((i for i in range(len(config.depths)) if config.reduces(i)), 0) + 1
-    return {
-        "gelu": "block1.0.attn" if config.linear else "block1.0.mlp",
-        "conv_padding": "patch_embed1",
-        "patch_norm_eps": "patch_embed1",
-        "attn_norm_eps": f"block{reducing}.0.attn",
-        "norm1_eps": "block1.0.attn",
-        "norm2_eps": "block1.0.mlp",
-        "final_norm_eps": "norm1" if config.version == 2 else "norm",
-    }.get(field, "embed1")
+def _first_tensor(subject: str, config: PVTConfig) -> TensorSpec | None:
+    """Returns the first tensor of the innermost layer, block or stage that has this name in it."""
+    while subject:
+        for spec in tensor_specs(config):
+            if f"{spec.name}.".startswith(f"{subject}."):
+                return spec
+        subject = subject.rpartition(".")[0]
+    return None
+
+
+def _differences(
+    expected: Mapping[str, Any],
+    found: Mapping[str, Any],
+    config: PVTConfig,
+    show_expected: Callable[[Any], str] = str,
+    show_found: Callable[[Any], str] = str,
+) -> list[Difference]:
+    """Returns what is missing, unknown or another value, in the order of what is expected."""
+    return [
+        Difference(
+            subject,
+            show_found(found[subject]) if subject in found else "missing",
+            show_expected(expected[subject]) if subject in expected else "absent",
+            first_tap(subject, config),
+        )
+        for subject in dict.fromkeys([*expected, *found])
+        if found.get(subject) != expected.get(subject)
+    ]
 
 
 def attribute_differences(
     expected: Attributes, actual: Attributes, kind: str, config: PVTConfig
 ) -> list[Difference]:
-    """Every attribute that is missing, unknown or different, in the spec's order.
+    """Returns every attribute that is missing, unknown or different, in the spec's order.
 
     Args:
-        expected: From :func:`parity.runtimes.attributes.expected_attributes`.
-        actual: Read from a runtime's model.
+        expected: What :func:`parity.runtimes.attributes.expected_attributes` returns.
+        actual: What was read from a runtime's model.
         kind: ``"torch"``, ``"mindspore"`` or ``"onnx"``: what it may not show.
-        config: Of the model.
+        config: The model's.
     """
-    keys = [*expected, *(key for key in actual if key not in expected)]
-    return [
-        Difference(
-            key,
-            str(actual.get(key, "missing")),
-            str(expected.get(key, "absent")),
-            first_tap(key, config),
-        )
-        for key in keys
-        if actual.get(key) != expected.get(key)
-        and not (key not in actual and key.rpartition(".")[2] in UNSEEN[kind])
-    ]
+    seen = {
+        key: value
+        for key, value in expected.items()
+        if key in actual or key.rpartition(".")[2] not in UNSEEN[kind]
+    }
+    return _differences(seen, actual, config)
+
+
+def weight_differences(
+    expected: Mapping[str, str], actual: Mapping[str, str], config: PVTConfig
+) -> list[Difference]:
+    """Returns every tensor that is missing, unknown or holds other values, by hash."""
+    return _differences(
+        expected,
+        actual,
+        config,
+        lambda digest: f"the reference's (hash {digest[:8]})",
+        lambda digest: f"other values (hash {digest[:8]})",
+    )
+
+
+def info_differences(first: ModelInfo, other: ModelInfo) -> list[Difference]:
+    """Returns what two files say differently; of labels, if both have any."""
+    expected, found = (
+        {f"numerics.{field}": value for field, value in vars(info.numerics).items()}
+        | {f"preprocessing.{field}": v for field, v in vars(info.preprocessing).items()}
+        | ({"labels": info.labels} if first.labels and other.labels else {})
+        for info in (first, other)
+    )
+    return _differences(expected, found, first.config, _shortened, _shortened)
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def hash_weights(weights: Mapping[str, Array]) -> dict[str, str]:
-    """A hash of every tensor's shape and values.
+    """Returns a hash of every tensor's shape and values.
 
     float16 and bfloat16 are widened first, without loss: however a number is kept, it is the same.
     """
@@ -148,42 +195,3 @@ def _hash(array: Array) -> str:
     digest = hashlib.blake2b(repr((dtype, array.shape)).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(array, dtype).data)
     return digest.hexdigest()
-
-
-def weight_differences(
-    expected: Mapping[str, str], actual: Mapping[str, str], config: PVTConfig
-) -> list[Difference]:
-    """Every tensor that is missing, unknown or holds other values, by hash."""
-    names = [*expected, *(name for name in actual if name not in expected)]
-    return [
-        Difference(
-            name,
-            f"other values (hash {actual[name][:8]})" if name in actual else "missing",
-            f"the reference's (hash {expected[name][:8]})" if name in expected else "absent",
-            first_tap(name, config),
-        )
-        for name in names
-        if actual.get(name) != expected.get(name)
-    ]
-
-
-def info_differences(first: ModelInfo, other: ModelInfo) -> list[Difference]:
-    """What two files say differently of maths and preprocessing, and of labels if both have any."""
-    pairs: dict[str, tuple[Any, Any]] = {}
-    for part in ("numerics", "preprocessing"):
-        ours, theirs = getattr(other, part), getattr(first, part)
-        for field in dataclasses.fields(theirs):
-            pair = getattr(ours, field.name), getattr(theirs, field.name)
-            pairs[f"{part}.{field.name}"] = pair
-    if other.labels and first.labels:
-        pairs["labels"] = other.labels, first.labels
-    return [
-        Difference(subject, _shown(found), _shown(expected), first_tap(subject, first.config))
-        for subject, (found, expected) in pairs.items()
-        if found != expected
-    ]
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "…"

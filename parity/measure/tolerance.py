@@ -5,15 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parity.errors import ParityError
 from parity.measure.envelope import Envelope, Unit
-from pvt_spec import PvtError
 from pvt_spec.arrays import Array
 from pvt_spec.precisions import PRECISIONS, Precision
-
-
-class ToleranceError(PvtError):
-    """A precision that no tolerance class is for."""
-
 
 FACTOR = 4.0
 """Up to how many times rounding, see :meth:`parity.measure.envelope.Unit.times`, an error still is.
@@ -39,32 +34,32 @@ PEAK = 13.0
 
 
 def find_tolerance(precision: str) -> Precision:
-    """The class of a precision.
+    """Returns a precision by its name.
 
     Raises:
-        ToleranceError: There is none.
+        ParityError: There is no such precision.
     """
     if precision not in PRECISIONS:
-        raise ToleranceError(
+        raise ParityError(
             f"no tolerance class is for precision {precision!r}: there are {', '.join(PRECISIONS)}"
         )
     return PRECISIONS[precision]
 
 
 def allowed_times(count: int) -> float:
-    """Times rounding that a tap of ``count`` values over a group may be off."""
+    """Returns how many times rounding a tap of ``count`` values over a group may be off."""
     return FACTOR if count >= FEW else FACTOR_OF_FEW
 
 
 @dataclass(frozen=True)
 class FixedTolerance:
-    """What the user says instead: |difference| at most ``atol + rtol |reference|`` everywhere."""
+    """What the user allows instead: |difference| at most ``atol + rtol |reference|`` everywhere."""
 
     atol: float
     rtol: float
 
     def excess(self, actual: Array, reference: Array) -> float:
-        """The largest |difference| over what is allowed there; inf of what is not finite."""
+        """Returns the largest |difference| over what is allowed there; inf if not finite."""
         with np.errstate(all="ignore"):
             error = np.abs(actual - reference, dtype=np.float64)
             allowed = self.atol + self.rtol * np.abs(reference)
@@ -76,16 +71,16 @@ class FixedTolerance:
 def unit_of(
     tolerance: Precision, envelope: Envelope | None, tap: str, group: str, reference_rms: float
 ) -> Unit:
-    """The unit of a tap over a group: measured where an envelope is, else from the table.
+    """Returns the unit of a tap over a group: measured, or from the table without an envelope.
 
     Args:
-        tolerance: The class.
-        envelope: Measured in that class's emulation, over these images.
-        tap: Its name.
-        group: Images that are judged together.
-        reference_rms: Root mean square of the reference there.
+        tolerance: The precision that was run.
+        envelope: What the emulation of that precision did to these images.
+        tap: The tap's name.
+        group: The group of images.
+        reference_rms: The root mean square of the reference there.
     """
-    if envelope is not None:
+    if envelope:
         return envelope.unit(tap, group)
     rms = tolerance.relative * reference_rms
     return Unit(rms, PEAK * rms)

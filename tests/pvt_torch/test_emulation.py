@@ -510,7 +510,7 @@ class TestEnvelope:
         model = pvt_torch.model_from_weights(config, numerics, weights)
         exact = reference("linear", "official")
         first, again, other = (
-            predict(model, "fp16", images, exact, seed).as_data() for seed in (5, 5, 6)
+            predict(model, "fp16", images, exact, seed).to_dict() for seed in (5, 5, 6)
         )
         assert first == again and first != other
 
@@ -533,7 +533,7 @@ class TestEnvelope:
 
     def test_a_file_keeps_it(self):
         envelope = predicted("v2", "official", "fp32")
-        again = Envelope.from_data(envelope.as_data())
+        again = Envelope.from_dict(envelope.to_dict())
         assert again.spreads == envelope.spreads
 
     def test_another_order_is_the_same_function(self):

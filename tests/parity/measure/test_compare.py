@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert.model.read import read_model
+from parity.errors import ParityError
 from parity.judge import Judge
 from parity.measure.compare import SHOWN_IMAGES, Comparison, best_classes, group_rows
 from parity.measure.envelope import Envelope, emulated_runs
@@ -23,7 +24,6 @@ from parity.measure.tolerance import (
     FEW,
     PEAK,
     FixedTolerance,
-    ToleranceError,
     allowed_times,
     find_tolerance,
     unit_of,
@@ -41,7 +41,7 @@ MANY = 512
 def envelope_of(unit: float, *taps: str, groups: tuple[str, ...] = ("a", "b")) -> Envelope:
     """Rounding of ``unit`` at every value of every tap, whose own values are 1."""
     spread = [unit, MANY * unit**2, MANY * 1.0, MANY]
-    return Envelope.from_data({tap: dict.fromkeys(groups, spread) for tap in taps})
+    return Envelope.from_dict({tap: dict.fromkeys(groups, spread) for tap in taps})
 
 
 def comparison(*names: str, answers: tuple[str, ...] = (), **given: Any) -> Comparison:
@@ -155,7 +155,7 @@ def test_worst_group_is_furthest_from_its_own_bound():
     data = {
         "x": {"few": [unit, few * unit**2, few, few], "many": [unit, MANY * unit**2, MANY, MANY]}
     }
-    found = comparison("x", envelope=Envelope.from_data(data))
+    found = comparison("x", envelope=Envelope.from_dict(data))
     for group, count, times in (("few", few, 8.0), ("many", MANY, 3.0)):
         reference = ones(1, count)
         found.add([group], {"x": off(reference, times * unit)}, {"x": reference})
@@ -376,7 +376,7 @@ def test_no_error_has_no_map():
 def logits_of(unit: float, actual: Any, reference: Any, groups: str, **given: Any) -> Comparison:
     """Of groups ``a``, whose logits round by ``unit``, and ``b``, all of a hundredth of that."""
     data = {"a": [unit, unit**2, 1.0, 1], "b": [unit / 100, (unit / 100) ** 2, 1e-4, 1]}
-    given = {"envelope": Envelope.from_data({"logits": data}), **given}
+    given = {"envelope": Envelope.from_dict({"logits": data}), **given}
     found = comparison("logits", **given)
     found.add(list(groups), {"logits": np.array(actual)}, {"logits": np.array(reference)})
     return found
@@ -387,7 +387,7 @@ def test_a_flip_within_what_rounding_may_do_is_rounding(margin, rounding):
     """Two logits may each be twelve times twice the unit off, as they are few."""
     unit = 2.0**-10
     second = 1 - margin * 2 * (2 * FACTOR_OF_FEW * unit)
-    alone = Envelope.from_data({"logits": {"a": [unit, unit**2, 1.0, 1]}})
+    alone = Envelope.from_dict({"logits": {"a": [unit, unit**2, 1.0, 1]}})
     found = logits_of(unit, [[0.5, 1.0, 0.0]], [[1.0, second, 0.0]], "a", envelope=alone)
     allowed = found.allowed_logit_error("a", np.zeros((1, 3)))
     assert allowed == pytest.approx(2 * FACTOR_OF_FEW * unit)
@@ -400,7 +400,7 @@ def test_the_bound_of_a_flip_does_not_depend_on_how_many_images_came_before():
     unit = 2.0**-10
     second = 1 - 0.99 * 2 * (2 * FACTOR_OF_FEW * unit)
     many = 200
-    alone = Envelope.from_data({"logits": {"a": [unit, unit**2 * 3 * many, 3.0 * many, 3 * many]}})
+    alone = Envelope.from_dict({"logits": {"a": [unit, unit**2 * 3 * many, 3.0 * many, 3 * many]}})
     images = [[[0.5, 1.0, 0.0]] * many, [[1.0, second, 0.0]] * many]
     found = logits_of(unit, *images, "a" * many, envelope=alone)
     assert (found.decisions.roundings, found.decisions.bugs) == (many, 0)
@@ -471,7 +471,7 @@ def test_best_classes_of_few_none_and_what_is_not_finite():
 
 
 def test_an_unknown_precision_is_refused_with_what_there_is():
-    with pytest.raises(ToleranceError, match=r"'fp8': there are fp32, tf32, hf32, .*int8"):
+    with pytest.raises(ParityError, match=r"'fp8': there are fp32, tf32, hf32, .*int8"):
         find_tolerance("fp8")
     assert all(find_tolerance(name) is tolerance for name, tolerance in PRECISIONS.items())
 
