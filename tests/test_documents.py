@@ -16,6 +16,7 @@ from parity.measure.metrics import TapError
 from parity.measure.structure import Difference
 from parity.measure.tolerance import FixedTolerance
 from parity.report.data import FORMAT, tap_to_dict, to_dict, to_junit
+from parity.report.taps import Tap
 from parity.report.text import explain, verdict
 from parity.run import Options, Result, run
 from parity.selection import pair_up, read_models
@@ -271,11 +272,11 @@ def test_figures_of_float32_have_a_histogram():
     error = TapError()
     ours = np.array([[1.0, 1.0, np.nextafter(np.float32(1), np.float32(2))]], np.float32)
     error.add(ours, np.ones((1, 3)))
-    found = tap_to_dict(Judged(0.0, 4.0, "a"), error)
+    found = tap_to_dict(Tap("a", Judged(0.0, 4.0, "a"), error))
     assert sum(found["ulps"].values()) == found["count"] == 3
     assert (found["ulps"]["0"], found["ulps"]["1"]) == (2, 1)
     assert found["worst"] == {"image": 0, "position": [2]}
-    nothing = tap_to_dict(Judged(math.inf, 4.0, "a"), TapError())
+    nothing = tap_to_dict(Tap("a", Judged(math.inf, 4.0, "a"), TapError()))
     assert nothing["max_abs"] is nothing["times_rounding"] is nothing["worst"] is None
 
 

@@ -2,13 +2,13 @@
 
 import math
 import re
+from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from parity.measure.compare import Comparison, Judged
+from parity.measure.compare import Comparison
 from parity.measure.decisions import Decisions
-from parity.measure.metrics import TapError
-from parity.report.tap_columns import TAP_COLUMNS
+from parity.report.taps import TAP_COLUMNS, Tap, taps_of
 from parity.report.text import explain, verdict
 from parity.run import Result
 
@@ -45,34 +45,29 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "first_different": comparison.first_different,
         "first_out_of_bounds": comparison.first_out_of_bounds,
         "checked": comparison.checked,
-        "structure": [
-            {"subject": d.subject, "found": d.found, "expected": d.expected, "tap": d.tap}
-            for d in comparison.differences
-        ],
+        "structure": [asdict(difference) for difference in comparison.differences],
         "images": comparison.images,
         "seconds": comparison.seconds,
         "facts": comparison.facts,
         "decisions": _decisions(comparison) if comparison.classifies else None,
-        "taps": {name: _tap(comparison, name) for name in comparison.names},
+        "taps": {name: _tap(comparison, tap) for name, tap in taps_of(comparison).items()},
     }
 
 
-def _tap(comparison: Comparison, name: str) -> dict[str, Any]:
+def _tap(comparison: Comparison, tap: Tap) -> dict[str, Any]:
     groups = {
-        group: tap_to_dict(comparison.judge_group(name, group), error)
-        for group, error in comparison.errors[name].items()
+        group: tap_to_dict(Tap(tap.name, comparison.judge_group(tap.name, group), error))
+        for group, error in comparison.errors[tap.name].items()
     }
     for figures in groups.values():
         del figures["group"]
-    return {**tap_to_dict(comparison.judge(name), comparison.total(name)), "groups": groups}
+    return {**tap_to_dict(tap), "groups": groups}
 
 
-def tap_to_dict(judged: Judged, error: TapError) -> dict[str, Any]:
+def tap_to_dict(tap: Tap) -> dict[str, Any]:
     """Returns every column of one tap that JSON has."""
-    found = {column.key: column.value(judged, error) for column in TAP_COLUMNS if column.key}
-    return {
-        key: _finite(value) if isinstance(value, float) else value for key, value in found.items()
-    }
+    found = {column.key: column.value_of(tap) for column in TAP_COLUMNS if column.key}
+    return {key: _finite(v) if isinstance(v, float) else v for key, v in found.items()}
 
 
 def _decisions(comparison: Comparison) -> dict[str, Any]:

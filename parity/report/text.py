@@ -7,7 +7,7 @@ from parity.measure.decisions import Decisions
 from parity.measure.structure import INPUT
 from parity.measure.tolerance import FACTOR_OF_FEW, FEW
 from parity.report.numbers import times
-from parity.report.tap_columns import TAP_COLUMNS, times_or_shape
+from parity.report.taps import TAP_COLUMNS, Tap, taps_of
 from parity.run import Result
 from pvt_spec.taps import TapSpec, tap_specs
 
@@ -21,13 +21,19 @@ def compared_taps(result: Result) -> list[TapSpec]:
     return [tap for tap in tap_specs(result.info.config) if tap.name in compared]
 
 
-def stages(result: Result) -> dict[str, list[str]]:
-    """Returns taps by the line that sums them up: ``"stage 1"``, …, and the last ones each."""
+def worst_taps(result: Result) -> Iterator[tuple[str, bool, list[str | None]]]:
+    """Yields the lines that sum taps up: ``"stage 1"``, …, and the last ones each.
+
+    Each has its name, whether there are several taps in it, and each runtime's worst one: None
+    where it was compared at none of them.
+    """
     lines: dict[str, list[str]] = {}
     for tap in compared_taps(result):
         line = tap.name if tap.stage is None else f"stage {tap.stage + 1}"
         lines.setdefault(line, []).append(tap.name)
-    return lines
+    for line, names in lines.items():
+        known = [(c, [name for name in names if name in c.names]) for c in result.comparisons]
+        yield line, len(names) > 1, [c.worst_of(taps) if taps else None for c, taps in known]
 
 
 def table(result: Result, verbose: bool = False) -> list[str]:
@@ -39,38 +45,30 @@ def table(result: Result, verbose: bool = False) -> list[str]:
     if verbose:
         lines = [line for c in result.comparisons for line in _taps_table(c)]
     else:
-        stages_table = [["", *(c.name for c in result.comparisons)]]
-        for line, names in stages(result).items():
-            stages_table.append([line, *(_worst_of(c, names) for c in result.comparisons)])
-        lines = columns(stages_table)
+        lines = columns([["", *(c.name for c in result.comparisons)], *_stage_rows(result)])
     return [*lines, *(verdict(comparison) for comparison in result.comparisons)]
 
 
-def _worst_of(comparison: Comparison, names: Sequence[str]) -> str:
-    known = [name for name in names if name in comparison.names]
-    if not known:
-        return "-"
-    worst = comparison.worst_of(known)
-    place = f" {worst}" if len(names) > 1 else ""
-    return f"{shown(comparison, worst)}{place}{_mark(comparison, worst)}"
+def _stage_rows(result: Result) -> Iterator[list[str]]:
+    taps = [taps_of(comparison) for comparison in result.comparisons]
+    for line, several, worst in worst_taps(result):
+        row = [line]
+        for known, name in zip(taps, worst, strict=True):
+            place = f" {name}" if several else ""
+            row.append(f"{known[name].units}{place}{_mark(known[name])}" if name else "-")
+        yield row
 
 
-def shown(comparison: Comparison, tap: str) -> str:
-    """Returns a tap's error in units of rounding, or that its shape is another."""
-    return times_or_shape(comparison.judge(tap), comparison.total(tap))
-
-
-def _mark(comparison: Comparison, tap: str) -> str:
-    return "" if comparison.judge(tap).within else " !"
+def _mark(tap: Tap) -> str:
+    return "" if tap.judged.within else " !"
 
 
 def _taps_table(comparison: Comparison) -> Iterator[str]:
     shown = [column for column in TAP_COLUMNS if column.short]
     rows = [[comparison.name, *(column.short for column in shown)]]
-    for name in comparison.names:
-        judged, error = comparison.judge(name), comparison.total(name)
-        units, *figures = (column.on_terminal(judged, error) for column in shown)
-        rows.append([name, units + _mark(comparison, name), *figures])
+    for name, tap in taps_of(comparison).items():
+        units, *figures = (column.on_terminal(tap) for column in shown)
+        rows.append([name, units + _mark(tap), *figures])
     yield from columns(rows)
     yield ""
 

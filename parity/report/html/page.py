@@ -6,40 +6,19 @@ What is here are values; ``page.html.jinja`` says where they stand, ``page.css``
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from parity.measure.compare import Comparison, Judged
+from parity.measure.compare import Comparison
 from parity.measure.decisions import Decisions
-from parity.measure.metrics import TapError
 from parity.measure.tolerance import FACTOR, FACTOR_OF_FEW, FEW, find_tolerance
 from parity.report.html.images import shown_images
 from parity.report.html.maps import error_maps, scale_pictures
-from parity.report.html.plot import Axes, shared_axes, tap_title
+from parity.report.html.plot import shared_axes
 from parity.report.numbers import count, figure
-from parity.report.tap_columns import TAP_COLUMNS, explanations
-from parity.report.text import compared_taps, shown, stages, verdict
+from parity.report.taps import TAP_COLUMNS, explanations, taps_of
+from parity.report.text import compared_taps, verdict, worst_taps
 from parity.run import Result
 from pvt_spec import tap_names
-
-
-@dataclass(frozen=True)
-class Tap:
-    """A tap of a runtime.
-
-    Attributes:
-        name: Its name.
-        index: Its place from the left in every plot.
-        judged: Its verdict.
-        error: Its error over all images.
-        title: All that is known of it in one line.
-    """
-
-    name: str
-    index: int
-    judged: Judged
-    error: TapError
-    title: str
 
 
 def to_html(result: Result) -> str:
@@ -65,52 +44,27 @@ def to_html(result: Result) -> str:
     preprocessing = dataclasses.replace(result.info.preprocessing, image_size=result.image_size)
     page = environment.get_template("page.html.jinja").render(
         result=result,
+        comparisons=comparisons,
         model=result.info.variant or "PVT",
-        different=[comparison for comparison in comparisons if not comparison.same],
+        different=sum(not comparison.same for comparison in comparisons),
         classifies=any(comparison.classifies for comparison in comparisons),
         verdicts=[(c, verdict(c).removeprefix(c.name)) for c in comparisons],
         fixed=comparisons[0].fixed,
         bounds={"factor": FACTOR, "of_few": FACTOR_OF_FEW, "few": FEW},
         axes=axes,
-        stages=list(_stages(result)),
+        stages=list(worst_taps(result)),
         columns=[column for column in TAP_COLUMNS if column.heading],
         explanations=list(explanations()),
-        taps=[(comparison, _taps(comparison, axes)) for comparison in comparisons],
+        taps=[taps_of(comparison) for comparison in comparisons],
         decisions=list(_decisions(result)),
         images=list(shown_images(result, preprocessing)),
-        maps=[(c, list(error_maps(result, c, preprocessing))) for c in comparisons],
+        maps=[list(error_maps(result, c, preprocessing)) for c in comparisons],
         scale=scale_pictures(),
         what_ran=list(_what_ran(result)),
         runs=[(comparison.name, list(_facts(comparison))) for comparison in comparisons],
     )
     # Bytes of a file name that are no UTF-8 are lone surrogates in Python.
     return page.encode("utf-8", "backslashreplace").decode()
-
-
-def _stages(result: Result) -> Iterator[tuple[str, list[tuple[str, str, bool]]]]:
-    """Yields a line, and of each runtime its worst tap there, the error, whether it is within."""
-    for line, names in stages(result).items():
-        cells = []
-        for comparison in result.comparisons:
-            known = [name for name in names if name in comparison.names]
-            tap = comparison.worst_of(known) if known else ""
-            error = shown(comparison, tap) if tap else "-"
-            within = not tap or comparison.judge(tap).within
-            cells.append((tap if len(names) > 1 else "", error, within))
-        yield line, cells
-
-
-def _taps(comparison: Comparison, axes: Axes) -> list[Tap]:
-    return [
-        Tap(
-            name,
-            axes.names.index(name),
-            comparison.judge(name),
-            comparison.total(name),
-            tap_title(comparison, name),
-        )
-        for name in comparison.names
-    ]
 
 
 def _decisions(result: Result) -> Iterator[tuple[str, list[str]]]:

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from parity.measure.compare import Comparison
-from parity.report.numbers import figure, times
 from parity.report.text import compared_taps
 from parity.run import Result
 
@@ -139,20 +137,3 @@ def shared_axes(result: Result) -> Axes:
         broken=not all(map(math.isfinite, values)),
         unit="tolerance" if comparisons[0].fixed else "rounding",
     )
-
-
-def tap_title(comparison: Comparison, name: str) -> str:
-    """Returns all that is known of a tap, in one line."""
-    judged, error = comparison.judge(name), comparison.total(name)
-    unit = "tolerance" if comparison.fixed else "rounding"
-    groups = f", worst in {judged.group}" if len(comparison.errors[name]) > 1 else ""
-    bound = f"at most {judged.allowed:g}×{groups}"
-    line = f"{name}: {times(judged)} {unit} ({bound}), max abs {figure(error.max_abs)}"
-    if error.mismatch:
-        line = f"{name}: shape {error.mismatch.actual} instead of {error.mismatch.reference}"
-    elif judged.times == 0 and error.max_abs:
-        line += "; rounding alone overflows here, so it explains any error"
-    differing = [each.subject for each in comparison.differences if each.tap == name]
-    if differing:
-        line += f"; differs here: {', '.join(differing[:3])}"
-    return f"{line} and {len(differing) - 3} more" if len(differing) > 3 else line

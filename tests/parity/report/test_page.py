@@ -56,7 +56,12 @@ class Node:
 
     @property
     def text(self) -> str:
-        return "".join(part if isinstance(part, str) else part.text for part in self.parts)
+        """As a browser shows it: where a line ends in the source is a space like any other."""
+        return re.sub("[ \n]+", " ", self.source).strip(" ")
+
+    @property
+    def source(self) -> str:
+        return "".join(part if isinstance(part, str) else part.source for part in self.parts)
 
     def walk(self) -> "Iterator[Node]":
         yield self
