@@ -27,6 +27,7 @@ from tests.support.converting import (
     succeed,
 )
 from tests.support.huggingface import save_random_model
+from tests.support.messages import tells
 from tests.support.models import GOLDEN, MAPS, SMALL, golden_file, random_weights
 
 OTHER = GOLDEN / "ckpt_format"
@@ -112,14 +113,14 @@ def test_reports_do_no_harm(tmp_path: Path) -> None:
     source, report = save(tmp_path / "a.ckpt", SMALL["v2"], "official"), tmp_path / "r.json"
     report.write_text("precious")
     arguments = (source, tmp_path / "b.onnx", "--report")
-    assert "r.json exists" in refused(tmp_path, *arguments, report)
+    assert tells(refused(tmp_path, *arguments, report), "r.json")
     succeed(*arguments, report, "--force")
     assert strict_json(report.read_text())["variant"] is None
     for path in (source, tmp_path / "b.onnx"):
         said = refused(tmp_path, *arguments, path, "--force")
-        assert "is a file of the source or target" in said
+        assert tells(said, "source")
     said = refused(tmp_path, source, tmp_path / "c.onnx", "--report", tmp_path / "no" / "r.json")
-    assert "there is no folder" in said
+    assert tells(said, "folder")
     succeed(source, tmp_path / "d", "--report", tmp_path / "d" / "r.json", *OTHER_MATHS)
     assert (tmp_path / "d" / "r.json").exists()
 
@@ -187,7 +188,7 @@ def test_inspect_says_what_it_can_of_other_files(name: str) -> None:
     assert facts["format"] == Path(name).suffix.removeprefix(".")
     assert facts["tensors"] == sum(facts["dtypes"].values()) == len(tensors)
     assert facts["dtypes"]["float16"] == sum(a.dtype == np.float16 for a in tensors.values())
-    assert "not the tensors of a PVT" in facts["problem"]
+    assert tells(facts["problem"], "PVT")
     assert facts["file"] == described(OTHER / name)
 
 
@@ -198,7 +199,7 @@ def test_inspect_says_what_is_missing_from_a_model(tmp_path: Path) -> None:
         ckpt.write(stream, tensors, {"note": "hello"})
     code, facts = inspect(tmp_path / "a.ckpt")
     assert code == 1
-    assert "head.weight is missing" in facts["problem"]
+    assert tells(facts["problem"], "head.weight")
     assert facts["training_state"]["adam_m.*"] == 129
     assert facts["other_entries"]["note"] == "'hello'"
 
@@ -264,7 +265,7 @@ def test_differences_are_told(tmp_path: Path) -> None:
     assert facts["same"] == len(first) - 6
     table: Any = convert("inspect", tmp_path / "a.pth", "--diff", tmp_path / "b.safetensors")
     assert table.exit_code == 1
-    assert "block1.0.attn.q.bias: 2 of 8 values, max abs difference 0.5 (differs)" in table.stdout
+    assert tells(table.stdout, "block1.0.attn.q.bias", "2", "8", "0.5")
 
 
 def test_one_value_of_a_model_is_found_across_formats(tmp_path: Path) -> None:

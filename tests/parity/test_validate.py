@@ -14,6 +14,7 @@ from parity.measure.decisions import mcnemar_p_value
 from pvt_data.accuracy import labelled_for, softmax
 from pvt_data.accuracy import load_batch as load_files
 from pvt_torch.runtime import load_forward
+from tests.support.messages import tells
 from tests.support.models import GOLDEN
 
 OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"
@@ -102,12 +103,12 @@ def test_models_without_classes_are_refused(folder, tmp_path):
     del weights["head.weight"], weights["head.bias"]
     save_model(tmp_path / "a.pth", weights, dataclasses.replace(info, config=headless, labels=()))
     done = validate(tmp_path / "a.pth", "--images", folder, *FAST)
-    assert done.exit_code == 1 and "the model has no head" in done.stderr
+    assert done.exit_code == 1 and tells(done.stderr, "head")
 
 
 def test_folders_without_classes_are_refused(folder, tmp_path):
     done = validate(OFFICIAL_V2, "--images", tmp_path, *FAST)
-    assert done.exit_code == 1 and "holds no class folders" in done.stderr
+    assert done.exit_code == 1 and tells(done.stderr, "folders")
 
 
 def test_an_unreadable_image_is_named(tmp_path):

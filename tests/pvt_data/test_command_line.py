@@ -13,6 +13,7 @@ from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ModelInfo, make_config, output_names, profile_numerics
 from pvt_spec.model_info import Preprocessing
 from pvt_torch.command_line import main as pvt_torch
+from tests.support.messages import tells
 from tests.support.models import random_images, random_weights
 from tests.support.runtimes import import_mindspore, run_float64
 
@@ -96,7 +97,7 @@ def test_validate_matches_classes_by_name_in_every_runtime(model, images):
         assert result["count"] == 9
         assert result["top1"] == pytest.approx(100 * np.mean(hits))
     text = invoke(pvt_onnx, "validate", model / "m.onnx", "--data-dir", images)
-    assert "over 9 images" in text.stdout
+    assert tells(text.stdout, "9", "images")
 
 
 class TestErrors:
@@ -114,20 +115,20 @@ class TestErrors:
         assert "broken.png" in message
 
     def test_missing_image_and_empty_folder(self, model, tmp_path):
-        assert "no such file" in self.refused("predict", model / "m.onnx", tmp_path / "x.png")
-        assert "holds no image" in self.refused("predict", model / "m.onnx", tmp_path)
+        assert tells(self.refused("predict", model / "m.onnx", tmp_path / "x.png"), "such")
+        assert tells(self.refused("predict", model / "m.onnx", tmp_path), "image")
 
     def test_text_file_named_onnx(self, images, tmp_path):
         (tmp_path / "text.onnx").write_text("not a model\n")
         assert "text.onnx" in self.refused("predict", tmp_path / "text.onnx", images)
-        assert "no such file" in self.refused("predict", tmp_path / "none.onnx", images)
+        assert tells(self.refused("predict", tmp_path / "none.onnx", images), "such")
 
     def test_unlabelled_folder(self, model, images, tmp_path):
-        assert "no class folders" in self.refused(
-            "validate", model / "m.onnx", "--data-dir", images / "cat"
+        assert tells(
+            self.refused("validate", model / "m.onnx", "--data-dir", images / "cat"), "folders"
         )
-        assert "no such folder" in self.refused(
-            "validate", model / "m.onnx", "--data-dir", tmp_path / "x"
+        assert tells(
+            self.refused("validate", model / "m.onnx", "--data-dir", tmp_path / "x"), "such"
         )
 
     def test_class_that_the_model_does_not_know(self, model, tmp_path):
@@ -141,7 +142,7 @@ class TestErrors:
         info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
         save_model(tmp_path / "f.onnx", random_weights(config), info)
         assert load_model(tmp_path / "f.onnx")[1].config.num_classes == 0
-        assert "no head" in self.refused("predict", tmp_path / "f.onnx", images)
+        assert tells(self.refused("predict", tmp_path / "f.onnx", images), "head")
 
     @pytest.mark.parametrize("command", [("predict",), ("validate", "--data-dir")])
     def test_model_that_answers_maps(self, command, images, tmp_path):
@@ -149,7 +150,7 @@ class TestErrors:
         info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
         save_model(tmp_path / "f.onnx", random_weights(config), info)
         message = self.refused(command[0], tmp_path / "f.onnx", *command[1:], images)
-        assert "it answers stage1, stage2, stage3, stage4, not classes; take a model" in message
+        assert tells(message, "stage1", "stage2", "stage3", "stage4")
 
 
 @pytest.mark.parametrize("changes", [{"num_classes": 4}, {"num_classes": 0}, {"features_only": 1}])
@@ -198,14 +199,14 @@ class TestMindCVsSpelling:
             ["validate", str(model / "m.onnx"), "--model", "pvt_tiny", "--data-dir", str(images)],
         )
         assert done.exit_code == 1
-        assert "expected pvt_tiny: give" in done.stderr
+        assert tells(done.stderr, "pvt_tiny")
 
     @pytest.mark.parametrize(
         "command", [["validate", "--data-dir", "x"], ["predict"], ["predict", "m.onnx"]]
     )
     def test_a_model_or_images_are_missing(self, command):
         done = CliRunner().invoke(pvt_onnx, command)
-        assert done.exit_code == 2 and "Missing argument" in done.stderr
+        assert done.exit_code == 2 and tells(done.stderr, "argument")
 
 
 def test_a_class_may_be_called_train(model, images, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from pvt_data import folders as sources
 from pvt_data.folders import Folder, Names, Source, Tars, open_source
 from pvt_spec import ImageError
+from tests.support.messages import naming, tells
 
 ITEMS = [("cat/1.jpg", b"one"), ("cat/2.JPEG", b"22"), ("dog/1.png", b""), ("dog/x.y.jpg", b"4444")]
 
@@ -166,40 +167,40 @@ def refused(folder: Path) -> str:
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
-    assert "no such folder" in refused(tmp_path / "missing")
-    assert "no class folders" in refused(tmp_path)
+    assert tells(refused(tmp_path / "missing"), "such")
+    assert tells(refused(tmp_path), "folders")
 
 
 def test_tar_files_beside_folders_are_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, ITEMS)
     write_tar(tmp_path / "cat.tar", [("a.jpg", b"a")])
-    assert "both tar files (cat.tar, …) and folders (cat, …)" in refused(tmp_path)
+    assert tells(refused(tmp_path), "cat.tar")
 
 
 def test_an_image_without_a_class_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [("a.jpg", b"a"), ("a.cls", b"x"), ("b.jpg", b"b")])
-    assert "0.tar/b.jpg: b.cls is not in the same tar file" in refused(tmp_path)
+    assert tells(refused(tmp_path), "b.jpg", "b.cls")
 
 
 def test_a_class_tar_among_shards_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [("a.jpg", b"a"), ("a.cls", b"x")])
     write_tar(tmp_path / "n01.tar", [("b.jpg", b"b")])
-    assert "n01.tar/b.jpg: b.cls is not in the same tar file" in refused(tmp_path)
+    assert tells(refused(tmp_path), "n01.tar/b.jpg", "b.cls")
 
 
 def test_an_empty_class_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [("a.jpg", b"a"), ("a.cls", b" \n")])
-    assert "0.tar/a.cls: is empty" in refused(tmp_path)
+    assert tells(refused(tmp_path), "a.cls")
 
 
 def test_a_tar_file_without_images_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "n01.tar", [("n01_1.tar", b"a")])
-    assert "n01.tar: holds no image" in refused(tmp_path)
+    assert tells(refused(tmp_path), "n01.tar")
 
 
 def test_a_file_that_comes_twice_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "n01.tar", [("a.jpg", b"a"), ("a.jpg", b"b")])
-    assert "holds a.jpg twice" in refused(tmp_path)
+    assert tells(refused(tmp_path), "a.jpg")
 
 
 def damaged(content: bytes) -> dict[str, bytes]:
@@ -219,20 +220,20 @@ def damaged(content: bytes) -> dict[str, bytes]:
 def test_a_damaged_tar_file_is_refused(how: str, tmp_path: Path) -> None:
     path = write_tar(tmp_path / "n01.tar", [(f"{i}.jpg", bytes(600)) for i in range(3)])
     path.write_bytes(damaged(path.read_bytes())[how])
-    assert "n01.tar: cannot be read as a tar file" in refused(tmp_path)
+    assert tells(refused(tmp_path), "n01.tar")
 
 
 @pytest.mark.parametrize("kind", ["gz", "xz"])
 def test_a_compressed_tar_file_is_refused(kind: str, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "n01.tar", f"w:{kind}") as tar:
         tar.addfile(tarfile.TarInfo("a.jpg"))
-    assert "expected a whole, uncompressed one" in refused(tmp_path)
+    assert tells(refused(tmp_path), "uncompressed")
 
 
 def test_a_file_that_has_gone_is_named(tmp_path: Path) -> None:
     source = Folder(write_folder(tmp_path, ITEMS))
     (tmp_path / "cat" / "1.jpg").unlink()
-    with pytest.raises(ImageError, match=r"cat/1\.jpg: cannot be read: No such file"):
+    with pytest.raises(ImageError, match=naming("cat/1.jpg")):
         source.read(0)
 
 
@@ -240,9 +241,9 @@ def test_a_tar_file_that_has_gone_or_shrunk_is_named(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "n01.tar", [("a.jpg", bytes(600))])
     source = Tars([path])
     path.write_bytes(path.read_bytes()[:800])
-    with pytest.raises(ImageError, match=r"n01\.tar/a\.jpg: has 288 of the 600 bytes"):
+    with pytest.raises(ImageError, match=naming("n01.tar/a.jpg", "288", "600")):
         source.read(0)
     again = pickle.loads(pickle.dumps(source))
     path.unlink()
-    with pytest.raises(ImageError, match=r"n01\.tar/a\.jpg: cannot be read: No such file"):
+    with pytest.raises(ImageError, match=naming("n01.tar/a.jpg")):
         again.read(0)

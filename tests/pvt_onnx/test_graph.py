@@ -36,6 +36,7 @@ from pvt_spec import (
     tap_names,
     tensor_specs,
 )
+from tests.support.messages import naming
 from tests.support.models import MAPS, SMALL, Weights, random_images, random_weights
 from tests.support.processes import ROOT
 from tests.support.runtimes import run_float64
@@ -427,7 +428,7 @@ def test_pooling_is_exact_at_every_size() -> None:
 
 @pytest.mark.parametrize("opset", [0, OPSETS.start - 1, OPSETS.stop])
 def test_other_opsets_are_refused(opset: int, small: PVTConfig) -> None:
-    with pytest.raises(ConfigError, match=f"opset {opset} cannot be written: choose 17 to 23"):
+    with pytest.raises(ConfigError, match=naming(opset, "17", "23")):
         build(small, OFFICIAL[small.version], random_weights(small), opset=opset)
 
 
@@ -449,7 +450,7 @@ def test_more_than_two_gigabytes_are_refused_before_anything_is_written() -> Non
     weights = {spec.name: np.broadcast_to(zero, spec.shape) for spec in tensor_specs(config)}
     skeleton = build_skeleton(info_of(config), {name: zero.dtype for name in weights})
     stream = io.BytesIO()
-    with pytest.raises(ConfigError, match="an ONNX file holds at most 2147483647"):
+    with pytest.raises(ConfigError, match=naming("ONNX", "2147483647")):
         write_model(stream, skeleton, weights)
     assert stream.getvalue() == b""
 
@@ -457,14 +458,14 @@ def test_more_than_two_gigabytes_are_refused_before_anything_is_written() -> Non
 @pytest.mark.parametrize("kind", ["v1", "v2"])
 def test_images_too_small_for_four_stages_are_refused(kind: str) -> None:
     config = SMALL[kind]
-    with pytest.raises(ConfigError, match=r"16.*at least 32 pixels"):
+    with pytest.raises(ConfigError, match=naming("16", "32")):
         build(config, OFFICIAL[config.version], random_weights(config), image_size=(16, 64))
 
 
 def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("this is not an ONNX model")
     for load in (load_forward, load_proto):
-        with pytest.raises(OnnxFileError, match=r"text\.onnx: .* ONNX model"):
+        with pytest.raises(OnnxFileError, match=naming("text.onnx", "ONNX")):
             load(tmp_path / "text.onnx")
         with pytest.raises(OnnxFileError, match=r"none\.onnx"):
             load(tmp_path / "none.onnx")
@@ -472,7 +473,7 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
 
 def test_models_that_do_not_say_what_they_are_are_refused(tmp_path: Path) -> None:
     onnx.save(pooling_model(None), tmp_path / "foreign.onnx")
-    with pytest.raises(OnnxFileError, match=f"no {METADATA_KEY} in its metadata"):
+    with pytest.raises(OnnxFileError, match=naming(METADATA_KEY)):
         load_forward(tmp_path / "foreign.onnx")
 
 
@@ -483,9 +484,7 @@ def test_models_without_their_taps_are_refused() -> None:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
                 names[index] = "elsewhere" if name == "block2.0.mlp" else name
-    with pytest.raises(
-        OnnxFileError, match=r"a\.onnx: the graph has no value named block2\.0\.mlp"
-    ):
+    with pytest.raises(OnnxFileError, match=naming("a.onnx", "block2.0.mlp")):
         open_taps(model, "a.onnx")
 
 

@@ -34,6 +34,7 @@ from pvt_spec import (
     tensor_specs,
     variant_name,
 )
+from tests.support.messages import naming, tells
 from tests.support.models import GOLDEN_SMALL, golden_config, golden_file, golden_weights
 
 # Counted in whai362/PVT's own models: tensors, and parameters in millions for 1000 classes.
@@ -286,30 +287,32 @@ def test_records_are_frozen(record: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "facts"),
     [
-        ({"version": 3}, "version is 3, expected 1 or 2"),
-        ({"depths": (2, 2, 2)}, r"depths is \(2, 2, 2\), expected 4 positive integers"),
-        ({"embed_dims": (64, 128, 320, 0)}, "embed_dims is .* expected 4 positive integers"),
-        ({"num_heads": (1, 2, 3, 8)}, "embed_dims 320 is not divisible by num_heads 3"),
-        ({"sr_ratios": (8, 4, 2, 2)}, r"sr_ratios\[3\] is 2, expected 1"),
-        ({"linear": True}, "linear attention exists in version 2 only"),
-        ({"image_size": (31, 224)}, r"image_size is \(31, 224\), .* at least 32 pixels"),
-        ({"image_size": (224,)}, r"image_size is \(224,\), expected \(H, W\)"),
-        ({"in_chans": 0}, "in_chans is 0, expected at least 1"),
-        ({"num_classes": -1}, "num_classes is -1, expected 0"),
-        ({"features_only": True}, "num_classes is 1000, but features_only .* make num_classes 0"),
-        ({"drop_path_rate": 1.0}, "drop_path_rate is 1.0, expected 0 <= rate < 1"),
-        ({"drop_path_rate": -0.1}, "drop_path_rate is -0.1"),
+        ({"version": 3}, ("3", "1", "2")),
+        ({"depths": (2, 2, 2)}, ("2", "4")),
+        ({"embed_dims": (64, 128, 320, 0)}, ("embed_dims", "4")),
+        ({"num_heads": (1, 2, 3, 8)}, ("embed_dims", "320", "num_heads", "3")),
+        ({"sr_ratios": (8, 4, 2, 2)}, ("sr_ratios", "3", "2", "1")),
+        ({"linear": True}, ("2", "attention")),
+        ({"image_size": (31, 224)}, ("image_size", "31", "224", "32")),
+        ({"image_size": (224,)}, ("image_size", "224")),
+        ({"in_chans": 0}, ("in_chans", "0", "1")),
+        ({"num_classes": -1}, ("num_classes", "-1", "0")),
+        ({"features_only": True}, ("num_classes", "1000", "features_only", "0")),
+        ({"drop_path_rate": 1.0}, ("drop_path_rate", "1.0")),
+        ({"drop_path_rate": -0.1}, ("drop_path_rate", "-0.1")),
     ],
 )
-def test_impossible_configurations_are_refused(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_impossible_configurations_are_refused(
+    changes: dict[str, object], facts: tuple[object, ...]
+) -> None:
+    with pytest.raises(ConfigError, match=naming(*facts)):
         dataclasses.replace(V1, **changes)  # type: ignore[arg-type]
 
 
 def test_all_problems_of_a_configuration_are_told_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"in_chans is 0.*num_classes is -1"):
+    with pytest.raises(ConfigError, match=naming("in_chans", "0", "num_classes", "-1")):
         dataclasses.replace(V1, in_chans=0, num_classes=-1)
 
 
@@ -317,7 +320,7 @@ def test_all_problems_of_a_configuration_are_told_at_once() -> None:
     ("field", "value"), [*((field, "nothing") for field in CHOICES), *((e, 0.0) for e in EPSILONS)]
 )
 def test_impossible_numerics_are_refused(field: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=f"{field} is {value!r}"):
+    with pytest.raises(ConfigError, match=naming(field, f"{value!r}")):
         Numerics(**{field: value})  # type: ignore[arg-type]
 
 
@@ -326,17 +329,17 @@ def test_choices_and_epsilons_are_all_the_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "facts"),
     [
-        ("pvt_tiny_224", "no variant is named 'pvt_tiny_224': did you mean pvt_tiny?"),
-        ("pvt_v2_b6", "did you mean pvt_v2_b"),
-        ("xyz", "no variant is named 'xyz': there are pvt_tiny, pvt_small"),
+        ("pvt_tiny_224", ("'pvt_tiny_224'", "pvt_tiny")),
+        ("pvt_v2_b6", ("'pvt_v2_b6'", "pvt_v2_b5")),
+        ("xyz", ("'xyz'", "pvt_tiny", "pvt_small")),
     ],
 )
-def test_unknown_variants_are_refused_with_a_hint(name: str, message: str) -> None:
+def test_unknown_variants_are_refused_with_a_hint(name: str, facts: tuple[object, ...]) -> None:
     with pytest.raises(ConfigError) as refusal:
         make_config(name)
-    assert message in str(refusal.value)
+    assert tells(refusal.value, *facts)
 
 
 def test_make_config_replaces_what_is_given() -> None:
@@ -353,12 +356,12 @@ def test_make_config_leaves_a_backbone_no_classes() -> None:
     expected = dataclasses.replace(V1, num_classes=0, features_only=True)
     assert make_config("pvt_tiny", features_only=True) == expected
     assert make_config("pvt_tiny", features_only=True, num_classes=0) == expected
-    with pytest.raises(ConfigError, match="num_classes is 10, but features_only has no head"):
+    with pytest.raises(ConfigError, match=naming("num_classes", "10", "features_only")):
         make_config("pvt_tiny", features_only=True, num_classes=10)
 
 
 def test_unknown_profiles_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no profile is named 'timm': there are official, mindcv"):
+    with pytest.raises(ConfigError, match=naming("'timm'", "official", "mindcv")):
         profile_numerics("timm", 1)
 
 
@@ -472,7 +475,7 @@ def test_labels_fit_the_head_and_name_the_classes() -> None:
     info = ModelInfo(config, Numerics(), Preprocessing(), ("cat", "dog"))
     assert info.label(1) == "dog"
     assert dataclasses.replace(info, labels=()).label(1) == "1"
-    with pytest.raises(ConfigError, match="1 labels for 2 classes"):
+    with pytest.raises(ConfigError, match=naming("1", "2")):
         dataclasses.replace(info, labels=("cat",))
 
 

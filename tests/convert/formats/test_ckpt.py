@@ -21,6 +21,7 @@ from convert.formats import ckpt
 from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError
 from pvt_spec.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
+from tests.support.messages import naming
 from tests.support.models import GOLDEN, assert_cost_grows_with_the_file, assert_same
 
 FORMAT = GOLDEN / "ckpt_format"
@@ -241,7 +242,7 @@ def test_names_encryption(tmp_path, mode):
     path = tmp_path / "a.ckpt"
     tensors = {"a": np.ones(3, np.float32)}
     save_with_mindspore(path, tensors, enc_key=b"0" * 16, enc_mode=mode)
-    with pytest.raises(ConvertError, match=rf"encrypted \({mode}\).*dec_key"):
+    with pytest.raises(ConvertError, match=naming(mode, "dec_key")):
         ckpt.read(path)
 
 
@@ -251,43 +252,43 @@ def test_names_golden_encryption():
 
 
 def test_refuses_what_is_no_file(tmp_path, monkeypatch):
-    with pytest.raises(ConvertError, match="no such file"):
+    with pytest.raises(ConvertError, match=naming("such")):
         ckpt.read(tmp_path / "missing.ckpt")
-    with pytest.raises(ConvertError, match="a folder"):
+    with pytest.raises(ConvertError, match=naming("folder")):
         ckpt.read(tmp_path)
     os.mkfifo(tmp_path / "pipe.ckpt")
-    with pytest.raises(ConvertError, match="a device"):
+    with pytest.raises(ConvertError, match=naming("device")):
         ckpt.read(tmp_path / "pipe.ckpt")
-    with pytest.raises(ConvertError, match="cannot be read"):
+    with pytest.raises(ConvertError, match=naming("read")):
         ckpt.read(Path("nul\0.ckpt"))
 
     def deny(*_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", deny)
-    with pytest.raises(ConvertError, match=r"no permission.*chmod"):
+    with pytest.raises(ConvertError, match=naming("permission")):
         ckpt.read(FORMAT / "plain.ckpt")
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "facts"),
     [
-        (b"", "is empty"),
-        (b"just a text, and no newline at its start", "byte 0: got 0x6a"),
-        (b"\nanother text\n", "byte 0: a field of 97 bytes where 12 are left"),
-        (b"{}", "byte 0"),
-        (bytes(100), "byte 0"),
+        (b"", ("empty",)),
+        (b"just a text, and no newline at its start", ("0", "byte")),
+        (b"\nanother text\n", ("0", "97", "12")),
+        (b"{}", ("0", "byte")),
+        (bytes(100), ("0", "byte")),
     ],
 )
-def test_refuses_other_contents(data, message):
-    with pytest.raises(ConvertError, match=message):
+def test_refuses_other_contents(data, facts):
+    with pytest.raises(ConvertError, match=naming(*facts)):
         read_bytes(data)
 
 
 def test_refuses_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.ckpt", "w") as archive:
         archive.writestr("archive/data.pkl", b"")
-    with pytest.raises(ConvertError, match=r"a zip.*PyTorch.*\.pth"):
+    with pytest.raises(ConvertError, match=naming("PyTorch", ".pth")):
         ckpt.read(tmp_path / "a.ckpt")
 
 
@@ -301,7 +302,7 @@ def test_refuses_map_parameters():
     tensor.dims.append(1)
     tensor.tensor_type = "float32"
     tensor.tensor_content = bytes(4)
-    with pytest.raises(ConvertError, match="'embedding' is a map parameter"):
+    with pytest.raises(ConvertError, match=naming("'embedding'")):
         read_bytes(entry() + message.SerializeToString())
 
 
@@ -311,7 +312,7 @@ def test_refuses_types_that_numpy_has_not(tmp_path):
     tensor = mindspore.Tensor(np.ones((2, 4), np.int8), dtype=mindspore.qint4x2)
     path = tmp_path / "a.ckpt"
     mindspore.save_checkpoint([{"name": "q", "data": tensor}], str(path))
-    with pytest.raises(ConvertError, match="'q' is of type 'Int4', expected one of Int8"):
+    with pytest.raises(ConvertError, match=naming("'q'", "'Int4'", "Int8")):
         ckpt.read(path)
 
 
@@ -433,19 +434,19 @@ def test_time_and_memory_grow_with_the_file(data):
 
 
 @pytest.mark.parametrize(
-    ("tensors", "metadata", "message"),
+    ("tensors", "metadata", "facts"),
     [
-        ({"a": np.ones(2, np.complex64)}, {}, "a is complex64"),
-        ({"a": np.array(["x"])}, {}, "a is <U1"),
-        ({"a": np.array([None])}, {}, "a is object"),
-        ({"a": np.ones(2, ml_dtypes.float8_e5m2)}, {}, "a is float8_e5m2"),
-        ({"a": np.ones((2, 0))}, {}, r"a has shape \(2, 0\)"),
-        ({"a": np.ones(1)}, {"a": "x"}, "same name: a"),
-        ({}, {"a": "x\0"}, "ends in NUL"),
-        ({}, {"a": "\ud800"}, "lone surrogate"),
-        ({"\ud800": np.ones(1)}, {}, "lone surrogate"),
+        ({"a": np.ones(2, np.complex64)}, {}, ("complex64",)),
+        ({"a": np.array(["x"])}, {}, ("U1",)),
+        ({"a": np.array([None])}, {}, ("object",)),
+        ({"a": np.ones(2, ml_dtypes.float8_e5m2)}, {}, ("float8_e5m2",)),
+        ({"a": np.ones((2, 0))}, {}, ("2", "0")),
+        ({"a": np.ones(1)}, {"a": "x"}, ("name",)),
+        ({}, {"a": "x\0"}, ("NUL",)),
+        ({}, {"a": "\ud800"}, ("surrogate",)),
+        ({"\ud800": np.ones(1)}, {}, ("surrogate",)),
     ],
 )
-def test_refuses_to_write(tensors, metadata, message):
-    with pytest.raises(ConvertError, match=message):
+def test_refuses_to_write(tensors, metadata, facts):
+    with pytest.raises(ConvertError, match=naming(*facts)):
         written(tensors, metadata)

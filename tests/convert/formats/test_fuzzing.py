@@ -29,6 +29,7 @@ from tests.support.fuzzing import (
 from tests.support.fuzzing import fuzz as fuzzing
 from tests.support.fuzzing.fuzz import READERS, Failure, Judge, run
 from tests.support.fuzzing.inputs import Input
+from tests.support.messages import naming
 
 COUNT = 1000
 """Inputs of each format: some three seconds."""
@@ -221,7 +222,7 @@ def test_references_see_changed_values_of_damaged_files(tmp_path, ending):
     """Without the seed's values to compare with: the file is known as damaged."""
     judge = Judge(ending, tmp_path / "files", broken(ending, changed(flip_bit)))
     seed = SEEDS[ending]()[0]
-    with pytest.raises(Failure, match="has other values than by the reference"):
+    with pytest.raises(Failure, match=naming("reference")):
         judge.judge(Input(seed.data, seed, ("harmless",)))
 
 
@@ -237,7 +238,7 @@ def test_a_reader_that_takes_what_the_reference_refuses(tmp_path):
     seed = SEEDS["safetensors"]()[-2]
     tensors = WeightFile({"a": np.frombuffer(bytes(24), "f4").reshape(2, 3)})
     judge = Judge("safetensors", tmp_path, lambda path: tensors)
-    with pytest.raises(Failure, match="read what the reference refuses"):
+    with pytest.raises(Failure, match=naming("reference")):
         judge.judge(Input(seed.data[:-1], seed, ("cut",)))
 
 
@@ -282,7 +283,7 @@ def test_two_tensors_in_one_entry_are_refused(tmp_path):
     data = encode_field(FIRST, twice)
     (value,) = references.checkpoint_class().FromString(data).value
     assert list(value.tensor.dims) == [1, 1]
-    with pytest.raises(ConvertError, match="a parameter with two tensors"):
+    with pytest.raises(ConvertError, match=naming("parameter")):
         read_bytes(tmp_path, "ckpt", data)
 
 
@@ -318,7 +319,7 @@ def test_memory_of_a_pickle_is_bounded_by_its_file(tmp_path, program):
 
 
 def test_names_of_records_are_escaped(tmp_path):
-    with pytest.raises(ConvertError, match=r"it holds '\\x1b\[2J', 'a") as caught:
+    with pytest.raises(ConvertError, match=naming("'\\x1b[2J'")) as caught:
         read_bytes(tmp_path, "pth", seeds.zipped({"\x1b[2J": b"", "a" * 5000: b""}))
     assert len(str(caught.value)) < 500
 
@@ -327,7 +328,7 @@ def test_names_of_records_are_escaped(tmp_path):
 def test_names_of_storages_are_escaped(tmp_path, key):
     identity = f"(Vstorage\nctorch\nFloatStorage\nV{key}\nNK\x01tQ.".encode()
     records = {"archive/data.pkl": identity, f"archive/data/{key}": b""}
-    with pytest.raises(ConvertError, match="a storage named") as caught:
+    with pytest.raises(ConvertError, match=naming("storage")) as caught:
         read_bytes(tmp_path, "pth", seeds.zipped(records))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 800
@@ -335,7 +336,7 @@ def test_names_of_storages_are_escaped(tmp_path, key):
 
 @pytest.mark.parametrize("location", ["\x1b[2J", "a" * 30_000, "a\u202eb"])
 def test_places_that_no_terminal_shows_are_refused(tmp_path, location):
-    with pytest.raises(ConvertError, match="expected a path in the model's folder") as caught:
+    with pytest.raises(ConvertError, match=naming("folder")) as caught:
         onnx_file._DataFiles(tmp_path / "file.onnx").open(location)
     assert "\x1b" not in str(caught.value)
 
@@ -344,14 +345,14 @@ def test_places_that_no_terminal_shows_are_refused(tmp_path, location):
 def test_an_unknown_byte_order_is_refused_as_torch_does(tmp_path, order):
     (seed,) = (seed for seed in seeds.pth_seeds() if seed.name == "big-endian")
     records = {**seeds.records_of(seed.data), "archive/byteorder": order}
-    with pytest.raises(ConvertError, match=r"byteorder is .*, expected b'little' or b'big'"):
+    with pytest.raises(ConvertError, match=naming("byteorder", "b'little'", "b'big'")):
         read_bytes(tmp_path, "pth", seeds.zipped(records))
 
 
 def test_long_types_are_cut_in_messages(tmp_path):
     tensor = encode_field(SECOND, b"Float" + b"t" * 5000) + encode_field(3 << 3 | 2, bytes(4))
     data = encode_field(FIRST, encode_field(FIRST, b"a") + encode_field(SECOND, tensor))
-    with pytest.raises(ConvertError, match="'a' is of type 'Floattt") as caught:
+    with pytest.raises(ConvertError, match=naming("'a'")) as caught:
         read_bytes(tmp_path, "ckpt", data)
     assert len(str(caught.value)) < 600
 

@@ -34,6 +34,7 @@ from pvt_spec import (
 )
 from pvt_spec.errors import ConvertError
 from pvt_spec.wire import encode_field
+from tests.support.messages import naming, tells
 from tests.support.models import SMALL, assert_same, random_images, random_weights
 
 CONFIG = SMALL["v2"]
@@ -165,21 +166,21 @@ def test_reads_views_without_onnx(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "facts"),
     [
-        (b"", "is empty"),
-        (b"{}", "no ONNX model"),
-        (b"just a text\n", "no ONNX model"),
-        (bytes(100), "no ONNX model"),
-        (b"PK\x03\x04" + bytes(50), "no ONNX model"),
-        (b"\x08\x08", "without a graph.*no ONNX model"),
-        (b"\x3a\xff\xff\xff\xff\x07", "a field of 2147483647 bytes where 0 are left"),
-        (b"\x0b\x0c", "byte 0: got 0x0b, expected the key of a field"),
-        (model_of(tensor(), key="other").SerializeToString(), f"no {METADATA_KEY}.*exporters"),
+        (b"", ("empty",)),
+        (b"{}", ("ONNX",)),
+        (b"just a text\n", ("ONNX",)),
+        (bytes(100), ("ONNX",)),
+        (b"PK\x03\x04" + bytes(50), ("ONNX",)),
+        (b"\x08\x08", ("ONNX",)),
+        (b"\x3a\xff\xff\xff\xff\x07", ("2147483647", "0")),
+        (b"\x0b\x0c", ("0", "field")),
+        (model_of(tensor(), key="other").SerializeToString(), (METADATA_KEY,)),
     ],
 )
-def test_refuses_other_contents(data, message):
-    with pytest.raises(ConvertError, match=message) as caught:
+def test_refuses_other_contents(data, facts):
+    with pytest.raises(ConvertError, match=naming(*facts)) as caught:
         read_bytes(data)
     assert "file.onnx: " in str(caught.value)
     assert "ire format" not in str(caught.value)
@@ -233,41 +234,41 @@ BAD = TensorProto(name="w", dims=[2], data_type=1)
 
 
 @pytest.mark.parametrize(
-    ("tensors", "message"),
+    ("tensors", "facts"),
     [
-        ([tensor(), tensor()], "'w' is there twice"),
-        ([tensor("a/b"), tensor("a/b")], "'a/b' is there twice"),
-        ([typed("float_data")], "'w' keeps its values in float_data, expected raw_data"),
-        ([typed("int32_data", data_type=6)], "in int32_data"),
-        ([typed("int32_data", data_type=10)], "in int32_data"),
-        ([typed("int64_data", data_type=7)], "in int64_data"),
-        ([typed("double_data", data_type=11)], "in double_data"),
-        ([typed("uint64_data", data_type=13)], "in uint64_data"),
-        ([helper.make_tensor("w", 8, [1], [b"x"])], "'w' is of data_type 8, expected 1 .float32"),
-        ([helper.make_tensor("w", TensorProto.INT4, [1], [1])], "'w' is of data_type 22"),
-        ([TensorProto(name="w", dims=[2], raw_data=bytes(8))], "'w' is of data_type 0"),
-        ([BAD], r"'w' has 0 bytes, expected 8 for float32 \[2\]"),
-        ([TensorProto(name="w", dims=[-1], data_type=1)], "a shape that no array has"),
-        ([TensorProto(name="w", dims=[1] * 33, data_type=1, raw_data=bytes(4))], "a shape that"),
-        ([TensorProto(name="w", dims=[0, 1 << 62], data_type=1)], "cannot be an array"),
-        ([TensorProto(name="w", dims=[1 << 62] * 2, data_type=1)], "expected 850705917302346"),
-        ([TensorProto(name="w", dims=[1], data_type=9, raw_data=b"\2")], "bool but not all 0"),
+        ([tensor(), tensor()], ("'w'",)),
+        ([tensor("a/b"), tensor("a/b")], ("'a/b'",)),
+        ([typed("float_data")], ("'w'", "float_data", "raw_data")),
+        ([typed("int32_data", data_type=6)], ("int32_data",)),
+        ([typed("int32_data", data_type=10)], ("int32_data",)),
+        ([typed("int64_data", data_type=7)], ("int64_data",)),
+        ([typed("double_data", data_type=11)], ("double_data",)),
+        ([typed("uint64_data", data_type=13)], ("uint64_data",)),
+        ([helper.make_tensor("w", 8, [1], [b"x"])], ("'w'", "data_type", "8", "1", "float32")),
+        ([helper.make_tensor("w", TensorProto.INT4, [1], [1])], ("'w'", "data_type", "22")),
+        ([TensorProto(name="w", dims=[2], raw_data=bytes(8))], ("'w'", "data_type", "0")),
+        ([BAD], ("'w'", "0", "8", "float32", "2")),
+        ([TensorProto(name="w", dims=[-1], data_type=1)], ("shape",)),
+        ([TensorProto(name="w", dims=[1] * 33, data_type=1, raw_data=bytes(4))], ("shape",)),
+        ([TensorProto(name="w", dims=[0, 1 << 62], data_type=1)], ("array",)),
+        ([TensorProto(name="w", dims=[1 << 62] * 2, data_type=1)], (1 << 126,)),
+        ([TensorProto(name="w", dims=[1], data_type=9, raw_data=b"\2")], ("0", "bool")),
     ],
 )
-def test_refuses_harm(tensors, message):
-    with pytest.raises(ConvertError, match=message) as caught:
+def test_refuses_harm(tensors, facts):
+    with pytest.raises(ConvertError, match=naming(*facts)) as caught:
         read_bytes(model_of(*tensors).SerializeToString())
-    assert "file.onnx: at byte " in str(caught.value)
+    assert tells(str(caught.value), "file.onnx")
 
 
 def test_refuses_sparse_tensors_and_twins_in_metadata():
     model = model_of()
     model.graph.sparse_initializer.add().values.CopyFrom(tensor())
-    with pytest.raises(ConvertError, match="a sparse tensor, which is not read"):
+    with pytest.raises(ConvertError, match=naming("sparse")):
         read_bytes(model.SerializeToString())
     model = model_of(tensor())
     model.metadata_props.add(key=METADATA_KEY, value="{}")
-    with pytest.raises(ConvertError, match=f"'{METADATA_KEY}' is there twice"):
+    with pytest.raises(ConvertError, match=naming(f"'{METADATA_KEY}'")):
         read_bytes(model.SerializeToString())
 
 
@@ -379,7 +380,7 @@ def test_refuses_to_look_elsewhere(folder, location, place, message):
     path.write_bytes(model_of(outside(location, **place)).SerializeToString())
     with pytest.raises(ConvertError, match=message) as caught:
         onnx_file.read(path)
-    assert f"'w' is kept in another file, {location!r}: " in str(caught.value)
+    assert tells(str(caught.value), "'w'", f"{location!r}")
     assert str(caught.value).startswith(f"{path}: at byte ")
 
 
@@ -394,12 +395,12 @@ def test_refuses_bytes_in_both_places(folder):
     both = outside("w.data")
     both.raw_data = bytes(8)
     (folder / "a.onnx").write_bytes(model_of(both).SerializeToString())
-    with pytest.raises(ConvertError, match="in the model too, expected one of both"):
+    with pytest.raises(ConvertError, match=naming("both")):
         onnx_file.read(folder / "a.onnx")
     both.ClearField("raw_data")
     both.external_data.add(key="location", value="empty")
     (folder / "a.onnx").write_bytes(model_of(both).SerializeToString())
-    with pytest.raises(ConvertError, match="'location' is there twice"):
+    with pytest.raises(ConvertError, match=naming("'location'")):
         onnx_file.read(folder / "a.onnx")
 
 
@@ -465,7 +466,7 @@ def test_more_than_two_gigabytes_need_a_second_file():
     weights = {s.name: np.broadcast_to(zero, s.shape) for s in tensor_specs(config)}
     skeleton = skeleton_of(config, weights)
     assert model_size(skeleton, weights) > MAX_BYTES
-    with pytest.raises(ConfigError, match=r"keep the weights in a file of their own"):
+    with pytest.raises(ConfigError, match=naming("weights")):
         write_model(Sink(), skeleton, weights)
     largest = max(weights, key=lambda name: weights[name].nbytes)
     few = {largest: np.ones(weights[largest].shape[:1], np.float32)}

@@ -20,6 +20,7 @@ from convert.formats import safetensors as safetensors_file
 from convert.formats.pth import file as pth
 from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError
+from tests.support.messages import naming
 from tests.support.models import GOLDEN, assert_cost_grows_with_the_file
 from tests.support.runtimes import import_mindspore
 
@@ -255,7 +256,7 @@ def test_names_packed_values_of_mindspore(tmp_path):
     path = tmp_path / "a.safetensors"
     parameters = [{"name": "q", "data": tensor}]
     mindspore.save_checkpoint(parameters, str(path), format="safetensors")
-    with pytest.raises(ConvertError, match=r"a\.safetensors: 'q' is 'Int4'"):
+    with pytest.raises(ConvertError, match=naming("a.safetensors", "'q'", "'Int4'")):
         safetensors_file.read(path)
 
 
@@ -272,31 +273,31 @@ def test_names_other_formats(tmp_path):
             safetensors_file.read(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", b"")
-    with pytest.raises(ConvertError, match="a zip"):
+    with pytest.raises(ConvertError, match=naming("zip")):
         safetensors_file.read(path)
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "facts"),
     [
-        (b"", "is empty"),
-        (b"{}", r"at byte 8: got b'', expected b'\{'"),
-        (b"just a text", "at byte 8"),
-        (bytes(100), "at byte 8"),
-        (b"\x80\x02}q\x00.", "a pickle"),
-        (b"\x08\x08\x12\x08pvt_onnx", "ONNX"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+        (b"", ("empty",)),
+        (b"{}", ("8", "byte")),
+        (b"just a text", ("8", "byte")),
+        (bytes(100), ("8", "byte")),
+        (b"\x80\x02}q\x00.", ("pickle",)),
+        (b"\x08\x08\x12\x08pvt_onnx", ("ONNX",)),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ("lfs",)),
     ],
 )
-def test_refuses_other_contents(data, message):
-    with pytest.raises(ConvertError, match=message):
+def test_refuses_other_contents(data, facts):
+    with pytest.raises(ConvertError, match=naming(*facts)):
         read_bytes(data)
 
 
 def test_refuses_what_is_no_file(tmp_path):
-    with pytest.raises(ConvertError, match="no such file"):
+    with pytest.raises(ConvertError, match=naming("such")):
         safetensors_file.read(tmp_path / "missing.safetensors")
-    with pytest.raises(ConvertError, match="a folder"):
+    with pytest.raises(ConvertError, match=naming("folder")):
         safetensors_file.read(tmp_path)
 
 
@@ -341,62 +342,62 @@ FOUR = bytes(4)
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "facts"),
     [
         (
             (1 << 63).to_bytes(8, "little") + b"{}",
-            "a header of 9223372036854775808 bytes",
+            ("9223372036854775808",),
         ),
-        ((3).to_bytes(8, "little") + b"{}", "a header of 3 bytes, expected at most 2"),
-        (framed(b"{"), "no JSON"),
-        (framed(b'{"a'), "no JSON"),
-        (framed(b"{} x"), "no JSON"),
-        (framed(b'{"\xff": 1}'), "no UTF-8"),
-        (framed(b'{"\\ud800": 1}'), "lone surrogate"),
-        (framed(TWICE, b"x"), "'a' is there twice"),
-        (framed(b'{"__metadata__":{"k":"a","k":"b"}}'), "'k' is there twice"),
-        (framed(b'{"a":{"dtype":"F32","dtype":"F32"}}'), "'dtype' is there twice"),
-        (framed(b'{"a":' + b"[" * 100_000), "nested without end"),
-        (framed(b'{"a":' + b'{"a":' * 100_000), "nested without end"),
-        (framed(b'{"a":' + b"1" * 5000 + b"}"), "no JSON.*digits"),
-        (framed(b'{"a":NaN}'), "NaN is no JSON number"),
-        (framed(b'{"a":-Infinity}'), "-Infinity is no JSON number"),
-        (file_of(b"", a=1), "'a' is 1, expected dtype, shape and data_offsets"),
-        (file_of(b"", a={"dtype": "F32"}), "expected dtype, shape and data_offsets"),
-        (file_of(FOUR, a=entry(stride=[1])), "expected dtype, shape and data_offsets"),
-        (file_of(FOUR, a=entry(dtype="F4")), "'a' is of dtype 'F4', expected one of BOOL, U8"),
-        (file_of(FOUR, a=entry(dtype=["F32"])), "is of dtype"),
-        (file_of(FOUR, a=entry(shape=1)), "has shape 1, expected counts"),
-        (file_of(FOUR, a=entry(shape=[1.0])), "has shape"),
-        (file_of(FOUR, a=entry(shape=[True])), "has shape"),
-        (file_of(FOUR, a=entry(shape=[-1, -1])), "has shape"),
-        (file_of(FOUR, a=entry(shape=[1 << 63, 0])), "has shape"),
-        (file_of(FOUR, a=entry(shape=[1 << 62, 1 << 62])), "has 4 bytes, expected 850"),
-        (file_of(FOUR, a=entry(shape=[2])), r"'a' has 4 bytes, expected 8 for F32 \[2\]"),
-        (file_of(FOUR, a=entry(shape=[1] * 33)), "cannot be an array"),
-        (file_of(b"", a=entry(shape=[0, 1 << 62], data_offsets=[0, 0])), "cannot be an array"),
-        (file_of(FOUR, a=entry(data_offsets=[4, 0])), "has data_offsets"),
-        (file_of(FOUR, a=entry(data_offsets=[-4, 0])), "has data_offsets"),
-        (file_of(FOUR, a=entry(data_offsets=[0, 4, 8])), "has data_offsets"),
-        (file_of(FOUR, a=entry(data_offsets=[0.0, 4.0])), "has data_offsets"),
-        (file_of(FOUR, a=entry(data_offsets=[False, 4])), "has data_offsets"),
-        (file_of(FOUR, a=entry(data_offsets="04")), "has data_offsets"),
-        (file_of(FOUR, a=entry(data_offsets=[4, 8])), "'a' starts at 4, expected 0"),
-        (file_of(FOUR, a=entry(), b=entry()), "'b' starts at 0, expected 4"),
-        (file_of(bytes(12), a=entry(), b=entry(data_offsets=[8, 12])), "'b' starts at 8"),
-        (file_of(bytes(5), a=entry()), "5 bytes of tensors, expected 4 by the header"),
-        (file_of(b"", a=entry()), "0 bytes of tensors, expected 4 by the header"),
-        (file_of(b"", a=entry(data_offsets=[1 << 62, (1 << 62) + 4])), "starts at 46116860"),
-        (file_of(b"\x02", a=entry("BOOL", [1], [0, 1])), "BOOL with bytes other than 0 and 1"),
-        (file_of(b"", __metadata__=None), "__metadata__ is None, expected texts"),
-        (file_of(b"", __metadata__=["a"]), r"__metadata__ is \['a'\], expected texts"),
-        (file_of(b"", __metadata__={"a": 1}), "__metadata__: 'a' is 1, expected a text"),
-        (file_of(b"", __metadata__={"a": "\ud800"}), "expected a text"),
-        (file_of(FOUR, a=entry(), __metadata__={"a": "Int4"}), "'a' is 'Int4' by MindSpore"),
+        ((3).to_bytes(8, "little") + b"{}", ("3", "2")),
+        (framed(b"{"), ("JSON",)),
+        (framed(b'{"a'), ("JSON",)),
+        (framed(b"{} x"), ("JSON",)),
+        (framed(b'{"\xff": 1}'), ("UTF-8",)),
+        (framed(b'{"\\ud800": 1}'), ("surrogate",)),
+        (framed(TWICE, b"x"), ("'a'",)),
+        (framed(b'{"__metadata__":{"k":"a","k":"b"}}'), ("'k'",)),
+        (framed(b'{"a":{"dtype":"F32","dtype":"F32"}}'), ("'dtype'",)),
+        (framed(b'{"a":' + b"[" * 100_000), ("nested",)),
+        (framed(b'{"a":' + b'{"a":' * 100_000), ("nested",)),
+        (framed(b'{"a":' + b"1" * 5000 + b"}"), ("JSON",)),
+        (framed(b'{"a":NaN}'), ("NaN", "JSON")),
+        (framed(b'{"a":-Infinity}'), ("JSON",)),
+        (file_of(b"", a=1), ("'a'", "1", "data_offsets")),
+        (file_of(b"", a={"dtype": "F32"}), ("data_offsets",)),
+        (file_of(FOUR, a=entry(stride=[1])), ("data_offsets",)),
+        (file_of(FOUR, a=entry(dtype="F4")), ("'a'", "'F4'", "BOOL", "U8")),
+        (file_of(FOUR, a=entry(dtype=["F32"])), ("dtype",)),
+        (file_of(FOUR, a=entry(shape=1)), ("1", "counts")),
+        (file_of(FOUR, a=entry(shape=[1.0])), ("shape",)),
+        (file_of(FOUR, a=entry(shape=[True])), ("shape",)),
+        (file_of(FOUR, a=entry(shape=[-1, -1])), ("shape",)),
+        (file_of(FOUR, a=entry(shape=[1 << 63, 0])), ("shape",)),
+        (file_of(FOUR, a=entry(shape=[1 << 62, 1 << 62])), ("4", 1 << 126)),
+        (file_of(FOUR, a=entry(shape=[2])), ("'a'", "4", "8", "F32", "2")),
+        (file_of(FOUR, a=entry(shape=[1] * 33)), ("array",)),
+        (file_of(b"", a=entry(shape=[0, 1 << 62], data_offsets=[0, 0])), ("array",)),
+        (file_of(FOUR, a=entry(data_offsets=[4, 0])), ("data_offsets",)),
+        (file_of(FOUR, a=entry(data_offsets=[-4, 0])), ("data_offsets",)),
+        (file_of(FOUR, a=entry(data_offsets=[0, 4, 8])), ("data_offsets",)),
+        (file_of(FOUR, a=entry(data_offsets=[0.0, 4.0])), ("data_offsets",)),
+        (file_of(FOUR, a=entry(data_offsets=[False, 4])), ("data_offsets",)),
+        (file_of(FOUR, a=entry(data_offsets="04")), ("data_offsets",)),
+        (file_of(FOUR, a=entry(data_offsets=[4, 8])), ("'a'", "4", "0")),
+        (file_of(FOUR, a=entry(), b=entry()), ("'b'", "0", "4")),
+        (file_of(bytes(12), a=entry(), b=entry(data_offsets=[8, 12])), ("'b'", "8")),
+        (file_of(bytes(5), a=entry()), ("5", "4")),
+        (file_of(b"", a=entry()), ("0", "4")),
+        (file_of(b"", a=entry(data_offsets=[1 << 62, (1 << 62) + 4])), ("0", 1 << 62)),
+        (file_of(b"\x02", a=entry("BOOL", [1], [0, 1])), ("BOOL", "0", "1")),
+        (file_of(b"", __metadata__=None), ("__metadata__",)),
+        (file_of(b"", __metadata__=["a"]), ("__metadata__", "'a'")),
+        (file_of(b"", __metadata__={"a": 1}), ("__metadata__", "'a'", "1")),
+        (file_of(b"", __metadata__={"a": "\ud800"}), ("text",)),
+        (file_of(FOUR, a=entry(), __metadata__={"a": "Int4"}), ("'a'", "'Int4'", "MindSpore")),
     ],
 )
-def test_refuses_harm(data, message):
-    with pytest.raises(ConvertError, match=message) as caught:
+def test_refuses_harm(data, facts):
+    with pytest.raises(ConvertError, match=naming(*facts)) as caught:
         read_bytes(data)
     assert "file.safetensors: " in str(caught.value)
 
@@ -406,7 +407,7 @@ def test_refuses_headers_over_the_references_limit(tmp_path):
     with path.open("wb") as stream:  # a hole of 200 MB
         stream.write((100_000_001).to_bytes(8, "little") + b"{")
         stream.truncate(200_000_000)
-    with pytest.raises(ConvertError, match="100000001 bytes, expected at most 100000000"):
+    with pytest.raises(ConvertError, match=naming("100000001", "100000000")):
         safetensors_file.read(path)
 
 
@@ -443,25 +444,25 @@ def test_time_and_memory_grow_with_the_file(data):
 
 
 @pytest.mark.parametrize(
-    ("tensors", "metadata", "message"),
+    ("tensors", "metadata", "facts"),
     [
-        ({"a": np.ones(2, np.complex128)}, {}, "a is complex128"),
-        ({"a": np.array(["x"])}, {}, "a is <U1"),
-        ({"a": np.empty(2, "V0")}, {}, "a is |V0"),
-        ({"a": np.array([None])}, {}, "a is object"),
-        ({"a": np.ones(2, ml_dtypes.int4)}, {}, "a is int4"),
-        ({"a": np.ones(1)}, {"a": "x"}, "same name: a"),
-        ({"__metadata__": np.ones(1)}, {}, "cannot be named __metadata__"),
-        ({}, {"a": "\ud800"}, "lone surrogate"),
-        ({"\ud800": np.ones(1)}, {}, "lone surrogate"),
+        ({"a": np.ones(2, np.complex128)}, {}, ("complex128",)),
+        ({"a": np.array(["x"])}, {}, ("U1",)),
+        ({"a": np.empty(2, "V0")}, {}, ("V0",)),
+        ({"a": np.array([None])}, {}, ("object",)),
+        ({"a": np.ones(2, ml_dtypes.int4)}, {}, ("int4",)),
+        ({"a": np.ones(1)}, {"a": "x"}, ("name",)),
+        ({"__metadata__": np.ones(1)}, {}, ("__metadata__",)),
+        ({}, {"a": "\ud800"}, ("surrogate",)),
+        ({"\ud800": np.ones(1)}, {}, ("surrogate",)),
     ],
 )
-def test_refuses_to_write(tensors, metadata, message):
-    with pytest.raises(ConvertError, match=message):
+def test_refuses_to_write(tensors, metadata, facts):
+    with pytest.raises(ConvertError, match=naming(*facts)):
         written(tensors, metadata)
 
 
 def test_refuses_to_write_headers_over_the_limit(monkeypatch):
     monkeypatch.setattr(safetensors_file, "MAX_HEADER_BYTES", 100)
-    with pytest.raises(ConvertError, match="holds at most 100"):
+    with pytest.raises(ConvertError, match=naming("100")):
         written({}, {"a": "x" * 100})

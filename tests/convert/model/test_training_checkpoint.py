@@ -10,6 +10,7 @@ from convert import ConvertError, load_model
 from convert.model.read import Given, read_model
 from convert.model.training_checkpoint import load_training, save_training
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tensor_specs
+from tests.support.messages import naming
 from tests.support.models import SMALL, assert_same, random_weights
 
 FACTS = {"run": {"step": 12, "loss_sum": 0.1 + 0.2, "best": None}, "recipe": {"lr": 1e-3}}
@@ -87,7 +88,7 @@ class TestDamage:
             changed = bytearray(whole)
             changed[at + offset] ^= 1
             (tmp_path / "changed.ckpt").write_bytes(changed)
-            with pytest.raises(ConvertError, match=r"the digest .* was cut off or changed"):
+            with pytest.raises(ConvertError, match=naming("digest")):
                 load_training(tmp_path / "changed.ckpt")
 
     @pytest.mark.parametrize("kind", ["v1"], indirect=True)
@@ -105,7 +106,7 @@ class TestDamage:
         from convert import save_model
 
         save_model(tmp_path / "model.ckpt", random_weights(SMALL["v1"]), described("v1"))
-        with pytest.raises(ConvertError, match=r"no training state .* last\.ckpt, .* --pretrained"):
+        with pytest.raises(ConvertError, match=naming("last.ckpt", "--pretrained")):
             load_training(tmp_path / "model.ckpt")
 
 
@@ -148,7 +149,7 @@ def test_what_is_said_of_it_is_covered_too(tmp_path):
         assert texts != file.metadata, name
         with (tmp_path / "changed.ckpt").open("wb") as stream:
             ckpt.write(stream, file.tensors, texts)
-        with pytest.raises(ConvertError, match=r"the digest .* was cut off or changed"):
+        with pytest.raises(ConvertError, match=naming("digest")):
             load_training(tmp_path / "changed.ckpt")
 
 
@@ -176,5 +177,5 @@ def test_what_is_said_is_no_json_of_ours(tmp_path, text):
     file = ckpt.read(tmp_path / "last.ckpt")
     with (tmp_path / "changed.ckpt").open("wb") as stream:
         ckpt.write(stream, file.tensors, {**file.metadata, STATE_KEY: text})
-    with pytest.raises(ConvertError, match=r"changed\.ckpt: what it says of its training is dam"):
+    with pytest.raises(ConvertError, match=naming("changed.ckpt")):
         load_training(tmp_path / "changed.ckpt")

@@ -24,6 +24,7 @@ from convert.names.dialects import DIALECTS, NAMES, Dialect, find_dialect
 from convert.names.training_state import LEADING, OPTIMIZER, WHOLE, is_training_state
 from convert.names.translation import from_canonical, to_canonical
 from pvt_spec import VARIANTS, PVTConfig, TensorSpec, make_config, tensor_specs
+from tests.support.messages import naming, tells
 from tests.support.models import SMALL, golden_config, golden_file
 from tests.support.runtimes import import_mindspore
 
@@ -91,7 +92,7 @@ def test_values_come_back_bit_for_bit(dialect: Dialect, name: str) -> None:
     """Each element is followed, by its place in the model."""
     config, at = SMALL_MODELS[name], 0
     if dialect.features_only and not config.features_only:
-        with pytest.raises(ConvertError, match=f"dialect {dialect.name} has no name for"):
+        with pytest.raises(ConvertError, match=naming(dialect.name)):
             list(dialect.groups(config, bare=False))
         return
     weights = {}
@@ -141,11 +142,9 @@ def test_dialects_are_named_once_per_version() -> None:
 
 def test_unknown_dialects_are_refused() -> None:
     assert find_dialect("mindcv", 1) is not find_dialect("mindcv", 2)
-    with pytest.raises(
-        ConvertError, match="no dialect is named 'caffe': there are official, pvt_ms"
-    ):
+    with pytest.raises(ConvertError, match=naming("'caffe'", "official", "pvt_ms")):
         find_dialect("caffe", 1)
-    with pytest.raises(ConvertError, match="dialect timm has no names for PVT v1"):
+    with pytest.raises(ConvertError, match=naming("timm", "PVT", "v1")):
         find_dialect("timm", 1)
 
 
@@ -364,7 +363,7 @@ def test_heads_channels_and_classes_are_read_from_shapes(dialect: Dialect) -> No
     named = canonical_shapes(shapes, dialect)
     inferred, guesses = infer_config(named, (96, 96), features_only=maps)
     assert inferred == config
-    assert "num_heads (1, 2, 3, 4)" in guesses["num_heads"]
+    assert tells(guesses["num_heads"], "num_heads", "1", "2", "3", "4")
 
 
 @pytest.mark.parametrize("case", [*MINDCV_CASES, *OFFICIAL_CASES])
@@ -389,9 +388,7 @@ def test_a_wide_image_is_taken_where_it_is_given() -> None:
     config = make_config("pvt_small", image_size=(96, 160))
     shapes = named_shapes(config, find_dialect("official", 1))
     assert infer_config(shapes, (96, 160)) == (config, {})
-    with pytest.raises(
-        ConvertError, match="960 positions, not a square's: give --from-image-size HxW"
-    ):
+    with pytest.raises(ConvertError, match=naming("960", "--from-image-size", "HxW")):
         infer_config(shapes, None)
 
 
@@ -409,7 +406,7 @@ def test_what_v2_does_not_show_is_said_to_be_a_guess() -> None:
 def test_a_missing_tensor_that_decides_something_is_named(missing: str) -> None:
     shapes = named_shapes(VARIANTS["pvt_v2_b0"], find_dialect("official", 2))
     del shapes[missing]
-    with pytest.raises(ConvertError, match=f"tensor {missing} is missing.*give --model"):
+    with pytest.raises(ConvertError, match=naming(missing, "--model")):
         infer_config(shapes, None)
 
 
@@ -450,10 +447,7 @@ def test_other_networks_are_refused(shapes: Shapes) -> None:
     with pytest.raises(ConvertError) as refusal:
         detect_dialect(shapes)
     message = str(refusal.value)
-    assert (
-        "not the tensors of a PVT in any known dialect (official, pvt_ms, mindcv, timm, hf, mmdet)"
-        in message
-    )
+    assert tells(message, "PVT", "official", "pvt_ms", "mindcv", "timm", "hf")
     assert all(name in message for name in shapes)
 
 

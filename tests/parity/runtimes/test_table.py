@@ -45,6 +45,7 @@ from pvt_spec import (
     tap_names,
 )
 from pvt_spec.precisions import PRECISIONS
+from tests.support.messages import naming, tells
 from tests.support.models import MAPS, SMALL, random_images, random_weights
 from tests.support.runtimes import run_float64
 
@@ -330,7 +331,7 @@ def test_a_file_of_one_size_is_refused_at_another_with_advice(saved):
         RUNTIMES["onnxruntime"](task_of(path, size=(96, 64)))
     message = str(refused.value)
     assert message.startswith(f"{path}: its graph is for images of 64x64, asked for 96x64")
-    assert "--dynamic-size" in message and "the file that it was made from" in message
+    assert "--dynamic-size" in message and tells(message, "file")
 
 
 def test_a_file_of_any_size_is_run_at_any(saved):
@@ -444,7 +445,7 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(names, saved, monkeypatch):
     message = str(refused.value)
     assert message.startswith(f"{path}: asked onnxruntime for {CUDA}, but it runs on {CPU}")
     assert "onnxruntime-gpu" in message
-    with pytest.raises(OnnxFileError, match="asked onnxruntime for"):
+    with pytest.raises(OnnxFileError, match=naming("onnxruntime")):
         open_taps(onnx.load(path), "a.onnx", names, provider=CUDA)
 
 
@@ -465,9 +466,9 @@ def test_cuda_is_asked_for_without_tf32_and_before_the_cpu(saved, monkeypatch):
 
 
 def test_a_file_that_is_none_is_named():
-    with pytest.raises(OnnxFileError, match=r"no\.onnx: no such file"):
+    with pytest.raises(OnnxFileError, match=naming("no.onnx")):
         open_session(Path("no.onnx"), "no.onnx")
-    with pytest.raises(OnnxFileError, match="a model: onnxruntime cannot load it"):
+    with pytest.raises(OnnxFileError, match=naming("onnxruntime")):
         open_session(b"text", "a model")
 
 
@@ -479,9 +480,9 @@ def test_runtimes_that_need_other_hardware_say_so(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
-    assert "torch sees no CUDA device" in str(missing_for("cuda"))
+    assert tells(str(missing_for("cuda")), "torch", "CUDA")
     message = str(missing_for("onnxruntime-cuda"))
-    assert f"no {CUDA} ({CPU})" in message and "onnxruntime-gpu" in message
+    assert tells(message, CUDA, CPU) and "onnxruntime-gpu" in message
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     assert missing_for("cuda") is None and missing_for("onnxruntime-cuda") is None
@@ -503,8 +504,8 @@ def test_all_that_is_installed_of_the_usual_ones_runs_by_default(monkeypatch):
     gone = {"mindspore"}
     monkeypatch.setattr(runners, "find_spec", lambda n: None if n in gone else find_spec(n))
     assert choose_runtimes([]) == [n for n in DEFAULT_RUNTIMES if n != "mindspore"]
-    with pytest.raises(ParityError, match="no runtime jax, tf: there are mindspore, "):
+    with pytest.raises(ParityError, match=naming("mindspore")):
         choose_runtimes(["jax", "torch", "tf"])
     gone.add("torch")
-    with pytest.raises(ParityError, match=r"torch is not installed: .*the reference runs in torch"):
+    with pytest.raises(ParityError, match=naming("torch")):
         choose_runtimes(["onnxruntime"])

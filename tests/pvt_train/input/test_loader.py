@@ -23,6 +23,7 @@ from pvt_train.input.workers import Workers, worker_count
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from pvt_train.twin import Batch, TrainingError
+from tests.support.messages import naming, tells
 from tests.support.processes import ROOT
 
 COUNT = 26
@@ -263,14 +264,16 @@ def test_fewer_images_than_a_batch_are_one_batch(
 
 
 @pytest.mark.parametrize(
-    ("keys", "message"),
+    ("keys", "facts"),
     [
-        ({"ranks": 2, "batch_size": 14}, "26 training images .* 2 workers x 1 batches x 14 images"),
-        ({"gradient_accumulation_steps": 27}, "26 training images are too few"),
+        ({"ranks": 2, "batch_size": 14}, ("26", "2", "1", "14")),
+        ({"gradient_accumulation_steps": 27}, ("26", "training")),
     ],
 )
-def test_too_few_images_for_an_update_are_refused(folder: Path, keys, message: str) -> None:
-    with pytest.raises(ImageError, match=message):
+def test_too_few_images_for_an_update_are_refused(
+    folder: Path, keys, facts: tuple[object, ...]
+) -> None:
+    with pytest.raises(ImageError, match=naming(*facts)):
         open_batches(folder, **keys)
 
 
@@ -327,21 +330,21 @@ def test_too_many_unreadable_images_are_listed(folder: Path, workers: int) -> No
     with pytest.raises(ImageError) as caught:
         epoch_of(folder, 4, **keys, **PLAIN)
     message = str(caught.value)
-    assert "4 of the training images cannot be read in epoch 5" in message
+    assert tells(message, "4", "5")
     for number in range(4):
-        assert f"{number:02}/a.png: cannot be read as an image" in message
+        assert tells(message, f"{number:02}/a.png")
     assert len(epoch_of(folder, 4, **{**keys, "max_unreadable": 4}, **PLAIN)) == 1
 
 
 def test_a_limit_of_none_stops_at_the_first(folder: Path) -> None:
     spoil(folder, *range(COUNT))
-    with pytest.raises(ImageError, match=r"4 of the training .* more than the 0 of"):
+    with pytest.raises(ImageError, match=naming("4", "0")):
         epoch_of(folder, 0, max_unreadable=0)
 
 
 def test_images_of_which_none_can_be_read_are_refused(folder: Path) -> None:
     spoil(folder, *range(COUNT))
-    with pytest.raises(ImageError, match="26 of the training images cannot be read"):
+    with pytest.raises(ImageError, match=naming("26", "training")):
         epoch_of(folder, 0, max_unreadable=1000)
 
 
@@ -406,7 +409,7 @@ def test_batches_that_nobody_took_do_not_reach_the_next_epoch() -> None:
 
 def test_an_error_in_a_process_is_told_here() -> None:
     with echo_workers() as workers:
-        with pytest.raises(TrainingError, match=r"(?s)process that reads images failed.*a bug"):
+        with pytest.raises(TrainingError, match=naming("process")):
             list(workers.make(items(9, how=1)))
         assert workers.process_ids == []
         assert len(list(workers.make(items(2)))) == 2
@@ -416,7 +419,7 @@ def test_an_error_in_a_process_is_told_here() -> None:
 def test_a_process_that_is_killed_at_work_is_told_here(count: int) -> None:
     with echo_workers(count) as workers:
         made = workers.make(items(9, how=2))
-        with pytest.raises(TrainingError, match="was killed by signal 9; if memory ran out"):
+        with pytest.raises(TrainingError, match=naming("9", "killed")):
             list(made)
         assert workers.process_ids == []
 
@@ -427,7 +430,7 @@ def test_a_process_that_is_killed_idle_is_told_here_and_the_others_end(folder: P
         next(made)
         started = batches.workers.process_ids
         os.kill(started[0], signal.SIGKILL)
-        with pytest.raises(TrainingError, match=f"process {started[0]}.* killed by signal 9"):
+        with pytest.raises(TrainingError, match=naming(started[0], "9")):
             for epoch in range(99):
                 list(batches.epoch(epoch))
         assert gone(started)
@@ -442,7 +445,7 @@ def test_the_only_process_being_gone_is_told_here() -> None:
         os.kill(process_id, signal.SIGKILL)
         while psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
-        with pytest.raises(TrainingError, match="was killed by signal 9"):
+        with pytest.raises(TrainingError, match=naming("9", "killed")):
             list(made)
 
 

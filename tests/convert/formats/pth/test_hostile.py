@@ -21,6 +21,7 @@ from convert.formats.pth import file as pth
 from convert.formats.pth import machine as pickle_data
 from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError
+from tests.support.messages import naming, tells
 
 W = {"head.weight": torch.ones(2)}
 
@@ -85,7 +86,7 @@ def test_refuses_code(tmp_path, name, protocol):
     mark = tmp_path / "executed"
     value = {"state_dict": W, "extra": attacks(mark)[name]}
     data = saved(value, pickle_protocol=protocol)
-    with pytest.raises(ConvertError, match=rf"code \({name}\).*nothing was executed"):
+    with pytest.raises(ConvertError, match=naming(name)):
         read_bytes(data)
     assert not mark.exists()
     torch.load(io.BytesIO(data), weights_only=False)
@@ -119,8 +120,8 @@ def test_refuses_hand_made_code(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConvertError) as caught:
         read_bytes(pickled(PROGRAMS[name]))
-    assert f"holds code ({name})" in str(caught.value)
-    assert "nothing was executed" in str(caught.value)
+    assert tells(caught.value, name)
+    assert tells(caught.value, "executed")
     assert list(tmp_path.iterdir()) == []
     assert "this" not in sys.modules
 
@@ -130,13 +131,13 @@ def test_refuses_pickled_models_and_odd_tensors():
         torch.nn.Linear(1, 1),
         {"a": torch.eye(2).to_sparse()},
     ):
-        with pytest.raises(ConvertError, match="nothing was executed"):
+        with pytest.raises(ConvertError, match=naming("executed")):
             read_bytes(saved(value))
     for value in (
         {"a": torch.ones(2, dtype=torch.complex64).conj()},
         {"a": torch.ones(2, dtype=torch.complex64).conj().imag},
     ):
-        with pytest.raises(ConvertError, match="lazily conjugated or negated"):
+        with pytest.raises(ConvertError, match=naming("conjugated")):
             read_bytes(saved(value))
 
 
@@ -144,34 +145,34 @@ def test_refuses_pickled_models_and_odd_tensors():
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "facts"),
     [
-        (saved(W, _use_new_zipfile_serialization=False), "before torch 1.6|a torch before 1.6"),
-        (pickle.dumps(W["head.weight"].tolist(), 2), "no zip"),
-        (pickle.dumps({"a": 1}, 2), "bare pickle"),
-        (b"just a text", "no zip"),
-        (b"", "is empty"),
-        (bytes(257) + b"ustar" + bytes(100), "a tar.*torch.save"),
-        (b"PK\x05\x06" + bytes(18), "a zip without records"),
-        (zipped({"a/b.txt": b""}), "without exactly one FOLDER/data.pkl"),
-        (zipped({"data.pkl": b""}), "without exactly one FOLDER/data.pkl"),
-        (zipped({"a/data.pkl": b"", "b/data.pkl": b""}), "without exactly one FOLDER/data.pkl"),
-        (zipped({"a/data.pkl": b"", "a/constants.pkl": b""}), "TorchScript"),
-        (saved(torch.ones(2)), "holds a ndarray, expected a dict"),
-        (saved([torch.ones(2)]), "holds a list, expected a dict"),
-        (saved({"epoch": 3, "lr": 0.1}), r"no tensors at its top level \('epoch', 'lr'\)"),
-        (saved({}), "no tensors"),
+        (saved(W, _use_new_zipfile_serialization=False), ("torch", "1.6")),
+        (pickle.dumps(W["head.weight"].tolist(), 2), ("zip",)),
+        (pickle.dumps({"a": 1}, 2), ("pickle",)),
+        (b"just a text", ("zip",)),
+        (b"", ("empty",)),
+        (bytes(257) + b"ustar" + bytes(100), ("torch.save",)),
+        (b"PK\x05\x06" + bytes(18), ("records",)),
+        (zipped({"a/b.txt": b""}), ("FOLDER/data.pkl",)),
+        (zipped({"data.pkl": b""}), ("FOLDER/data.pkl",)),
+        (zipped({"a/data.pkl": b"", "b/data.pkl": b""}), ("FOLDER/data.pkl",)),
+        (zipped({"a/data.pkl": b"", "a/constants.pkl": b""}), ("TorchScript",)),
+        (saved(torch.ones(2)), ("ndarray",)),
+        (saved([torch.ones(2)]), ("list",)),
+        (saved({"epoch": 3, "lr": 0.1}), ("'epoch'", "'lr'")),
+        (saved({}), ("tensors",)),
     ],
 )
-def test_refuses_other_formats(data, message):
-    with pytest.raises(ConvertError, match=message):
+def test_refuses_other_formats(data, facts):
+    with pytest.raises(ConvertError, match=naming(*facts)):
         read_bytes(data)
 
 
 def test_refuses_what_is_no_file(tmp_path):
-    with pytest.raises(ConvertError, match="no such file"):
+    with pytest.raises(ConvertError, match=naming("such")):
         pth.read(tmp_path / "missing.pth")
-    with pytest.raises(ConvertError, match="a folder"):
+    with pytest.raises(ConvertError, match=naming("folder")):
         pth.read(tmp_path)
 
 
@@ -352,16 +353,16 @@ def test_refuses_harm(name):
 
 def test_refuses_endless_programs(monkeypatch):
     monkeypatch.setattr(pickle_data, "MAX_OPCODES", 1000)
-    with pytest.raises(ConvertError, match="over 1000 steps"):
+    with pytest.raises(ConvertError, match=naming("1000")):
         read_bytes(pickled(b"N0" * 1000 + b"N."))
 
 
 def test_refuses_compressed_records():
     bomb = zipped({"a/data.pkl": b"}." + bytes(1 << 24)}, zipfile.ZIP_DEFLATED)
-    with pytest.raises(ConvertError, match="expected every record once, not compressed"):
+    with pytest.raises(ConvertError, match=naming("compressed")):
         read_bytes(bomb)
     small = zipped({"a/data.pkl": b"}."}, zipfile.ZIP_DEFLATED)
-    with pytest.raises(ConvertError, match=r"record data\.pkl is compressed"):
+    with pytest.raises(ConvertError, match=naming("data.pkl")):
         read_bytes(small)
 
 
@@ -375,7 +376,7 @@ def test_refuses_records_in_one_place_or_of_one_name():
         end = struct.pack(
             "<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, size, data.index(b"PK\x01\x02"), 0
         )
-        with pytest.raises(ConvertError, match="expected every record once"):
+        with pytest.raises(ConvertError, match=naming("record")):
             read_bytes(data[:start] + directory + repeated + end)
 
 
@@ -383,5 +384,5 @@ def test_refuses_damaged_values():
     data = bytearray(SMALL)
     at = data.index(np.arange(5).tobytes())
     data[at] ^= 1
-    with pytest.raises(ConvertError, match=rf"record data/0, at byte {at}: CRC-32 is"):
+    with pytest.raises(ConvertError, match=naming("data/0", at, "CRC-32")):
         read_bytes(bytes(data))
