@@ -8,11 +8,11 @@ BIN := $(VENV)/bin
 # torch's default build for Linux carries several GB of CUDA; the tests need none of it.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all lint types check install clean
+.PHONY: demo test test-all lint types architecture install clean
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
@@ -29,9 +29,13 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.architecture --check
 
 types: install
 	$(BIN)/mypy
+
+architecture: install
+	$(BIN)/python -m docs.architecture
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

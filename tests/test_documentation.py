@@ -1,0 +1,85 @@
+"""What the documents say of the repository is there: files, modules, pictures, commands."""
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import grimp
+import pytest
+
+from docs.architecture import draw
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+ROOMS = r"(?:pvt_\w+|convert|parity|tests|benchmarks|docs|configs)"
+
+
+def said(document: Path, pattern: str) -> list[str]:
+    """Return what a document has in backticks that matches a pattern whole."""
+    return re.findall(f"`({pattern})`", document.read_text())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_a_document_names_are_there(document: Path) -> None:
+    named = said(document, rf"{ROOMS}(?:/[\w./]+)+|\w+\.(?:toml|md)")
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_the_documents_name_files_at_all() -> None:
+    assert len(said(ROOT / "docs" / "architecture.md", rf"{ROOMS}(?:/[\w./]+)+")) > 40
+
+
+def test_modules_that_the_changelog_says_code_moved_to_are_there() -> None:
+    moves = re.findall(r"^\| `([\w.]+)` \| (.+) \|$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert len(moves) > 100
+    for before, now in moves:
+        places = re.findall(r"`([\w.]+)`", now)
+        assert places or "gone" in now, before
+        assert not [place for place in places if find_spec(place) is None], before
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_make_has_every_target_that_a_document_names(document: Path) -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert set(re.findall(r"(?:^|`)make ([\w-]+)", document.read_text(), re.M)) <= {*targets}
+
+
+def test_every_fixed_program_of_the_documents_is_a_module() -> None:
+    for document in DOCUMENTS:
+        for module in re.findall(r"python -m ([\w.]+)", document.read_text()):
+            assert find_spec(module) is not None, f"{document.name}: {module}"
+
+
+def test_the_pictures_are_of_the_imports() -> None:
+    command = [sys.executable, "-m", "docs.architecture", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def graph_of(*imports: tuple[str, str]) -> grimp.ImportGraph:
+    graph = grimp.ImportGraph()
+    for importer, imported in imports:
+        graph.add_import(importer=importer, imported=imported)
+    return graph
+
+
+def arrows(picture: str) -> set[str]:
+    return {line.strip() for line in picture.splitlines() if "-->" in line}
+
+
+def test_a_picture_leaves_out_what_other_arrows_imply() -> None:
+    graph = graph_of(("a.x", "b"), ("b", "c.y"), ("a", "c"), ("c.y", "c.z"))
+    assert arrows(draw(graph, "packages")) == {"a --> b", "b --> c"}
+
+
+def test_a_picture_keeps_both_arrows_of_a_circle_and_those_that_lead_there() -> None:
+    graph = graph_of(("a", "b"), ("a", "c"), ("b", "c"), ("c", "b"))
+    assert arrows(draw(graph, "packages")) == {"a --> b", "a --> c", "b --> c", "c --> b"}
+
+
+def test_a_package_shows_its_folders_and_modules() -> None:
+    picture = draw(graph_of(("a.x.deep", "a.y"), ("a.y", "b"), ("a.__main__", "a.y")), "a")
+    assert arrows(picture) == {"a-x --> a-y"}
+    assert 'a-x["x/"]' in picture and 'a-y["y"]' in picture and "main" not in picture
