@@ -1,14 +1,96 @@
-"""Running any model file in MindSpore."""
+"""Running any model file in MindSpore, which is imported when a model is opened."""
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-from mindspore import Tensor
+from typing import ClassVar
 
 from convert import load_model
 from pvt_data.accuracy import Forward
-from pvt_ms.weights import model_from_weights
+from pvt_ms.environment import prepare_environment
 from pvt_spec import ModelInfo, output_names
+from pvt_spec.runtime import OpenModel, RuntimeUnusable, Task
+
+
+@dataclass(frozen=True)
+class MindSporeRuntime:
+    """MindSpore on its current device.
+
+    Attributes:
+        name: What users call it.
+        compiled: Whether the model runs as a graph, or op by op (pynative).
+        precision: ``"fp32"``, ``"hf32-conv"`` (Ascend's default for convolutions) or ``"fp16"``
+            (AMP O2).
+    """
+
+    kind: ClassVar[str] = "mindspore"
+    library: ClassVar[str] = "mindspore"
+    name: str
+    compiled: bool = False
+    precision: str = "fp32"
+
+    def obstacle(self) -> str | None:
+        """None: whether there is HF32 shows when a model is opened."""
+        return None
+
+    def open(self, task: Task) -> OpenModel:
+        """Opens a model; see :class:`pvt_spec.runtime.Runtime`.
+
+        Raises:
+            RuntimeUnusable: HF32 is asked for where there is none, or set otherwise in this
+                process.
+        """
+        prepare_environment()
+        import mindspore
+
+        from pvt_ms.attributes import read_attributes
+        from pvt_ms.taps import compiled_taps, run_taps
+        from pvt_ms.weights import get_weights, model_from_weights
+
+        # Without its asynchronous queue, which on a CPU waits several times as long as it computes.
+        mindspore.runtime.launch_blocking()
+        info = task.model.info
+        model = model_from_weights(info.config, info.numerics, task.model.weights)
+        attributes, weights = read_attributes(model), get_weights(model)
+        half = self.precision == "fp16"
+        facts = {
+            "framework": f"mindspore {mindspore.__version__}",
+            "device": mindspore.get_context("device_target"),
+            "mode": "graph" if self.compiled else "pynative",
+            "amp": "O2, float16" if half else "O0",
+            "hf32": self._set_hf32(),
+            # Under O2 norms compute differently in the two modes: see pvt_spec.precisions.
+            "precision": "fp16-graph" if half and self.compiled else self.precision,
+        }
+        if half:
+            # What it returns only casts the answer to float32; the model itself is changed.
+            mindspore.amp.auto_mixed_precision(model, "O2", mindspore.float16)
+        compiled = compiled_taps(model, task.names) if self.compiled else None
+        taps = compiled or partial(run_taps, model, names=task.names)
+        return OpenModel(taps, attributes, weights, facts)
+
+    def _set_hf32(self) -> str:
+        """Tells an Ascend whether convolutions may be HF32 (its default) and products (not)."""
+        import mindspore
+
+        wanted, device = self.precision == "hf32-conv", mindspore.get_context("device_target")
+        if device != "Ascend":
+            if wanted:
+                raise RuntimeUnusable(
+                    f"{self.name} needs an Ascend, and MindSpore runs on {device} here: run it "
+                    "without HF32, or see what HF32 would do with --emulate hf32-conv"
+                )
+            return "none on this device"
+        switches = mindspore.device_context.ascend.op_precision
+        try:
+            switches.conv_allow_hf32(wanted)
+            switches.matmul_allow_hf32(False)
+        except RuntimeError as error:
+            raise RuntimeUnusable(
+                f"{self.name}: HF32 was set otherwise before, and MindSpore sets it once in a "
+                "process: run runtimes with and without HF32 apart"
+            ) from error
+        return "convolutions" if wanted else "off"
 
 
 def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
@@ -23,14 +105,12 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
 
     Raises:
         ConvertError: The file cannot be used.
+        PvtError: MindSpore is not installed.
     """
+    prepare_environment()
+    from pvt_ms.taps import run_taps
+    from pvt_ms.weights import model_from_weights
+
     weights, info = load_model(path)
     model = model_from_weights(info.config, info.numerics, weights)
-    names = output_names(info.config)
-
-    def forward(images: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = model(Tensor(images))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        return {name: output.asnumpy() for name, output in zip(names, outputs, strict=True)}
-
-    return forward, info
+    return partial(run_taps, model, names=output_names(info.config)), info

@@ -1,7 +1,7 @@
 """Intermediate results of the MindSpore twin, by the spec's names."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import mindspore as ms
@@ -9,12 +9,15 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from pvt_ms.model import PyramidVisionTransformer
-from pvt_spec import tap_names
+from pvt_spec import TapSpec, tap_names, tap_specs
+from pvt_spec.arrays import Array, fill_up
+
+Taps = dict[str, Array]
 
 
 def run_taps(
-    model: PyramidVisionTransformer, images: np.ndarray, names: Sequence[str] | None = None
-) -> dict[str, np.ndarray]:
+    model: PyramidVisionTransformer, images: Array, names: Sequence[str] | None = None
+) -> Taps:
     """One forward pass, op by op (pynative), with intermediate results.
 
     Args:
@@ -26,14 +29,17 @@ def run_taps(
         float32 arrays under these names, in forward order.
     """
     names = tap_names(model.config) if names is None else names
-    with recording(model, names) as taps:
+    taps: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for handle in add_hooks(model, names, taps):
+            stack.callback(handle.remove)
         model(Tensor(images))
     return {name: taps[name].asnumpy() for name in names}
 
 
 def compiled_taps(
     model: PyramidVisionTransformer, names: Sequence[str]
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+) -> Callable[[Array], Taps]:
     """A compiled forward pass (graph mode) that also gives intermediate results.
 
     A graph calls no hooks, so what records a tap is a cell around the tapped one, which assigns
@@ -50,7 +56,7 @@ def compiled_taps(
     values: dict[str, Parameter] = {}
     compiled = ms.jit(model)
 
-    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+    def run(images: Array) -> Taps:
         if not values:
             values.update(insert_recorders(model, run_taps(model, images, names)))
         count = len(next(iter(values.values())))
@@ -60,42 +66,22 @@ def compiled_taps(
     return run
 
 
-def fill_up(images: np.ndarray, count: int) -> np.ndarray:
-    """A batch with its last image repeated until there are ``count``."""
-    return np.concatenate([images, images[-1:].repeat(max(0, count - len(images)), axis=0)])
+def add_hooks(
+    model: PyramidVisionTransformer, names: Sequence[str], taps: dict[str, Tensor]
+) -> list[Any]:
+    """Hooks that leave every tap, by its name, in a dictionary; each is a handle to remove it."""
+    cells = dict(model.cells_and_names())
+    wanted = [tap for tap in tap_specs(model.config) if tap.name in names]
+    return [_add_hook(cells[tap.module], tap, taps) for tap in wanted]
 
 
-@contextmanager
-def recording(model: PyramidVisionTransformer, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Within it, every forward pass leaves its taps in the dictionary."""
-    taps: dict[str, Tensor] = {}
-    handles = [
-        cell.register_forward_hook(record(name, taps)) for name, cell in recorded(model, names)
-    ]
-    try:
-        yield taps
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def recorded(model: PyramidVisionTransformer, names: Sequence[str]) -> list[tuple[str, nn.Cell]]:
-    """The cells whose output is a tap; the head's input is one too, ``features``."""
-    hooked = {"head" if name in ("features", "logits") else name for name in names}
-    return [(name, cell) for name, cell in model.cells_and_names() if name in hooked]
-
-
-def record(name: str, taps: dict[str, Tensor]) -> Callable[..., None]:
-    """A forward hook that keeps what a cell answers."""
-
+def _add_hook(cell: nn.Cell, tap: TapSpec, taps: dict[str, Tensor]) -> Any:
     def hook(_: nn.Cell, inputs: Any, output: Any) -> None:
-        if name == "head":
-            taps["features"] = inputs[0]
-        taps["logits" if name == "head" else name] = (
-            output[0] if isinstance(output, tuple) else output
-        )
+        found = inputs if tap.layer == "features" else output
+        # A patch embedding answers tokens, with the height and width of their grid.
+        taps[tap.name] = found[0] if isinstance(found, tuple) else found
 
-    return hook
+    return cell.register_forward_hook(hook)
 
 
 class Recorder(nn.Cell):
@@ -133,7 +119,7 @@ class InputRecorder(Recorder):
 
 
 def insert_recorders(
-    model: PyramidVisionTransformer, examples: dict[str, np.ndarray]
+    model: PyramidVisionTransformer, examples: Taps
 ) -> dict[str, Parameter]:
     """Puts a recorder around every tapped cell; returns what they record to.
 
@@ -146,27 +132,25 @@ def insert_recorders(
         name: Parameter(Tensor(np.zeros_like(array)), name=f"tap.{name}", requires_grad=False)
         for name, array in examples.items()
     }
-    # The innermost first: a block's branches before the block, by whose name they are found.
-    for name, cell in sorted(recorded(model, list(values)), key=lambda item: -item[0].count(".")):
-        if name == "head":
-            around = Recorder(cell, values["logits"]) if "logits" in values else cell
-            if "features" in values:
-                around = InputRecorder(around, values["features"])
-        else:
-            kind = FirstRecorder if name.startswith("patch_embed") else Recorder
-            around = kind(cell, values[name])
-        place(model, name, around)
+    kinds = {"patch_embed": FirstRecorder, "features": InputRecorder}
+    for tap in tap_specs(model.config):
+        if tap.name in values:
+            insert(model, tap, kinds.get(tap.layer, Recorder), values[tap.name])
     # Being put into another cell renamed them, and a graph wants every name once.
     for parameter, name in [*named, *((value, f"tap.{n}") for n, value in values.items())]:
         parameter.name = name
     return values
 
 
-def place(model: PyramidVisionTransformer, name: str, cell: nn.Cell) -> None:
-    """Puts a cell where the one of that name was."""
-    parent, _, last = name.rpartition(".")
-    owner = dict(model.cells_and_names())[parent] if parent else model
-    if isinstance(owner, nn.CellList):
-        owner[int(last)] = cell
+def insert(
+    model: PyramidVisionTransformer, tap: TapSpec, kind: type[Recorder], value: Parameter
+) -> None:
+    """Puts a recorder around the cell that has a tap."""
+    if tap.block is None:
+        setattr(model, tap.module, kind(getattr(model, tap.module), value))
+        return
+    blocks = getattr(model, f"block{tap.stage + 1}")
+    if tap.layer == "block":
+        blocks[tap.block] = kind(blocks[tap.block], value)
     else:
-        setattr(owner, last, cell)
+        setattr(blocks[tap.block], tap.layer, kind(getattr(blocks[tap.block], tap.layer), value))

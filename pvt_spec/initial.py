@@ -1,4 +1,4 @@
-"""Initial weights, the same for every framework: a function of the configuration and a seed.
+"""New models, the same for every framework: initial weights of a configuration and a seed.
 
 The distributions are the official code's: linear layers, position embeddings and class token
 normal with deviation 0.02 (its truncation at ±2 lies 100 deviations out), v2's convolutions
@@ -6,14 +6,66 @@ normal with variance 2 / fan-out, v1's convolutions PyTorch's default (uniform w
 1 / sqrt(fan-in)), norms 1 and 0. Sources: whai362/PVT ``pvt.py``, ``pvt_v2.py``.
 """
 
+from collections.abc import Callable
 from math import prod, sqrt
+from typing import TypeVar
 
 import numpy as np
 
-from pvt_spec import PVTConfig, TensorSpec, tensor_specs
+from pvt_spec import Numerics, PVTConfig, TensorSpec, make_config, profile_numerics, tensor_specs
 from pvt_spec.arrays import Array
 
 _DEVIATION = 0.02
+
+
+Built = TypeVar("Built")
+
+
+def model_creator(
+    build: Callable[[PVTConfig, Numerics, dict[str, Array]], Built],
+) -> Callable[..., Built]:
+    """The ``create_model`` of a framework, from what builds a model with given weights in it."""
+
+    def create_model(
+        name: str,
+        *,
+        num_classes: int | None = None,
+        features_only: bool = False,
+        in_chans: int | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        drop_path_rate: float | None = None,
+        numerics: Numerics | str = "official",
+        seed: int = 0,
+    ) -> Built:
+        """A freshly initialised model of a named variant.
+
+        Args:
+            name: A variant; see :func:`pvt_spec.list_models`.
+            num_classes: Outputs of the head; 0 for features.
+            features_only: Whether it answers the maps of the four stages; ``num_classes`` is
+                then 0 by itself.
+            in_chans: Channels of the input image.
+            image_size: Pixels, a square's side or (H, W).
+            drop_path_rate: Stochastic depth of the last block.
+            numerics: The maths, or a profile's name.
+            seed: The seed of the initial weights, which are the same bits in every framework.
+
+        Raises:
+            ConfigError: The variant, profile or a value cannot be.
+        """
+        config = make_config(
+            name,
+            num_classes=num_classes,
+            features_only=features_only,
+            in_chans=in_chans,
+            image_size=image_size,
+            drop_path_rate=drop_path_rate,
+        )
+        if isinstance(numerics, str):
+            numerics = profile_numerics(numerics, config.version)
+        return build(config, numerics, initial_weights(config, seed))
+
+    return create_model
 
 
 def initial_weights(config: PVTConfig, seed: int) -> dict[str, Array]:

@@ -22,6 +22,11 @@ class TapSpec(NamedTuple):
     stage: int | None = None
     block: int | None = None
 
+    @property
+    def module(self) -> str:
+        """Canonical name of the layer that has it: as its input the head ``features``."""
+        return "head" if self.layer in ("features", "logits") else self.name
+
 
 def tap_specs(config: PVTConfig) -> list[TapSpec]:
     """The intermediate results of a model, in forward order.

@@ -1,5 +1,8 @@
 """The PyTorch twin in float64, made quick: what every runtime is measured against."""
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch

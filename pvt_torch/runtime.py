@@ -1,14 +1,64 @@
-"""Running any model file in PyTorch."""
+"""Running any model file in PyTorch, which is imported when a model is opened."""
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-import torch
+from typing import ClassVar
 
 from convert import load_model
 from pvt_data.accuracy import Forward
 from pvt_spec import ModelInfo, output_names
-from pvt_torch.weights import model_from_weights
+from pvt_spec.runtime import OpenModel, Task
+
+
+@dataclass(frozen=True)
+class TorchRuntime:
+    """PyTorch in float32.
+
+    Attributes:
+        name: What users call it.
+        device: A device of torch: ``"cpu"`` or ``"cuda"``.
+        compiled: Whether the model is compiled by inductor, or run op by op (eager).
+    """
+
+    kind: ClassVar[str] = "torch"
+    library: ClassVar[str] = "torch"
+    name: str
+    device: str = "cpu"
+    compiled: bool = False
+
+    def obstacle(self) -> str | None:
+        """Why it cannot run here, or None where it can; see :class:`pvt_spec.runtime.Runtime`."""
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            return f"{self.name}: torch sees no CUDA device here; leave the runtime out"
+        return None
+
+    def open(self, task: Task) -> OpenModel:
+        """Opens a model; see :class:`pvt_spec.runtime.Runtime`. TF32 is switched off."""
+        import torch
+
+        from pvt_torch.attributes import read_attributes
+        from pvt_torch.taps import compiled_taps, run_taps
+        from pvt_torch.weights import get_weights, model_from_weights
+
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        info = task.model.info
+        model = model_from_weights(info.config, info.numerics, task.model.weights).to(self.device)
+        facts = {
+            "framework": f"torch {torch.__version__}",
+            "device": "CPU"
+            if self.device == "cpu"
+            else f"{self.device} {torch.cuda.get_device_name(self.device)}",
+            "mode": "compiled by inductor" if self.compiled else "eager",
+            "threads": str(torch.get_num_threads()),
+            "precision": "fp32",
+        }
+        compiled = compiled_taps(model, task.names) if self.compiled else None
+        taps = compiled or partial(run_taps, model, names=task.names)
+        return OpenModel(taps, read_attributes(model), get_weights(model), facts)
 
 
 def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
@@ -24,14 +74,9 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
     Raises:
         ConvertError: The file cannot be used.
     """
+    from pvt_torch.taps import run_taps
+    from pvt_torch.weights import model_from_weights
+
     weights, info = load_model(path)
     model = model_from_weights(info.config, info.numerics, weights)
-    names = output_names(info.config)
-
-    def forward(images: np.ndarray) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            outputs = model(torch.from_numpy(images))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
-
-    return forward, info
+    return partial(run_taps, model, names=output_names(info.config)), info

@@ -1,40 +1,67 @@
 """Intermediate results of the PyTorch twin, by the spec's names."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from pvt_spec import tap_names
+from pvt_spec import TapSpec, tap_names, tap_specs
+from pvt_spec.arrays import Array, fill_up
 from pvt_torch.model import PyramidVisionTransformer
+
+Taps = dict[str, Array]
+
+
+class _Enough(Exception):
+    """The forward pass has come to the last tap that is wanted."""
 
 
 def run_taps(
-    model: PyramidVisionTransformer, images: np.ndarray, names: Sequence[str] | None = None
-) -> dict[str, np.ndarray]:
+    model: PyramidVisionTransformer,
+    images: Array,
+    names: Sequence[str] | None = None,
+    given: Mapping[str, Array] | None = None,
+) -> Taps:
     """One forward pass, op by op (eager), with intermediate results.
 
     Args:
         model: In evaluation mode.
         images: float32 (B, in_chans, H, W), normalised; converted to the model's dtype.
-        names: Those wanted; all of :func:`pvt_spec.tap_names` by default.
+        names: Those wanted; all of :func:`pvt_spec.tap_names` by default. The pass ends with the
+            last of them.
+        given: Taps that the pass goes on from instead of its own, where they are wanted and their
+            shape is that of its own.
 
     Returns:
-        Arrays of the model's dtype under these names, in forward order.
+        Arrays of the model's dtype under these names, in forward order: what was computed, not
+        what was given.
     """
     names = tap_names(model.config) if names is None else names
-    with recording(model, names) as taps, torch.inference_mode():
-        parameter = model.patch_embed1.proj.weight
-        model(torch.from_numpy(images).to(parameter.device, parameter.dtype))
+    tensors = {name: _like_weights(model, array) for name, array in (given or {}).items()}
+    taps: dict[str, Tensor] = {}
+
+    def take(name: str, value: Tensor) -> Tensor:
+        taps[name] = value
+        if len(taps) == len(names):
+            raise _Enough
+        tensor = tensors.get(name, value)
+        return tensor if tensor.shape == value.shape else value
+
+    with ExitStack() as stack:
+        for handle in add_hooks(model, names, take):
+            stack.callback(handle.remove)
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(suppress(_Enough))
+        model(_like_weights(model, images))
     return {name: taps[name].cpu().numpy() for name in names}
 
 
 def compiled_taps(
     model: PyramidVisionTransformer, names: Sequence[str]
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+) -> Callable[[Array], Taps]:
     """A compiled forward pass (``torch.compile``) that also gives intermediate results.
 
     Args:
@@ -45,55 +72,50 @@ def compiled_taps(
         A function from images to arrays, as :func:`run_taps`. It is compiled for the first
         batch's shape; smaller batches are filled up to it.
     """
-    values: dict[str, Tensor] = {}
-    for name, module in recorded(model, names):
-        module.register_forward_hook(record(name, values))
+    taps: dict[str, Tensor] = {}
+
+    def take(name: str, value: Tensor) -> Tensor:
+        taps[name] = value
+        return value
+
+    add_hooks(model, names, take)
     compiled = torch.compile(model, dynamic=False)
 
-    def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        count = len(next(iter(values.values()))) if values else len(images)
-        parameter = model.patch_embed1.proj.weight
-        full = torch.from_numpy(fill_up(images, count)).to(parameter.device, parameter.dtype)
+    def run(images: Array) -> Taps:
+        count = len(next(iter(taps.values()))) if taps else len(images)
         with torch.inference_mode():
-            compiled(full)
-        return {name: values[name].cpu().numpy()[: len(images)] for name in names}
+            compiled(_like_weights(model, fill_up(images, count)))
+        return {name: taps[name].cpu().numpy()[: len(images)] for name in names}
 
     return run
 
 
-def fill_up(images: np.ndarray, count: int) -> np.ndarray:
-    """A batch with its last image repeated until there are ``count``."""
-    return np.concatenate([images, images[-1:].repeat(max(0, count - len(images)), axis=0)])
+def _like_weights(model: PyramidVisionTransformer, array: Array) -> Tensor:
+    """An array on the device and in the dtype of the model's weights."""
+    weight = model.patch_embed1.proj.weight
+    return torch.from_numpy(array).to(weight.device, weight.dtype)
 
 
-@contextmanager
-def recording(model: PyramidVisionTransformer, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Within it, every forward pass leaves its taps in the dictionary."""
-    taps: dict[str, Tensor] = {}
-    handles = [
-        module.register_forward_hook(record(name, taps)) for name, module in recorded(model, names)
-    ]
-    try:
-        yield taps
-    finally:
-        for handle in handles:
-            handle.remove()
+def add_hooks(
+    model: PyramidVisionTransformer, names: Sequence[str], take: Callable[[str, Tensor], Tensor]
+) -> list[RemovableHandle]:
+    """Hooks that hand every tap, by its name, to a function, and go on from what that returns."""
+    modules = dict(model.named_modules())
+    wanted = [tap for tap in tap_specs(model.config) if tap.name in names]
+    return [_add_hook(modules[tap.module], tap, take) for tap in wanted]
 
 
-def recorded(model: PyramidVisionTransformer, names: Sequence[str]) -> list[tuple[str, nn.Module]]:
-    """The modules whose output is a tap; the head's input is one too, ``features``."""
-    hooked = {"head" if name in ("features", "logits") else name for name in names}
-    return [(name, module) for name, module in model.named_modules() if name in hooked]
+def _add_hook(
+    module: nn.Module, tap: TapSpec, take: Callable[[str, Tensor], Tensor]
+) -> RemovableHandle:
+    def before(_: nn.Module, inputs: Any) -> Any:
+        return (take(tap.name, inputs[0]),)
 
+    def after(_: nn.Module, inputs: Any, output: Any) -> Any:
+        if isinstance(output, tuple):  # tokens, with the height and width of their grid
+            return (take(tap.name, output[0]), *output[1:])
+        return take(tap.name, output)
 
-def record(name: str, taps: dict[str, Tensor]) -> Callable[..., None]:
-    """A forward hook that keeps what a module answers."""
-
-    def hook(_: nn.Module, inputs: Any, output: Any) -> None:
-        if name == "head":
-            taps["features"] = inputs[0]
-        taps["logits" if name == "head" else name] = (
-            output[0] if isinstance(output, tuple) else output
-        )
-
-    return hook
+    if tap.layer == "features":
+        return module.register_forward_pre_hook(before)
+    return module.register_forward_hook(after)

@@ -1,4 +1,6 @@
-"""Between the PyTorch twin and ``dict[str, np.ndarray]`` under canonical names."""
+"""Between the PyTorch twin and ``dict[str, Array]`` under canonical names."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -7,68 +9,40 @@ from pvt_spec import (
     Numerics,
     PVTConfig,
     check_shapes,
-    make_config,
-    profile_numerics,
 )
-from pvt_spec.initial import initial_weights
+from pvt_spec.arrays import Array
+from pvt_spec.initial import model_creator
 from pvt_torch.model import PyramidVisionTransformer
 
 
-def create_model(
-    name: str,
-    *,
-    num_classes: int | None = None,
-    features_only: bool = False,
-    in_chans: int | None = None,
-    image_size: int | tuple[int, int] | None = None,
-    drop_path_rate: float | None = None,
-    numerics: Numerics | str = "official",
-    seed: int = 0,
+def build_model(
+    config: PVTConfig, numerics: Numerics, weights: Mapping[str, Array]
 ) -> PyramidVisionTransformer:
-    """A freshly initialised model of a named variant.
-
-    Args:
-        name: A variant; see :func:`pvt_spec.list_models`.
-        num_classes: Outputs of the head; 0 for features.
-        features_only: Answer the maps of the four stages; ``num_classes`` is then 0 by itself.
-        in_chans: Channels of the input image.
-        image_size: Pixels, a square's side or (H, W).
-        drop_path_rate: Stochastic depth of the last block.
-        numerics: The maths, or a profile's name.
-        seed: Of the initial weights, which ``pvt_ms.create_model`` shares bit for bit.
-
-    Raises:
-        ConfigError: The variant, profile or a value cannot be.
-    """
-    config = make_config(
-        name,
-        num_classes=num_classes,
-        features_only=features_only,
-        in_chans=in_chans,
-        image_size=image_size,
-        drop_path_rate=drop_path_rate,
-    )
-    if isinstance(numerics, str):
-        numerics = profile_numerics(numerics, config.version)
-    model = PyramidVisionTransformer(config, numerics)
-    set_weights(model, initial_weights(config, seed))
-    return model
-
-
-def model_from_weights(
-    config: PVTConfig, numerics: Numerics, weights: dict[str, np.ndarray]
-) -> PyramidVisionTransformer:
-    """A model with the given weights, in evaluation mode.
+    """A model with the given weights, in the framework's own initial mode.
 
     Raises:
         ConfigError: The names or shapes are not the model's; all that differ are named.
     """
     model = PyramidVisionTransformer(config, numerics)
     set_weights(model, weights)
-    return model.eval()
+    return model
 
 
-def set_weights(model: PyramidVisionTransformer, weights: dict[str, np.ndarray]) -> None:
+create_model = model_creator(build_model)
+
+
+def model_from_weights(
+    config: PVTConfig, numerics: Numerics, weights: Mapping[str, Array]
+) -> PyramidVisionTransformer:
+    """A model with the given weights, in evaluation mode.
+
+    Raises:
+        ConfigError: The names or shapes are not the model's; all that differ are named.
+    """
+    return build_model(config, numerics, weights).eval()
+
+
+def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -> None:
     """Fills every parameter of ``model`` from canonical weights.
 
     A parameter keeps its dtype; float16 and bfloat16 weights are widened, which is exact.
@@ -83,12 +57,12 @@ def set_weights(model: PyramidVisionTransformer, weights: dict[str, np.ndarray])
             parameter.copy_(torch.from_numpy(_native(weights[name])))
 
 
-def _native(array: np.ndarray) -> np.ndarray:
+def _native(array: Array) -> Array:
     """As something torch takes: writable, contiguous, and not numpy's add-on bfloat16."""
     wide = array.dtype.name == "bfloat16"
     return np.array(array, dtype=np.float32 if wide else array.dtype, order="C")
 
 
-def get_weights(model: PyramidVisionTransformer) -> dict[str, np.ndarray]:
+def get_weights(model: PyramidVisionTransformer) -> dict[str, Array]:
     """Copies of every parameter under canonical names, in their own dtypes."""
     return {name: p.detach().cpu().numpy().copy() for name, p in model.named_parameters()}

@@ -1,0 +1,140 @@
+"""Running any model file as an ONNX graph; its engine is imported when a model is opened."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pvt_spec.arrays import Array
+from pvt_spec.runtime import OpenModel, RuntimeUnusable, Taps, Task
+
+if TYPE_CHECKING:
+    import onnx
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """onnxruntime.
+
+    Attributes:
+        name: What users call it.
+        optimization: How much of the graph it may change; see
+            :data:`pvt_onnx.session.OPTIMIZATIONS`.
+        provider: The execution provider.
+    """
+
+    kind: ClassVar[str] = "onnx"
+    library: ClassVar[str] = "onnxruntime"
+    name: str
+    optimization: str = "all"
+    provider: str = CPU
+
+    def obstacle(self) -> str | None:
+        """Why it cannot run here, or None where it can; see :class:`pvt_spec.runtime.Runtime`."""
+        import onnxruntime
+
+        there = onnxruntime.get_available_providers()
+        if self.provider == CPU or self.provider in there:
+            return None
+        return (
+            f"{self.name}: this build of onnxruntime has no {self.provider} ({', '.join(there)}): "
+            "install onnxruntime-gpu"
+        )
+
+    def open(self, task: Task) -> OpenModel:
+        """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
+        import onnxruntime
+
+        from pvt_onnx.session import open_taps
+
+        graph = load_graph(task)
+        taps = open_taps(graph, str(task.path), task.names, self.optimization, self.provider)
+        facts = {
+            "framework": f"onnxruntime {onnxruntime.__version__}",
+            "device": "CPU" if self.provider == CPU else onnxruntime.get_device(),
+            "mode": f"optimisation: {self.optimization}",
+            "provider": self.provider,
+            "precision": "fp32",
+        }
+        return open_graph(graph, taps, facts)
+
+
+@dataclass(frozen=True)
+class OnnxReference:
+    """ONNX's own evaluator in numpy: slow, and nobody's optimisations.
+
+    Attributes:
+        name: What users call it.
+    """
+
+    kind: ClassVar[str] = "onnx"
+    library: ClassVar[str] = "onnx"
+    name: str
+
+    def obstacle(self) -> str | None:
+        """None: it is numpy."""
+        return None
+
+    def open(self, task: Task) -> OpenModel:
+        """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        from pvt_onnx.graph.model import INPUT
+        from pvt_onnx.session import with_outputs
+
+        graph, names = load_graph(task), list(task.names)
+        answers = {output.name for output in graph.graph.output}
+        inner = [name for name in names if name not in answers]
+        evaluator = ReferenceEvaluator(with_outputs(graph, str(task.path), inner))
+
+        def run(images: Array) -> Taps:
+            return dict(zip(names, evaluator.run(names, {INPUT: images}), strict=True))
+
+        facts = {"framework": f"onnx {onnx.__version__}", "device": "CPU", "mode": "numpy"}
+        return open_graph(graph, run, facts | {"precision": "fp32"})
+
+
+def load_graph(task: Task) -> "onnx.ModelProto":
+    """The file's own graph if it is ONNX, else the one that convert writes of it.
+
+    Raises:
+        RuntimeUnusable: The file's graph is for images of another size.
+    """
+    from pvt_onnx.graph.build import build
+    from pvt_onnx.session import load_proto
+
+    info = task.model.info
+    if task.path.is_dir() or task.path.suffix.lower() != ".onnx":
+        return build(
+            info.config, info.numerics, task.model.weights, info=info, image_size=task.image_size
+        )
+    proto = load_proto(task.path)
+    sizes = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim[2:]]
+    if any(sizes) and tuple(sizes) != task.image_size:
+        raise RuntimeUnusable(
+            f"{task.path}: its graph is for images of {sizes[0]}x{sizes[1]}, asked for "
+            f"{task.image_size[0]}x{task.image_size[1]}: write one for any size with "
+            "convert … --dynamic-size, or run the file that it was made from"
+        )
+    return proto
+
+
+def open_graph(
+    graph: "onnx.ModelProto", taps: Callable[[Array], Taps], facts: dict[str, str]
+) -> OpenModel:
+    """A model whose attributes and weights are a graph's, whatever engine runs it.
+
+    Args:
+        graph: From :func:`load_graph`.
+        taps: What runs it, as in :class:`OpenModel`.
+        facts: What that is.
+    """
+    from onnx.numpy_helper import to_array
+
+    from pvt_onnx.attributes import read_attributes
+
+    # Weights have their canonical names; other constants' names have a slash.
+    weights = {t.name: to_array(t) for t in graph.graph.initializer if "/" not in t.name}
+    return OpenModel(taps, read_attributes(graph), weights, facts)

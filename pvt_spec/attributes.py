@@ -1,0 +1,100 @@
+"""Every numeric attribute that the layers of a model must have, by name.
+
+A wrong epsilon moves logits by 1e-5 or less, so outputs are not enough. The keys are
+``LAYER.epsilon``, ``LAYER.gelu``, ``CONV.padding``, ``CONV.stride``, ``CONV.dilation``,
+``CONV.groups``, ``ATTENTION.heads``, ``ATTENTION.scale``, ``pos_embed{i}.dtype`` and
+``pos_embed{i}.resize``. How they are read from a model is in each twin's ``attributes``.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pvt_spec.config import PATCH_STRIDES, PVTConfig
+from pvt_spec.numerics import EPSILONS, Numerics, symmetric_padding
+from pvt_spec.tensors import TensorSpec, tensor_specs
+
+Attributes = dict[str, Any]
+
+UNSEEN: Mapping[str, Mapping[str, str]] = {
+    "torch": {},
+    "mindspore": {},
+    "onnx": {"resize": "a graph whose grid is the position embeddings' own does not resize them"},
+}
+"""Last parts of the keys that a kind of model may not show, each with the reason."""
+
+DEPTHWISE = "mlp.dwconv.dwconv"
+"""The one convolution with a group for each channel."""
+
+
+def expected_attributes(config: PVTConfig, numerics: Numerics) -> Attributes:
+    """The attributes that every layer of a model must have."""
+    attributes: Attributes = {}
+    for spec in tensor_specs(config):
+        if spec.kind == "pos_embed":
+            dtypes = {spec.name: numerics.pos_embed_dtype}
+            attributes |= pos_embed_attributes(dtypes, numerics.pos_embed_resize)
+        elif spec.part == "weight":
+            attributes |= _layer_attributes(config, numerics, spec)
+    return attributes
+
+
+def _layer_attributes(config: PVTConfig, numerics: Numerics, spec: TensorSpec) -> Attributes:
+    parent = spec.module.removesuffix(spec.layer)
+    if spec.kind == "norm":
+        (field,) = (field for field, layer in EPSILONS.items() if layer == spec.layer)
+        return {f"{spec.module}.epsilon": np.float32(getattr(numerics, field))}
+    if spec.layer == "mlp.fc1":
+        return {f"{parent}mlp.act.gelu": numerics.gelu}
+    if spec.layer == "attn.q":
+        dim, heads = spec.shape[0], config.num_heads[spec.stage or 0]
+        return attention_attributes(f"{parent}attn", heads, (dim // heads) ** -0.5)
+    if spec.kind != "conv":
+        return {}
+    attributes = _conv_attributes(config, numerics, spec)
+    if config.linear and spec.layer == "attn.sr":
+        attributes[f"{parent}attn.act.gelu"] = numerics.gelu
+    return attributes
+
+
+def _conv_attributes(config: PVTConfig, numerics: Numerics, spec: TensorSpec) -> Attributes:
+    depthwise, kernel = spec.layer == DEPTHWISE, spec.shape[2]
+    stride = 1 if depthwise else kernel
+    padding: int | str = 1 if depthwise else 0
+    if spec.layer == "patch_embed.proj" and spec.stage is not None:
+        stride, padding = PATCH_STRIDES[spec.stage], symmetric_padding(config, spec.stage)
+    if numerics.conv_padding == "same" and not depthwise:
+        padding = "same"
+    groups = spec.shape[0] if depthwise else 1
+    return conv_attributes(spec.module, kernel, stride, 1, groups, padding)
+
+
+def conv_attributes(
+    module: str, kernel: int, stride: Any, dilation: Any, groups: int, padding: Any
+) -> Attributes:
+    """The attributes of a convolution; what a kernel of one pixel is padded by is no matter."""
+    attributes = {"stride": stride, "dilation": dilation, "groups": groups}
+    if kernel > 1:
+        attributes["padding"] = padding
+    return {f"{module}.{key}": value for key, value in attributes.items()}
+
+
+def attention_attributes(module: str, heads: int, scale: float) -> Attributes:
+    """The attributes of an attention layer."""
+    return {f"{module}.heads": heads, f"{module}.scale": np.float32(scale)}
+
+
+def pos_embed_attributes(dtypes: Mapping[str, str], resize: str) -> Attributes:
+    """The attributes of position embeddings, whose dtypes are given by name."""
+    return {f"{name}.dtype": dtype for name, dtype in dtypes.items()} | {
+        f"{name}.resize": resize for name in dtypes
+    }
+
+
+def same_for_all(values: int | str | Iterable[int]) -> Any:
+    """The one number that a length of every axis is, or all of them where they differ."""
+    if isinstance(values, int | str):
+        return values
+    numbers = list(values)
+    return numbers[0] if len(set(numbers)) == 1 else numbers

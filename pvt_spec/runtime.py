@@ -1,0 +1,93 @@
+"""What a runtime is: the protocol by which each twin runs a model and shows what it runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pvt_spec.arrays import Array
+from pvt_spec.errors import PvtError
+from pvt_spec.model_info import ModelInfo
+
+Taps = Mapping[str, Array]
+"""Intermediate results by the names of :func:`pvt_spec.tap_names`."""
+
+
+class RuntimeUnusable(PvtError):
+    """A runtime that cannot run a model as it is asked to, or not on this machine."""
+
+
+class Weighted(Protocol):
+    """A model in memory: its weights by canonical name, and what travelled with them."""
+
+    @property
+    def weights(self) -> Mapping[str, Array]:
+        """The arrays by canonical name."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Everything but the weights."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a runtime is to open.
+
+    Attributes:
+        model: The weights, and what travelled with them.
+        path: The file that they come from.
+        names: The taps that are wanted, in forward order.
+        image_size: (H, W) in pixels of the images.
+    """
+
+    model: Weighted
+    path: Path
+    names: Sequence[str]
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model in a runtime.
+
+    Attributes:
+        taps: From float32 (B, in_chans, H, W), normalised, to the wanted taps in forward order.
+        attributes: What the runtime's own objects hold; see :mod:`pvt_spec.attributes`.
+        weights: What they hold of weights, by canonical name.
+        facts: What runs: ``framework``, ``device``, ``mode`` and ``precision`` (a key of
+            :data:`pvt_spec.precisions.PRECISIONS`) among others.
+    """
+
+    taps: Callable[[Array], Taps]
+    attributes: dict[str, Any]
+    weights: Mapping[str, Array]
+    facts: dict[str, str]
+
+
+class Runtime(Protocol):
+    """One way to run a model: a framework, and how it is set.
+
+    Importing the module of a runtime imports no framework; :meth:`open` does.
+    """
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+
+    @property
+    def kind(self) -> str:
+        """What its objects are: ``"torch"``, ``"mindspore"`` or ``"onnx"``."""
+
+    @property
+    def library(self) -> str:
+        """The package that must be installed."""
+
+    def obstacle(self) -> str | None:
+        """Why it cannot run here though its library is installed, or None where it can."""
+
+    def open(self, task: Task) -> OpenModel:
+        """Opens a model.
+
+        Raises:
+            PvtError: The runtime cannot be used, or the model in it.
+        """
