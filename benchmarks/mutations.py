@@ -15,8 +15,9 @@ import argparse
 import dataclasses
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -34,19 +35,14 @@ from convert.model.read import Model
 from parity import run as parity
 from parity.inputs.samples import default_samples, load_batch
 from parity.measure.compare import Comparison
-from parity.measure.structure import INPUT, hash_weights
-from parity.runtimes.attributes import mindspore_attributes, torch_attributes
-from parity.runtimes.table import (
-    DEFAULT_RUNTIMES,
-    RUNTIMES,
-    Runner,
-    Task,
-    load_graph,
-    open_reference,
-)
+from parity.measure.structure import INPUT
+from parity.runtimes.table import DEFAULT_RUNTIMES, RUNTIMES
 from parity.selection import read_models, wanted_taps
 from pvt_data.accuracy import batched
+from pvt_onnx.runtime import load_graph
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tensor_specs
+from pvt_spec.runtime import OpenModel, Task
+from pvt_torch.reference import open_reference
 
 Taps = Mapping[str, np.ndarray]
 
@@ -117,7 +113,7 @@ class Bench:
     def clean_taps(self, runtime: str, batch: int) -> Taps:
         """What a runtime answers without a fault."""
         if runtime not in self.clean:
-            taps = RUNTIMES[runtime](self.task(self.model)).taps
+            taps = RUNTIMES[runtime].open(self.task(self.model)).taps
             self.clean[runtime] = [taps(images) for images in self.batches]
         return self.clean[runtime][batch]
 
@@ -135,9 +131,9 @@ class Bench:
         """In forward order."""
         return min(filter(None, taps), key=self.names.index, default=None)
 
-    def open_faulty(self, case: Case, task: Task) -> Runner:
-        """A runtime with a fault in it, which keeps in ``case`` what the fault did."""
-        runner = faulty_runner(case, task, self.folder)
+    def open_faulty(self, case: Case, task: Task) -> OpenModel:
+        """A model with a fault in it, which keeps in ``case`` what the fault did."""
+        model = faulty_model(case, task, self.folder)
         pixels, number = case.fault.pixels, iter(range(len(self.batches)))
 
         def taps(images: np.ndarray) -> Taps:
@@ -145,29 +141,51 @@ class Bench:
             if pixels:
                 part = list(batched(self.samples, self.options.batch_size))[batch]
                 images = np.stack([pixels(s.load.args[0], self.preprocessing) for s in part])
-            wrong, right = runner.taps(images), self.clean_taps(case.runtime, batch)
+            wrong, right = model.taps(images), self.clean_taps(case.runtime, batch)
             case.silent &= begins(right, wrong, 0.0) is None
             if not case.fault.edit:
                 case.begins = self.first([case.begins, begins(right, wrong, BEGINS)])
             return wrong
 
-        return dataclasses.replace(runner, taps=taps)
+        return dataclasses.replace(model, taps=taps)
 
     def run(self, cases: Sequence[Case]) -> None:
         """Puts into every case what ``parity run`` finds."""
-        openers: dict[str, Callable[[Task], Runner]] = {}
+        faulty: dict[str, FaultyRuntime] = {}
         models, pairs = {self.path: self.model}, []
         for number, case in enumerate(cases):
             path, name = Path(f"{number}.pth"), f"faulty {number}"
             models[path] = case.fault.file(self.model) if case.fault.file else self.model
             pairs.append((path, name))
-            openers[name] = lambda task, case=case: self.open_faulty(case, task)
-        with patch.dict(RUNTIMES, openers):  # type: ignore[arg-type]
+            faulty[name] = FaultyRuntime(name, case, self)
+        with patch.dict(RUNTIMES, faulty):
             result = parity.run(pairs, models, self.samples, self.options)
         for case, comparison in zip(cases, result.comparisons, strict=True):
             case.comparison = comparison
             if case.fault.file and case.begins:
                 case.begins = INPUT
+
+
+@dataclass(frozen=True)
+class FaultyRuntime:
+    """A runtime with a fault in it."""
+
+    name: str
+    case: Case
+    bench: Bench
+    library = "numpy"
+
+    @property
+    def kind(self) -> str:
+        """What the objects of the runtime itself are."""
+        return RUNTIMES[self.case.runtime].kind
+
+    def obstacle(self) -> None:
+        """Nothing is in its way."""
+
+    def open(self, task: Task) -> OpenModel:
+        """Opens a model with the fault in it."""
+        return self.bench.open_faulty(self.case, task)
 
 
 def begins(right: Taps, wrong: Taps, share: float) -> str | None:
@@ -181,36 +199,29 @@ def begins(right: Taps, wrong: Taps, share: float) -> str | None:
     return None
 
 
-def faulty_runner(case: Case, task: Task, folder: Path) -> Runner:
-    """The runtime of a case, with its fault."""
-    fault = case.fault
+def faulty_model(case: Case, task: Task, folder: Path) -> OpenModel:
+    """A model in the runtime of a case, with its fault."""
+    fault, runtime = case.fault, RUNTIMES[case.runtime]
     if fault.edit:
         task = dataclasses.replace(task, model=fault.edit(task.model))
     if case.runtime == "onnxruntime" and fault.graph:
         proto = load_graph(task)
         fault.graph(proto.graph)
         onnx.save(proto, folder / "faulty.onnx")
-        return RUNTIMES[case.runtime](dataclasses.replace(task, path=folder / "faulty.onnx"))
-    runner = RUNTIMES[case.runtime](task)
-    return with_faulty_layers(runner, fault) if fault.layers else runner
+        return runtime.open(dataclasses.replace(task, path=folder / "faulty.onnx"))
+    model = runtime.open(task)
+    return with_faulty_layers(model, runtime.kind, fault) if fault.layers else model
 
 
-def with_faulty_layers(runner: Runner, fault: Fault) -> Runner:
-    """A runner of PyTorch or MindSpore, whose open model is changed and read again."""
+def with_faulty_layers(model: OpenModel, kind: str, fault: Fault) -> OpenModel:
+    """A model of PyTorch or MindSpore, which is changed while it is open and read again."""
     assert fault.layers
-    model = runner.taps.args[0]  # type: ignore[attr-defined]
-    fault.layers(model)
-    if runner.kind == "torch":
-        from pvt_torch import get_weights
-
-        attributes = torch_attributes(model)
-    else:
-        from pvt_ms import get_weights
-
-        attributes = mindspore_attributes(model)
-    return dataclasses.replace(
-        runner, attributes=attributes, hashes=hash_weights(get_weights(model))
-    )
+    twin = model.taps.args[0]  # type: ignore[attr-defined]
+    fault.layers(twin)
+    package = {"torch": "pvt_torch", "mindspore": "pvt_ms"}[kind]
+    read_attributes = import_module(f"{package}.attributes").read_attributes
+    get_weights = import_module(f"{package}.weights").get_weights
+    return dataclasses.replace(model, attributes=read_attributes(twin), weights=get_weights(twin))
 
 
 def all_faults(info: ModelInfo, image_size: tuple[int, int]) -> Iterator[Fault]:

@@ -64,19 +64,19 @@ class Judge:
 
     def _open(self, model: Model) -> tuple[Any, Any]:
         """The reference, and the model that emulations run; torch is imported here."""
-        from parity.runtimes.table import broken_import, open_reference
+        from parity.runtimes.table import broken_import
 
         try:
-            reference = open_reference(model, self.names)
+            from pvt_torch.emulation import float32_twin
+            from pvt_torch.reference import open_reference
         except ImportError as error:
             raise broken_import("torch", error) from error
-        from pvt_torch.emulation import float32_twin
-
+        reference = open_reference(model, self.names)
         return reference, float32_twin(reference.model)
 
     @property
     def reference(self) -> Any:
-        """The :class:`parity.runtimes.table.Reference`, once it is there."""
+        """The :class:`pvt_torch.reference.Reference`, once it is there."""
         return self._models.result()[0]
 
     def expect(self, images: Array) -> "Future[Taps]":

@@ -19,11 +19,12 @@ from parity.measure.compare import Comparison
 from parity.measure.envelope import Taps
 from parity.measure.structure import Difference, hash_weights, structure_differences
 from parity.measure.tolerance import FixedTolerance, find_tolerance
-from parity.runtimes.table import Runner, Task, open_runner
+from parity.runtimes.table import Runner, open_runner
 from parity.selection import require_same_layers, wanted_taps
 from pvt_data.accuracy import batched
 from pvt_spec import ModelInfo, Preprocessing, output_names
 from pvt_spec.arrays import Array
+from pvt_spec.runtime import Task
 
 EMULATED = "emulated-"
 """What the name of a runtime starts with that is the reference in an emulated precision."""

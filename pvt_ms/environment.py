@@ -7,8 +7,16 @@ from importlib.util import find_spec
 from pvt_spec import PvtError
 
 
+class MindSporeMissing(PvtError, ModuleNotFoundError):
+    """MindSpore is not installed."""
+
+
 def prepare_environment() -> None:
     """Sets up this process for MindSpore, leaving what the user has set.
+
+    It is called before the commands import MindSpore, and with every export of ``pvt_ms``; once
+    is as good as often. Programs that import MindSpore before, or modules of ``pvt_ms`` by name,
+    may call it first.
 
     - Its log shows errors only: its warnings at start-up are about itself.
     - On x86, oneDNN stays at AVX2. Where there is AVX-512, the oneDNN in MindSpore 2.10 runs plain
@@ -16,10 +24,10 @@ def prepare_environment() -> None:
       takes three times as long.
 
     Raises:
-        PvtError: MindSpore is not installed.
+        MindSporeMissing: It is not installed.
     """
     if find_spec("mindspore") is None:
-        raise PvtError("MindSpore is not installed: pip install 'mindspore>=2.10,<2.11'")
+        raise MindSporeMissing("MindSpore is not installed: pip install 'mindspore>=2.10,<2.11'")
     os.environ.setdefault("GLOG_v", "3")
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")

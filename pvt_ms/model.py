@@ -196,6 +196,8 @@ class Block(nn.Cell):
 class PyramidVisionTransformer(nn.Cell):
     """PVT v1 or v2. Parameters have canonical names; see :func:`pvt_ms.create_model`."""
 
+    patch_embed1: PatchEmbed
+
     def __init__(self, config: PVTConfig, numerics: Numerics):
         super().__init__()
         self.config = config

@@ -105,7 +105,7 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
 
     Raises:
         ConvertError: The file cannot be used.
-        PvtError: MindSpore is not installed.
+        MindSporeMissing: MindSpore is not installed.
     """
     prepare_environment()
     from pvt_ms.taps import run_taps

@@ -37,9 +37,7 @@ def run_taps(
     return {name: taps[name].asnumpy() for name in names}
 
 
-def compiled_taps(
-    model: PyramidVisionTransformer, names: Sequence[str]
-) -> Callable[[Array], Taps]:
+def compiled_taps(model: PyramidVisionTransformer, names: Sequence[str]) -> Callable[[Array], Taps]:
     """A compiled forward pass (graph mode) that also gives intermediate results.
 
     A graph calls no hooks, so what records a tap is a cell around the tapped one, which assigns
@@ -118,9 +116,7 @@ class InputRecorder(Recorder):
         return self.inner(x)
 
 
-def insert_recorders(
-    model: PyramidVisionTransformer, examples: Taps
-) -> dict[str, Parameter]:
+def insert_recorders(model: PyramidVisionTransformer, examples: Taps) -> dict[str, Parameter]:
     """Puts a recorder around every tapped cell; returns what they record to.
 
     Args:
@@ -146,7 +142,7 @@ def insert(
     model: PyramidVisionTransformer, tap: TapSpec, kind: type[Recorder], value: Parameter
 ) -> None:
     """Puts a recorder around the cell that has a tap."""
-    if tap.block is None:
+    if tap.stage is None or tap.block is None:
         setattr(model, tap.module, kind(getattr(model, tap.module), value))
         return
     blocks = getattr(model, f"block{tap.stage + 1}")

@@ -10,10 +10,9 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from pvt_data.accuracy import Forward
 from pvt_onnx.graph.model import INPUT
+from pvt_onnx.runtime import CPU, CUDA
 from pvt_spec import METADATA_KEY, ModelInfo, PvtError, output_names, tap_names
 from pvt_spec.arrays import Array
-
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 OPTIMIZATIONS = {
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,

@@ -201,6 +201,8 @@ class Block(nn.Module):
 class PyramidVisionTransformer(nn.Module):
     """PVT v1 or v2. Parameters have canonical names; see :func:`pvt_torch.create_model`."""
 
+    patch_embed1: PatchEmbed
+
     def __init__(self, config: PVTConfig, numerics: Numerics):
         super().__init__()
         self.config = config

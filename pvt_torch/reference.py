@@ -1,7 +1,6 @@
 """The PyTorch twin in float64, made quick: what every runtime is measured against."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from pvt_spec.arrays import Array
+from pvt_spec.runtime import Weighted
+from pvt_torch.model import PyramidVisionTransformer
+from pvt_torch.taps import Taps, run_taps
+from pvt_torch.weights import model_from_weights
 
 CHANNELS_AT_A_TIME = 32
 """So few channels of an image stay in the cache: 9 times as quick as torch on the machine that
@@ -55,3 +60,33 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
                     window = padded[:, row : row + H, column : column + W]
                     into.addcmul_(window, kernel[part, row, column])
     return result
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The PyTorch twin in float64.
+
+    Attributes:
+        model: The twin.
+        names: The taps that it gives.
+    """
+
+    model: PyramidVisionTransformer
+    names: Sequence[str]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What computes it."""
+        return {"framework": f"torch {torch.__version__}", "device": "CPU", "mode": "float64"}
+
+    def taps(self, images: Array) -> Taps:
+        """Its taps, float64, of images float32 (B, in_chans, H, W), normalised."""
+        with QuickDepthwise():
+            return run_taps(self.model, images, self.names)
+
+
+def open_reference(model: Weighted, names: Sequence[str]) -> Reference:
+    """What every runtime is measured against: the PyTorch twin in float64."""
+    info = model.info
+    twin = model_from_weights(info.config, info.numerics, model.weights)
+    return Reference(twin.double(), names)

@@ -59,9 +59,7 @@ def run_taps(
     return {name: taps[name].cpu().numpy() for name in names}
 
 
-def compiled_taps(
-    model: PyramidVisionTransformer, names: Sequence[str]
-) -> Callable[[Array], Taps]:
+def compiled_taps(model: PyramidVisionTransformer, names: Sequence[str]) -> Callable[[Array], Taps]:
     """A compiled forward pass (``torch.compile``) that also gives intermediate results.
 
     Args:

@@ -11,12 +11,7 @@ from convert.names.dialects import find_dialect
 from parity.measure.compare import Comparison
 from parity.measure.envelope import Envelope, emulated_runs
 from parity.measure.structure import Difference, attribute_differences
-from parity.runtimes.attributes import (
-    expected_attributes,
-    mindspore_attributes,
-    onnx_attributes,
-    torch_attributes,
-)
+from pvt_onnx.attributes import read_attributes as onnx_attributes
 from pvt_spec import (
     EPSILONS,
     PROFILES,
@@ -29,6 +24,8 @@ from pvt_spec import (
     tap_names,
     tensor_specs,
 )
+from pvt_spec.attributes import expected_attributes
+from pvt_torch.attributes import read_attributes as torch_attributes
 from tests.support.messages import naming
 from tests.support.models import (
     GOLDEN_SMALL,
@@ -582,6 +579,7 @@ def attributes(runtime: str, config: PVTConfig, numerics: Numerics) -> dict[str,
         return torch_attributes(pvt_torch.model_from_weights(config, numerics, weights))
     if runtime == "mindspore":
         import pvt_ms
+        from pvt_ms.attributes import read_attributes as mindspore_attributes
 
         return mindspore_attributes(pvt_ms.model_from_weights(config, numerics, weights))
     import pvt_onnx

@@ -22,12 +22,12 @@ from parity.measure.compare import Comparison
 from parity.measure.structure import hash_weights, structure_differences
 from parity.measure.tolerance import FixedTolerance, find_tolerance
 from parity.run import Result
-from parity.runtimes.attributes import torch_attributes
-from parity.runtimes.table import Task, open_runner
+from parity.runtimes.table import machine_facts, open_runner
 from parity.selection import require_same_layers
 from pvt_data.accuracy import batched
 from pvt_spec import ModelInfo, Preprocessing, output_names, tap_names
 from pvt_spec.precisions import PRECISIONS
+from pvt_spec.runtime import Task
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def capture_reference(
     Raises:
         PvtError: The model or an image cannot be used, or a precision is not known.
     """
+    from pvt_torch.attributes import read_attributes
+
     wanted = [find_tolerance(name).emulation for name in precisions or PRECISIONS]
     emulations = sorted({name for name in wanted if name})
     with BundleWriter(stream, keep_inputs) as writer, Judge(shot.model, shot.names) as judge:
@@ -127,9 +129,9 @@ def capture_reference(
             kind="torch",
             info=shot.model.info,
             image_size=shot.image_size,
-            attributes=torch_attributes(judge.reference.model),
+            attributes=read_attributes(judge.reference.model),
             hashes=hash_weights(shot.model.weights),  # which float64 holds as they are
-            facts=judge.reference.facts,
+            facts=judge.reference.facts | machine_facts(),
             envelopes=judge.envelopes,
         )
 

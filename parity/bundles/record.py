@@ -8,8 +8,8 @@ import numpy as np
 
 from parity.errors import ParityError
 from parity.measure.envelope import Envelope
-from parity.runtimes.attributes import Attributes
 from pvt_spec import ModelInfo
+from pvt_spec.attributes import Attributes
 
 FORMAT = 1
 """Of the description; a change that a reader must know of counts it up."""
@@ -46,7 +46,7 @@ class Record:
         kind: ``"torch"``, ``"mindspore"`` or ``"onnx"``: what its attributes were read from.
         info: Of the model; None of plain arrays.
         image_size: (H, W) in pixels of the inputs.
-        attributes: Read from the runtime's own objects; see :mod:`parity.runtimes.attributes`.
+        attributes: Read from the runtime's own objects; see :mod:`pvt_spec.attributes`.
         hashes: Of every weight in them.
         facts: Device, versions, precision (a tolerance class), switches.
         envelopes: By emulation, what rounding does here; of a reference only.

@@ -15,12 +15,13 @@ from parity.diagnosis.diagnose import Diagnosis, diagnose
 from parity.diagnosis.trials import Observed
 from parity.inputs.samples import Sample, load_batch
 from parity.measure.structure import Difference, hash_weights, structure_differences
-from parity.runtimes.table import Task, open_runner
+from parity.runtimes.table import open_runner
 from parity.selection import HOME, choose_runtimes, require_same_layers
 from pvt_spec import ModelInfo, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.model_info import CROP_PCT
+from pvt_spec.runtime import Task
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,8 @@ each layer is tried by itself, and nothing before it hides it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,51 +38,6 @@ class Observed:
     images: Array
     groups: Sequence[str]
     crops: Mapping[float, Array] = field(default_factory=dict)
-
-
-class _Enough(Exception):
-    """The forward pass has come to the last tap that was wanted."""
-
-
-@contextmanager
-def recorded(
-    model: Any, names: Sequence[str], given: Mapping[str, Array]
-) -> Iterator[dict[str, Any]]:
-    """Within it, a forward pass leaves its taps in the dictionary, and ends at the last of them.
-
-    Where a tap is given, of the model's own shape, the pass goes on from that instead.
-    """
-    taps: dict[str, Any] = {}
-    parameter = model.patch_embed1.proj.weight
-    tensors = {name: parameter.new_tensor(array) for name, array in given.items()}
-
-    def take(name: str, value: Any) -> Any:
-        taps[name] = value
-        if name == names[-1]:
-            raise _Enough
-        tensor = tensors.get(name, value)
-        return tensor if tensor.shape == value.shape else value
-
-    def before_head(_: Any, inputs: Any) -> Any:
-        return (take("features", inputs[0]),)
-
-    def after(name: str, _: Any, inputs: Any, output: Any) -> Any:
-        if isinstance(output, tuple):  # tokens, with the height and width of their grid
-            return (take(name, output[0]), *output[1:])
-        return take(name, output)
-
-    modules = {**dict(model.named_modules()), "logits": model.head}
-    handles = [
-        model.head.register_forward_pre_hook(before_head)
-        if name == "features"
-        else modules[name].register_forward_hook(partial(after, name))
-        for name in names
-    ]
-    try:
-        yield taps
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class Trials:
@@ -134,23 +87,23 @@ class Trials:
             emulation: Of a precision; in float64 without one.
             end_to_end: From the images alone.
         """
-        import pvt_torch
         from pvt_torch.reference import QuickDepthwise
+        from pvt_torch.taps import run_taps
+        from pvt_torch.weights import model_from_weights
 
         subject = self.subject
         for hypothesis in self.tried:
             subject = hypothesis.change(subject) if hypothesis in state else subject
         info = subject.info
-        twin = pvt_torch.model_from_weights(info.config, info.numerics, dict(subject.weights))
+        twin = model_from_weights(info.config, info.numerics, subject.weights)
         twin = twin if emulation else twin.double()
         given = {} if end_to_end else self.observed.taps
-        last = self.names.index(names[-1]) + 1
-        mode = emulation or QuickDepthwise()
-        with recorded(twin, self.names[:last], given) as taps, suppress(_Enough), mode:
-            pvt_torch.run_taps(twin, subject.images, ())
+        before = self.names[: self.names.index(names[-1]) + 1]
+        with emulation or QuickDepthwise():
+            taps = run_taps(twin, subject.images, before, given)
         self.passes += 1
         self.progress(self.passes)
-        return {name: taps[name].numpy() for name in names}
+        return {name: taps[name] for name in names}
 
     def touched(self, hypothesis: Hypothesis) -> dict[str, dict[str, float]]:
         """The taps that a hypothesis changes by itself: group -> root mean square of the change."""

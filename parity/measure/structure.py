@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parity.runtimes.attributes import UNSEEN, Attributes, expected_attributes
 from pvt_spec import ModelInfo, PVTConfig, TensorSpec, tap_specs, tensor_specs
 from pvt_spec.arrays import Array
+from pvt_spec.attributes import UNSEEN, Attributes, expected_attributes
 from pvt_spec.numerics import EPSILONS
 
 INPUT = "input"
@@ -45,7 +45,7 @@ class Inside(Protocol):
 
     @property
     def attributes(self) -> Attributes:
-        """See :mod:`parity.runtimes.attributes`."""
+        """See :mod:`pvt_spec.attributes`."""
 
     @property
     def hashes(self) -> Mapping[str, str]:
@@ -140,7 +140,7 @@ def attribute_differences(
     """Returns every attribute that is missing, unknown or different, in the spec's order.
 
     Args:
-        expected: What :func:`parity.runtimes.attributes.expected_attributes` returns.
+        expected: What :func:`pvt_spec.attributes.expected_attributes` returns.
         actual: What was read from a runtime's model.
         kind: ``"torch"``, ``"mindspore"`` or ``"onnx"``: what it may not show.
         config: The model's.

@@ -31,7 +31,7 @@ class Workers:
     rank = 0
     ranks = 1
 
-    def sum_all(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    def sum_all(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The sums over all workers of float32 tensors, the same bits on each; in a graph too."""
         return tensors
 
@@ -65,7 +65,7 @@ class Several(Workers):
         # ops.split is a loop around it.
         self._split = SplitWithSize()
 
-    def sum_all(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    def sum_all(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """One message: the tensors end to end, so that nobody waits for each by itself."""
         flat = self._add(ops.cat(for_each(_flat, tensors)))
         return for_each(_shaped, self._split(flat, for_each(_size, tensors), 0), tensors)
@@ -86,7 +86,9 @@ class Several(Workers):
 
     def check_same(self, tensors: Mapping[str, Array], what: str) -> None:
         """Compares tensors between the workers; see :meth:`Workers.check_same`."""
-        digests = [hashlib.sha256(np.ascontiguousarray(a)).digest()[:8] for a in tensors.values()]
+        digests = [
+            hashlib.sha256(np.ascontiguousarray(a).data).digest()[:8] for a in tensors.values()
+        ]
         everyones = self._gather(np.frombuffer(b"".join(digests), np.int64))
         differ = everyones != everyones[0]
         if differ.any():

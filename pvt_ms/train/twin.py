@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor, ops
 
 from pvt_data.accuracy import require_classes
 from pvt_ms.model import PyramidVisionTransformer
-from pvt_ms.taps import fill_up, run_taps
+from pvt_ms.taps import run_taps
 from pvt_ms.train.optimizer import Average, Optimizer, scalar
 from pvt_ms.train.parallel import open_workers
 from pvt_ms.train.precision import cast_model
@@ -26,7 +26,7 @@ from pvt_ms.train.step import (
 )
 from pvt_ms.weights import canonical_parameters, set_weights
 from pvt_spec import ModelInfo
-from pvt_spec.arrays import Array
+from pvt_spec.arrays import Array, fill_up
 from pvt_train.optim.loss_scale import first_loss_scale
 from pvt_train.optim.optimizer import ema_decay
 from pvt_train.recipe.keys import Recipe

@@ -16,7 +16,9 @@ from parity.measure.structure import Difference
 from parity.report.text import verdict
 from parity.runtimes import table as runners
 from parity.runtimes.table import DEFAULT_RUNTIMES
+from pvt_ms.runtime import MindSporeRuntime
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
+from pvt_spec.runtime import OpenModel, Task
 from tests.support.messages import tells
 from tests.support.models import GOLDEN, MAPS, random_weights
 
@@ -252,10 +254,10 @@ class TestErrors:
         assert tells(message, "mindspore")
 
     def test_runtime_that_is_installed_and_broken(self, monkeypatch):
-        def broken(task: runners.Task) -> runners.Runner:
+        def broken(runtime: MindSporeRuntime, task: Task) -> OpenModel:
             raise ImportError("libascendcl.so: cannot open shared object file")
 
-        monkeypatch.setitem(runners.RUNTIMES, "mindspore", broken)
+        monkeypatch.setattr(MindSporeRuntime, "open", broken)
         message = self.refused(OFFICIAL_V2, "--runtime", "mindspore", "--random", 1)
         assert tells(message, "mindspore")
 

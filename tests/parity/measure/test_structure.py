@@ -27,13 +27,8 @@ from parity.measure.structure import (
     info_differences,
     weight_differences,
 )
-from parity.runtimes.attributes import (
-    UNSEEN,
-    expected_attributes,
-    mindspore_attributes,
-    onnx_attributes,
-    torch_attributes,
-)
+from pvt_ms.attributes import read_attributes as mindspore_attributes
+from pvt_onnx.attributes import read_attributes as onnx_attributes
 from pvt_spec import (
     CHOICES,
     EPSILONS,
@@ -44,6 +39,8 @@ from pvt_spec import (
     tap_names,
     tensor_specs,
 )
+from pvt_spec.attributes import UNSEEN, expected_attributes
+from pvt_torch.attributes import read_attributes as torch_attributes
 from tests.support.models import MAPS, SMALL, random_images, random_weights
 from tests.support.runtimes import import_mindspore
 

@@ -22,19 +22,18 @@ from parity.measure.compare import Comparison
 from parity.measure.envelope import Envelope, emulated_runs
 from parity.measure.structure import attribute_differences, hash_weights
 from parity.runtimes import table as runners
-from parity.runtimes.attributes import expected_attributes
 from parity.runtimes.table import (
     DEFAULT_RUNTIMES,
     RUNTIMES,
     SWITCHES,
     Runner,
-    Task,
     machine_facts,
     missing_for,
-    open_reference,
+    open_runner,
 )
 from parity.selection import choose_runtimes
-from pvt_onnx.session import CPU, CUDA, OPTIMIZATIONS, OnnxFileError, open_session, open_taps
+from pvt_onnx.runtime import CPU, CUDA
+from pvt_onnx.session import OPTIMIZATIONS, OnnxFileError, open_session, open_taps
 from pvt_spec import (
     PROFILES,
     ModelInfo,
@@ -44,7 +43,11 @@ from pvt_spec import (
     output_names,
     tap_names,
 )
+from pvt_spec.arrays import fill_up
+from pvt_spec.attributes import expected_attributes
 from pvt_spec.precisions import PRECISIONS
+from pvt_spec.runtime import RuntimeUnusable, Task
+from pvt_torch.reference import open_reference
 from tests.support.messages import naming, tells
 from tests.support.models import MAPS, SMALL, random_images, random_weights
 from tests.support.runtimes import run_float64
@@ -150,7 +153,7 @@ def test_every_runtime_gives_the_taps_of_float64_within_its_rounding(runtime, ki
     """Of two batches, the last one smaller; the first one's answers are not touched by it."""
     names = wanted(kind)
     task = task_of(saved(kind), names)
-    runner = RUNTIMES[runtime](task)
+    runner = open_runner(runtime, task)
     images = random_images(CONFIGS[kind], count=3)
     first = dict(runner.taps(images[:2]))
     kept = {name: tap.copy() for name, tap in first.items()}
@@ -167,7 +170,7 @@ def test_every_runtime_gives_the_taps_of_float64_within_its_rounding(runtime, ki
 @pytest.mark.parametrize("runtime", HERE)
 def test_every_runtime_shows_its_own_weights_and_attributes(runtime, saved):
     task = task_of(saved("v1"), ["logits"])
-    runner = RUNTIMES[runtime](task)
+    runner = open_runner(runtime, task)
     info = task.model.info
     expected = expected_attributes(info.config, info.numerics)
     assert attribute_differences(expected, runner.attributes, runner.kind, info.config) == []
@@ -179,7 +182,7 @@ def test_every_runtime_shows_its_own_weights_and_attributes(runtime, saved):
 @pytest.mark.parametrize("runtime", HERE)
 def test_every_runtime_says_what_ran(runtime, saved, monkeypatch):
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
-    runner = RUNTIMES[runtime](task_of(saved("tiny"), ["logits"]))
+    runner = open_runner(runtime, task_of(saved("tiny"), ["logits"]))
     package = runtime.split("-")[0] if runtime != "onnx-reference" else "onnx"
     version = importlib.metadata.version(package).split("+")[0]
     assert runner.facts["framework"].startswith(f"{package} {version}")
@@ -213,7 +216,7 @@ def test_switches_that_are_not_set_are_no_facts(monkeypatch):
 def test_a_compiled_torch_gives_the_same_taps_and_takes_a_smaller_last_batch(saved):
     names = tap_names(TINY)
     task = task_of(saved("tiny"), names)
-    runner = RUNTIMES[SLOW](task)
+    runner = open_runner(SLOW, task)
     images = random_images(TINY, count=3)
     first = dict(runner.taps(images[:2]))
     kept = {name: tap.copy() for name, tap in first.items()}
@@ -227,9 +230,7 @@ def test_a_compiled_torch_gives_the_same_taps_and_takes_a_smaller_last_batch(sav
     assert runner.hashes == hash_weights(task.model.weights)
 
 
-@pytest.mark.parametrize("package", ["pvt_torch", "pvt_ms"])
-def test_batches_are_filled_up_with_their_last_image(package):
-    fill_up = importlib.import_module(f"{package}.taps").fill_up
+def test_batches_are_filled_up_with_their_last_image():
     images = np.arange(12, dtype=np.float32).reshape(3, 4)
     assert np.array_equal(fill_up(images, 5), images[[0, 1, 2, 2, 2]])
     assert np.array_equal(fill_up(images, 3), images)
@@ -327,8 +328,8 @@ class TestQuickDepthwise:
 
 def test_a_file_of_one_size_is_refused_at_another_with_advice(saved):
     path = saved("v1", "onnx")
-    with pytest.raises(ParityError) as refused:
-        RUNTIMES["onnxruntime"](task_of(path, size=(96, 64)))
+    with pytest.raises(RuntimeUnusable) as refused:
+        open_runner("onnxruntime", task_of(path, size=(96, 64)))
     message = str(refused.value)
     assert message.startswith(f"{path}: its graph is for images of 64x64, asked for 96x64")
     assert "--dynamic-size" in message and tells(message, "file")
@@ -339,7 +340,7 @@ def test_a_file_of_any_size_is_run_at_any(saved):
     names, images = ["embed1", "logits"], random_images(SMALL["v1"], (96, 64))
     task = task_of(path, names, (96, 64))
     for runtime in ("onnxruntime", "onnx-reference"):
-        runner = RUNTIMES[runtime](task)
+        runner = open_runner(runtime, task)
         taps = dict(runner.taps(images))
         assert taps["embed1"].shape == (2, 24 * 16, 8)
         assert_same(judged(runner, task.model, names, images, taps))
@@ -349,7 +350,7 @@ def test_other_files_run_at_the_size_that_is_asked_for(saved):
     names, images = ["embed1", "logits"], random_images(SMALL["v1"], (96, 64))
     task = task_of(saved("v1"), names, (96, 64))
     for runtime in ("torch", "onnxruntime", "mindspore"):
-        runner = RUNTIMES[runtime](task)
+        runner = open_runner(runtime, task)
         assert_same(judged(runner, task.model, names, images, dict(runner.taps(images))))
 
 
@@ -366,7 +367,7 @@ def test_a_file_is_run_as_it_is_and_not_written_anew(runtime, saved, folder):
     path = folder / f"changed {runtime}.onnx"
     onnx.save(model, path)
     task = dataclasses.replace(task_of(saved("v2")), path=path)
-    runner = RUNTIMES[runtime](task)
+    runner = open_runner(runtime, task)
     assert runner.attributes["block3.0.norm1.epsilon"] == np.float32(0.5)
     known = hash_weights(task.model.weights)
     assert [name for name in known if runner.hashes[name] != known[name]] == ["head.bias"]
@@ -381,7 +382,7 @@ def test_weights_in_a_file_beside_are_found(saved, folder):
     options = {"save_as_external_data": True, "location": "outside.bin", "size_threshold": 0}
     onnx.save_model(model, path, **options)
     task = dataclasses.replace(task_of(saved("v2")), path=path)
-    runner = RUNTIMES["onnxruntime"](task)
+    runner = open_runner("onnxruntime", task)
     assert runner.hashes == hash_weights(task.model.weights)
     images = random_images(SMALL["v2"])
     assert_same(judged(runner, task.model, list(task.names), images, dict(runner.taps(images))))
@@ -408,7 +409,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize("level", OPTIMIZATIONS)
 def test_every_level_of_optimisation_is_asked_for(level, saved, sessions):
     runtime = "onnxruntime" if level == "all" else f"onnxruntime-{level}"
-    RUNTIMES[runtime](task_of(saved("tiny")))
+    open_runner(runtime, task_of(saved("tiny")))
     assert {(found, *providers) for found, providers, _ in sessions} == {
         (OPTIMIZATIONS[level], CPU)
     }
@@ -417,11 +418,11 @@ def test_every_level_of_optimisation_is_asked_for(level, saved, sessions):
 
 def test_the_models_own_answer_comes_from_the_model_as_it_is(saved, sessions):
     """More outputs change what is fused; without any other tap there is no second session."""
-    RUNTIMES["onnxruntime"](task_of(saved("tiny")))
+    open_runner("onnxruntime", task_of(saved("tiny")))
     names = tap_names(TINY)
     assert [outputs for _, _, outputs in sessions] == [["logits"], ["logits", *names[:-1]]]
     sessions.clear()
-    runner = RUNTIMES["onnxruntime"](task_of(saved("tiny"), ["logits"]))
+    runner = open_runner("onnxruntime", task_of(saved("tiny"), ["logits"]))
     assert [outputs for _, _, outputs in sessions] == [["logits"]]
     assert list(runner.taps(random_images(TINY))) == ["logits"]
 
@@ -441,7 +442,7 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(names, saved, monkeypatch):
     only_cpu(monkeypatch)
     path = saved("tiny", "onnx")
     with pytest.raises(OnnxFileError) as refused:
-        RUNTIMES["onnxruntime-cuda"](task_of(path, names))
+        open_runner("onnxruntime-cuda", task_of(path, names))
     message = str(refused.value)
     assert message.startswith(f"{path}: asked onnxruntime for {CUDA}, but it runs on {CPU}")
     assert "onnxruntime-gpu" in message
