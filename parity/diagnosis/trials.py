@@ -15,11 +15,14 @@ from parity.diagnosis.hypotheses import Hypothesis, Subject
 from parity.measure.compare import cut_rows, group_rows
 from parity.measure.envelope import ORDERS, Envelope, Spread, Unit
 from parity.measure.tolerance import find_tolerance, unit_of
-from pvt_spec import tap_names
+from pvt_spec import tap_names, tap_specs
 from pvt_spec.arrays import Array
 
 State = frozenset[Hypothesis]
 NONE: State = frozenset()
+
+PARTS = ("attn", "mlp", "stage")
+"""The layers of taps that what comes after them does not start from alone."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,9 @@ class Trials:
 
     def _reach(self) -> int:
         """How many taps depend on the images: up to the first that all later ones start from."""
+        parts = {tap.name for tap in tap_specs(self.subject.info.config) if tap.layer in PARTS}
         for index, name in enumerate(self.names):
-            whole = not name.endswith((".attn", ".mlp")) and not name.startswith("stage")
-            if whole and self._base[name].shape == self.observed.taps[name].shape:
+            if name not in parts and self._base[name].shape == self.observed.taps[name].shape:
                 return index + 1
         return len(self.names)
 

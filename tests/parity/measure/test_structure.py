@@ -249,7 +249,7 @@ def mindspore_conv_mutations(name: str, cell: Any) -> Iterator[Mutation]:
 @cache
 def first_taps(kind: str) -> dict[str, str]:
     """The first tap that every attribute changes, by running the PyTorch twin with each changed."""
-    from pvt_torch.taps import recording
+    from pvt_torch.taps import add_hooks
 
     model, images = torch_model(kind), random_images(KINDS[kind])
     names = tap_names(KINDS[kind])
@@ -257,11 +257,14 @@ def first_taps(kind: str) -> dict[str, str]:
     def run() -> dict[str, np.ndarray]:
         import torch
 
-        with recording(model, names) as taps, torch.inference_mode():
-            # What does not fit together ends the pass at the layer that was changed.
-            with contextlib.suppress(RuntimeError):
-                model(torch.from_numpy(images))
-            return {name: tap.numpy() for name, tap in taps.items()}
+        taps: dict[str, np.ndarray] = {}
+        handles = add_hooks(model, names, lambda name, tap: taps.setdefault(name, tap))
+        # What does not fit together ends the pass at the layer that was changed.
+        with torch.inference_mode(), contextlib.suppress(RuntimeError):
+            model(torch.from_numpy(images))
+        for handle in handles:
+            handle.remove()
+        return {name: tap.numpy() for name, tap in taps.items()}
 
     plain, found = run(), {}
     for mutation in torch_mutations(model):
