@@ -28,7 +28,8 @@ from parity.options import (
     tell,
     tell_what_is_left_out,
 )
-from pvt_data.command_line import Commands, say, show_progress
+from pvt_data.command_line import Commands, say
+from pvt_data.progress import progress_bar
 
 
 @click.group(cls=Commands)
@@ -105,7 +106,9 @@ def _run(
     pairs += [(files[0], f"{EMULATED}{name}") for name in emulate]
     introduce(files[0], first)
     tell_what_is_left_out(first, bundles)
-    tell(run_all(pairs, read, samples, options, show_progress, bundles), given)
+    with progress_bar("images") as show:
+        result = run_all(pairs, read, samples, options, show, bundles)
+    tell(result, given)
 
 
 @main.command()
@@ -155,13 +158,13 @@ def capture(
     if runtime != REFERENCE:
         selection.choose_runtimes([runtime], reference=False)
     introduce(model, read.info)
-    with replacing(output, given["force"]) as stream:
+    with replacing(output, given["force"]) as stream, progress_bar("images") as show:
         if runtime == REFERENCE:
-            capture_reference(shot, precision, stream, not without_inputs, show_progress)
+            capture_reference(shot, precision, stream, not without_inputs, show)
         elif precision:
             raise click.UsageError("--precision goes with --runtime reference")
         else:
-            capture(shot, runtime, stream, not without_inputs, show_progress)
+            capture(shot, runtime, stream, not without_inputs, show)
     say(f"wrote {output} ({output.stat().st_size:,} bytes)")
 
 
@@ -181,9 +184,10 @@ def compare(first: Path, others: tuple[Path, ...], **given: Any) -> None:
 
     refuse_reports(given)
     bundles = [Bundle(path) for path in others]
-    result = compare_bundles(
-        Bundle(first), bundles, given["precision"], fixed_tolerance(given), show_progress
-    )
+    with progress_bar("images") as show:
+        result = compare_bundles(
+            Bundle(first), bundles, given["precision"], fixed_tolerance(given), show
+        )
     say(f"judged by {result.reference}: {result.computed_in}")
     tell(result, given)
 
@@ -216,7 +220,7 @@ def validate(
     from parity.inputs.samples import evenly_spaced, file_samples
     from parity.report.text import accuracy_table
     from parity.run import run as run_all
-    from pvt_data.accuracy import labelled_for, require_classes
+    from pvt_data.labels import labelled_for, require_classes
 
     refuse_reports(given)
     pairs = selection.pair_up(models, runtime)
@@ -229,7 +233,8 @@ def validate(
     samples = file_samples([path for path, _ in chosen], [int(label) for _, label in chosen])
     introduce(models[0], first)
     options = options_of({**given, "detail": "logits"})
-    result = run_all(pairs, read, samples, options, show_progress)
+    with progress_bar("images") as show:
+        result = run_all(pairs, read, samples, options, show)
     if not given["as_json"]:
         click.echo("\n".join([*accuracy_table(result), ""]))
     tell(result, given)

@@ -5,7 +5,6 @@ Everything heavier than click is imported inside the commands, so that ``--help`
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -58,12 +57,6 @@ class Commands(click.Group):
 def say(message: str) -> None:
     """One line on stderr, where everything goes that is not the result."""
     click.echo(message, err=True)
-
-
-def show_progress(done: int, total: int) -> None:
-    """A counter on a terminal, nothing elsewhere."""
-    if sys.stderr.isatty():
-        click.echo(f"\r{done}/{total} images", err=True, nl=done == total)
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
@@ -140,7 +133,7 @@ def add_predict(group: click.Group, load: Load) -> None:
 
         Preprocessing and class names come from MODEL itself.
         """
-        from pvt_data.accuracy import predict as predict_images
+        from pvt_data.predict import predict as predict_images
         from pvt_data.preprocessing import list_images
 
         images = [*paths[ckpt_path is None :], *image_path]
@@ -150,7 +143,7 @@ def add_predict(group: click.Group, load: Load) -> None:
         forward, info = _open(load, ckpt_path or Path(paths[0]), variant)
         rows = predict_images(forward, info, files, batch_size, top_k)
         if as_json:
-            click.echo(json.dumps([row for row in rows], indent=1))
+            click.echo(json.dumps(rows, indent=1))
             return
         width = max(len(str(path)) for path in files)
         for row in rows:
@@ -182,7 +175,8 @@ def add_validate(group: click.Group, load: Load) -> None:
         """
         import dataclasses
 
-        from pvt_data.accuracy import validate as validate_folder
+        from pvt_data.progress import progress_bar
+        from pvt_data.validate import validate as validate_folder
 
         path = ckpt_path or model
         if path is None:
@@ -191,7 +185,8 @@ def add_validate(group: click.Group, load: Load) -> None:
         if all((data_dir / split).is_dir() for split in ("train", "val")):
             data_dir = data_dir / "val"
             say(f"images of {data_dir}")
-        accuracy = validate_folder(forward, info, data_dir, batch_size, show_progress)
+        with progress_bar("images") as show:
+            accuracy = validate_folder(forward, info, data_dir, batch_size, show)
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(accuracy)))
         else:

@@ -37,9 +37,7 @@ def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) ->
     Weights, classes, preprocessing and maths go into the checkpoints together. A run that was
     stopped or killed goes on where its last.ckpt was written: --resume DIR.
     """
-    from pvt_train.run.files import TrainingFiles
-
-    train_command(config, keys, force=force, plot=plot, files=TrainingFiles(), open_twin=_open_twin)
+    train_command(config, keys, force=force, plot=plot, open_twin=_open_twin)
 
 
 def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array]") -> "Twin":

@@ -14,7 +14,7 @@ from pvt_train.recipe.options import recipe_options
 
 if TYPE_CHECKING:
     from pvt_train.recipe.keys import Recipe
-    from pvt_train.run.launch import Files, OpenTwin, Resumed
+    from pvt_train.run.launch import OpenTwin, Resumed
     from pvt_train.run.loop import Outcome
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -42,7 +42,6 @@ def train_command(
     *,
     force: bool,
     plot: bool,
-    files: "Files",
     open_twin: "OpenTwin",
 ) -> None:
     """Trains as the command line says; a run that was asked to stop ends with 128 + the signal.
@@ -52,7 +51,6 @@ def train_command(
         keys: Those of the recipe that are given, and their values.
         force: Whether a run that is in the output folder may be replaced.
         plot: Whether to draw the curves at the end.
-        files: Reads and writes checkpoints.
         open_twin: Starts the framework.
 
     Raises:
@@ -61,8 +59,8 @@ def train_command(
     from pvt_train.run.launch import train_recipe
 
     config = config and find_recipe(config)
-    recipe, resumed = _read(config, keys, files)
-    outcome = train_recipe(recipe, resumed, force, files, open_twin, click.echo, say)
+    recipe, resumed = _read(config, keys)
+    outcome = train_recipe(recipe, resumed, force, open_twin, click.echo, say)
     _say_end(recipe, outcome, plot)
 
 
@@ -80,9 +78,7 @@ def find_recipe(path: Path) -> Path:
     return path
 
 
-def _read(
-    config: Path | None, keys: dict[str, Any], files: "Files"
-) -> "tuple[Recipe, Resumed | None]":
+def _read(config: Path | None, keys: dict[str, Any]) -> "tuple[Recipe, Resumed | None]":
     """The recipe of a command line, and the run to go on with, whose recipe is the base of it."""
     from pvt_train.recipe.checks import recipe_warnings
     from pvt_train.recipe.read import make_recipe, read_values
@@ -95,7 +91,7 @@ def _read(
         for line in recipe_warnings(recipe, values):
             say(f"warning: {line}")
         return recipe, None
-    resumed = load_resumed(files, Path(str(path)))
+    resumed = load_resumed(Path(str(path)))
     folder = {"ckpt_save_dir": str(resumed.path.parent)}
     base = {**resumed.recipe, **folder, **values} if config is None else {**folder, **values}
     recipe = make_recipe(base, str(config or resumed.path))

@@ -1,11 +1,12 @@
-"""A run's folder: which model files it holds, which stay, and its state."""
+"""A run's folder: what its files are called, which are there, and who may replace them."""
 
-import dataclasses
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pvt_spec import FileExists, PvtError
-from pvt_train.run.state import Kept
 
 BEST, LAST, LOG = "best.ckpt", "last.ckpt", "log.jsonl"
 """The best model, the whole training state, and the log."""
@@ -53,44 +54,24 @@ def state_file(path: Path) -> Path:
     return path / LAST if path.is_dir() else path
 
 
-def model_file(model: str, epoch: int) -> str:
-    """Name of the model file of an epoch (from 1): ``pvt_tiny-12.ckpt``."""
-    return f"{model}-{epoch}.ckpt"
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """A folder to write into while the block lasts; if it was made and is empty, it goes again.
 
-
-def rotate(
-    kept: tuple[Kept, ...], new: Kept, policy: str, most: int
-) -> tuple[tuple[Kept, ...], tuple[Kept, ...]]:
-    """Which model files stay once a new one is there, and which go.
-
-    Args:
-        kept: Those that are there, oldest first.
-        new: The new one, which may itself be the one that goes.
-        policy: ``latest_k``, ``top_k`` for those of the highest Top-1, earlier ones first, or
-            ``all``.
-        most: How many may stay.
+    Raises:
+        PvtError: It cannot be made or written to.
     """
-    every = (*kept, new)
-    if policy == "all":
-        return every, ()
-    ranked = (
-        sorted(every, key=lambda one: (-_score(one), one.epoch))
-        if policy == "top_k"
-        else sorted(every, key=lambda one: -one.epoch)
-    )
-    staying = set(ranked[:most])
-    return tuple(k for k in every if k in staying), tuple(k for k in every if k not in staying)
-
-
-def _score(one: Kept) -> float:
-    return float("-inf") if one.top1 is None else one.top1
-
-
-def is_better(new: Kept, best: Kept | None) -> bool:
-    """Whether a model is the best so far: of the highest Top-1, the first of equals."""
-    return new.top1 is not None and (best is None or _score(new) > _score(best))
-
-
-def as_best(one: Kept) -> Kept:
-    """The same model under the best model's file name."""
-    return dataclasses.replace(one, file=BEST)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PvtError(f"{folder}: cannot be made: {error.strerror}; name another") from error
+    if not os.access(folder, os.W_OK):
+        raise PvtError(f"{folder}: may not be written to; name another folder")
+    try:
+        yield
+    finally:
+        for path in missing:
+            # One that is not empty stays, and another worker may have been quicker.
+            with suppress(OSError):
+                path.rmdir()

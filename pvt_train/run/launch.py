@@ -4,57 +4,31 @@ What can be found wrong is found before the framework is started.
 """
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from pvt_data.accuracy import LabelledImages
+from convert.model.read import read_model
+from convert.model.training_checkpoint import load_training
 from pvt_data.folders import open_source
-from pvt_spec import ConfigError, ModelInfo, PvtError, tensor_specs
+from pvt_data.labels import open_labelled
+from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.initial import initial_weights
 from pvt_train.input.loader import TrainingBatches
-from pvt_train.input.workers import worker_count
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
-from pvt_train.run.folder import clear, model_files, refuse_existing, state_file
+from pvt_train.run.checkpoints import Checkpoints
+from pvt_train.run.fine_tuning import fit_weights
+from pvt_train.run.folder import clear, model_files, output_folder, refuse_existing, state_file
 from pvt_train.run.loop import Outcome, Run, train
-from pvt_train.run.records import Records, Store
+from pvt_train.run.reporter import Reporter
 from pvt_train.run.state import RunState
 from pvt_train.twin import TrainingError, Twin
 
 Say = Callable[[str], None]
-
-
-class PretrainedModel(Protocol):
-    """A model file that was read.
-
-    Attributes:
-        info: What travelled with its weights.
-    """
-
-    info: ModelInfo
-
-
-class Files(Store, Protocol):
-    """Model files and states, written and read."""
-
-    def load_state(self, path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, Any]]:
-        """A twin's state, what travels with the weights, and the facts that were saved with it."""
-        ...
-
-    def read_model(self, path: Path) -> PretrainedModel:
-        """A model file of any format and dialect."""
-        ...
-
-    def fit_weights(
-        self, model: Any, info: ModelInfo, fresh: Mapping[str, Array]
-    ) -> tuple[dict[str, Array], list[str]]:
-        """Its weights, fitted to the model to be trained; what was done, in lines."""
-        ...
 
 
 OpenTwin = Callable[[ModelInfo, Recipe, Mapping[str, Array]], Twin]
@@ -68,9 +42,9 @@ class Resumed:
     Attributes:
         path: The state file.
         tensors: The twin's state.
-        info: Of the weights.
-        recipe: Of the run so far, as JSON values.
-        run: Where it stands.
+        info: What travels with the weights.
+        recipe: The recipe of the run so far, as JSON values.
+        run: Where the run stands.
     """
 
     path: Path
@@ -80,14 +54,14 @@ class Resumed:
     run: RunState
 
 
-def load_resumed(files: Files, path: Path) -> Resumed:
-    """What a state file, or a run's folder, holds.
+def load_resumed(path: Path) -> Resumed:
+    """Reads a state file, or that of a run's folder.
 
     Raises:
         PvtError: It cannot be read, is damaged, or holds no state.
     """
     file = state_file(path)
-    tensors, info, facts = files.load_state(file)
+    tensors, info, facts = load_training(file)
     try:
         recipe, run = dict(facts["recipe"]), RunState.from_dict(facts["run"])
     except (KeyError, TypeError, ValueError, TrainingError) as error:
@@ -99,7 +73,6 @@ def train_recipe(
     recipe: Recipe,
     resumed: Resumed | None,
     force: bool,
-    files: Files,
     open_twin: OpenTwin,
     report: Say,
     say: Say,
@@ -110,10 +83,9 @@ def train_recipe(
         recipe: Data folders, output folder, everything.
         resumed: The run to go on with, or None.
         force: Whether a run that is in the output folder may be replaced.
-        files: Reads and writes checkpoints.
         open_twin: Starts the framework.
-        report: Told one line per epoch, by the first worker.
-        say: Told everything else.
+        report: Is told one line per epoch, by the first worker.
+        say: Is told everything else.
 
     Raises:
         ConfigError: No data folder is named, or the model cannot be.
@@ -128,28 +100,28 @@ def train_recipe(
         refuse_existing(output, force)
         _spare_pretrained(recipe, output)
     images = open_source(data / recipe.train_split)
-    weights, info, notes = _starting_point(recipe, images.classes, resumed, files)
-    validation = LabelledImages(info, data / recipe.val_split) if recipe.val_while_train else None
+    weights, info, notes = _starting_point(recipe, images.classes, resumed)
+    validation = open_labelled(info, data / recipe.val_split) if recipe.val_while_train else None
     with ExitStack() as stack:
         stack.enter_context(output_folder(output))
         twin = open_twin(info, recipe, weights)
-        batches = TrainingBatches(images, recipe, info, twin.rank, twin.ranks)
-        stack.enter_context(batches)
+        batches = stack.enter_context(TrainingBatches(images, recipe, info, twin.rank, twin.ranks))
         start = _take_up(resumed, batches, recipe.epoch_size, twin)
         if begins:
             # What was kept so far is in another folder, and stays there.
             start = dataclasses.replace(start, best=None, kept=())
-        run = Run(recipe, info, batches, validation, _threads(recipe), start, say)
+        run = Run(twin, recipe, batches, validation, start, say)
         if twin.rank == 0:
-            for line in (*notes, _describe(run, batches, twin)):
+            for line in (*notes, _describe(run, info)):
                 say(line)
-
-        def open_records() -> Records:
             if begins:
                 clear(output)
-            return Records(output, recipe, info, start, batches.steps_per_epoch, files, report, say)
-
-        return train(twin, run, open_records)
+            steps = batches.steps_per_epoch
+            reporter = Reporter(recipe, start, steps, report, say)
+            stack.callback(reporter.log.close)
+            checkpoints = Checkpoints(recipe, info, steps, start.step)
+            run = dataclasses.replace(run, reporter=reporter, checkpoints=checkpoints)
+        return train(run)
 
 
 def _spare_pretrained(recipe: Recipe, output: Path) -> None:
@@ -170,7 +142,7 @@ def _spare_pretrained(recipe: Recipe, output: Path) -> None:
 
 
 def _starting_point(
-    recipe: Recipe, classes: Sequence[str], resumed: Resumed | None, files: Files
+    recipe: Recipe, classes: Sequence[str], resumed: Resumed | None
 ) -> tuple[Mapping[str, Array], ModelInfo, list[str]]:
     """The weights to start with, what travels with them, and what is to be said of them."""
     if resumed is not None:
@@ -187,9 +159,9 @@ def _starting_point(
     if not recipe.pretrained:
         info = model_info(recipe, classes)
         return initial_weights(info.config, recipe.seed), info, []
-    model = files.read_model(Path(recipe.pretrained))
+    model = read_model(Path(recipe.pretrained))
     info = model_info(recipe, classes, model.info)
-    weights, notes = files.fit_weights(model, info, initial_weights(info.config, recipe.seed))
+    weights, notes = fit_weights(model, info, initial_weights(info.config, recipe.seed))
     return weights, info, notes
 
 
@@ -218,8 +190,8 @@ def _take_up(
     return run
 
 
-def _describe(run: Run, batches: TrainingBatches, twin: Twin) -> str:
-    recipe, info, start = run.recipe, run.info, run.start
+def _describe(run: Run, info: ModelInfo) -> str:
+    twin, recipe, batches, start = run.twin, run.recipe, run.batches, run.start
     steps, size = batches.steps_per_epoch, batches.global_batch
     validated = len(run.validation.labels) if run.validation else 0
     line = (
@@ -237,32 +209,5 @@ def _describe(run: Run, batches: TrainingBatches, twin: Twin) -> str:
     return line
 
 
-def _threads(recipe: Recipe) -> int:
-    return max(1, worker_count(recipe.num_parallel_workers))
-
-
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f", … ({len(names)})" if len(names) > 5 else "")
-
-
-@contextmanager
-def output_folder(folder: Path) -> Iterator[None]:
-    """A folder to write into while the block lasts; if it was made and is empty, it goes again.
-
-    Raises:
-        PvtError: It cannot be made or written to.
-    """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PvtError(f"{folder}: cannot be made: {error.strerror}; name another") from error
-    if not os.access(folder, os.W_OK):
-        raise PvtError(f"{folder}: may not be written to; name another folder")
-    try:
-        yield
-    finally:
-        for path in missing:
-            # One that is not empty stays, and another worker may have been quicker.
-            with suppress(OSError):
-                path.rmdir()

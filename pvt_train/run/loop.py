@@ -3,20 +3,21 @@
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
-from typing import Protocol
 
 import numpy as np
 
-from pvt_data.accuracy import LabelledImages
-from pvt_spec import ModelInfo
+from pvt_data.labels import LabelledImages
+from pvt_train.input.loader import TrainingBatches
+from pvt_train.input.workers import worker_count
 from pvt_train.optim.schedule import learning_rate
 from pvt_train.recipe.keys import Recipe
+from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.evaluation import Evaluation, evaluate
-from pvt_train.run.records import EpochResult, Records
+from pvt_train.run.reporter import EpochResult, Reporter
 from pvt_train.run.state import RunState
 from pvt_train.run.stopping import StopRequest, stop_request
 from pvt_train.twin import Batch, StepResult, TrainingError, Twin
@@ -28,43 +29,29 @@ A dynamic loss scale that starts at 2**24 is at 1 after 24.
 """
 
 
-class Batches(Protocol):
-    """One worker's share of the training images; :class:`pvt_train.input.loader.TrainingBatches`.
-
-    Attributes:
-        steps_per_epoch: Updates in an epoch.
-        unreadable: Names of this epoch's images that could not be read, with the reason.
-    """
-
-    steps_per_epoch: int
-    unreadable: list[tuple[str, str]]
-
-    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
-        """The batches of each update of an epoch (from 0), from the update ``start`` on."""
-        ...
-
-
 @dataclass(frozen=True)
 class Run:
     """What is trained on what.
 
     Attributes:
-        recipe: How.
-        info: What travels with the weights.
-        batches: What is trained on, this worker's share of it.
-        validation: What is validated with; None where ``val_while_train`` is off.
-        threads: That load validation images.
+        twin: The model, in the state that ``start`` says.
+        recipe: How it is trained.
+        batches: What it is trained on, this worker's share of it.
+        validation: What it is validated with; None where ``val_while_train`` is off.
         start: Where the run stands.
-        say: Told what every worker has to say for itself.
+        say: Is told what every worker has to say for itself.
+        reporter: Says what becomes of the run; the first worker's alone.
+        checkpoints: Writes its files; the first worker's alone.
     """
 
+    twin: Twin
     recipe: Recipe
-    info: ModelInfo
-    batches: Batches
+    batches: TrainingBatches
     validation: LabelledImages | None
-    threads: int
     start: RunState
     say: Callable[[str], None]
+    reporter: Reporter | None = None
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True)
@@ -82,29 +69,23 @@ class Outcome:
     stopped: signal.Signals | None
 
 
-def train(twin: Twin, run: Run, open_records: Callable[[], Records]) -> Outcome:
+def train(run: Run) -> Outcome:
     """Trains from where the run stands to the end of its recipe, or until asked to stop.
-
-    Args:
-        twin: The model, in the state that ``run.start`` says.
-        run: What to do.
-        open_records: Opens what is written and said of the run; the first worker's alone.
 
     Raises:
         TrainingError: The loss or the gradients are no longer finite.
         ImageError: Images cannot be read.
         PvtError: A checkpoint cannot be written.
     """
-    with stop_request() as request, ExitStack() as stack:
-        records = None if twin.rank else stack.enter_context(open_records())
-        return _Training(twin, run, request, records).to_the_end()
+    with stop_request() as request:
+        return _Training(run, request).to_the_end()
 
 
 class _Training:
     """A run under way on one worker."""
 
-    def __init__(self, twin: Twin, run: Run, request: StopRequest, records: Records | None):
-        self.twin, self.run, self.request, self.records = twin, run, request, records
+    def __init__(self, run: Run, request: StopRequest):
+        self.run, self.request, self.twin = run, request, run.twin
         self.state = run.start
         self.steps = run.batches.steps_per_epoch
         self.skipped_in_a_row = 0
@@ -128,11 +109,10 @@ class _Training:
         """The epoch's updates that are left; the signal that asked to stop among them, if any."""
         done = self.state.step - epoch * self.steps
         self.started, self.updates = time.perf_counter(), self.steps - done
-        batches = self.run.batches.epoch(epoch, done)
         with ExitStack() as stack:
-            if self.records:
-                stack.enter_context(self.records.progress(epoch, self.steps, done))
-            for group in batches:
+            if self.run.reporter:
+                stack.enter_context(self.run.reporter.progress(epoch))
+            for group in self.run.batches.epoch(epoch, done):
                 self.update(epoch, group)
                 if self.state.step < (epoch + 1) * self.steps:
                     stopped = self.asked_to_stop()
@@ -157,8 +137,8 @@ class _Training:
             norm_sum=state.norm_sum + (result.gradient_norm if result.updated else 0.0),
             skipped=state.skipped + (not result.updated),
         )
-        if self.records:
-            self.records.step(self.state, result, rate)
+        if self.run.reporter:
+            self.run.reporter.note_step(self.state, result, rate)
 
     def check_finite(self, result: StepResult, epoch: int, rate: float, group: list[Batch]) -> None:
         """Ends a run whose numbers have left the finite ones; the weights have not.
@@ -196,7 +176,8 @@ class _Training:
         )
 
     def _last_good(self) -> str:
-        return self.records.last_good() if self.records else "the first worker says what is saved"
+        files = self.run.checkpoints
+        return files.last_good() if files else "the first worker says what is saved"
 
     def asked_to_stop(self) -> signal.Signals | None:
         """The signal that any worker got; all of them answer alike."""
@@ -209,8 +190,8 @@ class _Training:
     def finish_epoch(self, epoch: int) -> None:
         """Validation, checkpoints and the log, after an epoch's last update."""
         recipe, last = self.run.recipe, epoch + 1 == self.run.recipe.epoch_size
-        due = (epoch + 1) % recipe.val_interval == 0 or last
-        images = self.run.validation if due else None
+        validated = (epoch + 1) % recipe.val_interval == 0 or last
+        images = self.run.validation if validated else None
         raw = averaged = None
         if images is not None:
             raw = self.evaluate(images)
@@ -222,17 +203,21 @@ class _Training:
         self.state = dataclasses.replace(
             self.state, loss_sum=0.0, norm_sum=0.0, skipped=0, unreadable=0
         )
-        if self.records:
-            keep = (epoch + 1) % recipe.ckpt_save_interval == 0 or last
-            self.state = self.records.epoch(result, self.state, self.twin, keep)
-            if keep:
+        if self.run.reporter and self.run.checkpoints:
+            due = (epoch + 1) % recipe.ckpt_save_interval == 0 or last
+            self.state = self.run.checkpoints.keep_models(
+                self.twin, self.state, epoch + 1, result.kept, due
+            )
+            self.run.reporter.log_epoch(result, self.state.step)
+            if due:
                 self.save_state()
-            self.records.say_epoch(result)
+            self.run.reporter.say_epoch(result)
 
     def evaluate(self, images: LabelledImages) -> Evaluation:
         """Accuracy of the weights that the twin now answers with."""
-        size, threads = self.run.recipe.batch_size, self.run.threads
-        return evaluate(self.twin, images.load, images.labels, size, threads)
+        recipe = self.run.recipe
+        threads = max(1, worker_count(recipe.num_parallel_workers))
+        return evaluate(self.twin, images, recipe.batch_size, threads)
 
     def unreadable(self) -> int:
         """Names this worker's images that could not be read; counts all workers' of the epoch."""
@@ -262,5 +247,5 @@ class _Training:
 
     def save_state(self) -> None:
         """Writes where the run stands, with all that a later step depends on."""
-        if self.records:
-            self.records.save_state(self.twin.state(), self.state)
+        if self.run.checkpoints:
+            self.run.checkpoints.save_state(self.twin, self.state)

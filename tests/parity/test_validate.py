@@ -11,8 +11,9 @@ from PIL import Image
 from convert import load_model, save_model
 from parity.command_line import main
 from parity.measure.decisions import mcnemar_p_value
-from pvt_data.accuracy import labelled_for, softmax
-from pvt_data.accuracy import load_batch as load_files
+from pvt_data.accuracy import softmax
+from pvt_data.labels import labelled_for
+from pvt_data.preprocessing import load_image
 from pvt_torch.runtime import load_forward
 from tests.support.messages import tells
 from tests.support.models import GOLDEN
@@ -42,7 +43,8 @@ def exact_answers(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """PyTorch's logits and the labels, without anything of parity."""
     forward, info = load_forward(path)
     paths, labels = labelled_for(info, folder)
-    return forward(load_files(paths, info.preprocessing))["logits"], labels
+    images = np.stack([load_image(path, info.preprocessing) for path in paths])
+    return forward(images)["logits"], labels
 
 
 def test_accuracy_is_that_of_the_runtimes_themselves(folder):

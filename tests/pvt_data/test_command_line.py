@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from convert import load_model, save_model
+from pvt_data.progress import progress_bar
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ModelInfo, make_config, output_names, profile_numerics
 from pvt_spec.model_info import Preprocessing
@@ -216,18 +217,25 @@ def test_a_class_may_be_called_train(model, images, tmp_path):
     assert done.exit_code == 1 and "train" in done.stderr and "val:" not in done.stderr
 
 
-def test_a_counter_ends_its_line(monkeypatch, capsys):
-    from pvt_data.command_line import show_progress
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
 
+def test_a_terminal_shows_how_far_it_is(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    show_progress(1, 2)
-    show_progress(2, 2)
-    assert terminal.getvalue() == "\r1/2 images\r2/2 images\n"
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("images") as show:
+        show(2, 4, "loss 1.5")
+    shown = terminal.getvalue()
+    assert "images" in shown and "2/4" in shown and "loss 1.5" in shown
+
+
+def test_elsewhere_nothing_is_shown(capsys):
+    with progress_bar("images") as show:
+        show(2, 4)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_only_the_options_name_is_respelt(model, images, tmp_path):

@@ -14,18 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from pvt_data.accuracy import (
-    Accuracy,
-    accuracy,
-    batched,
-    labelled_for,
-    load_batch,
-    predict,
-    softmax,
-    top_k,
-    validate,
-)
+from pvt_data.accuracy import Tally, batched, softmax, top_k
+from pvt_data.labels import labelled_for
+from pvt_data.predict import predict
 from pvt_data.preprocessing import SUFFIXES, list_images, list_labelled, load_image, open_image
+from pvt_data.validate import Accuracy, validate
 from pvt_spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -388,16 +381,24 @@ def test_top_k_prefers_the_lower_index_among_equals() -> None:
     assert top_k(np.zeros((1, 1000), np.float32), 1000).tolist() == [list(range(1000))]
 
 
+def counted(logits: np.ndarray, labels: list[int]) -> Tally:
+    """What a tally is after two batches, of the first and of all others."""
+    tally = Tally()
+    tally.add(logits[:1], np.array(labels[:1]))
+    tally.add(logits[1:], np.array(labels[1:], np.int64))
+    return tally
+
+
 def test_accuracy_counts_first_and_first_five() -> None:
     logits = np.tile(np.arange(8, dtype=np.float32), (4, 1))  # classes 7, 6, 5, 4, 3, …
-    assert accuracy(logits, np.array([7, 6, 3, 2])) == Accuracy(25.0, 75.0, 4)
+    assert counted(logits, [7, 6, 3, 2]) == Tally(1, 3, 4)
     few = np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)
-    assert accuracy(few, np.array([1, 1])) == Accuracy(50.0, 100.0, 2)
+    assert counted(few, [1, 1]) == Tally(1, 2, 2)
 
 
 def test_ties_are_not_counted_for_the_label() -> None:
-    assert accuracy(np.zeros((1, 10), np.float32), np.array([9])) == Accuracy(0.0, 0.0, 1)
-    assert accuracy(np.zeros((1, 10), np.float32), np.array([0])) == Accuracy(100.0, 100.0, 1)
+    assert counted(np.zeros((1, 10), np.float32), [9]) == Tally(0, 0, 1)
+    assert counted(np.zeros((1, 10), np.float32), [0]) == Tally(1, 1, 1)
 
 
 def test_softmax_bears_huge_logits() -> None:
@@ -438,7 +439,7 @@ def test_predict_names_the_classes_most_probable_first(colours: Path) -> None:
     for row, path in zip(rows, paths, strict=True):
         first, second = (entry["probability"] for entry in row["classes"])
         assert 1 > first > second > 0
-        expected = softmax(channel_means(load_batch([path], info.preprocessing))["logits"])
+        expected = softmax(channel_means(load_image(path, info.preprocessing)[None])["logits"])
         assert first == expected.max()
 
 

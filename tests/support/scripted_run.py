@@ -11,7 +11,7 @@ import numpy as np
 
 from pvt_spec import ModelInfo
 from pvt_train.recipe.keys import Recipe
-from pvt_train.run.folder import rotate
+from pvt_train.run.checkpoints import rotate
 from pvt_train.run.loop import Outcome
 from pvt_train.run.state import Kept
 from pvt_train.twin import Batch, StepResult
@@ -88,7 +88,8 @@ class MemoryStore:
         self.models: list[tuple[str, dict[str, Any], ModelInfo]] = []
         self.states: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
-    def save_model(self, path: Path, weights: Any, info: ModelInfo) -> None:
+    def save_model(self, path: Path, weights: Any, info: ModelInfo, force: bool) -> None:
+        assert force
         path.touch()
         self.models.append((path.name, weights, info))
 

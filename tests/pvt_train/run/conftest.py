@@ -1,16 +1,19 @@
 """A run that takes no time."""
 
 import dataclasses
-from types import SimpleNamespace
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pvt_data.labels import LabelledImages
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
+from pvt_train.run import checkpoints
+from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.loop import Run, train
-from pvt_train.run.records import Records
+from pvt_train.run.reporter import Reporter
 from pvt_train.run.state import RunState
 from tests.support.scripted_run import (
     STEPS,
@@ -22,7 +25,7 @@ from tests.support.scripted_run import (
 
 
 @pytest.fixture
-def go(tmp_path) -> Any:
+def go(tmp_path, monkeypatch) -> Any:
     """Runs the loop with a twin that has a loss for each step, in one folder."""
     images = np.stack([np.full((3, 32, 32), white, np.float32) for white in (-1, -1, 1, 1)])
 
@@ -35,24 +38,26 @@ def go(tmp_path) -> Any:
     ):
         recipe = dataclasses.replace(
             Recipe("pvt_nano", epoch_size=len(twin.losses) // STEPS, batch_size=2, warmup_epochs=0),
+            ckpt_save_dir=str(tmp_path),
             **keys,
         )
         info = model_info(recipe, ["0", "1"])
         done = Done(twin, store or MemoryStore(), [], [], tmp_path, recipe)
         start = start or RunState(0, 4, 2)
-        labelled = SimpleNamespace(load=lambda i: images[i], labels=np.array([0, 0, 1, 1]))
+        labelled = LabelledImages(lambda i: images[i], np.array([0, 0, 1, 1]))
         validation = labelled if recipe.val_while_train else None
         batches = batches or ScriptedBatches()
-        what = Run(recipe, info, batches, validation, 1, start, done.said.append)
-
-        def open_records() -> Records:
-            return Records(
-                tmp_path, recipe, info, start, STEPS, done.store, done.lines.append,
-                done.said.append,
-            )  # fmt: skip
-
+        monkeypatch.setattr(checkpoints, "save_model", done.store.save_model)
+        monkeypatch.setattr(checkpoints, "save_training", done.store.save_state)
         run.done = done  # of a run that raises
-        done.outcome = train(twin, what, open_records)
+        what = Run(twin, recipe, batches, validation, start, done.said.append)
+        with ExitStack() as stack:
+            if not twin.rank:
+                reporter = Reporter(recipe, start, STEPS, done.lines.append, done.said.append)
+                stack.callback(reporter.log.close)
+                files = Checkpoints(recipe, info, STEPS, start.step)
+                what = dataclasses.replace(what, reporter=reporter, checkpoints=files)
+            done.outcome = train(what)
         return done
 
     return run

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from pvt_spec import FileExists
-from pvt_train.run.folder import clear, is_better, refuse_existing, state_file
+from pvt_train.run.checkpoints import is_better
+from pvt_train.run.folder import clear, refuse_existing, state_file
 from pvt_train.run.log import RunLog, read_log
 from pvt_train.run.plot import plot_run
 from pvt_train.run.state import Kept, RunState

@@ -22,8 +22,7 @@ from pvt_data.command_line import Commands
 from pvt_spec import PvtError
 from pvt_train.command_line import train_command, train_options
 from pvt_train.recipe.options import RecipeCommand
-from pvt_train.run.files import TrainingFiles
-from pvt_train.run.launch import output_folder
+from pvt_train.run.folder import output_folder
 from pvt_train.run.log import read_log
 from pvt_train.twin import StepResult
 from tests.support.messages import naming, tells
@@ -100,7 +99,7 @@ def go(*arguments: object, rank: int = 0, ranks: int = 1, hook: Any = None) -> R
     @train_options
     def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) -> None:
         train_command(
-            config, keys, force=force, plot=plot, files=TrainingFiles(),
+            config, keys, force=force, plot=plot,
             open_twin=lambda info, recipe, weights: AddingTwin(weights, rank, ranks, hook),
         )  # fmt: skip
 

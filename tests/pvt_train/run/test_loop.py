@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 
+from pvt_data.labels import LabelledImages
 from pvt_train.recipe.read import make_recipe
 from pvt_train.run.evaluation import evaluate
 from pvt_train.run.loop import MOST_SKIPPED
@@ -211,7 +212,8 @@ class TestEvaluation:
         labels = rng.integers(0, 6, 7)
         twin = ScriptedTwin([])
         twin.forward = lambda images: logits[images[:, 0].astype(int)]
-        found = evaluate(twin, lambda i: np.array([i]), labels, batch, threads=2)
+        images = LabelledImages(lambda i: np.array([i]), labels)
+        found = evaluate(twin, images, batch, threads=2)
         order = np.argsort(-logits, axis=1)
         assert found.count == 7
         assert found.top1 == pytest.approx(100 * np.mean(order[:, 0] == labels))
@@ -229,7 +231,8 @@ class TestEvaluation:
             seen.append(mine)
             twin.forward = lambda images: np.tile(np.float32([1, 0]), (len(images), 1))
             twin.total = lambda values: sums.append(values) or values
-            evaluate(twin, lambda i, m=mine: m.append(i) or np.zeros(1), labels, 2, threads=0)
+            images = LabelledImages(lambda i, m=mine: m.append(i) or np.zeros(1), labels)
+            evaluate(twin, images, 2, threads=1)
         assert sorted(seen[0]) == [0, 2, 4] and sorted(seen[1]) == [1, 3]
         hits, _, _, count = sums[0] + sums[1]
         assert (hits, count) == (4, 5)

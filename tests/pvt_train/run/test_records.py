@@ -1,24 +1,24 @@
 """What the loop and its records say and keep: times, intervals, failures, what a state claims."""
 
-import io
 import signal
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from pvt_data.labels import LabelledImages
+from pvt_train.run.clock import Clock
 from pvt_train.run.evaluation import evaluate
-from pvt_train.run.folder import clear
-from pvt_train.run.launch import load_resumed, output_folder
+from pvt_train.run.folder import clear, output_folder
+from pvt_train.run.launch import load_resumed
 from pvt_train.run.log import RunLog, read_log
 from pvt_train.run.loop import MOST_SKIPPED
 from pvt_train.run.plot import plot_run
-from pvt_train.run.progress import Clock, epoch_progress
-from pvt_train.run.records import Records
 from pvt_train.run.state import Kept, RunState
 from pvt_train.run.stopping import stop_request
 from pvt_train.twin import TrainingError
-from tests.support.messages import naming, tells
+from tests.support.messages import naming
 from tests.support.runtimes import import_mindspore
 from tests.support.scripted_run import (
     MemoryStore,
@@ -159,14 +159,16 @@ class TestEpochs:
 
     def test_progress_is_of_the_epoch(self, go, monkeypatch):
         seen = []
-        inner = Records.progress
-        monkeypatch.setattr(
-            Records, "progress", lambda *given: seen.append(given[1:]) or inner(*given)
-        )
+
+        @contextmanager
+        def bar(title):
+            yield lambda *given: seen.append((title, *given[:2]))
+
+        monkeypatch.setattr("pvt_train.run.reporter.progress_bar", bar)
         twin = ScriptedTwin([1.0] * 4)
         twin.done = 1
         go(twin, start=RunState(1, 4, 2))
-        assert seen == [(0, 2, 1), (1, 2, 0)]
+        assert seen == [("epoch 1/2", 2, 2), ("epoch 2/2", 1, 2), ("epoch 2/2", 2, 2)]
 
 
 class FailingStore(MemoryStore):
@@ -241,13 +243,11 @@ class TestRunFolder:
         with pytest.raises(TrainingError, match=naming("name")):
             RunState.from_dict(values)
 
-    def test_a_state_that_is_none_is_named(self, tmp_path):
-        class Files:
-            def load_state(self, path):
-                return {}, None, {"recipe": {}, "run": {"step": 1}}
-
+    def test_a_state_that_is_none_is_named(self, tmp_path, monkeypatch):
+        found = {}, None, {"recipe": {}, "run": {"step": 1}}
+        monkeypatch.setattr("pvt_train.run.launch.load_training", lambda path: found)
         with pytest.raises(TrainingError, match=naming("last.ckpt")):
-            load_resumed(Files(), tmp_path)
+            load_resumed(tmp_path)
 
     def test_an_output_folder_that_another_worker_removed(self, tmp_path):
         with pytest.raises(TrainingError, match="mine"), output_folder(tmp_path / "a/b"):
@@ -375,29 +375,9 @@ def test_a_new_log_has_no_curve_of_steps(tmp_path):
 def test_a_loss_of_large_logits_is_exact():
     twin = ScriptedTwin([])
     twin.forward = lambda images: np.float32([[2000, 0, 0, 0, 0, 0]] * len(images))
-    found = evaluate(twin, lambda i: np.zeros(1), np.array([0, 1]), 2, threads=1)
+    images = LabelledImages(lambda i: np.zeros(1), np.array([0, 1]))
+    found = evaluate(twin, images, 2, threads=1)
     assert found.loss == 1000.0
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_shows_how_far_the_epoch_is(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    with epoch_progress("epoch 2/3", 4, 1) as advance:
-        advance("loss 1.5")
-    shown = terminal.getvalue()
-    assert tells(shown, "2/3") and "2/4" in shown and tells(shown, "1.5")
-
-
-def test_elsewhere_nothing_is_shown(capsys):
-    with epoch_progress("epoch 2/3", 4, 1) as advance:
-        advance("loss 1.5")
-    assert capsys.readouterr() == ("", "")
 
 
 def test_a_number_that_is_not_finite_is_null(tmp_path):

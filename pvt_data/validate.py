@@ -1,0 +1,47 @@
+"""Accuracy over a labelled folder, in any runtime."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pvt_data.accuracy import Forward, Tally
+from pvt_data.labels import open_labelled, require_classes
+from pvt_spec.model_info import ModelInfo
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of ``count`` images had their label first, or among the first five, in percent."""
+
+    top1: float
+    top5: float
+    count: int
+
+
+def validate(
+    forward: Forward,
+    info: ModelInfo,
+    folder: Path,
+    batch_size: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Accuracy:
+    """Returns the top-1 and top-5 accuracy of a runtime over a labelled folder.
+
+    Args:
+        forward: The runtime.
+        info: What travels with the weights that it runs.
+        folder: ``CLASS/*.png``, or tar files; see :func:`pvt_data.folders.open_source`.
+        batch_size: Images per call; the last batch may hold fewer.
+        progress: Is told (images done, images in all) after every batch.
+
+    Raises:
+        ConfigError: The model has no classes.
+        ImageError: The folder or an image in it cannot be used.
+    """
+    require_classes(info)
+    labelled, tally = open_labelled(info, folder), Tally()
+    total = len(labelled.labels)
+    for images, labels in labelled.batches(range(total), batch_size):
+        tally.add(forward(images)["logits"], labels)
+        progress(tally.count, total)
+    return Accuracy(100 * (tally.first / total), 100 * (tally.among_five / total), total)

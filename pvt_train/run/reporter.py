@@ -1,0 +1,159 @@
+"""What is said of a run: lines for people, the log, a bar on a terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pvt_data.progress import Show, progress_bar
+from pvt_train.recipe.keys import Recipe
+from pvt_train.run.clock import Clock
+from pvt_train.run.evaluation import Evaluation
+from pvt_train.run.log import RunLog
+from pvt_train.run.state import RunState
+from pvt_train.twin import StepResult
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch came to.
+
+    Attributes:
+        epoch: The epoch's number, from 1.
+        loss: The mean over the epoch's updates.
+        learning_rate: The learning rate of its last update.
+        gradient_norm: The mean over the updates that were made; None if none was.
+        skipped: The number of updates that were left out, a gradient not being finite.
+        unreadable: The number of images that could not be read and were replaced.
+        raw: The accuracy of the weights; None where they were not validated.
+        averaged: The accuracy of the averaged weights (EMA); None likewise.
+        images_per_second: The pace of training over all workers, without validation.
+        seconds: The time that training and validation took.
+    """
+
+    epoch: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float | None
+    skipped: int
+    unreadable: int
+    raw: Evaluation | None
+    averaged: Evaluation | None
+    images_per_second: float
+    seconds: float
+
+    @property
+    def kept(self) -> Evaluation | None:
+        """The accuracy of the weights that model files hold: the averaged ones where there are."""
+        return self.averaged or self.raw
+
+    def to_line(self, epochs: int, loss_scale: float, left: str) -> str:
+        """Returns a line for people; ``left`` is the time that is left."""
+        parts = [
+            f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}",
+            f"loss {self.loss:.4f}",
+            f"lr {self.learning_rate:.2e}",
+            "grad none" if self.gradient_norm is None else f"grad {self.gradient_norm:.3g}",
+        ]
+        if loss_scale != 1:
+            parts.append(f"scale {loss_scale:g}")
+        if self.skipped:
+            parts.append(f"{self.skipped} skipped")
+        for name, accuracy in (("", self.raw), ("EMA ", self.averaged)):
+            if accuracy:
+                parts.append(f"{name}Top-1 {accuracy.top1:6.2f} %  Top-5 {accuracy.top5:6.2f} %")
+        parts += [f"{self.images_per_second:.0f} images/s", f"{self.seconds:.1f} s"]
+        return "  ".join([*parts, f"ETA {left}"] if left else parts)
+
+    def to_record(self, step: int, loss_scale: float) -> dict[str, Any]:
+        """Returns the record for the log; what was not measured is null."""
+        record: dict[str, Any] = {
+            "kind": "epoch",
+            "step": step,
+            "epoch": self.epoch,
+            "loss": self.loss,
+            "lr": self.learning_rate,
+            "gradient_norm": self.gradient_norm,
+            "loss_scale": loss_scale,
+            "skipped": self.skipped,
+            "unreadable": self.unreadable,
+            "images_per_second": self.images_per_second,
+            "seconds": self.seconds,
+        }
+        for prefix, accuracy in (("", self.raw), ("ema_", self.averaged)):
+            record[f"{prefix}top1"] = accuracy and accuracy.top1
+            record[f"{prefix}top5"] = accuracy and accuracy.top5
+            record[f"{prefix}val_loss"] = accuracy and accuracy.loss
+        return record
+
+
+class Reporter:
+    """Says what becomes of a run, for the first of its workers; the log is closed at its end."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        start: RunState,
+        steps_per_epoch: int,
+        report: Callable[[str], None],
+        say: Callable[[str], None],
+    ):
+        """Takes up the log of a run, whose folder exists.
+
+        Args:
+            recipe: The folder, the interval of the log, and the number of epochs.
+            start: Where the run stands.
+            steps_per_epoch: The number of updates in an epoch.
+            report: Is told one line per epoch.
+            say: Is told everything else.
+        """
+        self.recipe, self.steps_per_epoch, self.report, self.say = (
+            recipe, steps_per_epoch, report, say,
+        )  # fmt: skip
+        self.log = RunLog(Path(recipe.ckpt_save_dir), start.step)
+        self.clock = Clock(start.step, recipe.epoch_size * steps_per_epoch)
+        self.loss_scale = 1.0
+        self.show: Show = lambda *given: None
+
+    @contextmanager
+    def progress(self, epoch: int) -> Iterator[None]:
+        """Shows on a terminal how far an epoch (from 0) is, while the block lasts."""
+        self.clock.mark()
+        with progress_bar(f"epoch {epoch + 1}/{self.recipe.epoch_size}") as self.show:
+            yield
+
+    def note_step(self, state: RunState, result: StepResult, learning_rate: float) -> None:
+        """Takes note of an update; every ``log_interval`` of them is logged."""
+        self.loss_scale = result.loss_scale
+        self.clock.count()
+        text = f"loss {result.loss:.4f}  {self.clock.pace() * state.global_batch:.0f} images/s"
+        epoch, step = divmod(state.step - 1, self.steps_per_epoch)
+        self.show(step + 1, self.steps_per_epoch, text)
+        if state.step % self.recipe.log_interval:
+            return
+        self.log.write(
+            {
+                "kind": "step",
+                "step": state.step,
+                "epoch": epoch + 1,
+                "loss": result.loss,
+                "lr": learning_rate,
+                "gradient_norm": result.gradient_norm if result.updated else None,
+                "loss_scale": result.loss_scale,
+            }
+        )
+        self.say(
+            f"epoch {epoch + 1}/{self.recipe.epoch_size}  step {step + 1}/{self.steps_per_epoch}  "
+            f"{text}  lr {learning_rate:.2e}  ETA {self.clock.left()}"
+        )
+        self.clock.mark()
+
+    def log_epoch(self, result: EpochResult, step: int) -> None:
+        """Writes an epoch into the log; ``step`` is the number of updates done."""
+        self.log.write(result.to_record(step, self.loss_scale))
+
+    def say_epoch(self, result: EpochResult) -> None:
+        """Reports an epoch, once everything of it is written."""
+        left = self.clock.left() if result.epoch < self.recipe.epoch_size else ""
+        self.report(result.to_line(self.recipe.epoch_size, self.loss_scale, left))
