@@ -1,55 +1,35 @@
 """``convert.formats.ckpt`` against MindSpore itself, its golden files, and files that mean harm."""
 
-import io
-import os
 import subprocess
 import sys
-import tempfile
-import tracemalloc
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from convert.formats import ckpt
-from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError
 from pvt_spec.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
+from tests.support import formats
+from tests.support.formats import sample
 from tests.support.messages import naming
 from tests.support.models import GOLDEN, assert_cost_grows_with_the_file, assert_same
 
+read_bytes = partial(formats.read_bytes, "ckpt")
+written = partial(formats.written, "ckpt")
+
 FORMAT = GOLDEN / "ckpt_format"
 MINDCV = sorted(GOLDEN.glob("mindcv_*/*.ckpt"))
-
-
-def read_bytes(data: bytes) -> WeightFile:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file.ckpt"
-        path.write_bytes(data)
-        return ckpt.read(path)
-
-
-def written(tensors, metadata=None) -> bytes:
-    stream = io.BytesIO()
-    ckpt.write(stream, tensors, metadata or {})
-    return stream.getvalue()
 
 
 def entry(name=b"a", type=b"Float32", dims=(1,), contents=bytes(4)) -> bytes:
     tensor = b"".join(encode_header(NUMBER, dim) for dim in dims)
     tensor += encode_field(SECOND, type) + encode_field(THIRD, contents)
     return encode_field(FIRST, encode_field(FIRST, name) + encode_field(SECOND, tensor))
-
-
-def sample(dtype: np.dtype, shape=(2, 3)) -> np.ndarray:
-    values = np.random.default_rng(0).integers(0, 2 if dtype == np.bool_ else 100, shape)
-    return values.astype(dtype)
 
 
 def save_with_mindspore(path: Path, tensors, **options) -> bytes:
@@ -147,35 +127,6 @@ def test_split_size_is_mindspores():
     assert set(ckpt.DTYPES) == loadable
 
 
-def test_writes_any_layout_and_byte_order():
-    array = np.arange(24, dtype="<f4").reshape(2, 3, 4)
-    plain = written({"a": array.transpose(2, 0, 1).copy()})
-    assert written({"a": array.transpose(2, 0, 1)}) == plain
-    assert written({"a": array.astype(">f4").transpose(2, 0, 1)}) == plain
-    assert written({"a": np.asfortranarray(array.transpose(2, 0, 1))}) == plain
-
-
-ARRAYS = st.sampled_from(list(ckpt.DTYPES.values())).flatmap(
-    lambda dtype: hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, max_side=5)).map(
-        lambda bits: (bits & 1 if dtype == np.bool_ else bits).astype(dtype)
-    )
-)
-SCALARS = st.sampled_from(list(ckpt.DTYPES.values())).map(lambda dtype: np.ones((), dtype))
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(
-    lambda text: not text.endswith("\0")
-)
-
-
-@given(st.dictionaries(TEXTS, ARRAYS | SCALARS, min_size=1), st.dictionaries(TEXTS, TEXTS))
-def test_read_inverts_write(tensors, metadata):
-    metadata = {name: text for name, text in metadata.items() if name not in tensors}
-    file = read_bytes(written(tensors, metadata))
-    assert_same(file.tensors, tensors)
-    assert file.metadata == metadata
-    assert not file.extras
-    assert not file.container
-
-
 def test_reads_packed_dims_and_several_entries_in_one_message():
     tensor = encode_field(FIRST, b"\x02\x03") + encode_field(SECOND, b"Int8")
     tensor += encode_field(THIRD, bytes(range(6)))
@@ -183,17 +134,6 @@ def test_reads_packed_dims_and_several_entries_in_one_message():
     file = read_bytes(packed + entry())
     np.testing.assert_array_equal(file.tensors["p"], [[0, 1, 2], [3, 4, 5]])
     assert list(file.tensors) == ["p", "a"]
-
-
-def test_arrays_are_read_only_views(tmp_path):
-    path = tmp_path / "big.ckpt"
-    path.write_bytes(written({str(i): np.ones((512, 512), np.float32) for i in range(16)}))
-    tracemalloc.start()
-    file = ckpt.read(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 1 << 17
-    assert not any(array.flags.writeable for array in file.tensors.values())
 
 
 READ_AND_MEASURE = """
@@ -224,16 +164,6 @@ def test_joins_pieces_without_the_file_in_memory_twice(tmp_path, monkeypatch):
     assert 0.9 < float(found) < 1.3
 
 
-def test_writes_without_a_second_copy(tmp_path):
-    tensors = {str(i): np.ones((512, 512), np.float32) for i in range(8)}
-    tracemalloc.start()
-    with (tmp_path / "a.ckpt").open("wb") as stream:
-        ckpt.write(stream, tensors, {})
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 1 << 18
-
-
 # What is no .ckpt
 
 
@@ -251,33 +181,11 @@ def test_names_golden_encryption():
         ckpt.read(FORMAT / "encrypted.ckpt")
 
 
-def test_refuses_what_is_no_file(tmp_path, monkeypatch):
-    with pytest.raises(ConvertError, match=naming("such")):
-        ckpt.read(tmp_path / "missing.ckpt")
-    with pytest.raises(ConvertError, match=naming("folder")):
-        ckpt.read(tmp_path)
-    os.mkfifo(tmp_path / "pipe.ckpt")
-    with pytest.raises(ConvertError, match=naming("device")):
-        ckpt.read(tmp_path / "pipe.ckpt")
-    with pytest.raises(ConvertError, match=naming("read")):
-        ckpt.read(Path("nul\0.ckpt"))
-
-    def deny(*_):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", deny)
-    with pytest.raises(ConvertError, match=naming("permission")):
-        ckpt.read(FORMAT / "plain.ckpt")
-
-
 @pytest.mark.parametrize(
     ("data", "facts"),
     [
-        (b"", ("empty",)),
         (b"just a text, and no newline at its start", ("0", "byte")),
         (b"\nanother text\n", ("0", "97", "12")),
-        (b"{}", ("0", "byte")),
-        (bytes(100), ("0", "byte")),
     ],
 )
 def test_refuses_other_contents(data, facts):
@@ -345,67 +253,46 @@ def test_every_flipped_bit_fails_the_crc(tmp_path):
         data[bit // 8] ^= 1 << bit % 8
 
 
-@settings(max_examples=500)
-@given(st.binary(max_size=60).map(lambda tail: b"\x0a" + tail) | st.binary(max_size=200))
-def test_any_bytes_are_an_error_or_a_file(data):
-    try:
-        read_bytes(data)
-    except ConvertError as error:
-        assert "file.ckpt" in str(error)
-
-
-@settings(max_examples=500)
-@given(st.data())
-def test_changed_bytes_are_an_error_or_a_file(data):
-    changed = bytearray((FORMAT / "appended.ckpt").read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        read_bytes(bytes(changed))
-    except ConvertError as error:
-        assert "file.ckpt" in str(error)
-
-
 HUGE = encode_header(THIRD, 1 << 62)[1:]
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "facts"),
     [
-        (entry() + entry(b"b") + entry(), "'a' is there twice"),
-        (entry() + entry(), "'a' has 8 bytes in 2 entries, expected 4"),
-        (entry(dims=(2,)) + entry(type=b"Int32", dims=(2,)), "'a' is there twice, with another"),
-        (entry() + entry(type=b"str", dims=(0,)), "'a' is there twice, with another"),
-        (entry(type=b"str") + entry(type=b"str"), "'a' is there twice"),
-        (entry(type=b"str") + entry(b"b") + entry(), "'a' is there twice"),
-        (entry(type=b"str", contents=b"abc"), "expected text in utf-32-le"),
-        (entry(type=b"str", contents=b"\0\xd8\0\0"), "expected text in utf-32-le"),
-        (entry(name=b"\xff"), "expected text in utf-8"),
-        (entry(dims=(2,)), "4 bytes in 1 entries, expected 8 for Float32"),
-        (entry(dims=(1 << 62, 1 << 62)), "expected 85070591730234615865843651857942052864"),
-        (entry(dims=(1 << 63,)), "a shape that no array has"),
-        (entry(dims=(1,) * 33), "a shape that no array has"),
-        (entry(dims=(0, 1 << 62), contents=b""), "cannot be an array"),
-        (entry(dims=(0,), contents=b""), "0 bytes in 1 entries, expected 4"),
-        (entry(type=b"Float99"), "is of type 'Float99'"),
-        (entry(type=b"Bool", contents=b"\x02"), "Bool with bytes other than 0 and 1"),
-        (b"\x0a" + HUGE, "a field of 4611686018427387904 bytes where 0 are left"),
-        (b"\x0a" + b"\xff" * 20, "expected a number of up to 10 bytes"),
-        (b"\x0a\x80", "expected a number of up to 10 bytes"),
-        (b"\x0a\x00", "a parameter without a name"),
-        (encode_field(FIRST, encode_field(FIRST, b"a")), "'a' has no tensor alone"),
-        (encode_field(FIRST, b"\x0a\x01a\x12\x00"), "'a' has no type and contents alone"),
-        (encode_field(FIRST, b"\x0a\x01a\x15abcd"), "byte 5: got 0x15"),
-        (entry() + b"crc_num" + bytes(10), r"byte \d+: CRC-32 is \d+, expected 0"),
-        (entry(name=b"\x1b[2J"), ""),
+        (entry() + entry(b"b") + entry(), ("'a'",)),
+        (entry() + entry(), ("'a'", 8, 2, 4)),
+        (entry(dims=(2,)) + entry(type=b"Int32", dims=(2,)), ("'a'",)),
+        (entry() + entry(type=b"str", dims=(0,)), ("'a'",)),
+        (entry(type=b"str") + entry(type=b"str"), ("'a'",)),
+        (entry(type=b"str") + entry(b"b") + entry(), ("'a'",)),
+        (entry(type=b"str", contents=b"abc"), ("utf-32-le",)),
+        (entry(type=b"str", contents=b"\0\xd8\0\0"), ("utf-32-le",)),
+        (entry(name=b"\xff"), ("utf-8",)),
+        (entry(dims=(2,)), (4, 1, 8, "Float32")),
+        (entry(dims=(1 << 62, 1 << 62)), (1 << 126,)),
+        (entry(dims=(1 << 63,)), ("shape",)),
+        (entry(dims=(1,) * 33), ("shape",)),
+        (entry(dims=(0, 1 << 62), contents=b""), ("array",)),
+        (entry(dims=(0,), contents=b""), (0, 1, 4)),
+        (entry(type=b"Float99"), ("'Float99'",)),
+        (entry(type=b"Bool", contents=b"\x02"), ("Bool",)),
+        (b"\x0a" + HUGE, (1 << 62, 0)),
+        (b"\x0a" + b"\xff" * 20, ("number", 10)),
+        (b"\x0a\x80", ("number", 10)),
+        (b"\x0a\x00", ("name",)),
+        (encode_field(FIRST, encode_field(FIRST, b"a")), ("'a'", "tensor")),
+        (encode_field(FIRST, b"\x0a\x01a\x12\x00"), ("'a'", "type")),
+        (encode_field(FIRST, b"\x0a\x01a\x15abcd"), (5, "0x15")),
+        (entry() + b"crc_num" + bytes(10), ("CRC-32", 0)),
     ],
 )
-def test_refuses_harm(data, message):
-    if not message:
-        assert list(read_bytes(data).tensors) == ["\x1b[2J"]
-        return
-    with pytest.raises(ConvertError, match=message):
+def test_refuses_harm(data, facts):
+    with pytest.raises(ConvertError, match=naming(*facts)):
         read_bytes(data)
+
+
+def test_names_may_be_anything():
+    assert list(read_bytes(entry(name=b"\x1b[2J")).tensors) == ["\x1b[2J"]
 
 
 def test_complaints_escape_names():
@@ -437,14 +324,10 @@ def test_time_and_memory_grow_with_the_file(data):
     ("tensors", "metadata", "facts"),
     [
         ({"a": np.ones(2, np.complex64)}, {}, ("complex64",)),
-        ({"a": np.array(["x"])}, {}, ("U1",)),
-        ({"a": np.array([None])}, {}, ("object",)),
         ({"a": np.ones(2, ml_dtypes.float8_e5m2)}, {}, ("float8_e5m2",)),
         ({"a": np.ones((2, 0))}, {}, ("2", "0")),
         ({"a": np.ones(1)}, {"a": "x"}, ("name",)),
         ({}, {"a": "x\0"}, ("NUL",)),
-        ({}, {"a": "\ud800"}, ("surrogate",)),
-        ({"\ud800": np.ones(1)}, {}, ("surrogate",)),
     ],
 )
 def test_refuses_to_write(tensors, metadata, facts):

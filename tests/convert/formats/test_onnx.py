@@ -4,8 +4,8 @@ import io
 import os
 import subprocess
 import sys
-import tempfile
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import ml_dtypes
@@ -13,8 +13,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from convert.formats import onnx as onnx_file
@@ -34,8 +32,11 @@ from pvt_spec import (
 )
 from pvt_spec.errors import ConvertError
 from pvt_spec.wire import encode_field
+from tests.support import formats
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, assert_same, random_images, random_weights
+
+read_bytes = partial(formats.read_bytes, "onnx")
 
 CONFIG = SMALL["v2"]
 DTYPES = [
@@ -71,13 +72,6 @@ def model_of(*tensors: TensorProto, key: str = METADATA_KEY) -> onnx.ModelProto:
     model = helper.make_model(graph)
     helper.set_model_props(model, {key: "{}", "note": "héllo"})
     return model
-
-
-def read_bytes(data: bytes):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file.onnx"
-        path.write_bytes(data)
-        return onnx_file.read(path)
 
 
 def tensor(name="w", array=None) -> TensorProto:
@@ -168,11 +162,6 @@ def test_reads_views_without_onnx(tmp_path):
 @pytest.mark.parametrize(
     ("data", "facts"),
     [
-        (b"", ("empty",)),
-        (b"{}", ("ONNX",)),
-        (b"just a text\n", ("ONNX",)),
-        (bytes(100), ("ONNX",)),
-        (b"PK\x03\x04" + bytes(50), ("ONNX",)),
         (b"\x08\x08", ("ONNX",)),
         (b"\x3a\xff\xff\xff\xff\x07", ("2147483647", "0")),
         (b"\x0b\x0c", ("0", "field")),
@@ -184,39 +173,6 @@ def test_refuses_other_contents(data, facts):
         read_bytes(data)
     assert "file.onnx: " in str(caught.value)
     assert "ire format" not in str(caught.value)
-
-
-def test_every_cut_of_our_file_is_an_error(tmp_path):
-    path = tmp_path / "a.onnx"
-    weights = {"a": np.ones((2, 3), np.float32), "b": np.arange(4.0)}
-    stream = io.BytesIO()
-    write_model(stream, model_of(), weights)
-    data = stream.getvalue()
-    path.write_bytes(data)
-    assert_same(onnx_file.read(path).tensors, weights)
-    for length in range(len(data)):
-        with pytest.raises(ConvertError, match=r"file\.onnx"):
-            read_bytes(data[:length])
-
-
-@settings(max_examples=500)
-@given(st.data())
-def test_changed_bytes_are_an_error_or_a_file(data):
-    changed = bytearray(model_of(tensor("a"), tensor("b")).SerializeToString())
-    for _ in range(data.draw(st.integers(1, 4))):
-        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        read_bytes(bytes(changed))
-    except ConvertError as error:
-        assert "file.onnx" in str(error)
-
-
-@settings(max_examples=300)
-@given(st.binary(max_size=200))
-def test_any_bytes_are_an_error(data):
-    for model in (data, encode_field(7 << 3 | 2, encode_field(5 << 3 | 2, data))):
-        with pytest.raises(ConvertError, match=r"file\.onnx"):
-            read_bytes(model)
 
 
 def typed(field: str, **fields) -> TensorProto:
@@ -341,11 +297,11 @@ def folder(tmp_path):
     return folder
 
 
-PLAIN, LINK = "expected a path in the model's folder", "a link that leads to .*secret, expected"
+PLAIN, LINK = ("folder",), ("link", "secret")
 
 
 @pytest.mark.parametrize(
-    ("location", "place", "message"),
+    ("location", "place", "facts"),
     [
         ("", {}, PLAIN),
         ("/etc/passwd", {}, PLAIN),
@@ -358,29 +314,28 @@ PLAIN, LINK = "expected a path in the model's folder", "a link that leads to .*s
         ("w.data\0", {}, PLAIN),
         ("outside", {}, LINK),
         ("up/secret", {}, LINK),
-        ("loop", {}, "cannot be found|no such file"),
-        ("missing", {}, "there is no such file"),
-        ("w.data/a", {}, "cannot be read"),
-        (".", {}, "a folder or a device"),
-        ("pipe", {}, "a folder or a device"),
-        ("empty", {}, "is empty"),
-        ("w.data", {"offset": "96"}, "its 8 bytes at byte 96 of 100 there, expected 8"),
-        ("w.data", {"offset": "0", "length": "4"}, r"its 4 bytes .* expected 8 for float32 \[2\]"),
-        ("w.data", {"length": "12"}, "its 12 bytes"),
-        ("w.data", {"offset": "-4"}, "offset is '-4', expected a number of bytes"),
-        ("w.data", {"offset": "1e1"}, "offset is '1e1'"),
-        ("w.data", {"offset": "¹"}, "offset is '¹'"),
-        ("w.data", {"length": ""}, "length is ''"),
-        ("w.data", {"offset": "9" * 5000}, "offset is '999"),
-        ("w.data", {"offset": "9" * 19}, "bytes at byte 9999999999999999999 of 100"),
+        ("loop", {}, ()),
+        ("missing", {}, ("such",)),
+        ("w.data/a", {}, ("read",)),
+        (".", {}, ("device",)),
+        ("pipe", {}, ("device",)),
+        ("empty", {}, ("empty",)),
+        ("w.data", {"offset": "96"}, (8, 96, 100)),
+        ("w.data", {"offset": "0", "length": "4"}, (4, 8, "float32")),
+        ("w.data", {"length": "12"}, (12,)),
+        ("w.data", {"offset": "-4"}, ("offset", "'-4'")),
+        ("w.data", {"offset": "1e1"}, ("offset", "'1e1'")),
+        ("w.data", {"offset": "¹"}, ("offset", "'¹'")),
+        ("w.data", {"length": ""}, ("length", "''")),
+        ("w.data", {"offset": "9" * 5000}, ("offset",)),
+        ("w.data", {"offset": "9" * 19}, (9999999999999999999, 100)),
     ],
 )
-def test_refuses_to_look_elsewhere(folder, location, place, message):
+def test_refuses_to_look_elsewhere(folder, location, place, facts):
     path = folder / "a.onnx"
     path.write_bytes(model_of(outside(location, **place)).SerializeToString())
-    with pytest.raises(ConvertError, match=message) as caught:
+    with pytest.raises(ConvertError, match=naming("'w'", repr(location), *facts)) as caught:
         onnx_file.read(path)
-    assert tells(str(caught.value), "'w'", f"{location!r}")
     assert str(caught.value).startswith(f"{path}: at byte ")
 
 
