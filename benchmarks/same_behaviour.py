@@ -416,6 +416,8 @@ def without_what_varies(text: str) -> str:
 class Page(HTMLParser):
     """What a browser makes of a page: elements, attributes in any order, words between them.
 
+    The style sheet is left out: what it does is for eyes to compare.
+
     Attributes:
         lines: A line each.
     """
@@ -433,8 +435,9 @@ class Page(HTMLParser):
         self.lines.append(f"</{tag}>")
 
     def handle_data(self, data: str) -> None:
-        # Where a line ends in the source does not show.
-        self.lines += [" ".join(data.split())] if data.strip() else []
+        if data.strip() and self.lasttag != "style":
+            # Where a line ends in the source does not show.
+            self.lines.append(" ".join(data.split()))
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:

@@ -85,16 +85,10 @@ def accuracy_table(result: Result) -> list[str]:
     rows = [head, ["float64", *reference, "", "", "", ""]]
     for comparison in result.comparisons:
         found = comparison.decisions
-        rows.append(
-            [
-                comparison.name,
-                *_shares(found, found.right, found.right_five),
-                f"{found.same_first}/{found.images}",
-                f"{found.only_right}",
-                f"{found.only_reference_right}",
-                f"{found.accuracy_p_value:.3g}",
-            ]
-        )
+        right = _shares(found, found.right, found.right_five)
+        same, p = f"{found.same_first}/{found.images}", f"{found.accuracy_p_value:.3g}"
+        only = f"{found.only_right}", f"{found.only_reference_right}"
+        rows.append([comparison.name, *right, same, *only, p])
     return columns(rows)
 
 
@@ -158,8 +152,7 @@ def explain(comparison: Comparison, tap: str) -> str:
     judged = comparison.judge(tap)
     error = comparison.errors[tap][judged.group]
     if error.mismatch:
-        shapes = f"{error.mismatch.actual} instead of {error.mismatch.reference}"
-        return f"its shape is {shapes}"
+        return f"its shape is {error.mismatch.actual} instead of {error.mismatch.reference}"
     if error.reference_not_finite:
         return f"the reference itself has {error.reference_not_finite} values that are not finite"
     if not error.finite:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from parity.inputs.samples import Sample, thumbnail
-from parity.measure.compare import SHOWN_IMAGES, Comparison
+from parity.measure.compare import SHOWN_IMAGES
 from parity.run import Result
 from pvt_spec import ModelInfo, Preprocessing, PvtError
 
@@ -58,12 +58,14 @@ def shown_images(result: Result, preprocessing: Preprocessing) -> Iterator[Image
     """Yields the images that are shown: the first ones."""
     comparisons = [comparison for comparison in result.comparisons if comparison.classifies]
     for index, sample in enumerate(result.samples[:SHOWN_IMAGES]):
-        expected = _classes(comparisons[0].reference_best, index) if comparisons else ()
-        yield Image(
-            thumbnail_of(sample, preprocessing),
-            _answers(result.info, expected, expected),
-            [_answers_of(result.info, comparison, index, expected) for comparison in comparisons],
-        )
+        expected = comparisons[0].reference_best[index] if comparisons else []
+        answers = []
+        for comparison in comparisons:
+            ours, theirs = comparison.best[index], comparison.reference_best[index]
+            agrees = math.isfinite(ours[0][1]) and ours[0][0] == theirs[0][0]
+            answers.append((comparison.name, agrees, _answers(result.info, ours, expected)))
+        shown = thumbnail_of(sample, preprocessing)
+        yield Image(shown, _answers(result.info, expected, expected), answers)
 
 
 def thumbnail_of(sample: Sample, preprocessing: Preprocessing) -> Thumbnail:
@@ -72,20 +74,6 @@ def thumbnail_of(sample: Sample, preprocessing: Preprocessing) -> Thumbnail:
         return Thumbnail(sample, data_uri(thumbnail(sample, preprocessing)), "")
     except PvtError as error:
         return Thumbnail(sample, "", str(error))
-
-
-def _classes(best: Sequence[Classes], image: int) -> Classes:
-    """Returns those of one image; none where nothing is known of it."""
-    return best[image] if image < len(best) else ()
-
-
-def _answers_of(
-    info: ModelInfo, comparison: Comparison, image: int, expected: Classes
-) -> tuple[str, bool, Answers]:
-    ours = _classes(comparison.best, image)
-    theirs = _classes(comparison.reference_best, image)
-    agrees = bool(ours and theirs) and math.isfinite(ours[0][1]) and ours[0][0] == theirs[0][0]
-    return comparison.name, agrees, _answers(info, ours, expected)
 
 
 def _answers(info: ModelInfo, classes: Classes, expected: Classes) -> Answers:
