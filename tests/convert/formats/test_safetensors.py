@@ -224,7 +224,7 @@ FOUR = bytes(4)
         (file_of(FOUR, a=entry(shape=[1 << 63, 0])), ("shape",)),
         (file_of(FOUR, a=entry(shape=[1 << 62, 1 << 62])), ("4", 1 << 126)),
         (file_of(FOUR, a=entry(shape=[2])), ("'a'", "4", "8", "F32", "2")),
-        (file_of(FOUR, a=entry(shape=[1] * 33)), ("array",)),
+        (file_of(FOUR, a=entry(shape=[1] * 65)), ("array",)),
         (file_of(b"", a=entry(shape=[0, 1 << 62], data_offsets=[0, 0])), ("array",)),
         (file_of(FOUR, a=entry(data_offsets=[4, 0])), ("data_offsets",)),
         (file_of(FOUR, a=entry(data_offsets=[-4, 0])), ("data_offsets",)),
