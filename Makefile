@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # torch's default build for Linux carries several GB of CUDA; the tests need none of it.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all lint types architecture install clean
+.PHONY: demo test test-all lint types docs install clean
 
 install: $(STAMP)
 
@@ -29,13 +29,13 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m docs.architecture --check
+	$(BIN)/python -m docs.derive --check
 
 types: install
 	$(BIN)/mypy
 
-architecture: install
-	$(BIN)/python -m docs.architecture
+docs: install
+	$(BIN)/python -m docs.derive
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info
