@@ -12,18 +12,16 @@ import numpy as np
 from convert.findings import Finding, as_facts
 from convert.formats.table import find_format
 from convert.model.changes import apply, with_numerics
-from convert.model.maths import differences, estimate_gap
+from convert.model.maths import Differences, Gap, differences, estimate_gap
 from convert.model.read import Model, read_model
 from convert.model.write import save_model, target_dialect
 from convert.names.dialects import Dialect
 from convert.names.translation import count_changes, names_by_canonical
 from convert.options import Changes, Given, Options
-from pvt_spec import output_names
+from pvt_spec import ModelInfo, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import refuse_existing, replacing
-
-Tell = Callable[[Finding], None]
 
 
 def convert_file(
@@ -33,7 +31,7 @@ def convert_file(
     given: Given = Given(),
     changes: Changes = Changes(),
     options: Options = Options(),
-    tell: Tell = lambda finding: None,
+    tell: Callable[[Finding], None] = lambda finding: None,
 ) -> Model:
     """Converts one model file to another, whole or not at all.
 
@@ -43,7 +41,7 @@ def convert_file(
         given: What the user says about the source.
         changes: What to change on the way.
         options: How to write.
-        tell: Is told every finding as soon as it is found.
+        tell: A function that is told every finding as soon as it is found.
 
     Returns:
         The model as it was written.
@@ -53,33 +51,43 @@ def convert_file(
         FileExists: The target or the report exists and may not be replaced.
     """
     source, path = Path(source), Path(target)
-    planned = find_format(path).planned(path, options.onnx)
-    _refuse_source(source, planned)
+    row = find_format(path)
+    planned = row.planned(path, options.onnx)
+    _check_source(source, planned)
     for file in [*planned, *filter(None, [options.report])]:
         refuse_existing(file, options.force)
     told: list[Finding] = []
 
-    def found(finding: Finding) -> None:
-        told.append(finding)
-        tell(finding)
+    def tell_all(findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            told.append(finding)
+            tell(finding)
 
     read = read_model(source, given)
-    for finding in _read_findings(read, changes):
-        found(finding)
+    tell_all(_read_findings(read, changes))
     names = target_dialect(path, options.dialect, read.info.config.version)
     if options.report:
         _check_report(options.report, path, [*read.files, *planned])
     if not options.allow_nonfinite:
         check_finite(source, read.weights)
-    model = apply(read, _implied(changes, names, read))
-    model = _settle_maths(model, names, path, options, found)
+    if names.features_only and not read.info.config.features_only:
+        changes = dataclasses.replace(changes, features_only=True)
+    model = apply(read, changes)
+    if options.dialect or not row.carries_maths:
+        theirs = names.numerics(model.info.numerics, model.info.config)
+        differing = differences(model, theirs)
+        if differing:
+            gap = estimate_gap(model, theirs)
+            tell_all(_maths_findings(differing, gap, names))
+            if not options.allow_different_maths:
+                raise _other_maths(path, model.info, differing, gap, names, options)
+        model = with_numerics(model, theirs, changed=bool(differing))
+    held = {id(array) for array in read.weights.values()}
     if not options.allow_nonfinite:
-        held = {id(array) for array in read.weights.values()}
         check_finite(path, {n: a for n, a in model.weights.items() if id(a) not in held})
-    for finding in [*model.findings[len(read.findings) :], *_describe_target(read, model, names)]:
-        found(finding)
+    tell_all([*model.findings[len(read.findings) :], *_describe_target(read, model, names)])
     if options.allow_nonfinite and (not_finite := count_not_finite(model.weights)):
-        found(Finding("not_finite", not_finite))
+        tell_all([Finding("not_finite", not_finite)])
     written = save_model(
         path,
         model.weights,
@@ -88,28 +96,33 @@ def convert_file(
         dialect=options.dialect,
         onnx=options.onnx,
     )
-    found(Finding("wrote", [str(file) for file in written], _size(written)))
+    size = f"{sum(file.stat().st_size for file in written):,} bytes"
+    tell_all([Finding("wrote", [str(file) for file in written], size)])
     if options.report:
-        _write_report(options.report, read.files, written, told, options.force)
+        facts = {
+            "source": [describe_file(file) for file in read.files],
+            "target": [describe_file(file) for file in written],
+            **as_facts(told),
+        }
+        with replacing(options.report, options.force) as stream:
+            stream.write(json.dumps(facts, indent=1).encode() + b"\n")
     return model
 
 
 def _read_findings(read: Model, changes: Changes) -> Iterator[Finding]:
     """What was found out about the source, less what does not matter to the target."""
-    guesses = dict(read.guesses)
     # v2 takes any size as it is: where one is given, what it was made for is of no account.
-    unknown = read.info.config.version == 2 and changes.image_size and "image_size" in guesses
-    if unknown:
-        del guesses["image_size"]
+    any_size = read.info.config.version == 2 and changes.image_size and "image_size" in read.guesses
     for finding in read.findings:
-        if not (unknown and finding.what == "image_size"):
+        if not (any_size and finding.what == "image_size"):
             yield finding
-    for guess in guesses.values():
-        yield Finding("guess", guess)
+    for field, guess in read.guesses.items():
+        if not (any_size and field == "image_size"):
+            yield Finding("guess", guess)
 
 
-def _refuse_source(source: Path, planned: Iterable[Path]) -> None:
-    """Holds if the target is not the source, of which it would keep the weights alone.
+def _check_source(source: Path, planned: Iterable[Path]) -> None:
+    """Refuses a target that is the source, of which it would keep the weights alone.
 
     Raises:
         ConvertError: It is.
@@ -120,7 +133,7 @@ def _refuse_source(source: Path, planned: Iterable[Path]) -> None:
 
 
 def _check_report(report: Path, path: Path, models: Iterable[Path]) -> None:
-    """Holds if a report can be written without harm, which happens once the target is there.
+    """Refuses a report that cannot be written without harm once the target is there.
 
     Raises:
         ConvertError: It is a file of the source or target, or there is no such folder.
@@ -131,56 +144,24 @@ def _check_report(report: Path, path: Path, models: Iterable[Path]) -> None:
         raise ConvertError(f"{report}: there is no folder {report.parent}: make it first")
 
 
-def _write_report(
-    path: Path,
-    source: Iterable[Path],
-    target: Iterable[Path],
-    findings: Iterable[Finding],
-    force: bool,
-) -> None:
-    facts = {
-        "source": [describe_file(file) for file in source],
-        "target": [describe_file(file) for file in target],
-        **as_facts(findings),
-    }
-    with replacing(path, force) as stream:
-        stream.write(json.dumps(facts, indent=1).encode() + b"\n")
+def _maths_findings(differing: Differences, gap: Gap, names: Dialect) -> Iterator[Finding]:
+    """What the code behind the target's dialect computes otherwise, and what that changes."""
+    for field, (ours, other) in differing.items():
+        facts = {"field": field, "here": ours, "there": other}
+        yield Finding("maths_differ", facts, text=f"{field}: {ours} here, {other} in {names.name}")
+    note = "two images of noise, in onnxruntime"
+    yield Finding("estimated_gap", dataclasses.asdict(gap), note, str(gap))
 
 
-def _implied(changes: Changes, names: Dialect, model: Model) -> Changes:
-    """The changes, with what the target's dialect asks for."""
-    if names.features_only and not model.info.config.features_only:
-        return dataclasses.replace(changes, features_only=True)
-    return changes
-
-
-def _settle_maths(model: Model, names: Dialect, path: Path, options: Options, found: Tell) -> Model:
-    """The model with the maths that the code behind the target's dialect computes.
-
-    Raises:
-        ConvertError: They are others, and that was not allowed.
-    """
-    if not options.dialect and find_format(path).carries_maths:
-        return model
-    theirs = names.numerics(model.info.numerics, model.info.config)
-    differing = differences(model, theirs)
-    if differing:
-        for field, (ours, other) in differing.items():
-            facts = {"field": field, "here": ours, "there": other}
-            text = f"{field}: {ours} here, {other} in {names.name}"
-            found(Finding("maths_differ", facts, text=text))
-        gap = estimate_gap(model, theirs)
-        note = "two images of noise, in onnxruntime"
-        found(Finding("estimated_gap", dataclasses.asdict(gap), note, str(gap)))
-        if not options.allow_different_maths:
-            other = "no --to-dialect" if options.dialect else "a file instead of a folder"
-            raise ConvertError(
-                f"{path}: the code behind dialect {names.name} would answer otherwise than "
-                f"{model.info.profile} does ({', '.join(differing)}; {gap}): give "
-                f"--allow-different-maths to write it nevertheless, or {other}, so that the maths "
-                "travels with it"
-            )
-    return with_numerics(model, theirs, changed=bool(differing))
+def _other_maths(
+    path: Path, info: ModelInfo, differing: Differences, gap: Gap, names: Dialect, options: Options
+) -> ConvertError:
+    other = "no --to-dialect" if options.dialect else "a file instead of a folder"
+    return ConvertError(
+        f"{path}: the code behind dialect {names.name} would answer otherwise than {info.profile} "
+        f"does ({', '.join(differing)}; {gap}): give --allow-different-maths to write it "
+        f"nevertheless, or {other}, so that the maths travels with it"
+    )
 
 
 def _facts(model: Model) -> dict[str, str]:
@@ -195,7 +176,7 @@ def _facts(model: Model) -> dict[str, str]:
 
 
 def count_not_finite(weights: Mapping[str, Array]) -> dict[str, str]:
-    """By tensor, how many of its values are NaN and how many infinite; those with any."""
+    """How many values are NaN and how many infinite, by the names of the tensors with any."""
     found = {}
     for name, array in weights.items():
         # A sum of finite numbers may overflow, but none with others is finite: so this is quick.
@@ -209,7 +190,7 @@ def count_not_finite(weights: Mapping[str, Array]) -> dict[str, str]:
 
 
 def check_finite(path: Path, weights: Mapping[str, Array]) -> None:
-    """Holds if no weight is NaN or infinite.
+    """Refuses weights that are NaN or infinite.
 
     Raises:
         ConvertError: Some are: how many, in which tensors.
@@ -231,14 +212,10 @@ def _describe_target(read: Model, model: Model, names: Dialect) -> Iterator[Find
         yield Finding("becomes", changed)
     yield Finding("names", names.name)
     bare = not model.info.config.num_classes
-    target = names_by_canonical(names.groups(model.info.config, bare=bare))
+    target = names_by_canonical(names.pairings(model.info.config, bare=bare))
     for what, count in count_changes(read.names, target).items():
         if count or what == "renamed":
             yield Finding(what, count)
-
-
-def _size(files: Iterable[Path]) -> str:
-    return f"{sum(file.stat().st_size for file in files):,} bytes"
 
 
 def describe_file(path: Path) -> dict[str, Any]:

@@ -5,17 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-REPEATED = (
-    "extra",
-    "file",
-    "guess",
-    "lost",
-    "maths_differ",
-    "missing",
-    "other_bytes",
-    "other_shape",
-    "warning",
-)
+_REPEATED = "extra file guess lost maths_differ missing other_bytes other_shape warning"
+REPEATED = _REPEATED.split()
 """Findings that there may be several of."""
 
 _SHOWN = 10
@@ -28,7 +19,7 @@ class Finding:
     Attributes:
         what: Its name, as a key: ``image_size``.
         value: What JSON can hold.
-        note: Where it comes from, or what to do about it; shown in brackets.
+        note: What it comes from, or what to do about it; shown in brackets.
         text: What is shown in place of the value.
     """
 
@@ -39,10 +30,7 @@ class Finding:
 
     def __str__(self) -> str:
         note = f" ({self.note})" if self.note else ""
-        return f"{self.what.replace('_', ' '):>18}  {self._shown()}{note}"
-
-    def _shown(self) -> str:
-        return self.text or _show(self.value)
+        return f"{self.what.replace('_', ' '):>18}  {self.text or _show(self.value)}{note}"
 
 
 def _show(value: Any) -> str:
@@ -69,10 +57,11 @@ def as_facts(findings: Iterable[Finding]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     notes: dict[str, Any] = {}
     for finding in findings:
+        value = _as_json(finding.value)
         if finding.what in REPEATED:
-            facts.setdefault(finding.what, []).append(_as_json(finding.value))
+            facts.setdefault(finding.what, []).append(value)
         else:
-            facts[finding.what] = _as_json(finding.value)
+            facts[finding.what] = value
         if finding.note:
             notes[finding.what] = finding.note
     return {**facts, "notes": notes}

@@ -135,7 +135,7 @@ def open_taps(
     own outputs therefore come from a second session of the model as it is.
 
     Args:
-        model: From :func:`pvt_onnx.build` or :func:`load_proto`.
+        model: A model of :func:`pvt_onnx.build` or :func:`load_proto`.
         name: What to call it in an error.
         wanted: Those wanted; all of :func:`pvt_spec.tap_names` by default.
         optimization: One of :data:`OPTIMIZATIONS`.

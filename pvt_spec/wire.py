@@ -43,6 +43,10 @@ class FieldReader:
         """The error to raise for a problem at byte ``at``."""
         return ConvertError(f"{self.path}: at byte {at}: {problem}")
 
+    def damaged(self, at: int, problem: str) -> ConvertError:
+        """The error to raise for what no sound file has at byte ``at``."""
+        return self.error(at, f"{problem}; {self.again}")
+
     def fields(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Key, start and stop of every field in data[at:end].
 
@@ -66,15 +70,13 @@ class FieldReader:
         else:
             raise self.unexpected(at)
         if length > end - start:
-            raise self.error(
-                at, f"a field of {length} bytes where {end - start} are left; {self.again}"
-            )
+            raise self.damaged(at, f"a field of {length} bytes where {end - start} are left")
         return key, start, start + length
 
     def unexpected(self, at: int) -> ConvertError:
         """The error to raise for a byte that starts no field."""
         got = self.data[at]
-        return self.error(at, f"got 0x{got:02x}, expected the key of a field; {self.again}")
+        return self.damaged(at, f"got 0x{got:02x}, expected the key of a field")
 
     def number(self, at: int, end: int) -> tuple[int, int]:
         """The varint at ``at``, and where it stops."""
@@ -85,7 +87,7 @@ class FieldReader:
             if byte < 0x80:
                 return value, position + 1
             shift += 7
-        raise self.error(at, f"expected a number of up to 10 bytes; {self.again}")
+        raise self.damaged(at, "expected a number of up to 10 bytes")
 
     def numbers(self, at: int, end: int) -> Iterator[int]:
         """The varints that fill data[at:end]."""
@@ -99,9 +101,7 @@ class FieldReader:
         try:
             return str(self.data[start:stop], encoding)
         except UnicodeDecodeError as error:
-            raise self.error(
-                start, f"expected text in {encoding} ({error.reason}); {self.again}"
-            ) from None
+            raise self.damaged(start, f"expected text in {encoding} ({error.reason})") from None
 
 
 def encode_field(key: int, value: bytes) -> bytes:

@@ -42,7 +42,7 @@ def has_folder(config: PVTConfig) -> bool:
 def profile_of(dialect: str, version: int) -> str:
     """The maths behind a dialect; of our own, others than its default."""
     table = find_dialect(dialect, version)
-    return "mindcv" if table.own else table.profile
+    return "mindcv" if table.name == "pvt_ms" else table.profile
 
 
 def command_for(source: Path, target: Path) -> tuple[str, ...]:

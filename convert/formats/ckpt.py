@@ -20,40 +20,33 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import ml_dtypes
 import numpy as np
 
-from convert.formats.weight_file import MAX_ENTRIES, WeightFile, contents, dtype_name, map_file
+from convert.formats.weight_file import (
+    MAX_ENTRIES,
+    TensorFields,
+    WeightFile,
+    as_array,
+    check_texts,
+    contents,
+    dtype_name,
+    encode_text,
+    little_endian,
+    map_file,
+    show,
+)
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.wire import (
-    FIRST,
-    NUMBER,
-    SECOND,
-    THIRD,
-    FieldReader,
-    encode_field,
-    encode_header,
-)
+from pvt_spec.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "Int8": np.dtype("<i1"),
-    "Int16": np.dtype("<i2"),
-    "Int32": np.dtype("<i4"),
-    "Int64": np.dtype("<i8"),
-    "UInt8": np.dtype("<u1"),
-    "UInt16": np.dtype("<u2"),
-    "UInt32": np.dtype("<u4"),
-    "UInt64": np.dtype("<u8"),
-    "Float16": np.dtype("<f2"),
-    "Float32": np.dtype("<f4"),
-    "Float64": np.dtype("<f8"),
-    "BFloat16": np.dtype(ml_dtypes.bfloat16),
-    "Bool": np.dtype(np.bool_),
-}
+_TYPES = """
+    Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float16 Float32 Float64 BFloat16 Bool
+"""
+DTYPES = {kind: little_endian(kind.lower()) for kind in _TYPES.split()}
 """numpy's dtype of each ``tensor_type`` that MindSpore 2.10 can load back.
 
 Without Int4: MindSpore packs two values into a byte whose shape counts bytes, which numpy has no
@@ -71,7 +64,6 @@ _KEYS = (NUMBER, FIRST, SECOND, THIRD)
 _STEP_BYTES = 1 << 24  # what a pass over a long stretch of the file keeps in memory
 _TEXT = "str"
 _CRC_MARK, _CRC_BYTES = b"crc_num", 17
-_MAX_DIMS = 32  # numpy 1's limit
 _CIPHERS = {
     b"\xd8\x5e\x3a\x7f": "AES-GCM",
     b"\xd9\x5e\x3a\x7f": "AES-CBC",
@@ -97,7 +89,7 @@ def read(path: Path) -> WeightFile:
     for name, group in itertools.groupby(reader.entries(), key=lambda entry: entry.name):
         pieces = list(group)
         if name in tensors or name in metadata:
-            raise reader.error(pieces[0].at, f"{_show(name)} is there twice, expected once")
+            raise reader.error(pieces[0].at, f"{show(name)} is there twice, expected once")
         if pieces[0].type == _TEXT:
             metadata[name] = reader.metadata(pieces)
         else:
@@ -109,15 +101,14 @@ def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str,
     """Writes what ``mindspore.save_checkpoint`` writes for the same parameters in the same order.
 
     Args:
-        stream: Where to; nothing but ``write`` is called.
+        stream: A file open for writing; nothing but ``write`` is called.
         tensors: Arrays of the dtypes of :data:`DTYPES`, of any byte order and memory layout.
         metadata: Texts, written after the tensors as ``append_dict`` is.
 
     Raises:
         ConvertError: A tensor or text that the format, or MindSpore's loader, cannot hold.
     """
-    if shared := sorted(tensors.keys() & metadata.keys()):
-        raise ConvertError(f"a tensor and a text have the same name: {', '.join(shared)}")
+    check_texts(tensors, metadata)
     for name, array in tensors.items():
         head = _tensor_head(name, array)
         values = contents(array)
@@ -126,7 +117,7 @@ def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str,
             stream.write(_entry_head(name, head, len(piece)))
             stream.write(piece)
     for name, text in metadata.items():
-        encoded = _encode(text, "utf-32-le", f"the text of {name}") or bytes(4)
+        encoded = encode_text(text, "utf-32-le", f"the text of {name}") or bytes(4)
         if text.endswith("\0"):
             raise ConvertError(f"the text of {name} ends in NUL, which a .ckpt takes for padding")
         head = encode_header(NUMBER, 0) + encode_field(SECOND, _TEXT.encode())
@@ -135,7 +126,7 @@ def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str,
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _Piece:
     """One ``Value``: a parameter, or a piece of one, with its contents at data[start:stop]."""
 
     at: int
@@ -146,10 +137,10 @@ class _Entry:
     stop: int
 
 
-class _EntryReader(FieldReader):
+class _EntryReader(TensorFields):
     """Entries of a mapped ``.ckpt``, and what they hold."""
 
-    def entries(self) -> Iterator[_Entry]:
+    def entries(self) -> Iterator[_Piece]:
         at, end = 0, len(self.data)
         for _ in range(MAX_ENTRIES):
             if at == end:
@@ -158,7 +149,7 @@ class _EntryReader(FieldReader):
                 self.verify_crc(at)
                 return
             if (key := self.data[at]) != FIRST:
-                raise self.error(at, f"got 0x{key:02x}, expected 0x0a of a parameter; {_AGAIN}")
+                raise self.damaged(at, f"got 0x{key:02x}, expected 0x0a of a parameter")
             _, start, stop = self.field(at, end)
             yield self.entry(at, start, stop)
             at = stop
@@ -166,7 +157,7 @@ class _EntryReader(FieldReader):
             raise self.error(at, f"more than {MAX_ENTRIES} entries, expected those of a PVT")
 
     def field(self, at: int, end: int) -> tuple[int, int, int]:
-        """As it is in any message, but the key is one of those that MindSpore writes."""
+        """Reads a field as in any message, if its key is one of those that MindSpore writes."""
         if self.data[at] not in _KEYS:
             raise self.unexpected(at)
         return super().field(at, end)
@@ -177,54 +168,52 @@ class _EntryReader(FieldReader):
         for step in self.steps(0, at):
             found = zlib.crc32(step, found)
         if found != expected:
-            raise self.error(at, f"CRC-32 is {found}, expected {expected}; {_AGAIN}")
+            raise self.damaged(at, f"CRC-32 is {found}, expected {expected}")
 
-    def entry(self, at: int, start: int, stop: int) -> _Entry:
+    def entry(self, at: int, start: int, stop: int) -> _Piece:
         fields: dict[int, tuple[int, int]] = {}
         for key, begin, end in self.fields(start, stop):
             if key == SECOND and key in fields:  # protobuf makes one tensor of both
-                raise self.error(begin, f"a parameter with two tensors, expected one; {_AGAIN}")
+                raise self.damaged(begin, "a parameter with two tensors, expected one")
             fields[key] = (begin, end)
         if FIRST not in fields:
-            raise self.error(at, f"a parameter without a name; {_AGAIN}")
+            raise self.damaged(at, "a parameter without a name")
         name = self.text(fields.pop(FIRST), "utf-8")
         if THIRD in fields:
             raise self.error(
-                at, f"{_show(name)} is a map parameter (a hash table), which is not read"
+                at, f"{show(name)} is a map parameter (a hash table), which is not read"
             )
         if set(fields) != {SECOND}:
-            raise self.error(at, f"{_show(name)} has no tensor alone; {_AGAIN}")
+            raise self.damaged(at, f"{show(name)} has no tensor alone")
         return self.tensor(at, name, *fields[SECOND])
 
-    def tensor(self, at: int, name: str, start: int, stop: int) -> _Entry:
+    def tensor(self, at: int, name: str, start: int, stop: int) -> _Piece:
         dims: list[int] = []
         fields = {}
         for key, begin, end in self.fields(start, stop):
             if key in (NUMBER, FIRST):  # one dim, or all of them packed
-                dims += self.numbers(begin, end)
+                self.add_dims(dims, (begin, end), at, f"{show(name)} has")
             else:
                 fields[key] = (begin, end)
-            if len(dims) > _MAX_DIMS or max(dims, default=0) >= 1 << 63:
-                raise self.error(at, f"{_show(name)} has a shape that no array has; {_AGAIN}")
         if set(fields) != {SECOND, THIRD}:
-            raise self.error(at, f"{_show(name)} has no type and contents alone; {_AGAIN}")
-        return _Entry(at, name, self.text(fields[SECOND], "utf-8"), tuple(dims), *fields[THIRD])
+            raise self.damaged(at, f"{show(name)} has no type and contents alone")
+        return _Piece(at, name, self.text(fields[SECOND], "utf-8"), tuple(dims), *fields[THIRD])
 
-    def metadata(self, pieces: list[_Entry]) -> str:
+    def metadata(self, pieces: list[_Piece]) -> str:
         """The text that an entry of type ``str`` holds."""
         entry = pieces[0]
         if len(pieces) > 1:
-            raise self.error(pieces[1].at, f"{_show(entry.name)} is there twice, expected once")
+            raise self.error(pieces[1].at, f"{show(entry.name)} is there twice, expected once")
         return self.text((entry.start, entry.stop), "utf-32-le").rstrip("\0")
 
-    def array(self, pieces: list[_Entry]) -> Array:
+    def array(self, pieces: list[_Piece]) -> Array:
         """The parameter that consecutive entries of one name hold."""
-        first, name = pieces[0], _show(pieces[0].name)
+        first, name = pieces[0], show(pieces[0].name)
         dtype = DTYPES.get(first.type)
         if dtype is None:
             raise self.error(
                 first.at,
-                f"{name} is of type {_show(first.type)}, expected one of {', '.join(DTYPES)}",
+                f"{name} is of type {show(first.type)}, expected one of {', '.join(DTYPES)}",
             )
         for piece in pieces:
             if (piece.type, piece.dims) != (first.type, first.dims):
@@ -232,20 +221,16 @@ class _EntryReader(FieldReader):
         shape = () if first.dims == (0,) else first.dims
         held = sum(piece.stop - piece.start for piece in pieces)
         if held != (expected := math.prod(shape) * dtype.itemsize):
-            raise self.error(
+            raise self.damaged(
                 first.at,
                 f"{name} has {held} bytes in {len(pieces)} entries, "
-                f"expected {expected} for {first.type} {list(shape)}; {_AGAIN}",
+                f"expected {expected} for {first.type} {list(shape)}",
             )
         values = self.data[first.start : first.stop] if len(pieces) == 1 else self.joined(pieces)
-        if dtype == np.bool_ and np.frombuffer(values, np.uint8).max(initial=0) > 1:
-            raise self.error(first.start, f"{name} is Bool with bytes other than 0 and 1; {_AGAIN}")
-        try:
-            return np.ndarray(shape, dtype, buffer=values)
-        except ValueError as error:
-            raise self.error(first.at, f"{name} cannot be an array: {error}; {_AGAIN}") from None
+        fail = partial(self.damaged, first.at)
+        return as_array(name, first.type, values, shape, dtype, fail)
 
-    def joined(self, pieces: list[_Entry]) -> memoryview:
+    def joined(self, pieces: list[_Piece]) -> memoryview:
         """The contents of all pieces, copied one after the other."""
         values = np.empty(sum(piece.stop - piece.start for piece in pieces), np.uint8).data
         rest = values
@@ -262,7 +247,7 @@ class _EntryReader(FieldReader):
             while start < stop:
                 step = buffer[: min(_STEP_BYTES, stop - start)]
                 if not (count := stream.readinto(step)):
-                    raise self.error(start, f"the file became shorter; {_AGAIN}")
+                    raise self.damaged(start, "the file became shorter")
                 yield step[:count]
                 start += count
                 if into is not None:
@@ -286,12 +271,7 @@ def _refuse_other_formats(path: Path, data: memoryview) -> None:
 
 def _tensor_head(name: str, array: Array) -> bytes:
     """``dims`` and ``tensor_type`` of an array."""
-    tensor_type = dtype_name(array, DTYPES)
-    if tensor_type is None:
-        raise ConvertError(
-            f"{name} is {array.dtype}, which MindSpore loads from no .ckpt: "
-            f"expected one of {', '.join(DTYPES)}"
-        )
+    tensor_type = dtype_name(name, array, DTYPES, "which MindSpore loads from no .ckpt: ")
     if not array.size:
         raise ConvertError(f"{name} has shape {array.shape}: a .ckpt cannot hold an empty tensor")
     dims = b"".join(encode_header(NUMBER, dim) for dim in array.shape)
@@ -302,17 +282,5 @@ def _entry_head(name: str, tensor_head: bytes, length: int) -> bytes:
     """Everything of an entry but its ``length`` bytes of contents, which come right after."""
     tensor_head += encode_header(THIRD, length)
     tensor = encode_header(SECOND, len(tensor_head) + length) + tensor_head
-    value = encode_field(FIRST, _encode(name, "utf-8", "the name")) + tensor
+    value = encode_field(FIRST, encode_text(name, what="the name")) + tensor
     return encode_header(FIRST, len(value) + length) + value
-
-
-def _show(name: str) -> str:
-    """A text from a file, fit for a terminal."""
-    return f"{name!r:.200}"
-
-
-def _encode(text: str, encoding: str, what: str) -> bytes:
-    try:
-        return text.encode(encoding)
-    except UnicodeEncodeError:
-        raise ConvertError(f"{what} ({text!a}) has a lone surrogate, expected Unicode") from None

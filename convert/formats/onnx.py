@@ -24,38 +24,39 @@ file without a copy of the whole.
 """
 
 import math
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import ml_dtypes
-import numpy as np
-
-from convert.formats.weight_file import MAX_ENTRIES, WeightFile, contents, map_file
+from convert.formats.weight_file import (
+    TensorFields,
+    WeightFile,
+    as_array,
+    contents,
+    little_endian,
+    map_file,
+    show,
+)
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import refuse_existing, replacing, replacing_all
-from pvt_spec.wire import FIRST, NUMBER, SECOND, FieldReader, encode_field, encode_header
+from pvt_spec.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
 
 if TYPE_CHECKING:
     import onnx
 
-DTYPES: dict[int, np.dtype[Any]] = {
-    1: np.dtype("<f4"),
-    2: np.dtype("<u1"),
-    3: np.dtype("<i1"),
-    4: np.dtype("<u2"),
-    5: np.dtype("<i2"),
-    6: np.dtype("<i4"),
-    7: np.dtype("<i8"),
-    9: np.dtype(np.bool_),
-    10: np.dtype("<f2"),
-    11: np.dtype("<f8"),
-    12: np.dtype("<u4"),
-    13: np.dtype("<u8"),
-    16: np.dtype(ml_dtypes.bfloat16),
+_ENUM = """
+    undefined float32 uint8 int8 uint16 int16 int32 int64 string bool float16 float64 uint32 uint64
+    complex64 complex128 bfloat16
+"""
+_WITHOUT_ARRAYS = ("undefined", "string", "complex64", "complex128")
+DTYPES = {
+    number: little_endian(name)
+    for number, name in enumerate(_ENUM.split())
+    if name not in _WITHOUT_ARRAYS
 }
 """numpy's dtype of each ``TensorProto.DataType`` that a weight may have."""
 
@@ -71,20 +72,8 @@ _GRAPH, _METADATA_PROPS = 7 << 3 | 2, 14 << 3 | 2
 _INITIALIZER, _SPARSE_INITIALIZER = 5 << 3 | 2, 15 << 3 | 2
 _DATA_TYPE, _NAME, _RAW_DATA = 2 << 3, 8 << 3 | 2, 9 << 3 | 2
 _EXTERNAL_DATA, _DATA_LOCATION = 13 << 3 | 2, 14 << 3
-_TYPED_DATA = {
-    number << 3 | kind: name
-    for number, name in {
-        3: "segment",
-        4: "float_data",
-        5: "int32_data",
-        6: "string_data",
-        7: "int64_data",
-        10: "double_data",
-        11: "uint64_data",
-    }.items()
-    for kind in (0, 1, 2, 5)  # packed or not
-}
-_MAX_DIMS = 32  # numpy 1's limit
+_TYPED_DATA = {3: "segment", 4: "float_data", 5: "int32_data", 6: "string_data", 7: "int64_data"}
+_TYPED_DATA |= {10: "double_data", 11: "uint64_data"}
 _AGAIN = "the file is cut off, damaged or no ONNX model: copy or download it again"
 _RECONVERT = "convert the checkpoint that it was made from"
 
@@ -141,14 +130,14 @@ class _Tensor:
     @property
     def shown(self) -> str:
         """Its name, fit for a terminal."""
-        return f"{self.name!r:.200}"
+        return show(self.name)
 
 
 class _DataFiles:
     """The files beside a model, mapped once each.
 
     Attributes:
-        paths: Of those that were mapped.
+        paths: The files that were mapped.
     """
 
     def __init__(self, model: Path):
@@ -186,7 +175,7 @@ class _DataFiles:
         return found
 
 
-class _ModelReader(FieldReader):
+class _ModelReader(TensorFields):
     """Messages of a mapped ``.onnx``, and what they hold."""
 
     def add_text(self, start: int, stop: int, found: dict[str, str]) -> None:
@@ -194,8 +183,8 @@ class _ModelReader(FieldReader):
         parts = {key: (begin, end) for key, begin, end in self.fields(start, stop)}
         name = self.text(parts.get(FIRST, (start, start)), "utf-8")
         if name in found:
-            raise self.error(start, f"{name!r:.200} is there twice, expected once; {_AGAIN}")
-        self.check_count(found, start)
+            raise self.damaged(start, f"{show(name)} is there twice, expected once")
+        self.check_count(len(found), start)
         found[name] = self.text(parts.get(SECOND, (start, start)), "utf-8")
 
     def add_initializers(self, start: int, stop: int, found: dict[str, _Tensor]) -> None:
@@ -207,20 +196,15 @@ class _ModelReader(FieldReader):
                 tensor = self.tensor(begin, end)
                 if tensor.name in found:
                     raise self.error(begin, f"{tensor.shown} is there twice, expected once")
-                self.check_count(found, begin)
+                self.check_count(len(found), begin)
                 found[tensor.name] = tensor
-
-    def check_count(self, found: Sized, at: int) -> None:
-        """Holds if there is room for one more entry."""
-        if len(found) >= MAX_ENTRIES:
-            raise self.error(at, f"more than {MAX_ENTRIES} entries, expected those of a PVT")
 
     def tensor(self, start: int, stop: int) -> _Tensor:
         """What a ``TensorProto`` says."""
         tensor = _Tensor(start)
         for key, begin, end in self.fields(start, stop):
             if key in (NUMBER, FIRST):  # one dim, or all of them packed
-                tensor.dims += self.numbers(begin, end)
+                self.add_dims(tensor.dims, (begin, end), start, "a tensor of")
             elif key == _DATA_TYPE:
                 tensor.type = self.number(begin, end)[0]
             elif key == _NAME:
@@ -231,10 +215,8 @@ class _ModelReader(FieldReader):
                 self.add_text(begin, end, tensor.place)
             elif key == _DATA_LOCATION:
                 tensor.external = self.number(begin, end)[0] != 0
-            elif key in _TYPED_DATA:
-                tensor.unread = _TYPED_DATA[key]
-            if len(tensor.dims) > _MAX_DIMS or max(tensor.dims, default=0) >= 1 << 63:
-                raise self.error(start, f"a tensor of a shape that no array has; {_AGAIN}")
+            elif key >> 3 in _TYPED_DATA:  # packed or not
+                tensor.unread = _TYPED_DATA[key >> 3]
         return tensor
 
     def array(self, tensor: _Tensor, outside: _DataFiles) -> Array:
@@ -258,18 +240,10 @@ class _ModelReader(FieldReader):
             start, stop = tensor.raw or (tensor.at, tensor.at)
             values = self.data[start:stop]
         if len(values) != size:
-            raise self.error(
-                tensor.at,
-                f"{tensor.shown} has {len(values)} bytes, "
-                f"expected {size} for {dtype} {tensor.dims}; {_AGAIN}",
-            )
-        if dtype == np.bool_ and np.frombuffer(values, np.uint8).max(initial=0) > 1:
-            raise self.error(tensor.at, f"{tensor.shown} is bool but not all 0 and 1; {_AGAIN}")
-        try:
-            return np.ndarray(tuple(tensor.dims), dtype, buffer=values)
-        except ValueError as error:
-            problem = f"{tensor.shown} cannot be an array: {error}; {_AGAIN}"
-            raise self.error(tensor.at, problem) from None
+            expected = f"expected {size} for {dtype} {tensor.dims}"
+            raise self.damaged(tensor.at, f"{tensor.shown} has {len(values)} bytes, {expected}")
+        fail = partial(self.damaged, tensor.at)
+        return as_array(tensor.shown, dtype, values, tensor.dims, dtype, fail)
 
     def external_data(self, tensor: _Tensor, size: int, outside: _DataFiles) -> memoryview:
         """The ``size`` bytes of a tensor that is kept in another file."""
@@ -402,7 +376,7 @@ def write_model(
 
 
 def _offsets(weights: Mapping[str, Array]) -> dict[str, int]:
-    """Where in a file of their own the bytes of each weight start."""
+    """The byte at which each weight starts in a file of weights."""
     offsets, at = {}, 0
     for name, array in weights.items():
         offsets[name] = at + -at % ALIGNMENT

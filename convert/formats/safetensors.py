@@ -26,7 +26,6 @@ not read here. Of the other keys, MindSpore's own reader takes notice of ``crc_n
 
 import json
 import math
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,16 @@ import ml_dtypes
 import numpy as np
 
 from convert.formats.table import recognise
-from convert.formats.weight_file import MAX_ENTRIES, WeightFile, contents, dtype_name, map_file
+from convert.formats.weight_file import (
+    MAX_ENTRIES,
+    WeightFile,
+    as_array,
+    check_texts,
+    contents,
+    dtype_name,
+    map_file,
+    show,
+)
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 
@@ -98,10 +106,16 @@ def read(path: Path) -> WeightFile:
         _check_layout(entries, len(values))
         if packed := sorted(metadata.keys() & entries.keys()):
             raise ConvertError(
-                f"{_show(packed[0])} is {_show(metadata[packed[0]])} by MindSpore's metadata, "
+                f"{show(packed[0])} is {show(metadata[packed[0]])} by MindSpore's metadata, "
                 "packed values that numpy has no dtype for; save it as another type"
             )
-        return WeightFile({n: _array(n, e, values) for n, e in entries.items()}, metadata)
+        tensors = {
+            name: as_array(
+                show(name), at.type, values[at.start : at.stop], at.shape, DTYPES[at.type], _damaged
+            )
+            for name, at in entries.items()
+        }
+        return WeightFile(tensors, metadata)
     except ConvertError as error:
         raise ConvertError(f"{path}: {error}") from error.__cause__
 
@@ -113,7 +127,7 @@ def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str,
     writes, if they come in its order. One tensor at a time is copied, if any.
 
     Args:
-        stream: Where to; nothing but ``write`` is called.
+        stream: A file open for writing; nothing but ``write`` is called.
         tensors: Arrays of the dtypes of :data:`DTYPES`, of any byte order and memory layout.
         metadata: Texts. ``{"format": "pt"}`` and ``{"format": "ms"}`` tell some readers whose
             parameters these are.
@@ -121,11 +135,11 @@ def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str,
     Raises:
         ConvertError: A tensor or text that the format, or MindSpore's loader, cannot hold.
     """
-    if shared := sorted(tensors.keys() & metadata.keys()):
-        raise ConvertError(f"a tensor and a text have the same name: {', '.join(shared)}")
+    check_texts(tensors, metadata)
     if _METADATA in tensors:
         raise ConvertError(f"a tensor cannot be named {_METADATA}: metadata is kept there")
-    types = {name: _type(name, array) for name, array in tensors.items()}
+    problem = "which a .safetensors cannot hold: "
+    types = {name: dtype_name(name, array, DTYPES, problem) for name, array in tensors.items()}
     ordered = _aligned_order(tensors)
     stream.write(_encode_header(ordered, types, metadata))
     for array in ordered.values():
@@ -133,13 +147,17 @@ def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str,
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _Place:
     """What the header says of a tensor, whose bytes are values[start:stop]."""
 
     type: str
     shape: tuple[int, ...]
     start: int
     stop: int
+
+
+def _damaged(problem: str) -> ConvertError:
+    return ConvertError(f"{problem}; {_AGAIN}")
 
 
 def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
@@ -153,10 +171,10 @@ def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
             problem = f"{other.looks}: convert it as .{other.name}"
         if problem:
             raise ConvertError(f"expected a safetensors file, got {problem}")
-        raise ConvertError(f"at byte {_LENGTH_BYTES}: got {begin!r}, expected b'{{'; {_AGAIN}")
+        raise _damaged(f"at byte {_LENGTH_BYTES}: got {begin!r}, expected b'{{'")
     most = min(MAX_HEADER_BYTES, len(data) - _LENGTH_BYTES)
     if length > most:
-        raise ConvertError(f"a header of {length} bytes, expected at most {most}; {_AGAIN}")
+        raise _damaged(f"a header of {length} bytes, expected at most {most}")
     end = _LENGTH_BYTES + length
     return _parse(data[_LENGTH_BYTES:end]), data[end:]
 
@@ -173,11 +191,11 @@ def _parse(text: memoryview) -> dict[str, Any]:
             str(text, "utf-8"), object_pairs_hook=_without_twins, parse_constant=_refuse_constant
         )
     except UnicodeDecodeError as error:
-        raise ConvertError(f"its header is no UTF-8 ({error.reason}); {_AGAIN}") from error
+        raise _damaged(f"its header is no UTF-8 ({error.reason})") from error
     except ValueError as error:  # no JSON, or an integer of more digits than Python converts
-        raise ConvertError(f"its header is no JSON ({error}); {_AGAIN}") from error
+        raise _damaged(f"its header is no JSON ({error})") from error
     except RecursionError:
-        raise ConvertError(f"its header is nested without end; {_AGAIN}") from None
+        raise _damaged("its header is nested without end") from None
     return header
 
 
@@ -185,9 +203,9 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ConvertError(f"{_show(name)} is there twice, expected once; {_AGAIN}")
+            raise _damaged(f"{show(name)} is there twice, expected once")
         if _has_surrogates(name):
-            raise ConvertError(f"{_show(name)} has a lone surrogate, expected Unicode; {_AGAIN}")
+            raise _damaged(f"{show(name)} has a lone surrogate, expected Unicode")
         found[name] = value
     return found
 
@@ -202,39 +220,39 @@ def _has_surrogates(text: str) -> bool:
 
 def _metadata(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise ConvertError(f"{_METADATA} is {_show(value)}, expected texts by name; {_AGAIN}")
+        raise _damaged(f"{_METADATA} is {show(value)}, expected texts by name")
     for key, text in value.items():
         if not isinstance(text, str) or _has_surrogates(text):
             raise ConvertError(
-                f"{_METADATA}: {_show(key)} is {_show(text)}, expected a text; {_AGAIN}"
+                f"{_METADATA}: {show(key)} is {show(text)}, expected a text; {_AGAIN}"
             )
     return value
 
 
-def _entry(name: str, value: Any) -> _Entry:
+def _entry(name: str, value: Any) -> _Place:
     keys = {"dtype", "shape", "data_offsets"}
     if not isinstance(value, dict) or value.keys() != keys:
         raise ConvertError(
-            f"{_show(name)} is {_show(value)}, expected dtype, shape and data_offsets; {_AGAIN}"
+            f"{show(name)} is {show(value)}, expected dtype, shape and data_offsets; {_AGAIN}"
         )
     key, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(key, str) or key not in DTYPES:
         raise ConvertError(
-            f"{_show(name)} is of dtype {_show(key)}, expected one of {', '.join(DTYPES)}"
+            f"{show(name)} is of dtype {show(key)}, expected one of {', '.join(DTYPES)}"
         )
     if not _are_counts(shape):
-        raise ConvertError(f"{_show(name)} has shape {_show(shape)}, expected counts; {_AGAIN}")
+        raise _damaged(f"{show(name)} has shape {show(shape)}, expected counts")
     if not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ConvertError(
-            f"{_show(name)} has data_offsets {_show(offsets)}, expected [start, stop]; {_AGAIN}"
+            f"{show(name)} has data_offsets {show(offsets)}, expected [start, stop]; {_AGAIN}"
         )
     size = math.prod(shape) * DTYPES[key].itemsize
     if offsets[1] - offsets[0] != size:
         raise ConvertError(
-            f"{_show(name)} has {offsets[1] - offsets[0]} bytes, "
-            f"expected {size} for {key} {_show(shape)}; {_AGAIN}"
+            f"{show(name)} has {offsets[1] - offsets[0]} bytes, "
+            f"expected {size} for {key} {show(shape)}; {_AGAIN}"
         )
-    return _Entry(key, tuple(shape), *offsets)
+    return _Place(key, tuple(shape), *offsets)
 
 
 def _are_counts(value: Any) -> bool:
@@ -242,28 +260,18 @@ def _are_counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(n) is int and 0 <= n < _MAX_COUNT for n in value)
 
 
-def _check_layout(entries: Mapping[str, _Entry], size: int) -> None:
+def _check_layout(entries: Mapping[str, _Place], size: int) -> None:
     """Every byte belongs to one tensor: nothing is hidden, and none is longer than the file."""
     at = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
         if entry.start != at:
             raise ConvertError(
-                f"{_show(name)} starts at {entry.start}, expected {at}, where the tensor before "
+                f"{show(name)} starts at {entry.start}, expected {at}, where the tensor before "
                 f"it stops; {_AGAIN}"
             )
         at = entry.stop
     if at != size:
-        raise ConvertError(f"{size} bytes of tensors, expected {at} by the header; {_AGAIN}")
-
-
-def _array(name: str, entry: _Entry, values: memoryview) -> Array:
-    span, dtype = values[entry.start : entry.stop], DTYPES[entry.type]
-    if dtype == np.bool_ and np.frombuffer(span, np.uint8).max(initial=0) > 1:
-        raise ConvertError(f"{_show(name)} is BOOL with bytes other than 0 and 1; {_AGAIN}")
-    try:
-        return np.ndarray(entry.shape, dtype, buffer=span)
-    except ValueError as error:
-        raise ConvertError(f"{_show(name)} cannot be an array: {error}; {_AGAIN}") from None
+        raise _damaged(f"{size} bytes of tensors, expected {at} by the header")
 
 
 def _aligned_order(tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -299,20 +307,3 @@ def _encode_header(
             f"{MAX_HEADER_BYTES}"
         )
     return len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded
-
-
-def _type(name: str, array: Array) -> str:
-    """``dtype`` of an array."""
-    known = dtype_name(array, DTYPES)
-    if known is None:
-        raise ConvertError(
-            f"{name} is {array.dtype}, which a .safetensors cannot hold: "
-            f"expected one of {', '.join(DTYPES)}"
-        )
-    return known
-
-
-def _show(value: Any) -> str:
-    """A value from a file, fit for a terminal."""
-    shown = repr(value) if isinstance(value, str) else reprlib.repr(value)
-    return f"{shown:.200}"

@@ -32,9 +32,9 @@ class Format:
         name: What a finding and the commands ``X-to-Y`` call it.
         suffixes: The endings of its files' names; () for the folder.
         description: What it is in a help text.
-        home: The module that holds its ``read`` and ``write``.
         dialect: The names that it is written with where no others are asked for. Canonical names
             are then those of our own twins: the file says which maths its weights are for.
+        home: The module in this package that holds its ``read`` and ``write``; "" for its name's.
         begins: A pattern of the first 9 bytes.
         looks: What a file that begins so is.
         fixed: What to call it in the error for another dialect; "" where any can be written.
@@ -51,8 +51,8 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     description: str
-    home: str
     dialect: str
+    home: str = ""
     begins: bytes = b"(?!)"
     looks: str = ""
     fixed: str = ""
@@ -63,20 +63,25 @@ class Format:
     beside_config: bool = False
     says_framework: bool = False
 
+    @property
+    def module(self) -> Any:
+        """The module of the format."""
+        return import_module(f"convert.formats.{self.home or self.name}")
+
     def read(self, path: Path) -> "WeightFile":
         """What a file holds under its own names.
 
         Raises:
             ConvertError: The file cannot be read as this format.
         """
-        file: WeightFile = import_module(self.home).read(path)
+        file: WeightFile = self.module.read(path)
         return file
 
     def planned(self, path: Path, onnx: "OnnxOptions") -> list[Path]:
         """The files that a target will consist of, the one to name first."""
         if self.single:
             return [path]
-        files: list[Path] = import_module(self.home).planned(path, **self._asked(onnx))
+        files: list[Path] = self.module.planned(path, **self._asked(onnx))
         return files
 
     def write(
@@ -93,13 +98,13 @@ class Format:
             ConvertError: The format cannot hold it, or a file cannot be written.
             FileExists: A file exists and ``force`` is not given.
         """
-        home: Any = import_module(self.home)
-        if not self.single:
-            files: list[Path] = home.write(path, tensors, metadata, force, **self._asked(onnx))
-            return files
-        with replacing(path, force) as stream:
-            home.write(stream, tensors, metadata)
-        return [path]
+        if self.single:
+            with replacing(path, force) as stream:
+                self.module.write(stream, tensors, metadata)
+            return [path]
+        asked = self._asked(onnx)
+        files: list[Path] = self.module.write(path, tensors, metadata, force, **asked)
+        return files
 
     def _asked(self, onnx: "OnnxOptions") -> dict[str, Any]:
         """The values of this format's own options."""
@@ -111,7 +116,6 @@ FORMATS = (
         "ckpt",
         (".ckpt",),
         "MindSpore checkpoint",
-        "convert.formats.ckpt",
         "pvt_ms",
         begins=rb"\x0a",  # the key of a checkpoint's first parameter
         looks="what MindSpore writes as a checkpoint",
@@ -120,8 +124,8 @@ FORMATS = (
         "pth",
         (".pth", ".pt", ".bin"),
         "PyTorch file",
-        "convert.formats.pth.file",
         "official",
+        home="pth.file",
         begins=rb"PK\x03\x04",
         looks="a zip, as PyTorch writes",
         beside_config=True,
@@ -130,7 +134,6 @@ FORMATS = (
         "safetensors",
         (".safetensors",),
         "safetensors file, or folder of Hugging Face,",
-        "convert.formats.safetensors",
         "official",
         begins=rb".{5}\x00{3}\{",  # the length of a header, and the header
         beside_config=True,
@@ -140,7 +143,6 @@ FORMATS = (
         "onnx",
         (".onnx",),
         "ONNX model",
-        "convert.formats.onnx",
         "official",
         begins=rb"\x08",  # the key of a model's ir_version
         looks="what ONNX models look like",
@@ -151,9 +153,9 @@ FORMATS = (
     Format(
         "folder",
         (),
-        "folder of Hugging Face: config.json and safetensors",
-        "convert.formats.huggingface.folder",
+        "folder of Hugging Face",
         "hf",
+        home="huggingface.folder",
         fixed="a Hugging Face folder",
         command="safetensors",
         single=False,
@@ -161,6 +163,7 @@ FORMATS = (
         says_framework=True,
     ),
 )
+"""Every format, in the order of the help."""
 
 SUFFIXES = {suffix: row for row in FORMATS for suffix in row.suffixes}
 """The format of each ending of a file's name."""
@@ -213,8 +216,8 @@ def read_file(path: Path) -> "WeightFile":
             raise
         raise ConvertError(f"{error}. It looks like .{looks.name}: give it that ending") from error
     if row.beside_config:
-        with_config = import_module(FOLDER.home).with_config
-        file = with_config(path, file)
+        described: WeightFile = FOLDER.module.with_config(path, file)
+        return described
     return file
 
 

@@ -5,17 +5,20 @@ the same arrays in ``write``.
 """
 
 import mmap
+import reprlib
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.wire import FieldReader
 
 MAX_ENTRIES = 10_000
 """Most entries that a file may have: a training checkpoint of the largest PVT has fewer.
@@ -23,6 +26,8 @@ MAX_ENTRIES = 10_000
 (1,054 tensors, at most eight of each: the weight, moments, averages, gradients.) Entries cost
 many times their bytes in memory, so a file of nothing but tiny ones is refused.
 """
+
+_MAX_DIMS = 32  # numpy 1's limit
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,111 @@ def map_file(path: Path) -> mmap.mmap:
         raise ConvertError(f"{path}: cannot be read: {error}") from error
 
 
-def dtype_name(array: Array, names: Mapping[str, np.dtype[Any]]) -> str | None:
-    """A format's name of an array's dtype, in any byte order; None where it has none.
+def little_endian(name: str) -> np.dtype[Any]:
+    """The dtype of a name that numpy or ml_dtypes has, in the byte order of files."""
+    return np.dtype(getattr(ml_dtypes, name, name)).newbyteorder("<")
+
+
+def dtype_name(
+    name: str, array: Array, names: Mapping[str, np.dtype[Any]], problem: str = ""
+) -> str:
+    """A format's name of an array's dtype, in any byte order.
 
     Args:
+        name: The tensor's name, for complaints.
         array: Any array.
         names: numpy's dtype of each name, little-endian.
+        problem: What the format does not do with another one.
+
+    Raises:
+        ConvertError: The format has no name for it.
     """
     dtype = array.dtype.newbyteorder("<")
-    return next((name for name, known in names.items() if known == dtype), None)
+    for known, held in names.items():
+        if held == dtype:
+            return known
+    raise ConvertError(f"{name} is {array.dtype}, {problem}expected one of {', '.join(names)}")
+
+
+def check_texts(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """Refuses a text that has a tensor's name, where a format keeps both under their names.
+
+    Raises:
+        ConvertError: There is one.
+    """
+    if shared := sorted(tensors.keys() & metadata.keys()):
+        raise ConvertError(f"a tensor and a text have the same name: {', '.join(shared)}")
+
+
+def encode_text(text: str, encoding: str = "utf-8", what: str = "") -> bytes:
+    """A text as a format keeps it.
+
+    Raises:
+        ConvertError: It is no Unicode; ``what`` says in the complaint what it is.
+    """
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        shown = f"{what} ({text!a})" if what else f"{text!a}"
+        raise ConvertError(f"{shown} has a lone surrogate, expected Unicode") from None
+
+
+def show(value: Any) -> str:
+    """A value from a file, fit for a terminal."""
+    shown = repr(value) if isinstance(value, str) else reprlib.repr(value)
+    return f"{shown:.200}"
+
+
+def as_array(
+    name: str,
+    kind: object,
+    values: memoryview,
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    fail: Callable[[str], ConvertError],
+) -> Array:
+    """The array that bytes of a file are, a view of them.
+
+    Args:
+        name: The tensor's name, fit for a terminal.
+        kind: The format's own name of the dtype.
+        values: As many bytes as the shape and dtype take.
+        shape: The dimensions that the file says.
+        dtype: The dtype, little-endian.
+        fail: Makes the error of a problem.
+
+    Raises:
+        ConvertError: numpy has no such array, or it is bool with other values.
+    """
+    if dtype == np.bool_ and np.frombuffer(values, np.uint8).max(initial=0) > 1:
+        raise fail(f"{name} is {kind} with bytes other than 0 and 1")
+    try:
+        return np.ndarray(tuple(shape), dtype, buffer=values)
+    except ValueError as error:
+        raise fail(f"{name} cannot be an array: {error}") from None
+
+
+class TensorFields(FieldReader):
+    """Protobuf fields of a mapped file of weights."""
+
+    def check_count(self, count: int, at: int) -> None:
+        """Refuses an entry for which there is no more room.
+
+        Raises:
+            ConvertError: There are as many as there may be.
+        """
+        if count >= MAX_ENTRIES:
+            raise self.error(at, f"more than {MAX_ENTRIES} entries, expected those of a PVT")
+
+    def add_dims(self, dims: list[int], span: tuple[int, int], at: int, shown: str) -> None:
+        """Adds to a tensor's dims those of a field: one of them, or all of them packed.
+
+        Raises:
+            ConvertError: No array has such a shape.
+        """
+        dims += self.numbers(*span)
+        if len(dims) > _MAX_DIMS or max(dims, default=0) >= 1 << 63:
+            raise self.damaged(at, f"{shown} a shape that no array has")
 
 
 def contents(array: Array) -> memoryview:

@@ -5,13 +5,14 @@ import numpy and pvt_spec.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from convert.findings import Finding
-from convert.model.read import WEIGHT_DTYPES, Model, stored_numerics
+from convert.model.read import WEIGHT_DTYPES, Model, pos_embeds, stored_numerics
 from convert.options import Changes
 from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
 from pvt_spec.arrays import Array
@@ -82,28 +83,25 @@ def resize(model: Model, image_size: tuple[int, int]) -> Model:
     info, weights = model.info, dict(model.weights)
     config = dataclasses.replace(info.config, image_size=image_size)
     _check_grids(config, info.numerics)
+    embeddings = pos_embeds(config)
     resized: dict[str, str] = {}
-    if config.version == 1:
-        for stage in range(NUM_STAGES):
-            name = f"pos_embed{stage + 1}"
-            old, new = info.config.pos_embed_grid(stage), config.pos_embed_grid(stage)
-            if old != new:
-                weights[name] = _resize_stage(model, name, old, new)
-                resized[name] = "{}x{} to {}x{}".format(*old, *new)
+    for stage, name in enumerate(embeddings):
+        old, new = info.config.pos_embed_grid(stage), config.pos_embed_grid(stage)
+        if old != new:
+            weights[name] = _resize_stage(model, name, old, new)
+            resized[name] = "{}x{} to {}x{}".format(*old, *new)
+    findings = []
     if resized:
         # All four, as a model's maths has one dtype for them.
-        for stage in range(NUM_STAGES):
-            name = f"pos_embed{stage + 1}"
-            weights[name] = weights[name].astype(np.float32)
-    findings = (Finding("resized", resized, "bilinear, now float32"),) if resized else ()
+        weights |= {name: weights[name].astype(np.float32) for name in embeddings}
+        findings = [Finding("resized", resized, "bilinear, now float32")]
     preprocessing = dataclasses.replace(info.preprocessing, image_size=image_size)
     info = dataclasses.replace(info, config=config, preprocessing=preprocessing)
-    info = dataclasses.replace(info, numerics=stored_numerics(info, weights))
     return _changed(model, weights, info, *findings)
 
 
 def _check_grids(config: PVTConfig, numerics: Numerics) -> None:
-    """Holds if position embeddings of v1's tensors need no further resizing while it runs."""
+    """Refuses a size at which v1's position embeddings need resizing while the model runs."""
     laid_out = [config.pos_embed_grid(stage) for stage in range(NUM_STAGES)]
     grids = stage_grids(config, numerics, config.image_size)
     if config.version == 1 and laid_out != grids:
@@ -147,7 +145,7 @@ def resize_grid(grid: Array, size: tuple[int, int], *, align_corners: bool = Fal
 
 
 def _sample(old: int, new: int, align_corners: bool) -> tuple[Array, Array, Array]:
-    """For each of ``new`` cells: its neighbours among ``old``, and how far the second counts."""
+    """The neighbours of each of ``new`` cells among ``old``, and how far the second counts."""
     cell = np.arange(new, dtype=np.float32)
     if align_corners:
         place = cell * np.float32((old - 1) / max(new - 1, 1))
@@ -157,13 +155,13 @@ def _sample(old: int, new: int, align_corners: bool) -> tuple[Array, Array, Arra
     return first, np.minimum(first + 1, old - 1), place - first
 
 
-def cast(model: Model, dtype: str, leading: str = "") -> Model:
-    """The model with all weights in one dtype; the largest change is said.
+def cast(model: Model, dtype: str, names: Iterable[str] | None = None) -> Model:
+    """The model with weights in one dtype; the largest change is said.
 
     Args:
         model: The model.
         dtype: One of :data:`convert.model.read.WEIGHT_DTYPES`.
-        leading: What the names of the weights begin with that are to be cast.
+        names: The weights to cast; None for all.
 
     Raises:
         ConvertError: Weights cannot be of this dtype.
@@ -171,20 +169,19 @@ def cast(model: Model, dtype: str, leading: str = "") -> Model:
     if dtype not in WEIGHT_DTYPES:
         raise ConvertError(f"dtype {dtype}: expected one of {', '.join(WEIGHT_DTYPES)}")
     target = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    weights = {}
-    worst, where, count = 0.0, "", 0
-    for name, array in model.weights.items():
-        weights[name] = array
-        if array.dtype != target and name.startswith(leading):
-            weights[name], change = cast_array(array, target)
-            count += 1
-            if not change <= worst:
-                worst, where = change, name
-    facts = {"dtype": dtype, "tensors": count, "largest_change": worst}
+    weights = dict(model.weights)
+    worst, where = 0.0, ""
+    others = [n for n in (weights if names is None else names) if weights[n].dtype != target]
+    for name in others:
+        weights[name], change = cast_array(weights[name], target)
+        if not change <= worst:
+            worst, where = change, name
+    if not others:
+        return model
+    facts = {"dtype": dtype, "tensors": len(others), "largest_change": worst}
     lossy = f"largest change {worst:.3g}, in {where}" if where else "without a change"
-    cast = Finding("cast", facts, text=f"{count} tensors to {dtype}, {lossy}")
-    info = dataclasses.replace(model.info, numerics=stored_numerics(model.info, weights))
-    return _changed(model, weights, info, *((cast,) if count else ()))
+    finding = Finding("cast", facts, text=f"{len(others)} tensors to {dtype}, {lossy}")
+    return _changed(model, weights, model.info, finding)
 
 
 def cast_array(array: Array, dtype: np.dtype[Any]) -> tuple[Array, float]:
@@ -211,13 +208,14 @@ def with_numerics(model: Model, numerics: Numerics, *, changed: bool) -> Model:
         provenance["profile before conversion"] = info.profile
     info = dataclasses.replace(info, numerics=numerics, provenance=provenance)
     model = dataclasses.replace(model, info=info)
-    if info.config.version == 1 and numerics.pos_embed_dtype == "float16":
-        model = cast(model, "float16", "pos_embed")
-    info = dataclasses.replace(info, numerics=stored_numerics(info, model.weights))
-    return dataclasses.replace(model, info=info)
+    if numerics.pos_embed_dtype == "float16":
+        model = cast(model, "float16", pos_embeds(info.config))
+    return _changed(model, model.weights, model.info)
 
 
 def _changed(model: Model, weights: dict[str, Array], info: ModelInfo, *findings: Finding) -> Model:
+    """The model with these, and with the maths that its weights are then kept for."""
+    info = dataclasses.replace(info, numerics=stored_numerics(info, weights))
     return dataclasses.replace(
         model, weights=weights, info=info, findings=(*model.findings, *findings)
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convert.model.read import Model
+from convert.model.read import Model, pos_embeds
 from pvt_spec import Numerics
 from pvt_spec.arrays import Array
 
@@ -45,7 +45,7 @@ def _fits_half(model: Model) -> bool:
         with np.errstate(over="ignore"):
             return bool((array.astype(np.float16).astype(array.dtype) == array).all())
 
-    return all(fits(a) for name, a in model.weights.items() if name.startswith("pos_embed"))
+    return all(fits(model.weights[name]) for name in pos_embeds(model.info.config))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Gap:
         answer: What the model answers: ``"logit"``, or ``"feature"`` without a head.
         max_abs: Largest absolute difference.
         scale: Largest absolute value of the first answer.
-        cosine: Of the two answers, each taken as one vector.
+        cosine: The cosine of the two answers, each taken as one vector.
     """
 
     answer: str

@@ -4,7 +4,7 @@ The currency is ``dict[str, Array]`` under canonical names.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,15 +16,16 @@ from convert.formats.table import find_format, read_file
 from convert.formats.weight_file import WeightFile
 from convert.names.detect import (
     BACKBONE,
+    Shapes,
     canonical_shapes,
     count_classes,
     detect_dialect,
     infer_config,
     strip_prefixes,
 )
-from convert.names.dialects import Dialect, find_dialect
+from convert.names.dialects import Dialect, Pairing, find_dialect
 from convert.names.training_state import averaged_name, count_leading_parts, is_training_state
-from convert.names.translation import Names, names_by_canonical, to_canonical
+from convert.names.translation import Holders, names_by_canonical, to_canonical
 from convert.options import Given
 from pvt_spec import (
     METADATA_KEY,
@@ -66,7 +67,7 @@ class Model:
     weights: dict[str, Array]
     info: ModelInfo
     dialect: str
-    names: Names
+    names: Holders
     findings: tuple[Finding, ...]
     guesses: dict[str, str]
     files: tuple[Path, ...]
@@ -103,248 +104,120 @@ def understand(path: Path, file: WeightFile, given: Given = Given()) -> Model:
         ConvertError: They are not a whole PVT; all problems at once.
     """
     try:
-        findings = [Finding("format", find_format(path).name)]
-        weights = _choose_weights(file, given, findings)
-        return _Reader(path, file, given, findings).model(weights)
+        return _understand(path, file, given)
     except ConvertError as error:
         raise ConvertError(f"{path}: {error}") from error
 
 
-def _choose_weights(file: WeightFile, given: Given, findings: list[Finding]) -> dict[str, Array]:
-    """The raw or averaged weights, by the file's names without what wrappers put before them."""
-    state = [name for name in file.tensors if is_training_state(name)]
-    averaged = {averaged_name(name) or "": file.tensors[name] for name in state}
-    averaged.pop("", None)
-    averaged = averaged or file.averaged
+def _understand(path: Path, file: WeightFile, given: Given) -> Model:
+    weights, chosen = _choose_weights(file, given)
+    weights, stripped = _strip(weights)
+    shapes = {name: array.shape for name, array in weights.items()}
+    said, origin, warnings = _said(file)
+    dialect = _dialect(shapes, given, said)
+    inferred, guesses = _infer(canonical_shapes(shapes, dialect), dialect, given, said)
+    config = _named(given.model, inferred) if given.model else inferred
+    weights, lost = _without_class_row(weights, config, dialect)
+    bare = not any(name.startswith(dialect.base) for name in weights if dialect.base)
+    pairings = list(dialect.pairings(config, bare=bare))
+    _check_tensors(weights, pairings, f"dialect {dialect.name}", given.model, config, inferred)
+    canonical = to_canonical(weights, pairings)
+    canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}
+    info = _describe(path, given, said, config, dialect, canonical)
+    findings = (
+        Finding("format", find_format(path).name),
+        *chosen,
+        *stripped,
+        *warnings,
+        Finding("dialect", dialect.name, "given" if given.dialect else ""),
+        *lost,
+        *_described(info, given, origin or "dialect", said.profile if said else ""),
+    )
+    files = file.files or (path,)
+    return Model(
+        canonical, info, dialect.name, names_by_canonical(pairings), findings, guesses, files
+    )
+
+
+def _choose_weights(file: WeightFile, given: Given) -> tuple[dict[str, Array], list[Finding]]:
+    """The raw or averaged weights by the file's names, and what was found beside them."""
+    state = {name: array for name, array in file.tensors.items() if is_training_state(name)}
+    averaged = {
+        weight: array for name, array in state.items() if (weight := averaged_name(name))
+    } or file.averaged
+    if given.weights == "ema" and not averaged:
+        raise ConvertError("no averaged weights in it (ema.*, model_ema): give --weights raw")
+    weights = {name: array for name, array in file.tensors.items() if name not in state}
+    container, note = file.container, "not taken: give --weights ema"
     if given.weights == "ema":
-        if not averaged:
-            raise ConvertError("no averaged weights in it (ema.*, model_ema): give --weights raw")
-        weights, container = averaged, file.averaged_container
-    else:
-        hidden = set(state)
-        weights = {name: array for name, array in file.tensors.items() if name not in hidden}
-        container = file.container
-    if container:
-        findings.append(Finding("container", container))
+        weights, container, note = averaged, file.averaged_container, "taken"
+    findings = [Finding("container", container)] if container else []
     if averaged:
-        note = "taken" if weights is averaged else "not taken: give --weights ema"
         findings.append(Finding("averaged_weights", len(averaged), note))
     if state:
         findings.append(Finding("training_state", count_leading_parts(state), "set aside"))
-    return _strip(weights, findings)
+    return weights, findings
 
 
-def _strip(weights: dict[str, Array], findings: list[Finding]) -> dict[str, Array]:
-    prefix = strip_prefixes(weights)
+def _strip(weights: dict[str, Array]) -> tuple[dict[str, Array], list[Finding]]:
+    """The weights without what wrappers put before their names, or detectors beside them."""
+    prefix, findings = strip_prefixes(weights), []
     beside = [name for name in weights if not name.startswith(prefix + BACKBONE)]
     if len(beside) < len(weights):
         prefix += BACKBONE
         parts = count_leading_parts(beside)
         findings.append(Finding("beside_backbone", parts, "of a detector, say; not converted"))
     if not prefix:
-        return weights
+        return weights, findings
     findings.append(Finding("prefix_removed", prefix))
-    return {n.removeprefix(prefix): a for n, a in weights.items() if n.startswith(prefix)}
+    return {n.removeprefix(prefix): a for n, a in weights.items() if n.startswith(prefix)}, findings
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """What is known of one file while it is being understood."""
+def _said(file: WeightFile) -> tuple[ModelInfo | None, str, list[Finding]]:
+    """What the file says of its model beside the tensors, where it says it, and a warning."""
+    written = file.metadata.get(METADATA_KEY)
+    info = ModelInfo.from_json(written) if written else None
+    described = file.described
+    if described is None:
+        return info, "metadata" if info else "", []
+    # transformers computes what config.json says, so that is what holds.
+    if info:
+        numerics = dataclasses.replace(info.numerics, pos_embed_dtype="float32")
+        ours = info.config, numerics, info.labels
+        if ours == (described.config, described.numerics, described.labels):
+            return info, "metadata", []
+    warning = Finding("warning", f"{METADATA_KEY} and config.json differ: config.json holds")
+    return described, "config.json", [warning] if info else []
 
-    path: Path
-    file: WeightFile
-    given: Given
-    findings: list[Finding]
 
-    def model(self, weights: dict[str, Array]) -> Model:
-        """The model of these weights, named as the file names them."""
-        given = self.given
-        shapes = {name: array.shape for name, array in weights.items()}
-        info, origin = self.described()
-        dialect = self.dialect(shapes, info)
-        self.found("dialect", dialect.name, given.dialect)
-        inferred, guesses = self.config(canonical_shapes(shapes, dialect), dialect, info)
-        config = _named(given.model, inferred) if given.model else inferred
-        bare = not any(name.startswith(dialect.base) for name in weights if dialect.base)
-        canonical, names = self.complete(weights, config, inferred, dialect, bare)
-        told = info.profile if info else ""
-        info = self.describe(info, config, dialect, canonical)
-        variant = info.variant
-        self.found("variant", variant, given.model, text=variant or _architecture(config))
-        self.found("classes", config.num_classes)
-        if config.features_only:
-            self.found("answers", [*output_names(config)], otherwise="feature maps, no classes")
-        self.found("profile", info.profile, given.profile, origin or "dialect")
-        if given.profile and told not in ("", info.profile):
-            self.found("file_says", told)
-        size = info.preprocessing.image_size
-        self.found("image_size", [*size], given.image_size, text="{}x{}".format(*size))
-        files = self.file.files or (self.path,)
-        found = tuple(self.findings)
-        return Model(canonical, info, dialect.name, names, found, guesses, files)
-
-    def found(
-        self, what: str, value: object, given: object = None, otherwise: str = "", text: str = ""
-    ) -> None:
-        self.findings.append(Finding(what, value, "given" if given else otherwise, text))
-
-    def described(self) -> tuple[ModelInfo | None, str]:
-        """What the file says of its model beside the tensors, and where it says it."""
-        written = self.file.metadata.get(METADATA_KEY)
-        info = ModelInfo.from_json(written) if written else None
-        described = self.file.described
-        if described is None:
-            return info, "metadata" if info else ""
-        # transformers computes what config.json says, so that is what holds.
-        said = described.config, described.numerics, described.labels
-        if info and (info.config, _as_float32(info), info.labels) == said:
-            return info, "metadata"
-        if info:
-            self.findings.append(
-                Finding("warning", f"{METADATA_KEY} and config.json differ: config.json holds")
-            )
-        return described, "config.json"
-
-    def dialect(self, shapes: Mapping[str, tuple[int, ...]], info: ModelInfo | None) -> Dialect:
-        """The names that the file uses, if those that were given are not others."""
-        name, detected = self.given.dialect, detect_dialect(shapes)
-        if not name:
-            return detected
-        given = find_dialect(name, info.config.version) if info else detect_dialect(shapes, name)
-        if sum(map(given.knows, shapes)) < sum(map(detected.knows, shapes)):
-            raise ConvertError(
-                f"its names are those of dialect {detected.name}, not {name}: leave the dialect "
-                "of the source to be detected"
-            )
-        return given
-
-    def config(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        dialect: Dialect,
-        info: ModelInfo | None,
-    ) -> tuple[PVTConfig, dict[str, str]]:
-        """The architecture that the file tells or shows, and what in it is a guess."""
-        given = self.given
-        if info is None:
-            try:
-                return infer_config(shapes, given.image_size, features_only=dialect.features_only)
-            except ConvertError:
-                if not given.model:
-                    raise
-                classes, size = count_classes(shapes), given.image_size
-                return make_config(given.model, num_classes=classes, image_size=size), {}
-        if given.image_size:
-            return dataclasses.replace(info.config, image_size=given.image_size), {}
-        return info.config, {}
-
-    def complete(
-        self,
-        weights: dict[str, Array],
-        config: PVTConfig,
-        inferred: PVTConfig,
-        dialect: Dialect,
-        bare: bool,
-    ) -> tuple[dict[str, Array], Names]:
-        """The weights under canonical names, if they are exactly the configuration's."""
-        groups = list(dialect.groups(config, bare=bare))
-        specs = {spec.name: spec for group in groups for spec in group.theirs}
-        weights = self.without_class_row(weights, config, dialect)
-        problems = [f"{name} is missing" for name in specs if name not in weights]
-        for name, array in weights.items():
-            if name not in specs:
-                near = get_close_matches(name, specs, n=1)
-                problems.append(f"{name} is unknown" + (f" (near {near[0]})" if near else ""))
-            elif array.shape != specs[name].shape:
-                problems.append(f"{name} is {array.shape}, expected {specs[name].shape}")
-            elif array.dtype.name not in WEIGHT_DTYPES:
-                expected = ", ".join(WEIGHT_DTYPES)
-                problems.append(f"{name} is {array.dtype.name}, expected one of {expected}")
-        if problems:
-            name = self.given.model or variant_name(config) or "this architecture"
-            looks = variant_name(inferred)
-            hint = (
-                f". It looks like {looks}: try --model {looks}" if looks not in (None, name) else ""
-            )
-            more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-            raise ConvertError(
-                f"{len(problems)} tensors (dialect {dialect.name}) do not fit {name}{hint}\n  "
-                + "\n  ".join(sorted(problems)[:_SHOWN])
-                + more
-            )
-        canonical = to_canonical(weights, groups)
-        ordered = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}
-        return ordered, names_by_canonical(groups)
-
-    def without_class_row(
-        self, weights: dict[str, Array], config: PVTConfig, dialect: Dialect
-    ) -> dict[str, Array]:
-        """The weights, less the row that whai362/PVT's detectors keep and never use.
-
-        Their ``pos_embed4`` has the class token's row although they have no class token.
-        """
-        if config.version == 2 or not config.features_only:
-            return weights
-        H, W = config.pos_embed_grid(3)
-        (name,) = dialect.from_canonical("pos_embed4")
-        held = weights.get(name)
-        if held is None or held.shape != (1, H * W + 1, config.embed_dims[3]):
-            return weights
-        self.findings.append(Finding("lost", f"{name}: the class token's row, which is not used"))
-        return {**weights, name: held[:, 1:]}
-
-    def describe(
-        self,
-        info: ModelInfo | None,
-        config: PVTConfig,
-        dialect: Dialect,
-        weights: Mapping[str, Array],
-    ) -> ModelInfo:
-        """The ModelInfo of a file, from what it says or its dialect, with what the user gives."""
-        given = self.given
-        profile = given.profile or dialect.profile
-        if info is None:
-            info = ModelInfo(
-                config,
-                profile_numerics(profile, config.version),
-                default_preprocessing(config, profile),
-                provenance={"file": self.path.name, "dialect": dialect.name},
-            )
-        elif given.profile:
-            changed = {**info.provenance, "profile before it was given": info.profile}
-            numerics = profile_numerics(profile, config.version)
-            info = dataclasses.replace(info, numerics=numerics, provenance=changed)
-        preprocessing = info.preprocessing
-        if given.image_size:
-            preprocessing = dataclasses.replace(preprocessing, image_size=given.image_size)
-        if given.weights == "ema":
-            info = dataclasses.replace(info, provenance={**info.provenance, "weights": "averaged"})
-        return dataclasses.replace(
-            info,
-            config=config,
-            numerics=stored_numerics(info, weights),
-            preprocessing=preprocessing,
-            labels=given.labels or info.labels,
+def _dialect(shapes: Shapes, given: Given, said: ModelInfo | None) -> Dialect:
+    """The names that the file uses, if those that were given are not others."""
+    name, detected = given.dialect, detect_dialect(shapes)
+    if not name:
+        return detected
+    asked = find_dialect(name, said.config.version) if said else detect_dialect(shapes, name)
+    if sum(map(asked.knows, shapes)) < sum(map(detected.knows, shapes)):
+        raise ConvertError(
+            f"its names are those of dialect {detected.name}, not {name}: leave the dialect "
+            "of the source to be detected"
         )
+    return asked
 
 
-def _as_float32(info: ModelInfo) -> Numerics:
-    return dataclasses.replace(info.numerics, pos_embed_dtype="float32")
-
-
-def stored_numerics(info: ModelInfo, weights: Mapping[str, Array]) -> Numerics:
-    """A model's maths, with the dtype that v1's position embeddings are really kept in."""
-    if info.config.version == 2:
-        return info.numerics
-    half = weights["pos_embed1"].dtype == np.float16
-    return dataclasses.replace(info.numerics, pos_embed_dtype="float16" if half else "float32")
-
-
-def _architecture(config: PVTConfig) -> str:
-    linear = " linear" if config.linear else ""
-    return (
-        f"none named: v{config.version}{linear}, widths {config.embed_dims}, depths {config.depths}"
-    )
+def _infer(
+    shapes: Shapes, dialect: Dialect, given: Given, said: ModelInfo | None
+) -> tuple[PVTConfig, dict[str, str]]:
+    """The architecture that the file tells or shows, and what in it is a guess."""
+    if said:
+        size = given.image_size or said.config.image_size
+        return dataclasses.replace(said.config, image_size=size), {}
+    try:
+        return infer_config(shapes, given.image_size, features_only=dialect.features_only)
+    except ConvertError:
+        if not given.model:
+            raise
+        classes = count_classes(shapes)
+        return make_config(given.model, num_classes=classes, image_size=given.image_size), {}
 
 
 def _named(name: str, inferred: PVTConfig) -> PVTConfig:
@@ -355,3 +228,123 @@ def _named(name: str, inferred: PVTConfig) -> PVTConfig:
         image_size=inferred.image_size,
         features_only=inferred.features_only,
     )
+
+
+def _without_class_row(
+    weights: dict[str, Array], config: PVTConfig, dialect: Dialect
+) -> tuple[dict[str, Array], list[Finding]]:
+    """The weights, less the row that whai362/PVT's detectors keep and never use.
+
+    Their ``pos_embed4`` has the class token's row although they have no class token.
+    """
+    if config.version == 2 or not config.features_only:
+        return weights, []
+    H, W = config.pos_embed_grid(3)
+    (name,) = dialect.from_canonical("pos_embed4")
+    held = weights.get(name)
+    if held is None or held.shape != (1, H * W + 1, config.embed_dims[3]):
+        return weights, []
+    lost = Finding("lost", f"{name}: the class token's row, which is not used")
+    return {**weights, name: held[:, 1:]}, [lost]
+
+
+def _check_tensors(
+    weights: Mapping[str, Array],
+    pairings: Iterable[Pairing],
+    naming: str,
+    asked: str | None,
+    config: PVTConfig,
+    inferred: PVTConfig,
+) -> None:
+    """Refuses tensors that are not exactly the configuration's.
+
+    Raises:
+        ConvertError: They are not; the problems, and which variant they look like.
+    """
+    specs = {spec.name: spec for pairing in pairings for spec in pairing.theirs}
+    problems = [f"{name} is missing" for name in specs if name not in weights]
+    for name, array in weights.items():
+        if name not in specs:
+            near = get_close_matches(name, specs, n=1)
+            problems.append(f"{name} is unknown" + (f" (near {near[0]})" if near else ""))
+        elif array.shape != specs[name].shape:
+            problems.append(f"{name} is {array.shape}, expected {specs[name].shape}")
+        elif array.dtype.name not in WEIGHT_DTYPES:
+            expected = ", ".join(WEIGHT_DTYPES)
+            problems.append(f"{name} is {array.dtype.name}, expected one of {expected}")
+    if problems:
+        name = asked or variant_name(config) or "this architecture"
+        looks = variant_name(inferred)
+        hint = f". It looks like {looks}: try --model {looks}" if looks not in (None, name) else ""
+        shown = sorted(problems)[:_SHOWN]
+        if len(problems) > _SHOWN:
+            shown.append(f"and {len(problems) - _SHOWN} more")
+        raise ConvertError(
+            f"{len(problems)} tensors ({naming}) do not fit {name}{hint}\n  " + "\n  ".join(shown)
+        )
+
+
+def _describe(
+    path: Path,
+    given: Given,
+    said: ModelInfo | None,
+    config: PVTConfig,
+    dialect: Dialect,
+    weights: Mapping[str, Array],
+) -> ModelInfo:
+    """The ModelInfo of a file, from what it says or its dialect, with what the user gives."""
+    profile = given.profile or dialect.profile
+    numerics = profile_numerics(profile, config.version)
+    if said is None:
+        preprocessing = default_preprocessing(config, profile)
+        provenance = {"file": path.name, "dialect": dialect.name}
+        info = ModelInfo(config, numerics, preprocessing, provenance=provenance)
+    else:
+        info, provenance = said, dict(said.provenance)
+        if given.profile:
+            provenance["profile before it was given"] = said.profile
+            info = dataclasses.replace(said, numerics=numerics)
+    if given.weights == "ema":
+        provenance["weights"] = "averaged"
+    preprocessing = info.preprocessing
+    if given.image_size:
+        preprocessing = dataclasses.replace(preprocessing, image_size=given.image_size)
+    return dataclasses.replace(
+        info,
+        config=config,
+        numerics=stored_numerics(info, weights),
+        preprocessing=preprocessing,
+        labels=given.labels or info.labels,
+        provenance=provenance,
+    )
+
+
+def _described(info: ModelInfo, given: Given, origin: str, told: str) -> Iterator[Finding]:
+    """What a model is, and where each fact comes from."""
+    config, variant = info.config, info.variant
+    linear = " linear" if config.linear else ""
+    sizes = f"widths {config.embed_dims}, depths {config.depths}"
+    shown = variant or f"none named: v{config.version}{linear}, {sizes}"
+    yield Finding("variant", variant, "given" if given.model else "", shown)
+    yield Finding("classes", config.num_classes)
+    if config.features_only:
+        yield Finding("answers", [*output_names(config)], "feature maps, no classes")
+    yield Finding("profile", info.profile, "given" if given.profile else origin)
+    if given.profile and told not in ("", info.profile):
+        yield Finding("file_says", told)
+    H, W = info.preprocessing.image_size
+    yield Finding("image_size", [H, W], "given" if given.image_size else "", f"{H}x{W}")
+
+
+def pos_embeds(config: PVTConfig) -> list[str]:
+    """The names of v1's position embeddings, by stage; v2 has none."""
+    return [spec.name for spec in tensor_specs(config) if spec.kind == "pos_embed"]
+
+
+def stored_numerics(info: ModelInfo, weights: Mapping[str, Array]) -> Numerics:
+    """A model's maths, with the dtype that v1's position embeddings are really kept in."""
+    first = next(iter(pos_embeds(info.config)), None)
+    if first is None:
+        return info.numerics
+    half = weights[first].dtype == np.float16
+    return dataclasses.replace(info.numerics, pos_embed_dtype="float16" if half else "float32")

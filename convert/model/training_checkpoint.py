@@ -8,13 +8,13 @@ a file that was cut at an entry's end or changed within one would still be a ``.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from convert.formats import ckpt
 from convert.formats.weight_file import contents
-from convert.names.dialects import Dialect, find_dialect
+from convert.names.dialects import find_dialect
 from convert.names.training_state import LEADING
 from pvt_spec import METADATA_KEY, ModelInfo, PvtError
 from pvt_spec.arrays import Array
@@ -34,14 +34,17 @@ def save_training(
         path: The target.
         state: Weights under canonical names, the state of a tensor under a leading part of
             :data:`convert.names.training_state.LEADING` and its name, counters under other names.
-        info: Of the weights.
+        info: The weights' ModelInfo.
         facts: JSON values.
 
     Raises:
         ConvertError: It cannot be written.
     """
     names = find_dialect("pvt_ms", info.config.version)
-    tensors = {_renamed(name, names.from_canonical): array for name, array in state.items()}
+    tensors = {
+        _renamed(name, lambda weight: next(iter(names.from_canonical(weight)), None)): array
+        for name, array in state.items()
+    }
     model = info.to_json()
     described = {"facts": dict(facts), "sha256": digest(tensors, facts, model)}
     texts = {METADATA_KEY: model, STATE_KEY: json.dumps(described)}
@@ -74,7 +77,7 @@ def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, An
             "was cut off or changed; go on from another one"
         )
     names = find_dialect("pvt_ms", info.config.version)
-    state = {_renamed(name, _canonical(names)): array for name, array in file.tensors.items()}
+    state = {_renamed(name, names.to_canonical): array for name, array in file.tensors.items()}
     return state, info, facts
 
 
@@ -87,16 +90,7 @@ def digest(tensors: Mapping[str, Array], facts: Mapping[str, Any], model: str) -
     return found.hexdigest()
 
 
-def _canonical(names: Dialect) -> Any:
-    def rename(name: str) -> tuple[str, ...]:
-        canonical = names.to_canonical(name)
-        return () if canonical is None else (canonical,)
-
-    return rename
-
-
-def _renamed(name: str, rename: Any) -> str:
+def _renamed(name: str, rename: Callable[[str], str | None]) -> str:
     """A weight's or a state's name with the weight's part renamed; others stay as they are."""
     leading = next((part for part in LEADING if name.startswith(part)), "")
-    renamed = rename(name.removeprefix(leading))
-    return leading + renamed[0] if renamed else name
+    return leading + (rename(name.removeprefix(leading)) or name.removeprefix(leading))

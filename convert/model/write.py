@@ -49,7 +49,7 @@ def save_model(
         path: The target; its ending chooses the format, and a folder is one of Hugging Face.
         weights: Every tensor of ``info.config`` by canonical name; bytes and dtypes are kept.
         info: Travels in the file's metadata.
-        force: Replace an existing file.
+        force: Whether an existing file is replaced.
         dialect: Names to write, for the code that uses them, which then has to compute
             ``info.numerics``; None for the format's own, with which any maths travels.
         onnx: How an ``.onnx`` is written.
@@ -67,7 +67,7 @@ def save_model(
     names = target_dialect(path, dialect, info.config.version)
     if dialect or not row.carries_maths:
         _check_maths(path, names, info)
-    tensors = from_canonical(weights, names.groups(info.config, bare=not info.config.num_classes))
+    tensors = from_canonical(weights, names.pairings(info.config, bare=not info.config.num_classes))
     metadata = {"format": names.framework} if row.says_framework else {}
     metadata[METADATA_KEY] = info.to_json()
     return row.write(path, tensors, metadata, force, onnx)

@@ -1,4 +1,4 @@
-"""From the names and shapes in a file to what model it is.
+"""Which model a file holds, told from the names and shapes in it.
 
 Nothing is guessed in silence: every finding that the file does not settle says so.
 """
@@ -43,7 +43,7 @@ def detect_dialect(shapes: Shapes, name: str | None = None) -> Dialect:
     """The dialect in which most of the names are tensors of a PVT.
 
     Args:
-        shapes: Of the file's weights, by the file's own names.
+        shapes: The shapes of the file's weights, by the file's own names.
         name: A dialect's name, where only the PVT's version is left to tell.
 
     Raises:

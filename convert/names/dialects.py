@@ -34,7 +34,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Group:
+class Pairing:
     """A rule, filled in for one layer of one model: the same rows, there and here."""
 
     ours: tuple[TensorSpec, ...]
@@ -110,7 +110,7 @@ class Dialect:
         """Whether a tensor of some PVT could be called so in the dialect."""
         return self._known.fullmatch(name) is not None
 
-    def groups(self, config: PVTConfig, *, bare: bool) -> Iterator[Group]:
+    def pairings(self, config: PVTConfig, *, bare: bool) -> Iterator[Pairing]:
         """What holds what in a model, every tensor once, in canonical order.
 
         Args:
@@ -128,7 +128,7 @@ class Dialect:
             match, rule = found
             ours = tuple(specs[_fill(pattern, match)] for pattern in rule.ours)
             done.update(spec.name for spec in ours)
-            yield Group(ours, tuple(self._named(rule, match, ours, bare)))
+            yield Pairing(ours, tuple(self._named(rule, match, ours, bare)))
 
     def _rule(self, name: str) -> tuple[re.Match[str], Rule] | None:
         """The first rule that fits a canonical name, and what it found in it."""
@@ -158,8 +158,6 @@ _FIELDS = {
     "p": "(?:weight|bias)",
     "g": "(?:gamma|beta)",
 }
-_GAINS = {"weight": "gamma", "bias": "beta"}
-_PARTS = {theirs: ours for ours, theirs in _GAINS.items()}
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -176,201 +174,182 @@ def _source(pattern: str, fields: Mapping[str, str] = _FIELDS) -> str:
 def _fill(pattern: str, match: re.Match[str]) -> str:
     """A pattern with the stage, block and part of a name that matched another one."""
     found = match.groupdict()
-    if "i" in found:
-        found["s"] = str(int(found["i"]) - 1)
-    elif "s" in found:
-        found["i"] = str(int(found["s"]) + 1)
-    if "j" in found:
-        found["k"] = str(int(found["j"]) + 1)
-    elif "k" in found:
-        found["j"] = str(int(found["k"]) - 1)
-    if "p" in found:
-        found["g"] = _GAINS[found["p"]]
-    elif "g" in found:
-        found["p"] = _PARTS[found["g"]]
+    for zero, one in ("si", "jk"):
+        if zero in found:
+            found[one] = str(int(found[zero]) + 1)
+        elif one in found:
+            found[zero] = str(int(found[one]) - 1)
+    is_bias = {"bias", "beta"} & {*found.values()}
+    found["p"], found["g"] = ("bias", "beta") if is_bias else ("weight", "gamma")
     return pattern.format(**found)
 
 
-Name = str | tuple[str, ...]
-
-
-def _rules(rows: Mapping[Name, Name], pointwise: tuple[str, ...] = ()) -> tuple[Rule, ...]:
-    """A table of canonical to the dialect's patterns; of layers in ``pointwise``, as 1x1 conv."""
-
-    def patterns(name: Name) -> tuple[str, ...]:
-        return (name,) if isinstance(name, str) else name
-
-    return tuple(
-        Rule(patterns(ours), patterns(theirs), any(layer in theirs for layer in pointwise))
-        for ours, theirs in rows.items()
-    )
-
-
 _BLOCK = "block{i}.{j}."
+_ATTENTION = ("norm1", "attn.q", "attn.kv", "attn.proj", "attn.sr", "attn.norm")
+_MLP = ("norm2", "mlp.fc1", "mlp.dwconv.dwconv", "mlp.fc2")
 _CANONICAL = (
     "pos_embed{i}",
     "cls_token",
     "patch_embed{i}.proj.{p}",
     "patch_embed{i}.norm.{p}",
-    _BLOCK + "norm1.{p}",
-    _BLOCK + "attn.q.{p}",
-    _BLOCK + "attn.kv.{p}",
-    _BLOCK + "attn.proj.{p}",
-    _BLOCK + "attn.sr.{p}",
-    _BLOCK + "attn.norm.{p}",
-    _BLOCK + "norm2.{p}",
-    _BLOCK + "mlp.fc1.{p}",
-    _BLOCK + "mlp.dwconv.dwconv.{p}",
-    _BLOCK + "mlp.fc2.{p}",
+    *(f"{_BLOCK}{layer}.{{p}}" for layer in (*_ATTENTION, *_MLP)),
     "norm{i}.{p}",
     "norm.{p}",
     "head.{p}",
 )
 """Every tensor that a PVT of either version can have."""
 
+_ABSENT = {1: ("norm{i}", _BLOCK + "mlp.dwconv"), 2: ("pos_embed", "cls_token", "norm.")}
+"""Leading parts of the names that a version has not."""
 
-def _renamed(leading: Mapping[str, str], *, ms_norms: bool = False) -> tuple[Rule, ...]:
-    """Canonical names but for these leading parts and, where asked, MindSpore's norms."""
-    rows: dict[Name, Name] = {}
+
+def _rules(
+    names: Mapping[str, str | tuple[str, ...]],
+    *first: Rule,
+    version: int = 0,
+    ms_norms: bool = False,
+    pointwise: tuple[str, ...] = (),
+) -> tuple[Rule, ...]:
+    """Canonical names but for their leading parts.
+
+    Args:
+        names: A dialect's leading part, or several that hold its rows one below the other, by the
+            canonical one; the first that fits is taken.
+        first: Rules that come before those for single canonical names.
+        version: The only PVT version that the dialect names; 0 for both.
+        ms_norms: Whether norms have a gamma and a beta, as MindSpore's.
+        pointwise: Layers that are 1x1 convolutions.
+    """
+    rules = [*first]
     for ours in _CANONICAL:
-        theirs = ours
-        for old, new in leading.items():
-            if ours.startswith(old):
-                theirs = new + ours.removeprefix(old)
-        layer = theirs.removesuffix(".{p}").rpartition(".")[2]
-        is_norm = layer.startswith("norm") or ours.startswith("norm")
-        rows[ours] = theirs.replace("{p}", "{g}") if ms_norms and is_norm else theirs
-    return _rules(rows)
+        lead = next((lead for lead in names if ours.startswith(lead)), "")
+        leads, rest = names.get(lead, ""), ours.removeprefix(lead)
+        if ms_norms and "norm" in ours:
+            rest = rest.replace("{p}", "{g}")
+        theirs = tuple(new + rest for new in ((leads,) if isinstance(leads, str) else leads))
+        if theirs and not ours.startswith(_ABSENT.get(version, ())):
+            rules.append(Rule((ours,), theirs, ours.removesuffix(".{p}").endswith(pointwise)))
+    return tuple(rules)
 
+
+_MINDCV_V2 = {
+    "patch_embed{i}": "patch_embed_list.{s}",
+    "block{i}": "block_list.{s}",
+    "norm{i}": "norm_list.{s}",
+}
 
 _TIMM = _rules(
     {
-        "patch_embed1.proj.{p}": "patch_embed.proj.{p}",
-        "patch_embed1.norm.{p}": "patch_embed.norm.{p}",
-        "patch_embed{i}.proj.{p}": "stages.{s}.downsample.proj.{p}",
-        "patch_embed{i}.norm.{p}": "stages.{s}.downsample.norm.{p}",
-        _BLOCK + "norm1.{p}": "stages.{s}.blocks.{j}.norm1.{p}",
-        _BLOCK + "attn.q.{p}": "stages.{s}.blocks.{j}.attn.q.{p}",
-        _BLOCK + "attn.kv.{p}": "stages.{s}.blocks.{j}.attn.kv.{p}",
-        _BLOCK + "attn.proj.{p}": "stages.{s}.blocks.{j}.attn.proj.{p}",
-        _BLOCK + "attn.sr.{p}": "stages.{s}.blocks.{j}.attn.sr.{p}",
-        _BLOCK + "attn.norm.{p}": "stages.{s}.blocks.{j}.attn.norm.{p}",
-        _BLOCK + "norm2.{p}": "stages.{s}.blocks.{j}.norm2.{p}",
-        _BLOCK + "mlp.fc1.{p}": "stages.{s}.blocks.{j}.mlp.fc1.{p}",
-        _BLOCK + "mlp.dwconv.dwconv.{p}": "stages.{s}.blocks.{j}.mlp.dwconv.{p}",
-        _BLOCK + "mlp.fc2.{p}": "stages.{s}.blocks.{j}.mlp.fc2.{p}",
-        "norm{i}.{p}": "stages.{s}.norm.{p}",
-        "head.{p}": "head.{p}",
-    }
-)
-
-_HF_PATCHES, _HF_BLOCK = "encoder.patch_embeddings.{s}.", "encoder.block.{s}.{j}."
-_HF_V1 = _rules(
-    {
-        "pos_embed{i}": _HF_PATCHES + "position_embeddings",
-        "cls_token": "encoder.patch_embeddings.3.cls_token",
-        "patch_embed{i}.proj.{p}": _HF_PATCHES + "projection.{p}",
-        "patch_embed{i}.norm.{p}": _HF_PATCHES + "layer_norm.{p}",
-        _BLOCK + "norm1.{p}": _HF_BLOCK + "layer_norm_1.{p}",
-        _BLOCK + "attn.q.{p}": _HF_BLOCK + "attention.self.query.{p}",
-        _BLOCK + "attn.kv.{p}": (
-            _HF_BLOCK + "attention.self.key.{p}",
-            _HF_BLOCK + "attention.self.value.{p}",
-        ),
-        _BLOCK + "attn.proj.{p}": _HF_BLOCK + "attention.output.dense.{p}",
-        _BLOCK + "attn.sr.{p}": _HF_BLOCK + "attention.self.sequence_reduction.{p}",
-        _BLOCK + "attn.norm.{p}": _HF_BLOCK + "attention.self.layer_norm.{p}",
-        _BLOCK + "norm2.{p}": _HF_BLOCK + "layer_norm_2.{p}",
-        _BLOCK + "mlp.fc1.{p}": _HF_BLOCK + "mlp.dense1.{p}",
-        _BLOCK + "mlp.fc2.{p}": _HF_BLOCK + "mlp.dense2.{p}",
-        "norm.{p}": "encoder.layer_norm.{p}",
-        "head.{p}": "classifier.{p}",
-    }
-)
-
-_HF_STAGE = "encoder.layers.{s}."
-_HF_LAYER = _HF_STAGE + "blocks.{j}."
-_HF_V2 = _rules(
-    {
-        "patch_embed{i}.proj.{p}": _HF_STAGE + "patch_embedding.proj.{p}",
-        "patch_embed{i}.norm.{p}": _HF_STAGE + "patch_embedding.layer_norm.{p}",
-        _BLOCK + "norm1.{p}": _HF_LAYER + "layer_norm_1.{p}",
-        _BLOCK + "attn.q.{p}": _HF_LAYER + "attention.query.{p}",
-        _BLOCK + "attn.kv.{p}": (
-            _HF_LAYER + "attention.key.{p}",
-            _HF_LAYER + "attention.value.{p}",
-        ),
-        _BLOCK + "attn.proj.{p}": _HF_LAYER + "attention.proj.{p}",
-        _BLOCK + "attn.sr.{p}": _HF_LAYER + "attention.spatial_reduction.{p}",
-        _BLOCK + "attn.norm.{p}": _HF_LAYER + "attention.layer_norm.{p}",
-        _BLOCK + "norm2.{p}": _HF_LAYER + "layer_norm_2.{p}",
-        _BLOCK + "mlp.fc1.{p}": _HF_LAYER + "mlp.dense1.{p}",
-        _BLOCK + "mlp.dwconv.dwconv.{p}": _HF_LAYER + "mlp.dwconv.dwconv.{p}",
-        _BLOCK + "mlp.fc2.{p}": _HF_LAYER + "mlp.dense2.{p}",
-        "norm{i}.{p}": _HF_STAGE + "layer_norm.{p}",
-        "head.{p}": "classifier.{p}",
-    }
+        "patch_embed{i}": "stages.{s}.downsample",
+        _BLOCK + "mlp.dwconv.dwconv": "stages.{s}.blocks.{j}.mlp.dwconv",
+        _BLOCK: "stages.{s}.blocks.{j}.",
+        "norm{i}": "stages.{s}.norm",
+    },
+    Rule(("patch_embed1.proj.{p}",), ("patch_embed.proj.{p}",)),
+    Rule(("patch_embed1.norm.{p}",), ("patch_embed.norm.{p}",)),
+    version=2,
 )
 
 
-def _mmdet(block: str, fc2: str, rest: Mapping[Name, Name]) -> tuple[Rule, ...]:
-    """mmdet's names, whose blocks are called ``block`` and whose last linear layer ``fc2``."""
-    rows: dict[Name, Name] = {
-        "patch_embed{i}.proj.{p}": "layers.{s}.0.projection.{p}",
-        "patch_embed{i}.norm.{p}": "layers.{s}.0.norm.{p}",
-        _BLOCK + "norm1.{p}": block + "norm1.{p}",
-        (_BLOCK + "attn.q.{p}", _BLOCK + "attn.kv.{p}"): block + "attn.attn.in_proj_{p}",
-        _BLOCK + "attn.proj.{p}": block + "attn.attn.out_proj.{p}",
-        _BLOCK + "attn.sr.{p}": block + "attn.sr.{p}",
-        _BLOCK + "attn.norm.{p}": block + "attn.norm.{p}",
-        _BLOCK + "norm2.{p}": block + "norm2.{p}",
-        _BLOCK + "mlp.fc1.{p}": block + "ffn.layers.0.{p}",
-        _BLOCK + "mlp.fc2.{p}": block + fc2 + ".{p}",
+def _hf(
+    version: int, patch: str, block: str, attn: str, rest: Mapping[str, str]
+) -> tuple[Rule, ...]:
+    """transformers' names, by the leading parts of its patch embeddings, blocks and attention."""
+    names: dict[str, str | tuple[str, ...]] = {
+        "patch_embed{i}.norm": patch + "layer_norm",
+        _BLOCK + "norm1": block + "layer_norm_1",
+        _BLOCK + "attn.q": block + attn + "query",
+        _BLOCK + "attn.kv": (block + attn + "key", block + attn + "value"),
+        _BLOCK + "attn.norm": block + attn + "layer_norm",
+        _BLOCK + "norm2": block + "layer_norm_2",
+        _BLOCK + "mlp.fc1": block + "mlp.dense1",
+        _BLOCK + "mlp.dwconv": block + "mlp.dwconv",
+        _BLOCK + "mlp.fc2": block + "mlp.dense2",
+        "head": "classifier",
         **rest,
     }
-    return _rules(rows, pointwise=("ffn.layers.0.", fc2 + "."))
+    return _rules(names, version=version)
 
 
-# A position embedding is the first layer of mmdet's stages, and moves the blocks by one.
-_MMDET_V1 = _mmdet(
-    "layers.{s}.1.{k}.", "ffn.layers.3", {"pos_embed{i}": "layers.{s}.1.0.pos_embed"}
-)
-_MMDET_V2 = _mmdet(
-    "layers.{s}.1.{j}.",
-    "ffn.layers.4",
-    {
-        _BLOCK + "mlp.dwconv.dwconv.{p}": "layers.{s}.1.{j}.ffn.layers.1.{p}",
-        "norm{i}.{p}": "layers.{s}.2.{p}",
-    },
-)
+_HF_PATCH, _HF_BLOCK = "encoder.patch_embeddings.{s}.", "encoder.block.{s}.{j}."
+_HF_V1 = {
+    "pos_embed{i}": _HF_PATCH + "position_embeddings",
+    "cls_token": "encoder.patch_embeddings.3.cls_token",
+    "patch_embed{i}.proj": _HF_PATCH + "projection",
+    _BLOCK + "attn.proj": _HF_BLOCK + "attention.output.dense",
+    _BLOCK + "attn.sr": _HF_BLOCK + "attention.self.sequence_reduction",
+    "norm.": "encoder.layer_norm.",
+}
+_HF_STAGE = "encoder.layers.{s}."
+_HF_V2 = {
+    "patch_embed{i}.proj": _HF_STAGE + "patch_embedding.proj",
+    _BLOCK + "attn.proj": _HF_STAGE + "blocks.{j}.attention.proj",
+    _BLOCK + "attn.sr": _HF_STAGE + "blocks.{j}.attention.spatial_reduction",
+    "norm{i}": _HF_STAGE + "layer_norm",
+}
 
-_MINDCV_V1 = _renamed({"block{i}": "Blocks.{s}"}, ms_norms=True)
-_MINDCV_V2 = _renamed(
-    {
-        "patch_embed{i}": "patch_embed_list.{s}",
-        "block{i}": "block_list.{s}",
-        "norm{i}": "norm_list.{s}",
-    },
-    ms_norms=True,
-)
+
+def _mmdet(version: int, block: str, fc2: str) -> tuple[Rule, ...]:
+    """mmdet's names, whose blocks are called ``block`` and whose last linear layer ``fc2``."""
+    names: dict[str, str | tuple[str, ...]] = {
+        "pos_embed{i}": "layers.{s}.1.0.pos_embed",
+        "patch_embed{i}.proj": "layers.{s}.0.projection",
+        "patch_embed{i}": "layers.{s}.0",
+        _BLOCK + "attn.q": (),
+        _BLOCK + "attn.kv": (),
+        _BLOCK + "attn.proj": block + "attn.attn.out_proj",
+        _BLOCK + "mlp.fc1": block + "ffn.layers.0",
+        _BLOCK + "mlp.dwconv.dwconv": block + "ffn.layers.1",
+        _BLOCK + "mlp.fc2": block + fc2,
+        _BLOCK: block,
+        "norm{i}": "layers.{s}.2",
+        **dict.fromkeys(("cls_token", "norm.", "head"), ()),
+    }
+    q, kv = (f"{_BLOCK}attn.{layer}.{{p}}" for layer in ("q", "kv"))
+    joined = Rule((q, kv), (block + "attn.attn.in_proj_{p}",))
+    return _rules(names, joined, version=version, pointwise=("mlp.fc1", "mlp.fc2"))
+
 
 DIALECTS = (
-    Dialect("official", (1, 2), "official", _renamed({})),
+    Dialect("official", (1, 2), "official", _rules({})),
     Dialect(
         "pvt_ms",
         (1, 2),
         "official",
-        _renamed({}, ms_norms=True),
+        _rules({}, ms_norms=True),
         computes=lambda wanted, config: wanted,
         framework="ms",
     ),
-    Dialect("mindcv", (1,), "mindcv", _MINDCV_V1, framework="ms"),
-    Dialect("mindcv", (2,), "mindcv", _MINDCV_V2, framework="ms"),
+    Dialect(
+        "mindcv", (1,), "mindcv", _rules({"block{i}": "Blocks.{s}"}, ms_norms=True), framework="ms"
+    ),
+    Dialect("mindcv", (2,), "mindcv", _rules(_MINDCV_V2, ms_norms=True), framework="ms"),
     Dialect("timm", (2,), "official", _TIMM, hub=True),
-    Dialect("hf", (1,), "hf", _HF_V1, base="pvt.", computes=expressible, hub=True),
-    Dialect("hf", (2,), "hf", _HF_V2, base="pvt_v2.", computes=expressible, hub=True),
-    Dialect("mmdet", (1,), "hf", _MMDET_V1, features_only=True),
-    Dialect("mmdet", (2,), "hf", _MMDET_V2, features_only=True),
+    Dialect(
+        "hf",
+        (1,),
+        "hf",
+        _hf(1, _HF_PATCH, _HF_BLOCK, "attention.self.", _HF_V1),
+        base="pvt.",
+        computes=expressible,
+        hub=True,
+    ),
+    Dialect(
+        "hf",
+        (2,),
+        "hf",
+        _hf(2, _HF_STAGE + "patch_embedding.", _HF_STAGE + "blocks.{j}.", "attention.", _HF_V2),
+        base="pvt_v2.",
+        computes=expressible,
+        hub=True,
+    ),
+    # A position embedding is the first layer of mmdet's stages, and moves the blocks by one.
+    Dialect(
+        "mmdet", (1,), "hf", _mmdet(1, "layers.{s}.1.{k}.", "ffn.layers.3"), features_only=True
+    ),
+    Dialect(
+        "mmdet", (2,), "hf", _mmdet(2, "layers.{s}.1.{j}.", "ffn.layers.4"), features_only=True
+    ),
 )
 """Every dialect, by name and version."""
 

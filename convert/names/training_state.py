@@ -8,58 +8,20 @@ MindCV's trainer.
 from collections import Counter
 from collections.abc import Iterable
 
-LEADING = (
-    "accum.",
-    "accum_update.",
-    "accumulated_grads.",
-    "adam_m.",
-    "adam_v.",
-    "ema.",
-    "exp_avg.",
-    "exp_avg_sq.",
-    "exp_inf.",
-    "grad_accumulation.",
-    "lamb_m.",
-    "lamb_v.",
-    "lion_m.",
-    "max_exp_avg_sq.",
-    "mean_grad.",
-    "mean_square.",
-    "moment.",
-    "moment1.",
-    "moment2.",
-    "moment3.",
-    "moments.",
-    "nadam_m.",
-    "nadam_v.",
-    "prev_gradient.",
-    "stat.",
-    "vhat.",
-)
+_LEADING = """
+    accum accum_update accumulated_grads adam_m adam_v ema exp_avg exp_avg_sq exp_inf
+    grad_accumulation lamb_m lamb_v lion_m max_exp_avg_sq mean_grad mean_square moment
+    moment1 moment2 moment3 moments nadam_m nadam_v prev_gradient stat vhat
+"""
+LEADING = tuple(f"{name}." for name in _LEADING.split())
 """Leading parts of per-tensor state: moments, averaged weights, accumulated gradients."""
 
-WHOLE = frozenset(
-    {
-        "beta1_power",
-        "beta2_power",
-        "current_iterator_step",
-        "epoch_num",
-        "global_step",
-        "good_steps",
-        "growth_tracker",
-        "last_overflow_iterator_step",
-        "learning_rate",
-        "loss_scale",
-        "momentum",
-        "mu_schedule",
-        "scale_sense",
-        "state_step",
-        "step_num",
-        "step_t",
-        "updates",
-        "weight_decay",
-    }
-)
+_WHOLE = """
+    beta1_power beta2_power current_iterator_step epoch_num global_step good_steps
+    growth_tracker last_overflow_iterator_step learning_rate loss_scale momentum mu_schedule
+    scale_sense state_step step_num step_t updates weight_decay
+"""
+WHOLE = frozenset(_WHOLE.split())
 """Whole names of counters, tables and loss-scale state."""
 
 AVERAGED = "ema."

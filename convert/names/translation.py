@@ -1,19 +1,20 @@
 """Tensors from a dialect's names and layouts to the canonical ones and back, bit for bit."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from convert.names.dialects import Group
+from convert.names.dialects import Pairing
 from pvt_spec import TensorSpec
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 
-Names = dict[str, tuple[str, ...]]
-"""By canonical name, the tensors of a file that hold its rows."""
+Holders = dict[str, tuple[str, ...]]
+"""The tensors of a file that hold a canonical one's rows, by its name."""
 
 
-def to_canonical(tensors: Mapping[str, Array], groups: Iterable[Group]) -> dict[str, Array]:
+def to_canonical(tensors: Mapping[str, Array], pairings: Iterable[Pairing]) -> dict[str, Array]:
     """Canonical tensors of a file's: views where the file has a tensor for each, else copies.
 
     Raises:
@@ -21,12 +22,12 @@ def to_canonical(tensors: Mapping[str, Array], groups: Iterable[Group]) -> dict[
     """
     return {
         spec.name: array
-        for group in groups
-        for spec, array in _regroup(tensors, group.theirs, group.ours)
+        for pairing in pairings
+        for spec, array in _regroup(tensors, pairing.theirs, pairing.ours)
     }
 
 
-def from_canonical(weights: Mapping[str, Array], groups: Iterable[Group]) -> dict[str, Array]:
+def from_canonical(weights: Mapping[str, Array], pairings: Iterable[Pairing]) -> dict[str, Array]:
     """What :func:`to_canonical` takes, of what it gives.
 
     Raises:
@@ -34,8 +35,8 @@ def from_canonical(weights: Mapping[str, Array], groups: Iterable[Group]) -> dic
     """
     return {
         spec.name: array
-        for group in groups
-        for spec, array in _regroup(weights, group.ours, group.theirs)
+        for pairing in pairings
+        for spec, array in _regroup(weights, pairing.ours, pairing.theirs)
     }
 
 
@@ -62,16 +63,16 @@ def _regroup(
         start = stop
 
 
-def names_by_canonical(groups: Iterable[Group]) -> Names:
-    """By canonical name, the tensors of the dialect that hold its rows."""
+def names_by_canonical(pairings: Iterable[Pairing]) -> Holders:
+    """The tensors of the dialect that hold a canonical one's rows, by its name."""
     return {
-        spec.name: tuple(their.name for their in group.theirs)
-        for group in groups
-        for spec in group.ours
+        spec.name: tuple(their.name for their in pairing.theirs)
+        for pairing in pairings
+        for spec in pairing.ours
     }
 
 
-def count_changes(source: Names, target: Names) -> dict[str, int]:
+def count_changes(source: Holders, target: Holders) -> dict[str, int]:
     """How many tensors of a source keep, change or share their name in a target.
 
     Returns:
@@ -83,9 +84,7 @@ def count_changes(source: Names, target: Names) -> dict[str, int]:
         for their in theirs:
             origins.setdefault(their, set()).update(source[name])
     # A tensor that is cut in the source's naming and in the target's alike is only renamed.
-    sharing: dict[frozenset[str], int] = {}
-    for held in origins.values():
-        sharing[frozenset(held)] = sharing.get(frozenset(held), 0) + 1
+    sharing = Counter(map(frozenset, origins.values()))
     counts = {"renamed": 0, "split": 0, "joined": 0}
     for name, held in origins.items():
         if len(held) == sharing[frozenset(held)]:

@@ -1,4 +1,4 @@
-"""From spec and weights to an ONNX model, whole or as a skeleton: all of it but the weights.
+"""An ONNX model from spec and weights, whole or as a skeleton: all of it but the weights.
 
 How a skeleton and its weights become a file is known to :mod:`convert.formats.onnx`.
 """
@@ -45,9 +45,9 @@ def build_skeleton(
 
     Args:
         info: Architecture, maths, and everything else that goes into the metadata.
-        dtypes: Of each weight, by canonical name.
+        dtypes: The dtype of each weight, by canonical name.
         image_size: (H, W) of the input in pixels; that of the preprocessing where it is None.
-        dynamic_size: Leave height and width open instead. The batch is always open.
+        dynamic_size: Whether height and width are left open instead. The batch always is.
         opset: One of :data:`OPSETS`.
 
     Raises:
@@ -115,7 +115,7 @@ def build(
         weights: Every tensor of :func:`pvt_spec.tensor_specs`, by canonical name.
         info: What travels in the metadata; made from the first two where it is None.
         image_size: (H, W) of the input in pixels; that of the preprocessing where it is None.
-        dynamic_size: Leave height and width open instead. The batch is always open.
+        dynamic_size: Whether height and width are left open instead. The batch always is.
         opset: One of :data:`OPSETS`.
 
     Raises:

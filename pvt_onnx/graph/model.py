@@ -35,7 +35,8 @@ class ModelWriter:
     Args:
         config: The architecture.
         numerics: The maths.
-        dtypes: Of each weight, by canonical name; others than float32 are cast in the graph.
+        dtypes: The dtype of each weight, by canonical name; others than float32 are cast in the
+            graph.
         image_size: (H, W) of the input in pixels, or None where they are to be dynamic.
         opset: 17 or later; before 20, GELU is written out.
     """

@@ -55,7 +55,7 @@ class GraphWriter:
         return self.add("Concat", *parts, name="shape/" + ",".join(map(str, sizes)), axis=0)
 
     def reshape(self, x: str, *sizes: Size, name: str) -> str:
-        """Of the sizes, 0 keeps the axis and -1 is what remains."""
+        """Reshapes ``x``; a size of 0 keeps the axis and -1 is what remains."""
         return self.add("Reshape", x, self.shape(*sizes), name=name, allowzero=0)
 
     def transpose(self, x: str, *axes: int, name: str) -> str:

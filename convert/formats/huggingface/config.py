@@ -131,7 +131,8 @@ def parse_config(
         if preprocessor is not None:
             images, notes = parse_preprocessor(preprocessor, architecture)
         provenance = {"preprocessing in transformers": "; ".join(notes)} if notes else {}
-        return ModelInfo(architecture, _numerics(keys), images, labels, provenance)
+        numerics = _one_epsilon(_GELU[keys["hidden_act"]], float(keys["layer_norm_eps"]))
+        return ModelInfo(architecture, numerics, images, labels, provenance)
     except ConfigError as error:
         raise ConvertError(f"config.json: {error}") from error
 
@@ -246,10 +247,6 @@ def _architecture(
         features_only=features_only,
         drop_path_rate=float(keys["drop_path_rate"]),
     )
-
-
-def _numerics(keys: Mapping[str, Any]) -> Numerics:
-    return _one_epsilon(_GELU[keys["hidden_act"]], float(keys["layer_norm_eps"]))
 
 
 def _one_epsilon(gelu: str, epsilon: float) -> Numerics:

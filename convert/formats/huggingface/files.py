@@ -18,7 +18,6 @@ The names of the tensors are those of dialect ``hf``; ``config.json`` is underst
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as short
 from typing import Any
@@ -38,37 +37,6 @@ WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, PICKLED, PICKLED_INDEX)
 """What the weights can be in; the first that is there is taken, as transformers does."""
 
 
-@dataclass(frozen=True)
-class Folder:
-    """What a folder holds.
-
-    Attributes:
-        file: The tensors, under transformers' names, the metadata of their files, and these: one
-            file, or an index and the files that it names.
-        config: ``config.json``, of a PVT; not checked further.
-        preprocessor: ``preprocessor_config.json``, or None if there is none.
-    """
-
-    file: WeightFile
-    config: dict[str, Any]
-    preprocessor: dict[str, Any] | None
-
-
-def read_folder(path: Path) -> Folder:
-    """The tensors and configuration of a folder that ``save_pretrained`` wrote.
-
-    Raises:
-        ConvertError: It is no such folder, holds another model than a PVT, or a file of it is
-            missing, damaged or not as the index says.
-    """
-    if not path.exists():
-        raise ConvertError(f"{path}: there is no such file or folder")
-    if not (path / CONFIG).exists():
-        raise ConvertError(f"{path}: expected a folder with {CONFIG} and a file of weights")
-    config, preprocessor = read_configs(path)
-    return Folder(_read_weights(path), config, preprocessor)
-
-
 def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """``config.json``, of a PVT or of timm, and ``preprocessor_config.json`` or None without one.
 
@@ -85,7 +53,12 @@ def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     return config, _read_json(folder / PREPROCESSOR) if has_preprocessor else None
 
 
-def _read_weights(folder: Path) -> WeightFile:
+def read_weights(folder: Path) -> WeightFile:
+    """The tensors of a folder, the metadata of their files, and these files.
+
+    Raises:
+        ConvertError: There are none, or a file is missing, damaged or not as the index says.
+    """
     source = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if source is None:
         raise ConvertError(f"{folder}: holds no weights: expected one of {', '.join(WEIGHTS)}")
@@ -168,7 +141,7 @@ def _weight_map(index: Path) -> Mapping[str, str]:
 
 
 def _shards(index: Path, names: list[str]) -> dict[str, Path]:
-    """Where the files lie that an index names.
+    """The paths of the files that an index names.
 
     Raises:
         ConvertError: One is missing or named so that it lies in another folder.

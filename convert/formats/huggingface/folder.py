@@ -19,7 +19,7 @@ from convert.formats.huggingface.files import (
     SAFETENSORS,
     WEIGHTS,
     read_configs,
-    read_folder,
+    read_weights,
 )
 from convert.formats.huggingface.images import make_preprocessor
 from convert.formats.huggingface.timm import is_timm, parse_timm
@@ -40,17 +40,22 @@ def read(path: Path) -> WeightFile:
     """What a folder holds: tensors under transformers' names, and the model that it describes.
 
     Raises:
-        ConvertError: It is no folder of Hugging Face, or a file of it cannot be read.
+        ConvertError: It is no folder of Hugging Face or of another model than a PVT, or a file of
+            it cannot be read.
     """
-    folder = read_folder(path)
-    return _described(path, folder.file, folder.config, folder.preprocessor)
+    if not path.exists():
+        raise ConvertError(f"{path}: there is no such file or folder")
+    if not (path / CONFIG).exists():
+        raise ConvertError(f"{path}: expected a folder with {CONFIG} and a file of weights")
+    config, preprocessor = read_configs(path)
+    return _described(path, read_weights(path), config, preprocessor)
 
 
 def with_config(path: Path, file: WeightFile) -> WeightFile:
     """A file of weights with what ``config.json`` beside it says, if they are from the hub.
 
     Args:
-        path: Of the file, a ``model.safetensors`` or ``pytorch_model.bin``, say.
+        path: The file, a ``model.safetensors`` or ``pytorch_model.bin``, say.
         file: What it holds.
 
     Raises:
@@ -76,11 +81,10 @@ def _described(
     headless = not any(name.startswith("classifier.") for name in file.tensors)
     dialect = "timm" if is_timm(config) else "hf"
     try:
-        info = (
-            parse_timm(config)
-            if dialect == "timm"
-            else parse_config(config, preprocessor, headless=headless)
-        )
+        if dialect == "timm":
+            info = parse_timm(config)
+        else:
+            info = parse_config(config, preprocessor, headless=headless)
     except ConvertError as error:
         raise ConvertError(f"{folder}: {error}") from error
     provenance = {"file": folder.name, "dialect": dialect, **info.provenance}

@@ -24,10 +24,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from convert.formats.pth import machine as pickle_data
+from convert.formats.pth import machine
 from convert.formats.pth.names import NAMES
 from convert.formats.pth.tensors import TensorReader, encode_checkpoint
-from convert.formats.pth.zip_records import Records, write_record
+from convert.formats.pth.zip_records import Archive, write_record
 from convert.formats.weight_file import WeightFile, contents
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
@@ -57,14 +57,14 @@ def read(path: Path) -> WeightFile:
         ConvertError: The file cannot be read, is damaged or in a format before torch 1.6, holds
             code, a kind of tensor that is no plain array, or no tensors at all.
     """
-    records = Records(path)
-    tensors = TensorReader(records)
-    root = pickle_data.load(
-        records.read("data.pkl"),
+    archive = Archive(path)
+    tensors = TensorReader(archive)
+    root = machine.load(
+        archive.read("data.pkl"),
         f"{path} (data.pkl)",
         {**NAMES, **tensors.names()},
         tensors.load_storage,
-        len(records),
+        len(archive),
     )
     if not isinstance(root, dict):
         raise ConvertError(
@@ -113,7 +113,7 @@ def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str,
     The same tensors and metadata give the same bytes. One tensor at a time is copied, if any.
 
     Args:
-        stream: Where to; the zip starts where it stands.
+        stream: A file open for writing; the zip starts where it stands.
         tensors: Arrays of torch's dtypes, of any byte order and memory layout.
         metadata: Texts, kept at the top level beside "state_dict".
 

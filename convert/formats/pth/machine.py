@@ -14,6 +14,7 @@ import io
 import pickletools
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from convert.formats.pth.values import Deferred, Known, Namespace, hashable, make_dict
@@ -91,24 +92,19 @@ def _resolve(value: Any) -> Any:
     return value.value if isinstance(value, Deferred) and value.value is not None else value
 
 
+@dataclass
 class _Machine:
     """A pickle's stack and memo. A program that is not right makes ``step`` fail in any way."""
 
-    def __init__(
-        self,
-        source: str,
-        known: Mapping[str, Known],
-        load_storage: Callable[[Any], Any],
-        budget: int,
-        room: int,
-    ):
-        self.source, self.known, self.load_storage = source, known, load_storage
-        self.budget = budget  # how many more items and bytes calls may be given
-        self.room = room  # how many more bytes values may take
-        self.steps = 0
-        self.stack: list[Any] = []
-        self.marks: list[int] = []  # heights of the stack
-        self.memo: dict[int, Any] = {}
+    source: str
+    known: Mapping[str, Known]
+    load_storage: Callable[[Any], Any]
+    budget: int  # how many more items and bytes calls may be given
+    room: int  # how many more bytes values may take
+    steps: int = 0
+    stack: list[Any] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)  # heights of the stack
+    memo: dict[int, Any] = field(default_factory=dict)
 
     def step(self, opcode: str, argument: Any) -> None:
         """Runs one opcode with the argument that follows it in the pickle."""
@@ -222,22 +218,22 @@ class _Machine:
         elif not isinstance(target, dict):  # a dict's attributes (_metadata) are left out
             raise TypeError(f"state of a {type(target).__name__}")
 
+    def target(self, kind: type) -> Any:
+        """The value on top of the stack, to which items are added."""
+        if not isinstance(self.stack[-1], kind):
+            raise TypeError(f"items of a {type(self.stack[-1]).__name__}")
+        return self.stack[-1]
+
     def append(self, items: list[Any]) -> None:
-        if not isinstance(target := self.stack[-1], list):
-            raise TypeError(f"items of a {type(target).__name__}")
-        target += items
+        self.target(list).extend(items)
 
     def add(self, items: list[Any]) -> None:
-        if not isinstance(target := self.stack[-1], set):
-            raise TypeError(f"members of a {type(target).__name__}")
         self.take(_ITEM * len(items))
-        target.update(map(hashable, items))
+        self.target(set).update(map(hashable, items))
 
     def set_items(self, items: list[Any]) -> None:
-        if not isinstance(target := self.stack[-1], dict):
-            raise TypeError(f"keys of a {type(target).__name__}")
         self.take(_ITEM * len(items))
-        target.update(make_dict(items))
+        self.target(dict).update(make_dict(items))
 
     def memoize(self, index: int | None) -> None:
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
@@ -250,13 +246,13 @@ _BYTES = {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # text here: Python 2's
 _BYTES |= {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 _CONSTANTS = _NUMBERS | _TEXTS | _BYTES | {"NONE"}
 _MEMOIZING = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
-_GETTING = {"GET", "BINGET", "LONG_BINGET", "DUP"}
+_GETTING = {"GET", "BINGET", "LONG_BINGET"}
 
 _ITEM = 64
 """Bytes that an item of a dict or set takes."""
 
 _SIZES = {
-    **dict.fromkeys({"NONE", "BININT1", "NEWTRUE", "NEWFALSE", *_GETTING}, 24),
+    **dict.fromkeys({"NONE", "BININT1", "NEWTRUE", "NEWFALSE", "DUP", *_GETTING}, 24),
     **dict.fromkeys({"EMPTY_SET", "FROZENSET"}, 232),
     **dict.fromkeys(_MEMOIZING, 128),
 }
@@ -269,7 +265,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "DUP": lambda m, _: m.stack.append(m.stack[-1]),
     "NEWTRUE": lambda m, _: m.stack.append(True),
     "NEWFALSE": lambda m, _: m.stack.append(False),
-    "EMPTY_TUPLE": lambda m, _: m.push_tuple(0),
+    "EMPTY_TUPLE": lambda m, _: m.stack.append(()),
     "TUPLE1": lambda m, _: m.push_tuple(1),
     "TUPLE2": lambda m, _: m.push_tuple(2),
     "TUPLE3": lambda m, _: m.push_tuple(3),
@@ -285,13 +281,8 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "EMPTY_SET": lambda m, _: m.stack.append(set()),
     "ADDITEMS": lambda m, _: m.add(m.pop_mark()),
     "FROZENSET": lambda m, _: m.stack.append(frozenset(map(hashable, m.pop_mark()))),
-    "PUT": _Machine.memoize,
-    "BINPUT": _Machine.memoize,
-    "LONG_BINPUT": _Machine.memoize,
-    "MEMOIZE": _Machine.memoize,
-    "GET": lambda m, index: m.stack.append(m.memo[index]),
-    "BINGET": lambda m, index: m.stack.append(m.memo[index]),
-    "LONG_BINGET": lambda m, index: m.stack.append(m.memo[index]),
+    **dict.fromkeys(_MEMOIZING, _Machine.memoize),
+    **dict.fromkeys(_GETTING, lambda m, index: m.stack.append(m.memo[index])),
     "GLOBAL": _Machine.push_global,
     "STACK_GLOBAL": _Machine.push_stack_global,
     "INST": _Machine.push_instance,

@@ -63,30 +63,6 @@ def _dict_of_pairs(pairs: Any = ()) -> dict[Any, Any]:
     return make_dict([item for key, value in pairs for item in (key, value)])
 
 
-def _namespace() -> Namespace:
-    return Namespace()
-
-
-def _counter(counts: dict[Any, Any]) -> dict[Any, Any]:
-    return {**counts}  # fails unless it is a dict
-
-
-def _defaultdict(factory: Any = None) -> dict[Any, Any]:
-    return {}
-
-
-def _list(items: list[Any] | tuple[Any, ...] = (), maxlen: int | None = None) -> list[Any]:
-    return [*items]
-
-
-def _set(items: Any = ()) -> set[Any]:
-    return set(map(hashable, items))
-
-
-def _frozenset(items: Any = ()) -> frozenset[Any]:
-    return frozenset(map(hashable, items))
-
-
 def _bytes(text: str | bytes = b"", encoding: str = "latin1") -> bytes:
     # Protocol 2 has no opcode for bytes; a number in place of the text would be a length.
     if encoding not in ("latin1", "latin-1") or not isinstance(text, str | bytes):
@@ -94,38 +70,28 @@ def _bytes(text: str | bytes = b"", encoding: str = "latin1") -> bytes:
     return text.encode(encoding) if isinstance(text, str) else text
 
 
-def _complex(real: float, imaginary: float) -> complex:
-    return complex(float(real), float(imaginary))
-
-
-def _posix_path(*parts: str) -> str:
-    return str(PurePosixPath(*parts))
-
-
-def _windows_path(*parts: str) -> str:
-    return str(PureWindowsPath(*parts))
-
-
 _MADE: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _bytes,
-    "argparse.Namespace": _namespace,
+    "argparse.Namespace": lambda: Namespace(),
     "builtins.bytearray": _bytes,
     "builtins.bytes": _bytes,
-    "builtins.complex": _complex,
-    "builtins.frozenset": _frozenset,
-    "builtins.set": _set,
-    "collections.Counter": _counter,
+    "builtins.complex": lambda real, imaginary: complex(float(real), float(imaginary)),
+    "builtins.frozenset": lambda items=(): frozenset(map(hashable, items)),
+    "builtins.set": lambda items=(): set(map(hashable, items)),
+    "collections.Counter": lambda counts: {**counts},  # fails unless it is a dict
     "collections.OrderedDict": _dict_of_pairs,
-    "collections.defaultdict": _defaultdict,
-    "collections.deque": _list,
+    "collections.defaultdict": lambda factory=None: {},
+    "collections.deque": lambda items=(), maxlen=None: [*items],
     "numpy.dtype": NumpyDtype,
-    "types.SimpleNamespace": _namespace,
+    "types.SimpleNamespace": lambda: Namespace(),
     **{f"{core}.multiarray.scalar": _numpy_scalar for core in _NUMPY_CORES},
     **{f"{core}.multiarray._reconstruct": NumpyArray for core in _NUMPY_CORES},
-    **{f"pathlib{local}.PosixPath": _posix_path for local in ("", "._local")},
-    **{f"pathlib{local}.PurePosixPath": _posix_path for local in ("", "._local")},
-    **{f"pathlib{local}.WindowsPath": _windows_path for local in ("", "._local")},
-    **{f"pathlib{local}.PureWindowsPath": _windows_path for local in ("", "._local")},
+    **{
+        f"pathlib{local}.{pure}{system}Path": lambda *parts, kind=kind: str(kind(*parts))
+        for system, kind in {"Posix": PurePosixPath, "Windows": PureWindowsPath}.items()
+        for local in ("", "._local")
+        for pure in ("", "Pure")
+    },
 }
 _VALUES = ("bool", "dict", "float", "int", "list", "str", "tuple")
 
@@ -134,4 +100,4 @@ NAMES = {
     **{f"builtins.{name}": Known(f"builtins.{name}") for name in _VALUES},
     "numpy.ndarray": Known("numpy.ndarray"),
 }
-"""By "module.name"."""
+"""What each name stands for, by "module.name"."""

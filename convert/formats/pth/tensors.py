@@ -4,14 +4,15 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from convert.formats.pth.values import Known, numbers
-from convert.formats.pth.zip_records import Records
-from convert.formats.weight_file import dtype_name
+from convert.formats.pth.zip_records import Archive
+from convert.formats.weight_file import dtype_name, encode_text
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 
@@ -59,12 +60,12 @@ class Storage:
 class TensorReader:
     """Makes read-only arrays of what a pickle says about tensors, as views of the zip's records."""
 
-    def __init__(self, records: Records):
-        self._records = records
-        order = bytes(records.read("byteorder")) if "byteorder" in records else b"little"
+    def __init__(self, archive: Archive):
+        self._archive = archive
+        order = bytes(archive.read("byteorder")) if "byteorder" in archive else b"little"
         if order not in (b"little", b"big"):
             raise ConvertError(
-                f"{records.path}: record byteorder is {order!r:.60}, expected b'little' or b'big': "
+                f"{archive.path}: record byteorder is {order!r:.60}, expected b'little' or b'big': "
                 "copy or download the file again"
             )
         self._swap = order == b"big"
@@ -76,9 +77,9 @@ class TensorReader:
         makers: dict[str, Callable[..., Any]] = {
             "torch.Size": _size,
             "torch.device": _device,
-            "torch._utils._rebuild_tensor": self._rebuild_tensor,
-            "torch._utils._rebuild_tensor_v2": self._rebuild_tensor_v2,
-            "torch._utils._rebuild_tensor_v3": self._rebuild_tensor_v3,
+            "torch._utils._rebuild_tensor": partial(self._rebuild, 0),
+            "torch._utils._rebuild_tensor_v2": partial(self._rebuild, 2),
+            "torch._utils._rebuild_tensor_v3": partial(self._rebuild, 3),
             "torch._utils._rebuild_parameter": _rebuild_parameter,
             "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
         }
@@ -103,46 +104,28 @@ class TensorReader:
         name = storage_type.name
         dtype = None if name == _UNTYPED else DTYPES[STORAGES[name.removeprefix("torch.")]]
         if key not in self._values:
-            self._values[key] = self._records.read(f"data/{key}")
+            self._values[key] = self._archive.read(f"data/{key}")
         values = self._values[key]
         if len(values) != (expected := count * (dtype.itemsize if dtype else 1)):
             raise ConvertError(
-                f"{self._records.path}: record data/{key} has {len(values)} bytes, expected "
+                f"{self._archive.path}: record data/{key} has {len(values)} bytes, expected "
                 f"{expected} for {name} of {count}: copy or download the file again"
             )
         return Storage(key, values, dtype)
 
-    def _rebuild_tensor(self, storage: Any, offset: Any, size: Any, stride: Any) -> Array:
-        return self._view(storage, storage.dtype, offset, size, stride)
-
-    def _rebuild_tensor_v2(
-        self,
-        storage: Any,
-        offset: Any,
-        size: Any,
-        stride: Any,
-        requires_grad: Any,
-        hooks: Any,
-        metadata: Any = None,
+    def _rebuild(
+        self, more: int, storage: Any, offset: Any, size: Any, stride: Any, *rest: Any
     ) -> Array:
-        if metadata:
-            raise TypeError("a lazily conjugated or negated tensor")
-        return self._view(storage, storage.dtype, offset, size, stride)
+        """A tensor of torch's ``_rebuild_tensor``, with as many arguments more.
 
-    def _rebuild_tensor_v3(
-        self,
-        storage: Any,
-        offset: Any,
-        size: Any,
-        stride: Any,
-        requires_grad: Any,
-        hooks: Any,
-        dtype: Any,
-        metadata: Any = None,
-    ) -> Array:
-        if metadata:
+        These are requires_grad, hooks, in ``_v3`` a dtype, and perhaps metadata.
+        """
+        if len(rest) not in (more, more + bool(more)):
+            raise TypeError(f"{len(rest)} arguments beside a view")
+        if any(rest[more:]):
             raise TypeError("a lazily conjugated or negated tensor")
-        return self._view(storage, DTYPES[dtype.name.removeprefix("torch.")], offset, size, stride)
+        dtype = DTYPES[rest[2].name.removeprefix("torch.")] if more == 3 else storage.dtype
+        return self._view(storage, dtype, offset, size, stride)
 
     def _view(
         self, storage: Storage, dtype: np.dtype[Any], offset: Any, size: Any, stride: Any
@@ -150,11 +133,11 @@ class TensorReader:
         """The array of a tensor, where all of it lies in its storage.
 
         Args:
-            storage: Of the tensor.
-            dtype: Of the tensor.
-            offset: Of the first element, in elements.
+            storage: What the tensor is a view of.
+            dtype: The tensor's dtype.
+            offset: The place of its first element, in elements.
             size: The shape.
-            stride: In elements.
+            stride: The steps along its axes, in elements.
         """
         size, stride, (offset,) = numbers(size), numbers(stride), numbers((offset,))
         held, count = len(storage.values) // dtype.itemsize, math.prod(size)
@@ -210,9 +193,7 @@ def encode_checkpoint(tensors: Mapping[str, Array], metadata: Mapping[str, str])
 
 def _tensor(name: str, array: Array, key: int) -> bytes:
     """A call of ``_rebuild_tensor_v2``, or ``_v3`` for the dtypes without a typed storage."""
-    dtype = dtype_name(array, DTYPES)
-    if dtype is None:
-        raise ConvertError(f"{name} is {array.dtype}, expected one of {', '.join(DTYPES)}")
+    dtype = dtype_name(name, array, DTYPES)
     typed = {known: storage for storage, known in STORAGES.items()}.get(dtype)
     storage_type = _global("torch", typed) if typed else _global("torch.storage", "UntypedStorage")
     count = array.size if typed else array.nbytes
@@ -231,10 +212,7 @@ _ORDERED_DICT = _global("collections", "OrderedDict") + b")R"
 
 
 def _text(text: str) -> bytes:
-    try:
-        encoded = text.encode()
-    except UnicodeEncodeError:
-        raise ConvertError(f"{text!a} has a lone surrogate, expected Unicode") from None
+    encoded = encode_text(text)
     return b"X" + struct.pack("<I", len(encoded)) + encoded
 
 

@@ -25,11 +25,11 @@ _AGAIN = "the file is cut off or damaged: copy or download it again"
 _RESAVE = "load it with torch and save it again: torch.save(checkpoint, 'weights.pth')"
 
 
-class Records:
+class Archive:
     """The records of a zip that torch wrote, checked for what a hostile file could hold.
 
     Attributes:
-        path: Of the zip, for complaints.
+        path: The zip, for complaints.
 
     Raises:
         ConvertError: The file is no zip, or not such a one.
@@ -144,7 +144,7 @@ def write_record(
     Args:
         archive: A zip being written to ``stream``.
         stream: Tells where in the file we are.
-        name: With the top folder, in ASCII.
+        name: The record's name with the top folder, in ASCII.
         values: Uncompressed bytes.
     """
     info = zipfile.ZipInfo(name)  # of 1980: the same tensors give the same file

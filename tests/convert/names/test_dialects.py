@@ -56,8 +56,8 @@ def canonical_names(config: PVTConfig) -> list[str]:
 
 @cache
 def their_specs(config: PVTConfig, dialect: Dialect) -> list[TensorSpec]:
-    groups = dialect.groups(config, bare=not config.num_classes)
-    return [spec for group in groups for spec in group.theirs]
+    pairings = dialect.pairings(config, bare=not config.num_classes)
+    return [spec for pairing in pairings for spec in pairing.theirs]
 
 
 def named_shapes(config: PVTConfig, dialect: Dialect) -> Shapes:
@@ -69,19 +69,19 @@ def named_shapes(config: PVTConfig, dialect: Dialect) -> Shapes:
 
 @pytest.mark.parametrize(("dialect", "model"), PAIRS, ids=IDS)
 def test_dialects_are_bijections(dialect: Dialect, model: str) -> None:
-    """Every canonical tensor is in one group, every name of theirs too, with as many numbers."""
+    """Every canonical tensor is in one pairing, every name of theirs too, with as many numbers."""
     specs = tensor_specs(MODELS[model])
-    groups = list(dialect.groups(MODELS[model], bare=False))
-    ours = [spec for group in groups for spec in group.ours]
+    pairings = list(dialect.pairings(MODELS[model], bare=False))
+    ours = [spec for pairing in pairings for spec in pairing.ours]
     assert sorted(ours) == sorted(specs)
-    theirs = [spec.name for group in groups for spec in group.theirs]
+    theirs = [spec.name for pairing in pairings for spec in pairing.theirs]
     assert len(set(theirs)) == len(theirs)
-    for group in groups:
-        assert sum(s.size for s in group.ours) == sum(s.size for s in group.theirs)
-        for spec in group.theirs:
+    for pairing in pairings:
+        assert sum(s.size for s in pairing.ours) == sum(s.size for s in pairing.theirs)
+        for spec in pairing.theirs:
             bare = spec.name.removeprefix(dialect.base)
-            assert dialect.to_canonical(spec.name) == group.ours[0].name
-            assert all(bare in dialect.from_canonical(our.name) for our in group.ours)
+            assert dialect.to_canonical(spec.name) == pairing.ours[0].name
+            assert all(bare in dialect.from_canonical(our.name) for our in pairing.ours)
 
 
 @pytest.mark.parametrize(
@@ -93,18 +93,18 @@ def test_values_come_back_bit_for_bit(dialect: Dialect, name: str) -> None:
     config, at = SMALL_MODELS[name], 0
     if dialect.features_only and not config.features_only:
         with pytest.raises(ConvertError, match=naming(dialect.name)):
-            list(dialect.groups(config, bare=False))
+            list(dialect.pairings(config, bare=False))
         return
     weights = {}
     for spec in tensor_specs(config):
         weights[spec.name] = np.arange(at, at + spec.size, dtype=np.uint32).reshape(spec.shape)
         at += spec.size
-    groups = list(dialect.groups(config, bare=False))
-    theirs = from_canonical(weights, groups)
+    pairings = list(dialect.pairings(config, bare=False))
+    theirs = from_canonical(weights, pairings)
     assert {name: array.shape for name, array in theirs.items()} == {
-        spec.name: spec.shape for group in groups for spec in group.theirs
+        spec.name: spec.shape for pairing in pairings for spec in pairing.theirs
     }
-    back = to_canonical(theirs, groups)
+    back = to_canonical(theirs, pairings)
     assert back.keys() == weights.keys()
     for name, array in weights.items():
         np.testing.assert_array_equal(back[name], array)

@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from convert import ConvertError
+from convert.formats.huggingface import folder as folder_format
 from convert.formats.huggingface.config import MAX_DEPTH, expressible, make_config, parse_config
-from convert.formats.huggingface.files import CONFIG, PREPROCESSOR, WEIGHTS, Folder, read_folder
+from convert.formats.huggingface.files import CONFIG, PREPROCESSOR, WEIGHTS
 from convert.formats.huggingface.images import make_preprocessor, parse_preprocessor
+from convert.formats.weight_file import WeightFile
 from pvt_data.preprocessing import load_image
 from pvt_spec import (
     EPSILONS,
@@ -42,8 +44,9 @@ from tests.support.messages import naming, tells
 from tests.support.models import SMALL, random_images
 
 
-def described(folder: Folder) -> ModelInfo:
-    return parse_config(folder.config, folder.preprocessor)
+def described(folder: WeightFile) -> ModelInfo:
+    assert folder.described is not None
+    return folder.described
 
 
 def assert_same_tensors(found: Any, expected: dict[str, np.ndarray]) -> None:
@@ -87,13 +90,13 @@ def write_config(folder: Path, config: Any) -> Path:
 def test_a_saved_folder_is_read(small: PVTConfig, tmp_path: Path) -> None:
     small = dataclasses.replace(small, drop_path_rate=0.1)
     model = save_random_model(tmp_path, small, layer_norm_eps=3e-5)
-    folder = read_folder(tmp_path)
-    assert_same_tensors(folder.file.tensors, state(model))
-    assert folder.file.metadata == {"format": "pt"}
-    assert folder.file.files == (tmp_path / WEIGHTS[0],)
+    folder = folder_format.read(tmp_path)
+    assert_same_tensors(folder.tensors, state(model))
+    assert folder.metadata == {"format": "pt"}
+    assert folder.files == (tmp_path / WEIGHTS[0], tmp_path / CONFIG)
     info = described(folder)
     assert info.config == small
-    assert shapes_of(folder.file.tensors.values()) == split_shapes(small)
+    assert shapes_of(folder.tensors.values()) == split_shapes(small)
     assert info.labels == ()
     assert info.preprocessing == default_preprocessing(small, "hf")
 
@@ -105,7 +108,7 @@ def test_every_norm_of_transformers_has_the_one_epsilon(small: PVTConfig, tmp_pa
     norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
     specs = [spec for spec in tensor_specs(small) if spec.kind == "norm"]
     assert len(norms) == len(specs) // 2
-    numerics = described(read_folder(tmp_path)).numerics
+    numerics = described(folder_format.read(tmp_path)).numerics
     assert {norm.eps for norm in norms} == {getattr(numerics, field) for field in EPSILONS}
 
 
@@ -139,7 +142,7 @@ def test_classes_are_transformers(version: int, classes: int, named: bool, tmp_p
     config = dataclasses.replace(SMALL[f"v{version}"], num_classes=classes)
     names = {index: f"class {index}" for index in range(classes)}
     save_random_model(tmp_path, config, **({"id2label": names} if named else {}))
-    info = described(read_folder(tmp_path))
+    info = described(folder_format.read(tmp_path))
     assert info.config == config
     assert info.labels == (tuple(names.values()) if named else ())
 
@@ -154,9 +157,9 @@ def test_names_count_where_transformers_4_wrote_nothing_else() -> None:
 def test_a_classifier_without_classes_has_no_head(version: int, tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL[f"v{version}"], num_classes=0)
     save_random_model(tmp_path, config)
-    folder = read_folder(tmp_path)
+    folder = folder_format.read(tmp_path)
     assert described(folder).config == config
-    assert not any("classifier" in name for name in folder.file.tensors)
+    assert not any("classifier" in name for name in folder.tensors)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +171,9 @@ def test_models_without_a_head_are_known_by_their_class(
     changed = {"num_classes": 0, "features_only": kind == BACKBONE}
     config = dataclasses.replace(SMALL[f"v{version}"], **changed)
     save_random_model(tmp_path, config, kind, num_labels=7)
-    folder = read_folder(tmp_path)
+    folder = folder_format.read(tmp_path)
     assert described(folder).config == config
-    assert shapes_of(folder.file.tensors.values()) == split_shapes(config)
+    assert shapes_of(folder.tensors.values()) == split_shapes(config)
 
 
 def test_the_weights_tell_where_no_class_is_named() -> None:
@@ -310,7 +313,7 @@ def test_transformers_loads_weights_with_our_config(small: PVTConfig, tmp_path: 
     import torch
 
     model = save_random_model(tmp_path, small, layer_norm_eps=1e-5)
-    info = described(read_folder(tmp_path))
+    info = described(folder_format.read(tmp_path))
     write_config(tmp_path, make_config(info))
     loaded = transformers_class(small.version).from_pretrained(tmp_path).eval()
     assert loaded.dtype == torch.float32
@@ -380,11 +383,11 @@ def test_expressible_is_the_nearest_of_transformers(profile: str, version: int) 
 def test_shards_are_one_model(small: PVTConfig, tmp_path: Path) -> None:
     model = save_random_model(tmp_path, small, shard_size="20KB")
     assert not (tmp_path / WEIGHTS[0]).exists()
-    folder = read_folder(tmp_path)
-    assert_same_tensors(folder.file.tensors, state(model))
-    assert folder.file.metadata == {"format": "pt"}
-    assert folder.file.files[0].name == WEIGHTS[1]
-    assert len(folder.file.files) == 1 + len([*tmp_path.glob("model-*.safetensors")]) > 3
+    folder = folder_format.read(tmp_path)
+    assert_same_tensors(folder.tensors, state(model))
+    assert folder.metadata == {"format": "pt"}
+    assert folder.files[0].name == WEIGHTS[1]
+    assert len(folder.files) == 2 + len([*tmp_path.glob("model-*.safetensors")]) > 3
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -402,7 +405,7 @@ def test_pickled_weights_are_read(sharded: bool, tmp_path: Path) -> None:
         (tmp_path / WEIGHTS[3]).write_text(json.dumps({"weight_map": weight_map}))
     for shard, held in shards.items():
         torch.save({name: model.state_dict()[name] for name in held}, tmp_path / shard)
-    assert_same_tensors(read_folder(tmp_path).file.tensors, state(model))
+    assert_same_tensors(folder_format.read(tmp_path).tensors, state(model))
 
 
 def change_index(folder: Path, change: Callable[[dict[str, str]], Any]) -> None:
@@ -444,7 +447,7 @@ def sharded(shards: Path, tmp_path: Path) -> Path:
 def test_an_index_names_plain_files_alone(sharded: Path, name: str) -> None:
     change_index(sharded, lambda weight_map: weight_map.update({next(iter(weight_map)): name}))
     with pytest.raises(ConvertError, match=naming("plain")):
-        read_folder(sharded)
+        folder_format.read(sharded)
 
 
 def test_a_link_out_of_the_folder_is_refused(
@@ -454,7 +457,7 @@ def test_a_link_out_of_the_folder_is_refused(
     shard.rename(outside := tmp_path_factory.mktemp("outside") / shard.name)
     shard.symlink_to(outside)
     with pytest.raises(ConvertError, match=naming("link")):
-        read_folder(sharded)
+        folder_format.read(sharded)
 
 
 def test_the_cache_of_downloads_is_read(sharded: Path) -> None:
@@ -464,7 +467,7 @@ def test_the_cache_of_downloads_is_read(sharded: Path) -> None:
     for number, path in enumerate([*sharded.glob("*.*")]):
         path.rename(blobs / str(number))
         (snapshot / path.name).symlink_to(Path("..", "..", "blobs", str(number)))
-    assert len(read_folder(snapshot).file.tensors) > 100
+    assert len(folder_format.read(snapshot).tensors) > 100
 
 
 def test_missing_shards_are_told_at_once(sharded: Path) -> None:
@@ -473,7 +476,7 @@ def test_missing_shards_are_told_at_once(sharded: Path) -> None:
         path.unlink()
     told = f"files are missing: {gone[0].name}, {gone[1].name}"
     with pytest.raises(ConvertError, match=told):
-        read_folder(sharded)
+        folder_format.read(sharded)
 
 
 def test_shards_hold_what_the_index_says(sharded: Path) -> None:
@@ -486,7 +489,7 @@ def test_shards_hold_what_the_index_says(sharded: Path) -> None:
 
     change_index(sharded, change)
     with pytest.raises(ConvertError) as error:
-        read_folder(sharded)
+        folder_format.read(sharded)
     told = str(error.value)
     assert tells(told, moved)
     assert tells(told, f"'{moved}'")
@@ -498,7 +501,7 @@ def test_shards_hold_what_the_index_says(sharded: Path) -> None:
 def test_an_index_without_a_map_is_refused(sharded: Path, weight_map: Any) -> None:
     (sharded / WEIGHTS[1]).write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(ConvertError, match=naming("weight_map")):
-        read_folder(sharded)
+        folder_format.read(sharded)
 
 
 @pytest.mark.parametrize(
@@ -520,14 +523,14 @@ def test_folders_that_are_none_of_a_pvt_are_refused(
     text: str, facts: tuple[object, ...], tmp_path: Path
 ) -> None:
     with pytest.raises(ConvertError, match=naming(*facts)):
-        read_folder(write_config(tmp_path, text))
+        folder_format.read(write_config(tmp_path, text))
 
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match=naming("such")):
-        read_folder(tmp_path / "nowhere")
+        folder_format.read(tmp_path / "nowhere")
     with pytest.raises(ConvertError, match=naming("config.json")):
-        read_folder(tmp_path)
+        folder_format.read(tmp_path)
 
 
 # --- images

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convert.formats.pth import file as pth
-from convert.formats.pth import machine as pickle_data
+from convert.formats.pth import machine
 from pvt_spec.errors import ConvertError
 from tests.support import formats
 from tests.support.messages import naming, tells
@@ -312,7 +312,7 @@ def test_refuses_harm(name):
 
 
 def test_refuses_endless_programs(monkeypatch):
-    monkeypatch.setattr(pickle_data, "MAX_OPCODES", 1000)
+    monkeypatch.setattr(machine, "MAX_OPCODES", 1000)
     with pytest.raises(ConvertError, match=naming("1000")):
         read_bytes(pickled(b"N0" * 1000 + b"N."))
 
