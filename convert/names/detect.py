@@ -133,7 +133,7 @@ def _read_sizes(shapes: Shapes, features_only: bool) -> PVTConfig:
     linear = kernels == (1,) * NUM_STAGES
     # Shapes do not show the heads; in every published PVT a head is as wide as the first stage.
     heads = tuple(max(dim // dims[0], 1) for dim in dims)
-    version = 1 if _is_v1(shapes) else 2
+    version = 1 if {"cls_token", "pos_embed1"} & shapes.keys() else 2
     features_only = features_only or (version == 1 and not _CLASSIFIES & shapes.keys())
     return PVTConfig(
         version,
@@ -157,10 +157,6 @@ def count_classes(shapes: Shapes) -> int | None:
 
 _CLASSIFIES = {"cls_token", "norm.weight", "head.weight"}
 """What v1's classifier has beyond its backbone."""
-
-
-def _is_v1(shapes: Shapes) -> bool:
-    return "cls_token" in shapes or "pos_embed1" in shapes
 
 
 def _depth(shapes: Shapes, stage: int) -> int:

@@ -71,7 +71,9 @@ def parse_preprocessor(
     if not keys["do_normalize"]:
         mean, std = (0.0,) * config.in_chans, (1.0,) * config.in_chans
     if keys["do_resize"] and keys["resample"] != _BICUBIC:
-        notes.append(f"the filter is {_filter_name(keys['resample'])}, here bicubic")
+        number = keys["resample"]
+        known = isinstance(number, int) and 0 <= number < len(_FILTERS)
+        notes.append(f"the filter is {_FILTERS[number] if known else short(number)}, here bicubic")
     if not keys["do_rescale"] or abs(255 * _number(keys, "rescale_factor") - 1) > 1e-6:
         notes.append("pixels are not scaled from 0...255 to 0...1, here they are")
     return Preprocessing(image_size, crop_pct, mean, std), notes
@@ -149,11 +151,6 @@ def _per_channel(keys: Mapping[str, Any], key: str, channels: int) -> tuple[floa
             "for each of the model's channels"
         )
     return numbers
-
-
-def _filter_name(number: Any) -> str:
-    known = isinstance(number, int) and 0 <= number < len(_FILTERS)
-    return _FILTERS[number] if known else short(number)
 
 
 def make_preprocessor(preprocessing: Preprocessing) -> dict[str, Any]:
