@@ -29,6 +29,12 @@ INPUT = "images"
 """Name of the graph's input, float32 (B, in_chans, H, W), normalised."""
 
 
+def conv_attributes(kernel: int, stride: int, group: int) -> dict[str, Any]:
+    """The attributes of a convolution but for its padding."""
+    square = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "dilations": [1, 1]}
+    return {**square, "group": group}
+
+
 class ModelWriter:
     """Writes the nodes of one PVT.
 
@@ -69,73 +75,36 @@ class ModelWriter:
         x = self.graph.add("Cast", name, name=f"{name}/float16", to=TensorProto.FLOAT16)
         return self.graph.add("Cast", x, name=f"{name}/float32", to=TensorProto.FLOAT)
 
+    def layer(self, op: str, x: str, layer: str, name: str, **attributes: Any) -> str:
+        """An operator with a layer's weight and bias."""
+        weights = [self.weight(f"{layer}.{part}") for part in ("weight", "bias")]
+        return self.graph.add(op, x, *weights, name=name, **attributes)
+
     def layer_norm(self, x: str, layer: str, eps: float, name: str) -> str:
         """A layer norm over the channels."""
-        return self.graph.add(
-            "LayerNormalization",
-            x,
-            self.weight(f"{layer}.weight"),
-            self.weight(f"{layer}.bias"),
-            name=name,
-            axis=-1,
-            epsilon=eps,
-            stash_type=TensorProto.FLOAT,
-        )
+        kept: dict[str, Any] = {"axis": -1, "stash_type": TensorProto.FLOAT}
+        return self.layer("LayerNormalization", x, layer, name, epsilon=eps, **kept)
 
     def linear(self, x: str, layer: str, name: str = "") -> str:
         """Rows (n, in) to (n, out), with the weight as it is stored."""
-        return self.graph.add(
-            "Gemm",
-            x,
-            self.weight(f"{layer}.weight"),
-            self.weight(f"{layer}.bias"),
-            name=name or f"{layer}/rows",
-            alpha=1.0,
-            beta=1.0,
-            transA=0,
-            transB=1,
-        )
+        kept: dict[str, Any] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
+        return self.layer("Gemm", x, layer, name or f"{layer}/rows", **kept)
 
     def conv(
         self, x: str, layer: str, kernel: int, stride: int = 1, *, pad: int = 0, group: int = 1
     ) -> str:
         """Maps (B, C, H, W): one that downsamples pads as the numerics say, else ``pad`` around."""
         same = stride > 1 and self.numerics.conv_padding == "same"
-        return self.graph.add(
-            "Conv",
-            x,
-            self.weight(f"{layer}.weight"),
-            self.weight(f"{layer}.bias"),
-            name=f"{layer}/map",
-            kernel_shape=[kernel, kernel],
-            strides=[stride, stride],
-            dilations=[1, 1],
-            group=group,
-            **({"auto_pad": "SAME_UPPER"} if same else {"pads": [pad] * 4}),
-        )
+        padding = {"auto_pad": "SAME_UPPER"} if same else {"pads": [pad] * 4}
+        shape = conv_attributes(kernel, stride, group)
+        return self.layer("Conv", x, layer, f"{layer}/map", **shape, **padding)
 
     def pointwise(self, x: str, layer: str, in_features: int, out_features: int) -> str:
         """A linear layer over the channels of a map (B, in, H, W), as a 1x1 convolution."""
-        kernel = self.graph.reshape(
-            self.weight(f"{layer}.weight"),
-            out_features,
-            in_features,
-            1,
-            1,
-            name=f"{layer}.weight/kernel",
-        )
-        return self.graph.add(
-            "Conv",
-            x,
-            kernel,
-            self.weight(f"{layer}.bias"),
-            name=f"{layer}/map",
-            kernel_shape=[1, 1],
-            strides=[1, 1],
-            dilations=[1, 1],
-            group=1,
-            pads=[0, 0, 0, 0],
-        )
+        weight, name = self.weight(f"{layer}.weight"), f"{layer}.weight/kernel"
+        kernel = self.graph.reshape(weight, out_features, in_features, 1, 1, name=name)
+        bias, shape = self.weight(f"{layer}.bias"), conv_attributes(1, 1, 1)
+        return self.graph.add("Conv", x, kernel, bias, name=f"{layer}/map", **shape, pads=[0] * 4)
 
     def gelu(self, x: str, name: str) -> str:
         """GELU in the form that the numerics say."""

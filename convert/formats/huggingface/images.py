@@ -72,8 +72,8 @@ def parse_preprocessor(
         mean, std = (0.0,) * config.in_chans, (1.0,) * config.in_chans
     if keys["do_resize"] and keys["resample"] != _BICUBIC:
         number = keys["resample"]
-        known = isinstance(number, int) and 0 <= number < len(_FILTERS)
-        notes.append(f"the filter is {_FILTERS[number] if known else short(number)}, here bicubic")
+        named = isinstance(number, int) and 0 <= number < len(_FILTERS)
+        notes.append(f"the filter is {_FILTERS[number] if named else short(number)}, here bicubic")
     if not keys["do_rescale"] or abs(255 * _number(keys, "rescale_factor") - 1) > 1e-6:
         notes.append("pixels are not scaled from 0...255 to 0...1, here they are")
     return Preprocessing(image_size, crop_pct, mean, std), notes
