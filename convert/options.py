@@ -107,9 +107,7 @@ class Changes:
     """
 
     image_size: tuple[int, int] | None = option(
-        "--image-size",
-        "Image that DST is to take; v1's position embeddings are resized.",
-        **_SIZE,
+        "--image-size", "Image that DST is to take; v1's position embeddings are resized.", **_SIZE
     )
     num_classes: int | None = option("--num-classes", "0 drops the head.", type=int)
     features_only: bool = option(

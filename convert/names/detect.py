@@ -9,14 +9,7 @@ from collections.abc import Iterable, Mapping
 from math import isqrt
 
 from convert.names.dialects import DIALECTS, NAMES, Dialect
-from pvt_spec import (
-    MIN_IMAGE_SIDE,
-    NUM_STAGES,
-    PATCH_STRIDES,
-    ConfigError,
-    PVTConfig,
-    variant_name,
-)
+from pvt_spec import MIN_IMAGE_SIDE, NUM_STAGES, PATCH_STRIDES, ConfigError, PVTConfig, variant_name
 from pvt_spec.errors import ConvertError
 
 Shapes = Mapping[str, tuple[int, ...]]

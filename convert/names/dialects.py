@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from convert.formats.huggingface.config import expressible
 from pvt_spec import Numerics, PVTConfig, TensorSpec, profile_numerics, tensor_specs
@@ -232,11 +233,16 @@ def _rules(
     return tuple(rules)
 
 
-_MINDCV_V2 = {
-    "patch_embed{i}": "patch_embed_list.{s}",
-    "block{i}": "block_list.{s}",
-    "norm{i}": "norm_list.{s}",
-}
+_OURS = _rules({}, ms_norms=True)
+_MINDCV_V1 = _rules({"block{i}": "Blocks.{s}"}, ms_norms=True)
+_MINDCV_V2 = _rules(
+    {
+        "patch_embed{i}": "patch_embed_list.{s}",
+        "block{i}": "block_list.{s}",
+        "norm{i}": "norm_list.{s}",
+    },
+    ms_norms=True,
+)
 
 _TIMM = _rules(
     {
@@ -272,21 +278,33 @@ def _hf(
 
 
 _HF_PATCH, _HF_BLOCK = "encoder.patch_embeddings.{s}.", "encoder.block.{s}.{j}."
-_HF_V1 = {
-    "pos_embed{i}": _HF_PATCH + "position_embeddings",
-    "cls_token": "encoder.patch_embeddings.3.cls_token",
-    "patch_embed{i}.proj": _HF_PATCH + "projection",
-    _BLOCK + "attn.proj": _HF_BLOCK + "attention.output.dense",
-    _BLOCK + "attn.sr": _HF_BLOCK + "attention.self.sequence_reduction",
-    "norm.": "encoder.layer_norm.",
-}
+_HF_V1 = _hf(
+    1,
+    _HF_PATCH,
+    _HF_BLOCK,
+    "attention.self.",
+    {
+        "pos_embed{i}": _HF_PATCH + "position_embeddings",
+        "cls_token": "encoder.patch_embeddings.3.cls_token",
+        "patch_embed{i}.proj": _HF_PATCH + "projection",
+        _BLOCK + "attn.proj": _HF_BLOCK + "attention.output.dense",
+        _BLOCK + "attn.sr": _HF_BLOCK + "attention.self.sequence_reduction",
+        "norm.": "encoder.layer_norm.",
+    },
+)
 _HF_STAGE = "encoder.layers.{s}."
-_HF_V2 = {
-    "patch_embed{i}.proj": _HF_STAGE + "patch_embedding.proj",
-    _BLOCK + "attn.proj": _HF_STAGE + "blocks.{j}.attention.proj",
-    _BLOCK + "attn.sr": _HF_STAGE + "blocks.{j}.attention.spatial_reduction",
-    "norm{i}": _HF_STAGE + "layer_norm",
-}
+_HF_V2 = _hf(
+    2,
+    _HF_STAGE + "patch_embedding.",
+    _HF_STAGE + "blocks.{j}.",
+    "attention.",
+    {
+        "patch_embed{i}.proj": _HF_STAGE + "patch_embedding.proj",
+        _BLOCK + "attn.proj": _HF_STAGE + "blocks.{j}.attention.proj",
+        _BLOCK + "attn.sr": _HF_STAGE + "blocks.{j}.attention.spatial_reduction",
+        "norm{i}": _HF_STAGE + "layer_norm",
+    },
+)
 
 
 def _mmdet(version: int, block: str, fc2: str) -> tuple[Rule, ...]:
@@ -310,46 +328,21 @@ def _mmdet(version: int, block: str, fc2: str) -> tuple[Rule, ...]:
     return _rules(names, joined, version=version, pointwise=("mlp.fc1", "mlp.fc2"))
 
 
+_MS: dict[str, Any] = {"framework": "ms"}
+_HF: dict[str, Any] = {"computes": expressible, "hub": True}
+_MAPS: dict[str, Any] = {"features_only": True}
+
 DIALECTS = (
     Dialect("official", (1, 2), "official", _rules({})),
-    Dialect(
-        "pvt_ms",
-        (1, 2),
-        "official",
-        _rules({}, ms_norms=True),
-        computes=lambda wanted, config: wanted,
-        framework="ms",
-    ),
-    Dialect(
-        "mindcv", (1,), "mindcv", _rules({"block{i}": "Blocks.{s}"}, ms_norms=True), framework="ms"
-    ),
-    Dialect("mindcv", (2,), "mindcv", _rules(_MINDCV_V2, ms_norms=True), framework="ms"),
+    Dialect("pvt_ms", (1, 2), "official", _OURS, computes=lambda wanted, config: wanted, **_MS),
+    Dialect("mindcv", (1,), "mindcv", _MINDCV_V1, **_MS),
+    Dialect("mindcv", (2,), "mindcv", _MINDCV_V2, **_MS),
     Dialect("timm", (2,), "official", _TIMM, hub=True),
-    Dialect(
-        "hf",
-        (1,),
-        "hf",
-        _hf(1, _HF_PATCH, _HF_BLOCK, "attention.self.", _HF_V1),
-        base="pvt.",
-        computes=expressible,
-        hub=True,
-    ),
-    Dialect(
-        "hf",
-        (2,),
-        "hf",
-        _hf(2, _HF_STAGE + "patch_embedding.", _HF_STAGE + "blocks.{j}.", "attention.", _HF_V2),
-        base="pvt_v2.",
-        computes=expressible,
-        hub=True,
-    ),
+    Dialect("hf", (1,), "hf", _HF_V1, base="pvt.", **_HF),
+    Dialect("hf", (2,), "hf", _HF_V2, base="pvt_v2.", **_HF),
     # A position embedding is the first layer of mmdet's stages, and moves the blocks by one.
-    Dialect(
-        "mmdet", (1,), "hf", _mmdet(1, "layers.{s}.1.{k}.", "ffn.layers.3"), features_only=True
-    ),
-    Dialect(
-        "mmdet", (2,), "hf", _mmdet(2, "layers.{s}.1.{j}.", "ffn.layers.4"), features_only=True
-    ),
+    Dialect("mmdet", (1,), "hf", _mmdet(1, "layers.{s}.1.{k}.", "ffn.layers.3"), **_MAPS),
+    Dialect("mmdet", (2,), "hf", _mmdet(2, "layers.{s}.1.{j}.", "ffn.layers.4"), **_MAPS),
 )
 """Every dialect, by name and version."""
 

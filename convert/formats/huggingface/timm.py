@@ -8,14 +8,7 @@ from collections.abc import Mapping
 from reprlib import repr as short
 from typing import Any
 
-from pvt_spec import (
-    VARIANTS,
-    ConfigError,
-    ModelInfo,
-    Preprocessing,
-    make_config,
-    profile_numerics,
-)
+from pvt_spec import VARIANTS, ConfigError, ModelInfo, Preprocessing, make_config, profile_numerics
 from pvt_spec.errors import ConvertError
 
 
