@@ -3,7 +3,6 @@
 import io
 import tempfile
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def write_stream(
     kind: str, stream: Any, tensors: Mapping[str, Any], metadata: Mapping[str, str]
 ) -> None:
     """Writes any tensors; into an ONNX model without nodes, which the format alone can not."""
-    home: Any = import_module(FORMATS[kind].home)
+    home: Any = FORMATS[kind].module
     if kind != "onnx":
         home.write(stream, tensors, metadata)
         return
