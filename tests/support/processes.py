@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 BLOCKED = """
 import importlib, json, runpy, sys
 
-blocked, modules, arguments = json.loads(sys.argv[1])
+blocked, modules, commands = json.loads(sys.argv[1])
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
@@ -20,12 +20,12 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 for module in modules:
     importlib.import_module(module)
-if arguments:
-    sys.argv = arguments
+for command in commands:
+    sys.argv = command
     try:
-        runpy.run_module(arguments[0], run_name="__main__")
+        runpy.run_module(command[0], run_name="__main__")
     except SystemExit as end:
-        assert not end.code, end.code
+        assert not end.code, (command, end.code)
 print()
 print(json.dumps(sorted(sys.modules)))
 """

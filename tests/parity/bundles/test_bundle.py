@@ -412,7 +412,7 @@ class TestCompare:
         write(tmp_path / "ref.npz", REFERENCE)
         write(tmp_path / "a.npz", "torch")
         arguments = ["parity", "compare", str(tmp_path / "ref.npz"), str(tmp_path / "a.npz")]
-        task = json.dumps([["mindspore", "torch", "onnxruntime"], [], arguments])
+        task = json.dumps([["mindspore", "torch", "onnxruntime"], [], [arguments]])
         done = subprocess.run(
             [sys.executable, "-c", BLOCKED, task],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
