@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # torch's default build for Linux carries several GB of CUDA; the tests need none of it.
 STAMP := $(VENV)/.installed
+# A file's tests share what is dear to make; tests/conftest.py puts the longest files first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all lint types docs install clean
 
@@ -21,9 +23,10 @@ demo: install
 	$(BIN)/python -m benchmarks.demo
 
 test: lint types
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
-test-all: test
+test-all: lint types
+	$(PYTEST) -m ''
 
 lint: install
 	$(BIN)/ruff check .

@@ -14,8 +14,6 @@ from tests.support.converting import convert, same_bits
 from tests.support.messages import tells
 from tests.support.models import GOLDEN, SMALL, random_weights
 
-FORMATS = ("ckpt", "pth", "safetensors", "onnx")
-PAIRS = [(a, b) for a in FORMATS for b in FORMATS if a != b]
 TRAINING = GOLDEN / "mindcv_v1_training_ema" / "weights.ckpt"
 OFFICIAL_V1 = GOLDEN / "official_v1_small" / "training_checkpoint.pth"
 
@@ -30,22 +28,6 @@ def small_model(name: str, profile: str = "mindcv") -> tuple[dict, ModelInfo]:
         for name in [n for n in weights if n.startswith("pos_embed")]:
             weights[name] = weights[name].astype(np.float16)
     return weights, info
-
-
-@pytest.mark.parametrize("profile", ["official", "mindcv", "hf"])
-@pytest.mark.parametrize("name", list(SMALL))
-@pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_there_and_back_gives_the_same_bits_and_info(source, target, name, profile, tmp_path):
-    weights, info = small_model(name, profile)
-    first, second, third = (tmp_path / f"{i}.{f}" for i, f in enumerate((source, target, source)))
-    save_model(first, weights, info)
-    assert convert(f"{source}-to-{target}", first, second).exit_code == 0
-    assert convert(f"{target}-to-{source}", second, third).exit_code == 0
-    for path in (second, third):
-        back, described = load_model(path)
-        assert same_bits(back, weights)
-        assert described == info
-    assert first.read_bytes() == third.read_bytes()
 
 
 def test_prefixes_and_containers_are_removed_and_said(tmp_path):

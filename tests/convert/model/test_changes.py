@@ -119,13 +119,14 @@ ODD = [((64, 64), (72, 100)), ((96, 96), (50, 33))]
 
 
 @pytest.mark.parametrize(
-    ("profile", "own", "size"),
+    ("profile", "own", "size", "features"),
     [
-        *(("official", *sizes) for sizes in RESIZED + ODD),
-        *(("mindcv", *sizes) for sizes in RESIZED),
+        *(("official", *sizes, False) for sizes in RESIZED + ODD),
+        *(("mindcv", *sizes, False) for sizes in RESIZED),
+        ("official", *RESIZED[0], True),
+        ("mindcv", *RESIZED[1], True),
     ],
 )
-@pytest.mark.parametrize("features", [False, True], ids=["logits", "features"])
 def test_positions_are_resized_as_pytorch_does(
     profile: str, own: Size, size: Size, features: bool, tmp_path: Path
 ) -> None:
