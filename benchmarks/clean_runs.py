@@ -119,14 +119,19 @@ def write_images(folder: Path) -> None:
 def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
     """What ``parity run`` finds, one record per runtime."""
     from parity import run as parity
-    from parity.inputs.samples import default_samples, evenly_spaced, file_samples, noise_samples
+    from parity.inputs.samples import (
+        Inputs,
+        default_samples,
+        evenly_spaced,
+        file_samples,
+        noise_samples,
+    )
     from parity.selection import read_models
     from pvt_data.preprocessing import list_images
 
     path = folder / "model.pth"
     make_model(job, path)
     models = read_models([path])
-    options = parity.Options(image_size=job.image_size)
     preprocessing = models[path].info.preprocessing
     size = job.image_size or preprocessing.image_size
     if job.images == "default":
@@ -135,7 +140,8 @@ def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
         samples = noise_samples(8, job.seed)
     else:
         samples = file_samples(evenly_spaced(list_images([folder / job.images]), 8))
-    result = parity.run([(path, runtime) for runtime in job.runtimes], models, samples, options)
+    pairs = [(path, runtime) for runtime in job.runtimes]
+    result = parity.run(pairs, models, Inputs(samples, size))
     return [record(job, comparison) for comparison in result.comparisons]
 
 

@@ -33,14 +33,14 @@ from benchmarks.processes import add_json_option, report
 from convert import save_model
 from convert.model.read import Model
 from parity import run as parity
-from parity.inputs.samples import default_samples, load_batch
+from parity.inputs.samples import Inputs, default_samples, load_batch
 from parity.measure.compare import Comparison
 from parity.measure.structure import INPUT
 from parity.runtimes.table import DEFAULT_RUNTIMES, RUNTIMES
-from parity.selection import read_models, wanted_taps
+from parity.selection import read_models
 from pvt_data.accuracy import batched
 from pvt_onnx.runtime import load_graph
-from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tensor_specs
+from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names, tensor_specs
 from pvt_spec.runtime import OpenModel, Task
 from pvt_torch.reference import open_reference
 
@@ -94,14 +94,10 @@ class Bench:
         self.folder, self.path = folder, folder / "model.pth"
         save_model(self.path, random_weights(config, numerics.pos_embed_dtype), info)
         self.model = read_models([self.path])[self.path]
-        self.options = parity.Options(image_size=self.size)
         self.preprocessing = dataclasses.replace(info.preprocessing, image_size=self.size)
-        self.samples = default_samples(self.preprocessing)
-        self.names = wanted_taps(config, self.options.detail)
-        self.batches = [
-            load_batch(batch, self.preprocessing)
-            for batch in batched(self.samples, self.options.batch_size)
-        ]
+        self.inputs = Inputs(default_samples(self.preprocessing), self.size)
+        self.names = tuple(tap_names(config))
+        self.batches = [load_batch(batch, self.preprocessing) for batch in self.inputs.batches()]
         self.clean: dict[str, list[Taps]] = {}
         exact = open_reference(self.model, self.names).taps
         self.float64 = [exact(images) for images in self.batches]
@@ -139,7 +135,7 @@ class Bench:
         def taps(images: np.ndarray) -> Taps:
             batch = next(number)
             if pixels:
-                part = list(batched(self.samples, self.options.batch_size))[batch]
+                part = self.inputs.batches()[batch]
                 images = np.stack([pixels(s.load.args[0], self.preprocessing) for s in part])
             wrong, right = model.taps(images), self.clean_taps(case.runtime, batch)
             case.silent &= begins(right, wrong, 0.0) is None
@@ -159,7 +155,7 @@ class Bench:
             pairs.append((path, name))
             faulty[name] = FaultyRuntime(name, case, self)
         with patch.dict(RUNTIMES, faulty):
-            result = parity.run(pairs, models, self.samples, self.options)
+            result = parity.run(pairs, models, self.inputs)
         for case, comparison in zip(cases, result.comparisons, strict=True):
             case.comparison = comparison
             if case.fault.file and case.begins:

@@ -25,9 +25,7 @@ FEW, MANY = 64, 2000
 def run_plain(runtime: str, path: Path) -> None:
     """Loads a file in a runtime and runs the images that ``parity run`` does, without taps."""
     from convert.model.read import read_model
-    from parity.inputs.samples import default_samples, load_batch
-    from parity.run import Options
-    from pvt_data.accuracy import batched
+    from parity.inputs.samples import Inputs, default_samples, load_batch
 
     model = read_model(path)
     preprocessing = model.info.preprocessing
@@ -36,7 +34,8 @@ def run_plain(runtime: str, path: Path) -> None:
         "torch": plain_torch,
         "onnxruntime": plain_onnxruntime,
     }[runtime](model)
-    for batch in batched(default_samples(preprocessing), Options().batch_size):
+    inputs = Inputs(default_samples(preprocessing), preprocessing.image_size)
+    for batch in inputs.batches():
         forward(load_batch(batch, preprocessing))
 
 

@@ -1,11 +1,13 @@
-"""Options that the commands of ``parity`` share, and what is made of them.
+"""The options that commands of ``parity`` share: a field each of one dataclass.
 
-Everything heavier than click is imported inside functions, so that ``--help`` stays quick.
+Everything heavier than click is imported inside
+functions, so that ``--help`` stays quick.
 """
 
+import dataclasses
+import functools
 import importlib
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +17,33 @@ from pvt_data.command_line import parse_image_size, say
 
 if TYPE_CHECKING:
     from parity.bundles.bundle import Bundle
-    from parity.inputs.samples import Sample
-    from parity.measure.tolerance import FixedTolerance
-    from parity.run import Options, Result
+    from parity.inputs.samples import Inputs
+    from parity.result import Result
+    from parity.run import Terms
     from pvt_spec import ModelInfo
 
-Given = dict[str, Any]
-"""Options as click hands them over, by name."""
+
+def option(*names: str, default: Any = None, **settings: Any) -> Any:
+    """Returns a field of :class:`Chosen`; without names the option is called as the field is."""
+    metadata = {"names": names, "settings": settings}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several options as one decorator, in this order in the help."""
+def takes(*names: str) -> Callable[[Any], Any]:
+    """Returns a decorator: a command has these options, and is given them as ``chosen``."""
+    fields = [field for field in dataclasses.fields(Chosen) if field.name in names]
 
     def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
+        @functools.wraps(command)
+        def gathering(chosen: Chosen = Chosen(), **given: Any) -> Any:
+            said = {field.name: given.pop(field.name) for field in fields}
+            return command(chosen=dataclasses.replace(chosen, **said), **given)
+
+        for field in reversed(fields):
+            called = field.metadata["names"] or [f"--{field.name.replace('_', '-')}"]
+            settings = {"default": field.default, **field.metadata["settings"]}
+            gathering = click.option(field.name, *called, **settings)(gathering)
+        return gathering
 
     return decorate
 
@@ -40,7 +53,7 @@ class NameIn(click.ParamType):  # type: ignore[type-arg]
 
     Args:
         name: What the help calls it.
-        table: ``"module:attribute"``.
+        table: Where the table is, ``"module:attribute"``.
         also: Further names.
     """
 
@@ -48,7 +61,7 @@ class NameIn(click.ParamType):  # type: ignore[type-arg]
         self.name, self.table, self.also = name, table, also
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        """The name, if there is one like it."""
+        """Returns the name, if there is one like it."""
         module, _, attribute = self.table.partition(":")
         try:
             names = [*getattr(importlib.import_module(module), attribute), *self.also]
@@ -61,186 +74,163 @@ class NameIn(click.ParamType):  # type: ignore[type-arg]
 
 runtime_name = NameIn("RUNTIME", "parity.runtimes.table:RUNTIMES")
 precision_name = NameIn("PRECISION", "pvt_spec.precisions:PRECISIONS")
-
-limit_option = click.option(
-    "--limit",
-    default=32,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Of --images at most, evenly spaced over those found; 0 for all.",
-)
-size_options = together(
-    click.option("--image-size", help="Pixels, S or HxW, in place of the model's own."),
-    click.option(
-        *("--batch-size", "--batch"), default=4, show_default=True, type=click.IntRange(1)
-    ),
-)
-image_options = together(
-    click.option(
-        "--images",
-        multiple=True,
-        help="Files, folders or glob patterns, repeatable; or a bundle, for its inputs.",
-    ),
-    limit_option,
-    click.option("--random", type=click.IntRange(1), help="So many images of noise instead."),
-    click.option(
-        "--seed",
-        default=0,
-        show_default=True,
-        type=click.IntRange(0),
-        help="Of generated images.",
-    ),
-    size_options,
-)
-"""What is run."""
-
-taps_option = click.option(
-    "--taps",
-    "detail",
-    type=click.Choice(["all", "stages", "logits"]),
-    default="all",
-    show_default=True,
-    help="Which intermediate results are compared.",
-)
-judging_options = together(
-    click.option(
-        "--precision",
-        type=precision_name,
-        help="Tolerance class (fp32, tf32, hf32, hf32-conv, fp16, fp16-graph, fp16-saturating, "
-        "bf16, bf16-graph, int8); default: that of what ran.",
-    ),
-    click.option("--atol", type=click.FloatRange(0), help="Judge by |difference| instead, …"),
-    click.option("--rtol", type=click.FloatRange(0), help="… at most atol + rtol |reference|."),
-)
-"""How it is judged."""
-
-force_option = click.option("--force", is_flag=True, help="Replace files that exist.")
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-report_options = together(
-    click.option("-v", "--verbose", is_flag=True, help="A line per tap, with every metric."),
-    json_option,
-    click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML."),
-    click.option("--html", type=click.Path(path_type=Path), help="Write a page to look at."),
-    force_option,
-)
-"""How it is told."""
-
-runtime_option = click.option(
-    "--runtime",
-    multiple=True,
-    type=runtime_name,
-    help="Repeatable; default: mindspore, torch and onnxruntime, as far as they are installed. "
-    "Also mindspore-graph, -o2, -graph-o2, -hf32, -graph-hf32; torch-compile, cuda; "
-    "onnxruntime-extended, -basic, -disabled, -cuda; onnx-reference.",
-)
 path_argument = click.Path(path_type=Path)
 
 
-def introduce(path: Path, info: "ModelInfo") -> None:
-    """Says on stderr what a model's file is."""
+INPUTS = ("images", "limit", "random", "seed", "image_size", "batch_size")
+JUDGING = ("precision", "atol", "rtol")
+REPORT = ("verbose", "as_json", "junit", "html", "force")
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What the user chose: an option for each field, of which a command has some."""
+
+    runtime: tuple[str, ...] = option(
+        default=(),
+        multiple=True,
+        type=runtime_name,
+        help="Repeatable; default: mindspore, torch and onnxruntime, as far as they are installed. "
+        "Also mindspore-graph, -o2, -graph-o2, -hf32, -graph-hf32; torch-compile, cuda; "
+        "onnxruntime-extended, -basic, -disabled, -cuda; onnx-reference.",
+    )
+    images: tuple[str, ...] = option(
+        default=(),
+        multiple=True,
+        help="Files, folders or glob patterns, repeatable; or a bundle, for its inputs.",
+    )
+    limit: int = option(
+        default=32,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Of --images at most, evenly spaced over those found; 0 for all.",
+    )
+    random: int | None = option(type=click.IntRange(1), help="So many images of noise instead.")
+    seed: int = option(
+        default=0, show_default=True, type=click.IntRange(0), help="Of generated images."
+    )
+    image_size: str | None = option(help="Pixels, S or HxW, in place of the model's own.")
+    batch_size: int = option(
+        *("--batch-size", "--batch"), default=4, show_default=True, type=click.IntRange(1)
+    )
+    detail: str = option(
+        "--taps",
+        type=click.Choice(["all", "stages", "logits"]),
+        default="all",
+        show_default=True,
+        help="Which intermediate results are compared.",
+    )
+    precision: str | None = option(
+        type=precision_name,
+        help="Tolerance class (fp32, tf32, hf32, hf32-conv, fp16, fp16-graph, fp16-saturating, "
+        "bf16, bf16-graph, int8); default: that of what ran.",
+    )
+    atol: float | None = option(type=click.FloatRange(0), help="Judge by |difference| instead, …")
+    rtol: float | None = option(type=click.FloatRange(0), help="… at most atol + rtol |reference|.")
+    verbose: bool = option(
+        *("-v", "--verbose"), default=False, is_flag=True, help="A line per tap, with every metric."
+    )
+    as_json: bool = option(
+        "--json", default=False, is_flag=True, help="One JSON document on stdout."
+    )
+    junit: Path | None = option(type=path_argument, help="Write JUnit XML.")
+    html: Path | None = option(type=path_argument, help="Write a page to look at.")
+    force: bool = option(default=False, is_flag=True, help="Replace files that exist.")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) in pixels, or None for the model's own.
+
+        Raises:
+            PvtError: The text is no size.
+        """
+        return parse_image_size(self.image_size) if self.image_size else None
+
+    @property
+    def terms(self) -> "Terms":
+        """What is compared, and by what."""
+        from parity.measure.tolerance import FixedTolerance
+        from parity.run import Terms
+
+        fixed = None if self.atol is self.rtol is None else (self.atol or 0.0, self.rtol or 0.0)
+        return Terms(self.detail, self.precision, fixed and FixedTolerance(*fixed))
+
+    def check_files(self) -> None:
+        """Ends before any work where a report's file exists and may not be replaced.
+
+        Raises:
+            FileExists: One does.
+        """
+        from pvt_spec.files import refuse_existing
+
+        for target in filter(None, (self.junit, self.html)):
+            refuse_existing(target, self.force)
+
+    def tell(self, result: "Result") -> None:
+        """Prints and writes a result, and ends with exit code 1 where it is *different*."""
+        import json
+
+        from parity.report import data, text
+        from parity.report.html import page
+        from pvt_spec.files import replacing
+
+        for target, make in ((self.junit, data.to_junit), (self.html, page.to_html)):
+            if target:
+                with replacing(target, self.force) as stream:
+                    # A file's name that is not UTF-8 is in a str, too.
+                    stream.write(make(result).encode(errors="replace"))
+                say(f"wrote {target}")
+        if self.as_json:
+            click.echo(json.dumps(data.to_dict(result), indent=1))
+        else:
+            click.echo("\n".join(text.table(result, self.verbose)))
+        if not result.same:
+            raise click.exceptions.Exit(1)
+
+
+def introduce(path: Path, info: "ModelInfo", bundles: Sequence["Bundle"] = ()) -> None:
+    """Says on stderr what a model's file is, and which arrays of bundles are not compared."""
     say(f"{info.variant or 'PVT'}, profile {info.profile}, from {path}")
-
-
-def show_passes(passes: int) -> None:
-    """A counter of forward passes on a terminal, nothing elsewhere."""
-    if sys.stderr.isatty():
-        click.echo(f"\r{passes} passes", err=True, nl=False)
-
-
-def tell_what_is_left_out(info: "ModelInfo", bundles: "list[Bundle]") -> None:
-    """Says on stderr which arrays of bundles are not compared."""
     for bundle in bundles:
         unknown = bundle.unknown_to(info.config)
         if unknown:
             say(f"{bundle.path}: not compared, as no tap has that name: {', '.join(unknown)}")
 
 
-def options_of(given: Given) -> "Options":
-    """How to compare.
+def choose_inputs(chosen: Chosen, info: "ModelInfo", bundles: Sequence["Bundle"] = ()) -> "Inputs":
+    """Returns what is run: a bundle's inputs, files, noise or the generated images.
 
-    Raises:
-        PvtError: The image size is none.
+    Args:
+        chosen: What the user chose.
+        info: The model's.
+        bundles: Bundles that are compared: without a choice, their own inputs.
     """
-    from parity.run import Options
-
-    # Of a capture it is several, for what is measured.
-    precision = given["precision"] if isinstance(given.get("precision"), str) else None
-    text = given["image_size"]
-    size = parse_image_size(text) if text else None
-    return Options(given["detail"], precision, fixed_tolerance(given), size, given["batch_size"])
-
-
-def fixed_tolerance(given: Given) -> "FixedTolerance | None":
-    """What ``--atol`` and ``--rtol`` say, if either does."""
-    from parity.measure.tolerance import FixedTolerance
-
-    atol, rtol = given.get("atol"), given.get("rtol")
-    return None if atol is rtol is None else FixedTolerance(atol or 0.0, rtol or 0.0)
-
-
-def choose_inputs(
-    given: Given, info: "ModelInfo", bundles: "list[Bundle]"
-) -> "tuple[Options, list[Sample]]":
-    """How to compare, and what is run: a bundle's inputs, files, noise or the generated images."""
-    import dataclasses
-
     from parity.bundles.bundle import SUFFIX, Bundle
-    from parity.inputs.samples import default_samples, evenly_spaced, file_samples, noise_samples
+    from parity.inputs.samples import (
+        Inputs,
+        default_samples,
+        evenly_spaced,
+        file_samples,
+        noise_samples,
+    )
     from pvt_data.preprocessing import list_images
 
-    images, random, seed = given["images"], given["random"], given["seed"]
-    options = options_of({"detail": "all", **given})
-    if images and random:
+    size = chosen.size or info.preprocessing.image_size
+    if chosen.images and chosen.random:
         raise click.UsageError("--images and --random exclude each other")
-    sources = [Bundle(Path(image)) for image in images if image.lower().endswith(SUFFIX)]
-    if sources and len(images) > 1:
+    sources = [Bundle(Path(name)) for name in chosen.images if name.lower().endswith(SUFFIX)]
+    if sources and len(chosen.images) > 1:
         raise click.UsageError("--images takes one bundle, or files and folders, not both")
-    if bundles and not sources and not images and not random:
+    if not chosen.images and not chosen.random:
         sources = [bundle for bundle in bundles if bundle.record.inputs_kept][:1]
     if sources:
-        size = sources[0].require_size(options.image_size)
-        return dataclasses.replace(options, image_size=size), sources[0].samples()
-    if images:
-        paths = list_images(images)
-        return options, file_samples(evenly_spaced(paths, given["limit"] or len(paths)))
-    if random:
-        return options, noise_samples(random, seed)
-    size = options.image_size or info.preprocessing.image_size
-    preprocessing = dataclasses.replace(info.preprocessing, image_size=size)
-    return options, default_samples(preprocessing, seed)
-
-
-def refuse_reports(given: Given) -> None:
-    """Ends before any work where a report's file exists and may not be replaced.
-
-    Raises:
-        FileExists: One does.
-    """
-    from pvt_spec.files import refuse_existing
-
-    for target in filter(None, (given["junit"], given["html"])):
-        refuse_existing(target, given["force"])
-
-
-def tell(result: "Result", given: Given) -> None:
-    """Prints and writes a result, and ends with exit code 1 where it is *different*."""
-    import json
-
-    from parity.report import data as documents
-    from parity.report import text as report
-    from parity.report.html import page
-    from pvt_spec.files import replacing
-
-    written = ((given["junit"], documents.to_junit), (given["html"], page.to_html))
-    for target, make in written:
-        if target:
-            with replacing(target, given["force"]) as stream:
-                # A file's name that is not UTF-8 is in a str, too.
-                stream.write(make(result).encode(errors="replace"))
-            say(f"wrote {target}")
-    if given["as_json"]:
-        click.echo(json.dumps(documents.to_dict(result), indent=1))
+        samples, size = sources[0].samples(), sources[0].require_size(chosen.size)
+    elif chosen.images:
+        paths = list_images(chosen.images)
+        samples = file_samples(evenly_spaced(paths, chosen.limit or len(paths)))
+    elif chosen.random:
+        samples = noise_samples(chosen.random, chosen.seed)
     else:
-        click.echo("\n".join(report.table(result, given["verbose"])))
-    if not result.same:
-        raise click.exceptions.Exit(1)
+        preprocessing = dataclasses.replace(info.preprocessing, image_size=size)
+        samples = default_samples(preprocessing, chosen.seed)
+    return Inputs(samples, size, chosen.batch_size)

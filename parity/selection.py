@@ -9,7 +9,7 @@ from convert.formats.table import find_format
 from convert.model.read import Model, read_model
 from parity.errors import ParityError
 from parity.runtimes.table import DEFAULT_RUNTIMES, RUNTIMES, missing_for
-from pvt_spec import PVTConfig, output_names, tap_names
+from pvt_spec import PVTConfig, TapSpec, output_names, tap_specs
 
 HOME = {
     "ckpt": "mindspore",
@@ -48,38 +48,30 @@ def choose_runtimes(wanted: Sequence[str], reference: bool = True) -> list[str]:
 
 
 def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
-    """The models of all files, by path.
+    """Returns the models of all files, by path; the first is what others are compared with.
 
     Raises:
         ConvertError: A file cannot be read.
-        ParityError: They are not of one architecture, so that there is nothing to compare.
+        ParityError: They are not of one architecture, or weights of the first are not finite.
     """
     models = {path: read_model(path) for path in paths}
-    first = models[paths[0]].info.config
+    first = models[paths[0]]
     for path, model in models.items():
-        require_same_layers(model.info.config, str(path), first, str(paths[0]))
+        check_same_layers(model.info.config, str(path), first.info.config, str(paths[0]))
+    broken = count_not_finite(first.weights)
+    if broken:
+        raise ParityError(
+            f"{paths[0]}: nothing can be compared with a model whose weights are not finite: "
+            + "; ".join(f"{name} has {counts}" for name, counts in list(broken.items())[:5])
+        )
     return models
 
 
-def require_finite(path: Path, model: Model) -> None:
-    """Holds if a model can be what others are compared with.
+def check_same_layers(config: PVTConfig, name: str, first: PVTConfig, first_name: str) -> None:
+    """Refuses a model whose taps, or their shapes, are not those of the first.
 
     Raises:
-        ParityError: Some of its weights are not finite.
-    """
-    broken = count_not_finite(model.weights)
-    if broken:
-        raise ParityError(
-            f"{path}: nothing can be compared with a model whose weights are not finite: "
-            + "; ".join(f"{name} has {counts}" for name, counts in list(broken.items())[:5])
-        )
-
-
-def require_same_layers(config: PVTConfig, name: str, first: PVTConfig, first_name: str) -> None:
-    """Holds if two models have the same taps of the same shapes.
-
-    Raises:
-        ParityError: They do not.
+        ParityError: They are not; every field that differs is named.
     """
     ours, theirs = dataclasses.asdict(first), dataclasses.asdict(config)
     differing = [f for f in ours if ours[f] != theirs[f] and f != "drop_path_rate"]
@@ -109,14 +101,23 @@ def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, st
 
 
 def wanted_taps(config: PVTConfig, detail: str) -> tuple[str, ...]:
-    """The taps of a level of detail, in forward order.
+    """Returns the taps of a level of detail, in forward order.
 
-    ``"stages"`` are what a stage begins and ends with; ``"logits"`` is what the model answers.
+    Args:
+        config: The model's.
+        detail: ``"all"``; ``"stages"`` for what a stage begins and ends with; ``"logits"`` for what
+            the model answers.
     """
-    names, answers = tap_names(config), output_names(config)
-    if detail == "logits":
-        return tuple(name for name in names if name in answers)
-    if detail == "stages":
-        last = {f"block{i}.{depth - 1}" for i, depth in enumerate(config.depths, start=1)}
-        return tuple(name for name in names if not name.startswith("block") or name in last)
-    return tuple(names)
+    answers = output_names(config)
+    return tuple(
+        tap.name
+        for tap in tap_specs(config)
+        if detail == "all"
+        or (detail == "logits" and tap.name in answers)
+        or (detail == "stages" and _bounds_a_stage(tap, config))
+    )
+
+
+def _bounds_a_stage(tap: TapSpec, config: PVTConfig) -> bool:
+    last_block = tap.stage is None or tap.block == config.depths[tap.stage] - 1
+    return tap.block is None or (tap.layer == "block" and last_block)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from parity.inputs.samples import noise_samples
+from parity.inputs.samples import Inputs, noise_samples
 from parity.measure.compare import Comparison, Judged
 from parity.measure.metrics import TapError
 from parity.measure.structure import Difference
@@ -18,7 +18,8 @@ from parity.measure.tolerance import FixedTolerance
 from parity.report.data import FORMAT, tap_to_dict, to_dict, to_junit
 from parity.report.taps import Tap
 from parity.report.text import explain, verdict
-from parity.run import Options, Result, run
+from parity.result import Result
+from parity.run import Terms, run
 from parity.selection import pair_up, read_models
 from tests.support.models import GOLDEN
 
@@ -30,8 +31,8 @@ NAMES = ("block1.0", "features", "logits")
 def real() -> Result:
     """A clean run of one runtime."""
     path = Path(MODEL)
-    options = Options(detail="stages", image_size=(32, 32))
-    return run(pair_up([path], ["torch"]), read_models([path]), noise_samples(3, 0), options)
+    inputs = Inputs(noise_samples(3, 0), (32, 32))
+    return run(pair_up([path], ["torch"]), read_models([path]), inputs, Terms(detail="stages"))
 
 
 def comparison(

@@ -1,16 +1,16 @@
 """The search for the hypotheses that hold.
 
-What is searched is a set of hypotheses, at most one of a topic; its worth is how well it predicts
-the taps, less a threshold for each.
+An explanation is a set of hypotheses, at most one of a topic; its worth is how well it predicts the
+taps, less a threshold for each.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from parity.diagnosis.hypotheses import FIELDS, Hypothesis
-from parity.diagnosis.trials import NONE, State, Trials
+from parity.diagnosis.trials import NONE, Explanation, Trials
 from parity.measure.envelope import Spread, Unit
 from parity.measure.tolerance import allowed_times
 from pvt_spec import PROFILES
@@ -49,49 +49,56 @@ TINY = float(np.finfo(np.float32).tiny)
 
 
 class Search:
-    """For the state of the greatest worth, given what rounding does.
+    """A search for the explanation of the greatest worth, in one precision.
 
     Args:
-        trials: What states predict.
+        trials: What explanations predict.
+        precision: What rounds.
+
+    Attributes:
         units: What rounding does, by tap and group.
-        tried: Hypotheses that may be accepted.
+        held: The explanation that was found.
     """
 
-    def __init__(
-        self,
-        trials: Trials,
-        units: Mapping[str, Mapping[str, Unit]],
-        tried: Sequence[Hypothesis],
-    ):
-        self.trials, self.units, self.tried = trials, units, tried
+    def __init__(self, trials: Trials, precision: str):
+        self.trials, self.precision, self.tried = trials, precision, trials.tried
+        if precision.startswith(("tf32", "fp16", "bf16")):  # which round all weights by themselves
+            self.tried = [h for h in trials.tried if h.topic != "storage"]
+        self.held, known = NONE, set[Explanation]()
+        while self.held not in known:  # rounding is that of what holds
+            known.add(self.held)
+            self.units = trials.units(self.held, precision)
+            self.held = self.run(self.held)
 
-    def run(self, state: State) -> State:
-        """From a state on, one hypothesis more, less or another at a time; in pairs if need be."""
+    @property
+    def left(self) -> list[str]:
+        """The taps that are not explained."""
+        return self.out_of_bounds(self.held)
+
+    def run(self, held: Explanation) -> Explanation:
+        """Searches on from one, by a hypothesis more, less or another, and in pairs if need be."""
         while True:
-            better = self._step(state)
-            if better is None and self._strained(state):
-                better = self._step_by_two(state)
+            better = self._step(held)
+            if better is None and self._strained(held):
+                better = self._step_by_two(held)
             if better is None:
-                return self._as_a_profile(state)
-            state = better
+                return self._as_a_profile(held)
+            held = better
 
-    def _strained(self, state: State) -> bool:
-        return any(self.judged(state, name)[0] > STRAINED for name in self.trials.names)
+    def _strained(self, held: Explanation) -> bool:
+        return any(self.judged(held, name)[0] > STRAINED for name in self.trials.names)
 
-    def worth(self, state: State) -> float:
-        """The logarithm of a state's likelihood, less the threshold for each of its hypotheses."""
-        return self._worth(state, self.trials.errors(state))
-
-    def _worth(self, state: State, errors: Mapping[str, Mapping[str, Spread]]) -> float:
+    def worth(self, held: Explanation) -> float:
+        """Returns the logarithm of its likelihood, less the threshold for each hypothesis."""
         likelihood = sum(
             self._likelihood(name, group, spread.rms)
-            for name, groups in errors.items()
+            for name, groups in self.trials.errors(held).items()
             for group, spread in groups.items()
         )
-        return likelihood - THRESHOLD * len(state)
+        return likelihood - THRESHOLD * len(held)
 
     def _likelihood(self, name: str, group: str, rms: float) -> float:
-        """Of an error; where more than rounding is unexplained, its size is known from itself."""
+        """Returns that of an error; one of more than rounding is known from its own size."""
         unit, observed = self.units[name][group], self.trials.observed
         if unit.overflowed:
             return 0.0
@@ -99,17 +106,17 @@ class Search:
         counted = observed.groups.count(group) * min(COUNTED, values)
         return -counted / 2 * math.log1p((rms / max(unit.rms, TINY)) ** 2)
 
-    def _most(self, state: State, old: State) -> float:
-        """What a state is worth at most, by what is known without trying it.
+    def _most(self, held: Explanation, old: Explanation) -> float:
+        """Returns what an explanation is worth at most, by what is known without trying it.
 
         An error is at least the change that the hypothesis makes, less the error that was. Under
         other hypotheses a change may be another: a tenth of it is certain enough.
         """
-        before, (new, *_) = self.trials.errors(old), [*(state - old), None]
-        single = new is not None and old < state
-        total = -THRESHOLD * len(state)
+        before, (new, *_) = self.trials.errors(old), [*(held - old), None]
+        single = new is not None and old < held
+        total = -THRESHOLD * len(held)
         for name in self.trials.names:
-            known = self.trials.known(state, name)
+            known = self.trials.known(held, name)
             for group, spread in (known or before[name]).items():
                 least = spread.rms
                 if not known:
@@ -118,43 +125,45 @@ class Search:
                 total += self._likelihood(name, group, least)
         return total
 
-    def candidates(self, state: State) -> list[Hypothesis]:
-        """Hypotheses that change anything; those that must show only where something does."""
-        everything = bool(self.out_of_bounds(state))
-        tried = (h for h in self.tried if h not in state and (h.subtle or everything))
+    def candidates(self, held: Explanation) -> list[Hypothesis]:
+        """Returns what changes anything; hypotheses that must show only where something does."""
+        everything = bool(self.out_of_bounds(held))
+        tried = (h for h in self.tried if h not in held and (h.subtle or everything))
         return [h for h in tried if self.trials.touched(h)]
 
-    def _neighbours(self, state: State) -> Iterator[State]:
-        yield from (state - {h} for h in state)
-        yield from (with_(state, h) for h in self.candidates(state))
+    def _neighbours(self, held: Explanation) -> Iterator[Explanation]:
+        yield from (held - {h} for h in held)
+        yield from (with_(held, h) for h in self.candidates(held))
 
-    def ranked(self, state: State, states: Sequence[State], least: float) -> Iterator[State]:
-        """Those of some states near one that may be worth more than ``least``, likeliest first."""
-        bounds = {other: self._most(other, state) for other in states}
-        for other in sorted(states, key=lambda each: -bounds[each]):
+    def ranked(
+        self, held: Explanation, near: Sequence[Explanation], least: float
+    ) -> Iterator[Explanation]:
+        """Yields those near one that may be worth more than ``least``, likeliest first."""
+        bounds = {other: self._most(other, held) for other in near}
+        for other in sorted(near, key=lambda each: -bounds[each]):
             if bounds[other] > least:
                 yield other
 
-    def _step(self, state: State, least: float = -math.inf) -> State | None:
-        """The best neighbour, if it is better than the state and than ``least``."""
-        best, most = None, max(least, self.worth(state))
-        for other in self.ranked(state, [*self._neighbours(state)], most):
-            worth = self.worth(other) if self._most(other, state) > most else -math.inf
+    def _step(self, held: Explanation, least: float = -math.inf) -> Explanation | None:
+        """Returns the best neighbour, if it is better than the explanation and than ``least``."""
+        best, most = None, max(least, self.worth(held))
+        for other in self.ranked(held, [*self._neighbours(held)], most):
+            worth = self.worth(other) if self._most(other, held) > most else -math.inf
             if worth > most:
                 best, most = other, worth
         return best
 
-    def _step_by_two(self, state: State) -> State | None:
-        """The first of the best neighbours' own neighbours that is better than the state."""
-        neighbours = sorted(self._neighbours(state), key=lambda other: -self._most(other, state))
+    def _step_by_two(self, held: Explanation) -> Explanation | None:
+        """Returns the first of the best neighbours' own neighbours that is better."""
+        neighbours = sorted(self._neighbours(held), key=lambda other: -self._most(other, held))
         near = sorted(neighbours[: 4 * BEAM], key=lambda other: -self.worth(other))[:BEAM]
-        pairs = (self._step(other, self.worth(state)) for other in near)
+        pairs = (self._step(other, self.worth(held)) for other in near)
         return next((pair for pair in pairs if pair is not None), None)
 
-    def _as_a_profile(self, state: State) -> State:
-        """Of states that explain the same, the one whose maths is a known implementation's."""
-        if not any(h.topic in FIELDS for h in state):
-            return state
+    def _as_a_profile(self, held: Explanation) -> Explanation:
+        """Returns, of what explains the same, what is a known implementation's maths."""
+        if not any(h.topic in FIELDS for h in held):
+            return held
         info = self.trials.subject.info
         for profile in PROFILES.values():
             numerics = profile[info.config.version]
@@ -163,53 +172,53 @@ class Search:
                 for h in self.tried
                 if h.topic in FIELDS and h.name == f"{h.topic}={getattr(numerics, h.topic)}"
             ]
-            whole, named = NONE.union(h for h in state if h.topic not in FIELDS), state
+            whole, named = NONE.union(h for h in held if h.topic not in FIELDS), held
             for hypothesis in theirs:
                 whole = with_(whole, hypothesis)
-                if any(h.topic == hypothesis.topic for h in state):
+                if any(h.topic == hypothesis.topic for h in held):
                     named = with_(named, hypothesis)
             # The profile as a whole must be able to explain the data, not only what is named of it.
             able = self.worth(whole) + THRESHOLD * len(whole)
-            if able > self.worth(state) + THRESHOLD * (len(state) - 1) and (
-                self.worth(named) > self.worth(state) - THRESHOLD
+            if able > self.worth(held) + THRESHOLD * (len(held) - 1) and (
+                self.worth(named) > self.worth(held) - THRESHOLD
             ):
                 return named
-        return state
+        return held
 
-    def alternatives(self, state: State, hypothesis: Hypothesis) -> list[Hypothesis]:
-        """What could stand in the place of an accepted hypothesis as well."""
-        rest, least = state - {hypothesis}, self.worth(state) - THRESHOLD
+    def alternatives(self, held: Explanation, hypothesis: Hypothesis) -> list[Hypothesis]:
+        """Returns what could stand in the place of an accepted hypothesis as well."""
+        rest, least = held - {hypothesis}, self.worth(held) - THRESHOLD
         taken = {h.topic for h in rest}
         free = [h for h in self.candidates(rest) if h is not hypothesis and h.topic not in taken]
         near = self.ranked(rest, [with_(rest, h) for h in free], least)
         return [h for other in near if self.worth(other) > least for h in other - rest]
 
-    def undecided(self, state: State) -> list[Hypothesis]:
-        """What there is no evidence for or against."""
-        taken, least = {h.topic for h in state}, self.worth(state) - 2 * THRESHOLD
-        free = [h for h in self.candidates(state) if h.topic not in taken]
-        return [h for h in free if self.worth(with_(state, h)) > least]
+    def undecided(self, held: Explanation) -> list[Hypothesis]:
+        """Returns what there is no evidence for or against."""
+        taken, least = {h.topic for h in held}, self.worth(held) - 2 * THRESHOLD
+        free = [h for h in self.candidates(held) if h.topic not in taken]
+        return [h for h in free if self.worth(with_(held, h)) > least]
 
-    def judged(self, state: State, name: str) -> tuple[float, float]:
-        """A tap's error in times rounding, and what is allowed, of the worst group."""
+    def judged(self, held: Explanation, name: str) -> tuple[float, float]:
+        """Returns a tap's error in times rounding, and what is allowed, of the worst group."""
         pairs = [
             (_times(spread, self.units[name][group]), max(LOCAL, allowed_times(spread.count)))
-            for group, spread in self.trials.errors(state)[name].items()
+            for group, spread in self.trials.errors(held)[name].items()
         ]
         return max(pairs, key=lambda pair: pair[0] / pair[1])
 
-    def out_of_bounds(self, state: State) -> list[str]:
-        """Taps that rounding does not explain under a state."""
-        judged = {name: self.judged(state, name) for name in self.trials.names}
+    def out_of_bounds(self, held: Explanation) -> list[str]:
+        """Returns the taps that rounding does not explain under an explanation."""
+        judged = {name: self.judged(held, name) for name in self.trials.names}
         return [name for name, (times, allowed) in judged.items() if not times <= allowed]
 
 
-def with_(state: State, hypothesis: Hypothesis) -> State:
-    """A state with one more hypothesis, in place of any other of its topic."""
-    return frozenset(h for h in state if h.topic != hypothesis.topic) | {hypothesis}
+def with_(held: Explanation, hypothesis: Hypothesis) -> Explanation:
+    """Returns an explanation with one more hypothesis, in place of any other of its topic."""
+    return frozenset(h for h in held if h.topic != hypothesis.topic) | {hypothesis}
 
 
 def _times(error: Spread, unit: Unit) -> float:
-    """How many times rounding an error is; of another shape infinitely many."""
+    """Returns how many times rounding an error is; of another shape infinitely many."""
     explained = unit.overflowed and math.isfinite(error.max_abs)
     return 0.0 if explained else unit.ratio(error.rms, error.max_abs)

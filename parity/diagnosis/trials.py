@@ -18,8 +18,10 @@ from parity.measure.tolerance import find_tolerance, unit_of
 from pvt_spec import tap_names, tap_specs
 from pvt_spec.arrays import Array
 
-State = frozenset[Hypothesis]
-NONE: State = frozenset()
+Explanation = frozenset[Hypothesis]
+"""Hypotheses that hold together, at most one of a topic."""
+
+NONE: Explanation = frozenset()
 
 PARTS = ("attn", "mlp", "stage")
 """The layers of taps that what comes after them does not start from alone."""
@@ -44,9 +46,9 @@ class Observed:
 
 
 class Trials:
-    """What states predict, and how far that is from what was observed.
+    """What explanations predict, and how far that is from what was observed.
 
-    Nothing is computed twice: a tap depends on those hypotheses of a state alone that change it.
+    Nothing is computed twice: a tap depends on those hypotheses alone that change it.
 
     Args:
         subject: The trusted side.
@@ -70,25 +72,25 @@ class Trials:
         self.names = [name for name in tap_names(subject.info.config) if name in observed.taps]
         self.rows = dict(group_rows(observed.groups))
         self.passes = 0
-        self._seen: dict[tuple[str, State], dict[str, Spread]] = {}
+        self._seen: dict[tuple[str, Explanation], dict[str, Spread]] = {}
         self._touched: dict[Hypothesis, dict[str, dict[str, float]]] = {}
         self._base = self.predict(NONE, self.names)
         self._keep(NONE, self._base)
 
     def predict(
         self,
-        state: State,
+        held: Explanation,
         names: Sequence[str],
         emulation: Any = None,
         end_to_end: bool = False,
     ) -> dict[str, Array]:
-        """Taps under a state, each computed from what was observed at those before it.
+        """Returns taps under an explanation, each from what was observed at those before it.
 
         Args:
-            state: What holds.
+            held: What holds.
             names: In forward order; all of them, unless only what is before the last is wanted.
-            emulation: Of a precision; in float64 without one.
-            end_to_end: From the images alone.
+            emulation: The emulation of a precision; in float64 without one.
+            end_to_end: Whether they are computed from the images alone.
         """
         from pvt_torch.reference import QuickDepthwise
         from pvt_torch.taps import run_taps
@@ -96,7 +98,7 @@ class Trials:
 
         subject = self.subject
         for hypothesis in self.tried:
-            subject = hypothesis.change(subject) if hypothesis in state else subject
+            subject = hypothesis.change(subject) if hypothesis in held else subject
         info = subject.info
         twin = model_from_weights(info.config, info.numerics, subject.weights)
         twin = twin if emulation else twin.double()
@@ -109,7 +111,7 @@ class Trials:
         return {name: taps[name] for name in names}
 
     def touched(self, hypothesis: Hypothesis) -> dict[str, dict[str, float]]:
-        """The taps that a hypothesis changes by itself: group -> root mean square of the change."""
+        """Returns the taps that a hypothesis changes: group -> root mean square of the change."""
         if hypothesis not in self._touched:
             names = self.names[: self._reach()] if hypothesis.of_input else self.names
             predicted = self.predict(frozenset({hypothesis}), names)
@@ -126,47 +128,47 @@ class Trials:
         return self._touched[hypothesis]
 
     def _reach(self) -> int:
-        """How many taps depend on the images: up to the first that all later ones start from."""
+        """Returns how many taps depend on the images: to the first that all later start from."""
         parts = {tap.name for tap in tap_specs(self.subject.info.config) if tap.layer in PARTS}
         for index, name in enumerate(self.names):
             if name not in parts and self._base[name].shape == self.observed.taps[name].shape:
                 return index + 1
         return len(self.names)
 
-    def _keep(self, state: State, predicted: Mapping[str, Array]) -> None:
+    def _keep(self, held: Explanation, predicted: Mapping[str, Array]) -> None:
         for name, array in predicted.items():
-            self._seen[self._key(state, name)] = {
+            self._seen[self._key(held, name)] = {
                 group: _spread(self.observed.taps[name], array, rows)
                 for group, rows in self.rows.items()
             }
 
-    def _key(self, state: State, name: str) -> tuple[str, State]:
-        return name, frozenset(h for h in state if name in self._touched[h])
+    def _key(self, held: Explanation, name: str) -> tuple[str, Explanation]:
+        return name, frozenset(h for h in held if name in self._touched[h])
 
-    def known(self, state: State, name: str) -> dict[str, Spread] | None:
-        """How far a tap under a state is from what was observed, where that is known already."""
-        for hypothesis in state:
+    def known(self, held: Explanation, name: str) -> dict[str, Spread] | None:
+        """Returns how far a tap is from what was observed, where that is known already."""
+        for hypothesis in held:
             self.touched(hypothesis)
-        return self._seen.get(self._key(state, name))
+        return self._seen.get(self._key(held, name))
 
-    def errors(self, state: State) -> dict[str, dict[str, Spread]]:
-        """How far every tap under a state is from what was observed, by group."""
-        missing = [name for name in self.names if self.known(state, name) is None]
+    def errors(self, held: Explanation) -> dict[str, dict[str, Spread]]:
+        """Returns how far every tap is from what was observed, by group."""
+        missing = [name for name in self.names if self.known(held, name) is None]
         if missing:
-            self._keep(state, self.predict(state, missing))
-        return {name: self._seen[self._key(state, name)] for name in self.names}
+            self._keep(held, self.predict(held, missing))
+        return {name: self._seen[self._key(held, name)] for name in self.names}
 
-    def units(self, state: State, precision: str) -> dict[str, dict[str, Unit]]:
-        """What rounding alone does to every tap under a state, by group."""
+    def units(self, held: Explanation, precision: str) -> dict[str, dict[str, Unit]]:
+        """Returns what rounding alone does to every tap, by group."""
         tolerance, envelope = find_tolerance(precision), None
-        exact = self.predict(state, self.names)
+        exact = self.predict(held, self.names)
         if tolerance.emulation:
             from pvt_torch.emulation import Emulation, find_rounding
 
             envelope = Envelope(self.names)
             for seed in range(ORDERS):
                 emulation = Emulation(find_rounding(tolerance.emulation), seed)
-                rounded = self.predict(state, self.names, emulation)
+                rounded = self.predict(held, self.names, emulation)
                 for group, rows in self.rows.items():
                     envelope.add(group, cut_rows(rounded, rows), cut_rows(exact, rows))
         return {
@@ -183,7 +185,7 @@ def _rms(array: Array) -> float:
 
 
 def _spread(actual: Array, predicted: Array, rows: slice) -> Spread:
-    """How far one is from the other over the images of a group.
+    """Returns how far one is from the other over the images of a group.
 
     Of another shape it is as far as if the two had nothing to do with each other.
     """

@@ -6,6 +6,7 @@ makes of them is as reproducible as Pillow's bicubic filter. They are larger tha
 and of another aspect, so that all of the preprocessing is at work.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from pvt_data.accuracy import batched
 from pvt_data.preprocessing import encode_png, load_image, load_pixels, to_pixels
 from pvt_spec.arrays import Array
 from pvt_spec.model_info import Preprocessing
@@ -99,12 +101,35 @@ def default_samples(preprocessing: Preprocessing, seed: int = 0) -> list[Sample]
 
 
 def load_batch(samples: Sequence[Sample], preprocessing: Preprocessing) -> Array:
-    """Samples as one float32 array (B, C, H, W), normalised.
+    """Returns samples as one float32 array (B, C, H, W), normalised.
 
     Raises:
         ImageError: A sample cannot be loaded.
     """
     return np.stack([sample.load(preprocessing) for sample in samples])
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What models are given.
+
+    Attributes:
+        samples: The inputs, in order; those of one group stand together.
+        image_size: (H, W) in pixels, in place of a model's own.
+        batch_size: How many go through a model at a time.
+    """
+
+    samples: Sequence[Sample]
+    image_size: tuple[int, int]
+    batch_size: int = 4
+
+    def batches(self) -> list[Sequence[Sample]]:
+        """Returns the samples in batches."""
+        return list(batched(self.samples, self.batch_size))
+
+    def resized(self, preprocessing: Preprocessing) -> Preprocessing:
+        """Returns a model's preprocessing for images of this size."""
+        return dataclasses.replace(preprocessing, image_size=self.image_size)
 
 
 def labels_of(samples: Sequence[Sample]) -> Array | None:

@@ -10,7 +10,7 @@ from parity.measure.compare import Comparison
 from parity.measure.decisions import Decisions
 from parity.report.taps import TAP_COLUMNS, Tap, taps_of
 from parity.report.text import explain, verdict
-from parity.run import Result
+from parity.result import Result
 
 FORMAT = 2
 """The JSON document's version; a change that a reader must know of counts it up."""

@@ -8,7 +8,7 @@ from parity.measure.structure import INPUT
 from parity.measure.tolerance import FACTOR_OF_FEW, FEW
 from parity.report.numbers import times
 from parity.report.taps import TAP_COLUMNS, Tap, taps_of
-from parity.run import Result
+from parity.result import Result
 from pvt_spec.taps import TapSpec, tap_specs
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from parity.inputs.samples import Sample, thumbnail
 from parity.measure.compare import SHOWN_IMAGES
-from parity.run import Result
+from parity.result import Result
 from pvt_spec import ModelInfo, Preprocessing, PvtError
 
 Classes = Sequence[tuple[int, float]]

@@ -17,7 +17,7 @@ from parity.report.html.plot import shared_axes
 from parity.report.numbers import count, figure
 from parity.report.taps import TAP_COLUMNS, explanations, taps_of
 from parity.report.text import compared_taps, verdict, worst_taps
-from parity.run import Result
+from parity.result import Result
 from pvt_spec import tap_names
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from parity.report.text import compared_taps
-from parity.run import Result
+from parity.result import Result
 
 _LABEL = 34
 """Width that the name of a part takes; a narrower last part's runs into the margin."""

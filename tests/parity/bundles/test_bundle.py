@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from click.testing import CliRunner, Result
 
 from convert import load_model, save_model
 from parity.bundles.bundle import Bundle, BundleWriter
-from parity.bundles.capture import Shot, capture, capture_reference
+from parity.bundles.capture import Shot, capture
 from parity.bundles.record import REFERENCE
 from parity.command_line import main
 from parity.errors import ParityError
 from parity.inputs.samples import (
+    Inputs,
     default_samples,
     file_samples,
     hash_input,
@@ -54,18 +56,20 @@ def refused(*arguments: object) -> str:
 
 def shot(path: Path = OFFICIAL_V2, count: int = 3, seed: int = 0) -> Shot:
     (model,) = read_models([path]).values()
-    size = model.info.preprocessing.image_size
     names = tuple(tap_names(model.info.config))
-    return Shot(path, model, names, noise_samples(count, seed), size, batch_size=2)
+    inputs = Inputs(noise_samples(count, seed), model.info.preprocessing.image_size, batch_size=2)
+    return Shot(path, model, names, inputs, "onnxruntime")
 
 
 def write(target: Path, runtime: str = "onnxruntime", what: Shot | None = None) -> Bundle:
+    precisions = ["fp32", "fp16"] if runtime == REFERENCE else []
     with target.open("wb") as stream:
-        if runtime == REFERENCE:
-            capture_reference(what or shot(), ["fp32", "fp16"], stream)
-        else:
-            capture(what or shot(), runtime, stream)
+        capture(replace(what or shot(), runtime=runtime, precisions=precisions), stream)
     return Bundle(target)
+
+
+def in_one_batch(what: Shot) -> Shot:
+    return replace(what, inputs=replace(what.inputs, batch_size=4))
 
 
 def with_weight_changed(path: Path, target: Path, tensor: str) -> Path:
@@ -99,13 +103,13 @@ class TestFile:
         assert record.precision == "fp32" and record.facts["provider"] == "CPUExecutionProvider"
         assert record.attributes["block1.0.norm1.epsilon"] == np.float32(1e-6)
         assert list(record.hashes) == list(what.model.weights)
-        images = load_batch(what.samples, what.preprocessing)
+        images = load_batch(what.inputs.samples, info.preprocessing)
         assert [s.hash for s in record.seen] == [hash_input(image) for image in images]
-        assert [s.load(what.preprocessing).tobytes() for s in bundle.samples()] == [
+        assert [s.load(info.preprocessing).tobytes() for s in bundle.samples()] == [
             image.tobytes() for image in images
         ]
         assert [(s.name, s.group) for s in bundle.samples()] == [
-            (s.name, s.group) for s in what.samples
+            (s.name, s.group) for s in what.inputs.samples
         ]
 
     def test_rows_do_not_depend_on_batches(self, tmp_path):
@@ -336,9 +340,9 @@ class TestCompare:
         other = with_weight_changed(OFFICIAL_V2, tmp_path / "b.pth", "block3.0.attn.q.weight")
         # In batches as check runs them: what rounding does is measured over random orders of sums,
         # which others would make others.
-        whole = dataclasses.replace(shot(), batch_size=4)
+        whole = in_one_batch(shot())
         reference = write(tmp_path / "ref.npz", REFERENCE, whole)
-        write(tmp_path / "b.npz", "torch", dataclasses.replace(shot(other), batch_size=4))
+        write(tmp_path / "b.npz", "torch", in_one_batch(shot(other)))
         compared = command("compare", reference.path, tmp_path / "b.npz", "--json")
         checked = command(
             *("check", tmp_path / "b.npz", OFFICIAL_V2, "--runtime", "onnxruntime", "--json")

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from convert import load_model, save_model
-from parity.inputs.samples import Sample, default_samples, noise_samples
+from parity.inputs.samples import Inputs, Sample, default_samples, noise_samples
 from parity.measure.compare import SHOWN_IMAGES, Comparison
 from parity.measure.envelope import Envelope
 from parity.measure.structure import Difference
@@ -28,7 +28,8 @@ from parity.report.html.page import to_html
 from parity.report.html.plot import shared_axes
 from parity.report.numbers import times
 from parity.report.text import verdict
-from parity.run import Result, run
+from parity.result import Result
+from parity.run import run
 from parity.selection import pair_up, read_models
 from pvt_spec import (
     ImageError,
@@ -201,8 +202,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Result:
     flat[np.abs(flat).argmax()] *= np.float32(1.01)
     save_model(folder / "b.onnx", changed, info)
     paths = [folder / "a.pth", folder / "b.onnx"]
-    samples = default_samples(info.preprocessing)
-    return run(pair_up(paths, ()), read_models(paths), samples)
+    inputs = Inputs(default_samples(info.preprocessing), info.preprocessing.image_size)
+    return run(pair_up(paths, ()), read_models(paths), inputs)
 
 
 # --- what the page says
