@@ -6,6 +6,7 @@ one core.
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -27,12 +28,12 @@ class Judge:
     go when all that was queued for it is done.
 
     Args:
-        model: Whose weights and maths are right.
-        names: Taps.
+        model: The one whose weights and maths are right.
+        names: The taps that are looked at.
 
     Attributes:
-        envelopes: By emulation: what rounding does.
-        seconds: Spent in the thread.
+        envelopes: Emulation -> what rounding does.
+        seconds: The time spent in the thread.
     """
 
     def __init__(self, model: Model, names: Sequence[str]):
@@ -42,7 +43,7 @@ class Judge:
         self.envelopes: dict[str, Envelope] = {}
         self.seconds = 0.0
         self.names = names
-        self._measured: dict[str, int] = {}
+        self._measured = Counter[str]()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._models = self._submit(self._open, model)
 
@@ -63,7 +64,7 @@ class Judge:
         return self._pool.submit(timed)
 
     def _open(self, model: Model) -> tuple[Any, Any]:
-        """The reference, and the model that emulations run; torch is imported here."""
+        """Returns the reference, and the model that emulations run; torch is imported here."""
         from parity.runtimes.table import broken_import
 
         try:
@@ -80,7 +81,7 @@ class Judge:
         return self._models.result()[0]
 
     def expect(self, images: Array) -> "Future[Taps]":
-        """Queues a batch: the reference's taps of it, float64."""
+        """Queues a batch, and returns what will be the reference's taps of it, float64."""
         return self._submit(lambda: self.reference.taps(images))
 
     def measure(
@@ -91,28 +92,22 @@ class Judge:
         expected: "Future[Taps]",
     ) -> "Future[None]":
         """Queues what rounding does to a batch, by each of some emulations."""
-        return self._submit(self._measure, emulations, groups, images, expected)
 
-    def _measure(
-        self,
-        emulations: Iterable[str],
-        groups: Sequence[str],
-        images: Array,
-        expected: "Future[Taps]",
-    ) -> None:
-        if all(self._measured.get(group, 0) >= MEASURED for group in groups):
-            return
-        for group, rows in group_rows(groups):
-            self._measured[group] = self._measured.get(group, 0) + rows.stop - rows.start
-        twin, reference = self._models.result()[1], expected.result()
-        for emulation in emulations:
-            envelope = self.envelope(emulation)
-            for actual in emulated_runs(twin, images, emulation):
-                for group, rows in group_rows(groups):
-                    envelope.add(group, cut_rows(actual, rows), cut_rows(reference, rows))
+        def measured() -> None:
+            if all(self._measured[group] >= MEASURED for group in groups):
+                return
+            self._measured.update(groups)
+            twin, reference = self._models.result()[1], expected.result()
+            for emulation in emulations:
+                for actual in emulated_runs(twin, images, emulation):
+                    for group, rows in group_rows(groups):
+                        ours, theirs = cut_rows(actual, rows), cut_rows(reference, rows)
+                        self.envelope(emulation).add(group, ours, theirs)
+
+        return self._submit(measured)
 
     def envelope(self, emulation: str) -> Envelope:
-        """What an emulation has done so far."""
+        """Returns what an emulation has done so far."""
         return self.envelopes.setdefault(emulation, Envelope(self.names))
 
     def add(
@@ -127,7 +122,7 @@ class Judge:
         return self._submit(lambda: comparison.add(groups, actual, expected.result(), labels))
 
     def emulate(self, precision: str) -> Callable[[Array], Taps]:
-        """A forward pass in an emulated precision, in torch's own order of summation.
+        """Returns a forward pass in an emulated precision, in torch's own order of summation.
 
         It runs in the judge's thread too, which records the taps of the same model.
         """

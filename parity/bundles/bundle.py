@@ -56,20 +56,17 @@ class BundleWriter:
 
     def add(self, samples: Sequence[Sample], images: Array, taps: Mapping[str, Array]) -> None:
         """Writes one batch: what was given, and what came out."""
-        number = len(self._batches)
         given = {_INPUT: images} if self._keep_inputs else {}
         for name, array in {**given, **taps}.items():
-            self._write(f"{number}/{name}.npy", array)
+            entry = f"{len(self._batches)}/{name}.npy"
+            with self._zip.open(entry, "w", force_zip64=True) as stream:
+                np.save(stream, array, allow_pickle=False)
         self._batches.append(len(images))
         self.seen += [
             Seen(sample.name, sample.group, hash_input(image))
             for sample, image in zip(samples, images, strict=True)
         ]
         self._names = tuple(taps)
-
-    def _write(self, entry: str, array: Array) -> None:
-        with self._zip.open(entry, "w", force_zip64=True) as stream:
-            np.save(stream, array, allow_pickle=False)
 
     def finish(self, **described: Any) -> None:
         """Writes the description, with the fields of :class:`Record` that are not known here."""
@@ -119,7 +116,7 @@ class Bundle:
         self.record = self._describe(entries)
 
     def _describe(self, entries: Sequence[str]) -> Record:
-        """What can be said of plain arrays."""
+        """Returns what can be said of plain arrays."""
         if _INPUT not in entries or len(entries) < 2:
             raise ParityError(
                 f"{self.path}: neither a bundle of parity capture nor a plain .npz with 'input' "
@@ -138,9 +135,6 @@ class Bundle:
             kind="",
             info=None,
             image_size=(images.shape[2], images.shape[3]),
-            attributes={},
-            hashes={},
-            facts={},
             batches=(len(images),),
             seen=tuple(
                 Seen(f"input {i + 1}", "input", hash_input(image)) for i, image in enumerate(images)
@@ -149,7 +143,7 @@ class Bundle:
         )
 
     def samples(self) -> list[Sample]:
-        """The inputs, as they were given to the model, whatever the preprocessing asked for."""
+        """Returns the inputs as the model was given them, whatever the preprocessing asks for."""
         return [
             Sample(seen.name, seen.group, partial(self._load_input, index))
             for index, seen in enumerate(self.record.seen)
@@ -170,11 +164,11 @@ class Bundle:
         return image
 
     def unknown_to(self, config: PVTConfig) -> list[str]:
-        """Arrays that are no taps of a model: of plain arrays, whose names are anyone's."""
+        """Returns the arrays that are no taps of a model: names of plain arrays are anyone's."""
         return [name for name in self.record.names if name not in tap_names(config)]
 
     def require_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
-        """The size (H, W) of the inputs.
+        """Returns the size (H, W) of the inputs, and refuses another one that is wanted.
 
         Raises:
             ParityError: Another one is wanted.
@@ -187,10 +181,10 @@ class Bundle:
         return size
 
     def rows(self, names: Sequence[str], start: int, count: int) -> dict[str, Array]:
-        """Results of consecutive inputs.
+        """Returns the results of consecutive inputs.
 
         Args:
-            names: Of taps that are in the bundle.
+            names: The names of taps that are in the bundle.
             start: The first input.
             count: How many.
 
@@ -205,20 +199,15 @@ class Bundle:
         parts: dict[str, list[Array]] = {name: [] for name in names}
         first = 0
         for number, size in enumerate(self.record.batches):
-            part = slice(max(0, start - first), max(0, start + count - first))
-            if part.start < size and part.stop > part.start:
+            part = slice(max(0, start - first), min(size, start + count - first))
+            if part.start < part.stop:
                 for name in names:
-                    array = self._read(number, name)
-                    if array.shape[:1] != (size,):
-                        raise ParityError(
-                            f"{self.path}: {name} is {array.shape}, expected a row for each of "
-                            f"{size} inputs"
-                        )
-                    parts[name].append(array[part])
+                    parts[name].append(self._read(number, name, size)[part])
             first += size
         return {name: np.concatenate(found) for name, found in parts.items()}
 
-    def _read(self, batch: int, name: str) -> Array:
+    def _read(self, batch: int, name: str, size: int | None = None) -> Array:
+        """Returns an array of a batch, which has a row for each of ``size`` inputs."""
         entry = f"{name}.npy" if self._plain else f"{batch}/{name}.npy"
         if self._cached[0] == entry:
             return self._cached[1]
@@ -227,12 +216,16 @@ class Bundle:
                 array: Array = np.load(stream, allow_pickle=False)
         except _UNREADABLE as error:
             raise ParityError(f"{self.path}: {entry} cannot be read ({error})") from error
+        if size is not None and array.shape[:1] != (size,):
+            raise ParityError(
+                f"{self.path}: {name} is {array.shape}, expected a row for each of {size} inputs"
+            )
         if name == _INPUT:  # asked for image by image
             self._cached = (entry, array)
         return array
 
     def in_order(self, names: Sequence[str]) -> Callable[[Array], dict[str, Array]]:
-        """A forward pass that answers what was recorded: the first images first.
+        """Returns a forward pass that answers what was recorded: the first images first.
 
         Each batch of images must be the next ones of the run.
 
@@ -257,7 +250,7 @@ class Bundle:
 
 
 def open_bundles(paths: Sequence[Path]) -> tuple[list[Path], list[Bundle]]:
-    """Model files, and the bundles that stand among them.
+    """Returns the model files, and the bundles that stand among them.
 
     Raises:
         ParityError: There is no model file, or a bundle cannot be read.

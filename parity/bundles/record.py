@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,15 +42,15 @@ class Record:
 
     Attributes:
         runtime: Its name; :data:`REFERENCE`; :data:`PLAIN` where nothing is known.
-        file: Of the model.
+        file: The name of the model's file.
         kind: ``"torch"``, ``"mindspore"`` or ``"onnx"``: what its attributes were read from.
-        info: Of the model; None of plain arrays.
+        info: What travels with the model; None of plain arrays.
         image_size: (H, W) in pixels of the inputs.
-        attributes: Read from the runtime's own objects; see :mod:`pvt_spec.attributes`.
-        hashes: Of every weight in them.
-        facts: Device, versions, precision (a tolerance class), switches.
-        envelopes: By emulation, what rounding does here; of a reference only.
-        batches: Images per batch.
+        attributes: What was read from the runtime's own objects; see :mod:`pvt_spec.attributes`.
+        hashes: The hash of every weight in them.
+        facts: The device, versions, precision (a tolerance class) and switches.
+        envelopes: Emulation -> what rounding does here; of a reference only.
+        batches: How many images each batch has.
         seen: The inputs, in order.
         names: Taps, in forward order.
         inputs_kept: Whether the inputs themselves are in the file.
@@ -61,9 +61,9 @@ class Record:
     kind: str
     info: ModelInfo | None
     image_size: tuple[int, int]
-    attributes: Attributes
-    hashes: Mapping[str, str]
-    facts: dict[str, str]
+    attributes: Attributes = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
     envelopes: Mapping[str, Envelope] = field(default_factory=dict)
     batches: tuple[int, ...] = ()
     seen: tuple[Seen, ...] = ()
@@ -76,17 +76,20 @@ class Record:
         return "fp32" if self.runtime == REFERENCE else self.facts.get("precision", "fp32")
 
     def to_json(self) -> str:
-        """What :meth:`from_json` reads."""
-        described = {name: value for name, value in vars(self).items()}
-        described["info"] = self.info and json.loads(self.info.to_json())
-        described["seen"] = [asdict(each) for each in self.seen]
-        described["envelopes"] = {name: e.to_dict() for name, e in self.envelopes.items()}
+        """Returns what :meth:`from_json` reads."""
+        described = {
+            "format": FORMAT,
+            **vars(self),
+            "info": self.info and json.loads(self.info.to_json()),
+            "seen": [vars(each) for each in self.seen],
+            "envelopes": {name: e.to_dict() for name, e in self.envelopes.items()},
+        }
         # Numbers of numpy are epsilons and scales, float32.
-        return json.dumps({"format": FORMAT, **described}, indent=1, default=float)
+        return json.dumps(described, indent=1, default=float)
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
-        """What :meth:`to_json` wrote.
+        """Returns what :meth:`to_json` was of.
 
         Raises:
             ParityError: A later version wrote it.
