@@ -161,7 +161,7 @@ def run(
         models: What :func:`parity.selection.read_models` returns.
         inputs: What to run.
         terms: How to compare.
-        progress: Told (images done, images in all) after every batch.
+        progress: What is told (images done, images in all) after every batch.
         bundles: What was recorded elsewhere, of the same samples.
 
     Raises:

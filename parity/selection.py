@@ -22,7 +22,7 @@ HOME = {
 
 
 def choose_runtimes(wanted: Sequence[str], reference: bool = True) -> list[str]:
-    """The runtimes to run: those wanted, or all of the usual ones that are installed.
+    """Returns the runtimes to run: those wanted, or the usual ones that are installed.
 
     Args:
         wanted: What the user named; may be empty.
@@ -83,7 +83,7 @@ def check_same_layers(config: PVTConfig, name: str, first: PVTConfig, first_name
 
 
 def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, str]]:
-    """Which file is run where: one file in every runtime, several each in its own.
+    """Returns which file is run where: one in every runtime, several each in its own.
 
     Args:
         paths: Model files.

@@ -30,7 +30,7 @@ from pvt_spec.precisions import PRECISIONS
 from pvt_spec.runtime import Task
 
 Progress = Callable[[int, int], None]
-"""Told (images done, images in all) after every batch."""
+"""What is told (images done, images in all) after every batch."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def capture(
         shot: What to run.
         stream: A new file.
         keep_inputs: Whether the inputs are kept, or only their hashes.
-        progress: Told (images done, images in all) after every batch.
+        progress: What is told (images done, images in all) after every batch.
 
     Raises:
         PvtError: The model, an image or the runtime cannot be used, or a precision is not known.

@@ -40,7 +40,7 @@ def diagnose(
         precision: The tolerance class of what the other side ran in; None for fp32. Coarser ones
             are tried where it leaves something unexplained.
         others: Name -> the model with other weights of the same file, such as averaged ones.
-        progress: Told how many forward passes there were, after each.
+        progress: What is told how many forward passes there were, after each.
 
     Raises:
         ParityError: What was observed has no tap that can be compared, or no precision has that

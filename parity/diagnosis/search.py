@@ -161,7 +161,7 @@ class Search:
         return next((pair for pair in pairs if pair is not None), None)
 
     def _as_a_profile(self, held: Explanation) -> Explanation:
-        """Returns, of what explains the same, what is a known implementation's maths."""
+        """Returns a known implementation's maths where that explains the same."""
         if not any(h.topic in FIELDS for h in held):
             return held
         info = self.trials.subject.info

@@ -147,7 +147,7 @@ def explain(
         trusted: The side that is run under hypotheses.
         other: What is explained.
         precision: The tolerance class of what it ran in.
-        progress: Told how many forward passes there were, after each.
+        progress: What is told how many forward passes there were, after each.
     """
     averaged = trusted.averaged
     found = diagnose(trusted.model, other.observed, precision, averaged, progress)

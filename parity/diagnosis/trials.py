@@ -54,7 +54,7 @@ class Trials:
         subject: The trusted side.
         observed: The other side.
         tried: Hypotheses, in the order that they are applied in.
-        progress: Told how many forward passes there were, after each.
+        progress: What is told how many forward passes there were, after each.
 
     Attributes:
         names: What was observed, in forward order.

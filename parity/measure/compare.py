@@ -93,8 +93,8 @@ class Comparison:
         reference_best: The same of the reference.
         against: What the reference is, in a word or two.
         checked: How many weights and how many attributes were compared with what they should be.
-        images: Images seen.
-        seconds: Spent in forward passes.
+        images: How many images were seen.
+        seconds: The time spent in forward passes.
     """
 
     name: str

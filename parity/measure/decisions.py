@@ -30,23 +30,23 @@ class Decisions:
     not finite explains no flip, and no bound explains an image that is not finite.
 
     Attributes:
-        images: Taken in.
+        images: How many images were taken in.
         same_first: Images whose first class is the reference's.
         same_five: Images whose first five classes are the reference's, in any order; all classes
             where there are fewer.
         roundings: Flips within the reference's own margin of uncertainty.
         bugs: All other flips.
-        first_roundings: Images of the first :data:`FIRST_KEPT` of them, from 0 over all images.
-        first_bugs: Likewise.
+        first_roundings: The images of the first :data:`FIRST_KEPT` roundings, from 0 over all.
+        first_bugs: The images of the first :data:`FIRST_KEPT` bugs.
         not_finite: Images that could not agree.
-        max_divergence: See :func:`divergences`; inf where an image is not finite.
+        max_divergence: The largest of :func:`divergences`; inf where an image is not finite.
         labelled: Images that came with a label.
-        right: Of these, those that the runtime has right.
-        reference_right: Those that the reference has right.
-        right_five: Those whose label is among the runtime's first five classes.
-        reference_right_five: Those whose label is among the reference's.
-        only_right: Those that the runtime alone has right.
-        only_reference_right: Those that the reference alone has right.
+        right: Labelled images that the runtime has right.
+        reference_right: Labelled images that the reference has right.
+        right_five: Labelled images whose label is among the runtime's first five classes.
+        reference_right_five: Labelled images whose label is among the reference's.
+        only_right: Labelled images that the runtime alone has right.
+        only_reference_right: Labelled images that the reference alone has right.
     """
 
     images: int = 0
@@ -77,8 +77,8 @@ class Decisions:
         """Takes in one batch.
 
         Args:
-            actual: Logits of any float dtype, (B, num_classes).
-            reference: float64 (B, num_classes).
+            actual: The runtime's logits, of any float dtype, (B, num_classes).
+            reference: The reference's logits, float64 (B, num_classes).
             bound: How far rounding may take a logit, in its own units: one for all, or (B,).
             labels: Class indices, int (B,).
         """
@@ -146,31 +146,31 @@ class Decisions:
 
     @property
     def reference_accuracy(self) -> float | None:
-        """As :attr:`accuracy`, of the reference."""
+        """The :attr:`accuracy` of the reference."""
         return self.reference_right / self.labelled if self.labelled else None
 
     @property
     def accuracy_p_value(self) -> float | None:
-        """See :func:`mcnemar_p_value`; None without labels."""
+        """The p of :func:`mcnemar_p_value`; None without labels."""
         if not self.labelled:
             return None
         return mcnemar_p_value(self.only_right, self.only_reference_right)
 
 
 def _all_finite(logits: Array) -> Array:
-    """bool (B,), of float64 (B, num_classes)."""
+    """Returns bool (B,) of logits (B, num_classes): whether an image has finite ones alone."""
     finite: Array = (np.abs(logits) < LARGEST_LOGIT).all(axis=1)
     return finite
 
 
 def _could_close(reference: Array, first: Array, other: Array, bound: float | Array) -> Array:
-    """Whether logits that each move by up to ``bound`` could put ``other`` before ``first``.
+    """Returns whether logits that each move by ``bound`` could put ``other`` before ``first``.
 
     Args:
-        reference: float64 (B, num_classes).
-        first: The largest class of each image, int (B,).
-        other: Another, int (B,).
-        bound: Of all, or (B,).
+        reference: The logits of the reference, float64 (B, num_classes).
+        first: The class of the largest logit of each image, int (B,).
+        other: Another class, int (B,).
+        bound: One for all images, or (B,).
 
     Returns:
         bool (B,).
@@ -183,14 +183,15 @@ def _could_close(reference: Array, first: Array, other: Array, bound: float | Ar
 
 
 def divergences(actual: Array, reference: Array) -> Array:
-    """Kullback-Leibler divergence of the runtime's probabilities from the reference's, in nats.
+    """Returns the Kullback-Leibler divergence of the runtime's probabilities, in nats.
 
-    sum of p (log p - log q) with p = softmax(reference) and q = softmax(actual): never below 0,
-    and finite for all finite logits, as it is computed from logarithms.
+    From the reference's it is the sum of p (log p - log q) with p = softmax(reference) and
+    q = softmax(actual): never below 0, and finite for all finite logits, as it is computed from
+    logarithms.
 
     Args:
-        actual: float64 (B, num_classes), below :data:`LARGEST_LOGIT`.
-        reference: The same.
+        actual: The runtime's logits, float64 (B, num_classes), below :data:`LARGEST_LOGIT`.
+        reference: The reference's, likewise.
 
     Returns:
         float64 (B,).

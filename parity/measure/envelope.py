@@ -169,7 +169,7 @@ def emulated_runs(model: Any, images: Array, precision: str, seed: int = 0) -> I
         model: A ``pvt_torch`` model of float32 weights, evaluation mode.
         images: float32 (B, in_chans, H, W), normalised.
         precision: One of :data:`pvt_torch.emulation.ROUNDINGS`.
-        seed: Of the orders: the same seed and images give the same taps.
+        seed: What the orders are drawn from: the same seed and images give the same taps.
 
     Raises:
         EmulationError: No precision has that name.

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from pvt_spec import ModelInfo, PVTConfig, TensorSpec, tap_specs, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import UNSEEN, Attributes, expected_attributes
 from pvt_spec.numerics import EPSILONS
+
+if TYPE_CHECKING:
+    from parity.bundles.record import Record
+    from parity.runtimes.table import Runner
 
 INPUT = "input"
 """What comes before the first tap: preprocessing."""
@@ -36,24 +40,8 @@ class Difference:
         return f"{self.subject} is {self.found}, expected {self.expected}"
 
 
-class Inside(Protocol):
-    """What was read from a runtime's own objects: of a runner, or recorded in a bundle."""
-
-    @property
-    def kind(self) -> str:
-        """``"torch"``, ``"mindspore"`` or ``"onnx"``."""
-
-    @property
-    def attributes(self) -> Attributes:
-        """See :mod:`pvt_spec.attributes`."""
-
-    @property
-    def hashes(self) -> Mapping[str, str]:
-        """Of every weight; see :func:`hash_weights`."""
-
-
 def structure_differences(
-    info: ModelInfo, hashes: Mapping[str, str], other: ModelInfo, inside: Inside
+    info: ModelInfo, hashes: Mapping[str, str], other: ModelInfo, inside: "Runner | Record"
 ) -> list[Difference]:
     """Returns what in a runtime's actual model is not as it should be.
 

@@ -37,14 +37,14 @@ def count_ulps(actual: Array, reference: Array) -> Counter[str]:
 
 
 def ulp_distances(first: Array, second: Array) -> Array:
-    """How many steps from one float32 to the next lie between two finite ones.
+    """Returns how many steps from one float32 to the next lie between two finite ones.
 
     The numbers are counted in their order, through denormals and one zero: -0.0 and 0.0 are
     0 apart, the smallest positive and the smallest negative number 2.
 
     Args:
-        first: float32.
-        second: float32 of the same shape.
+        first: An array of float32.
+        second: Another of the same shape.
 
     Returns:
         uint32 of that shape; at NaN and Inf it says nothing.
