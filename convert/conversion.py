@@ -39,8 +39,8 @@ def convert_file(
         source: The file to read, or a folder of Hugging Face.
         target: The file or folder to write.
         given: What the user says about the source.
-        changes: What to change on the way.
-        options: How to write.
+        changes: The changes to make on the way.
+        options: The way to write the target.
         tell: A function that is told every finding as soon as it is found.
 
     Returns:

@@ -17,10 +17,10 @@ class Finding:
     """One fact.
 
     Attributes:
-        what: Its name, as a key: ``image_size``.
-        value: What JSON can hold.
-        note: What it comes from, or what to do about it; shown in brackets.
-        text: What is shown in place of the value.
+        what: The fact's name, as a key: ``image_size``.
+        value: The fact, as JSON can hold it.
+        note: The reason for it, or what to do about it; shown in brackets.
+        text: The words that are shown in place of the value.
     """
 
     what: str

@@ -20,8 +20,8 @@ def option(flag: str, help: str, default: Any = None, **settings: Any) -> Any:
     """A field and its option.
 
     Args:
-        flag: What a user types.
-        help: What the help says of it.
+        flag: The word that a user types.
+        help: The text for it in the help.
         default: The field's value where it is not given; False makes a flag without a value.
         settings: Other arguments of ``click.option``.
     """
@@ -62,10 +62,11 @@ class Given:
         model: A variant's name.
         dialect: A dialect's name.
         profile: A numerics profile's name.
-        image_size: (H, W) in pixels of the images that the model was made for: what v1's position
-            embeddings are laid out for.
+        image_size: The (H, W) in pixels of the images that the model was made for: what v1's
+            position embeddings are laid out for.
         labels: Class names, in the order of the logits.
-        weights: ``"raw"``, or ``"ema"`` for the averaged weights of a training checkpoint.
+        weights: The kind of weights: ``"raw"``, or ``"ema"`` for the averaged ones of a training
+            checkpoint.
     """
 
     model: str | None = option("--model", "The variant, where it is not to be detected.")
@@ -100,8 +101,8 @@ class Changes:
     """What to change in a model on the way; by default nothing.
 
     Attributes:
-        image_size: (H, W) in pixels of the images that the model is to take.
-        num_classes: 0 drops the head.
+        image_size: The (H, W) in pixels of the images that the model is to take.
+        num_classes: The number of classes, which can only become 0: no head.
         features_only: Whether to keep the backbone alone, which answers four feature maps.
         dtype: One of :data:`convert.model.read.WEIGHT_DTYPES` for all weights.
     """

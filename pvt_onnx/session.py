@@ -34,7 +34,7 @@ def open_session(
 
     Args:
         model: A file, or a serialized model.
-        name: What to call the model in an error.
+        name: The model's name in an error.
         optimization: One of :data:`OPTIMIZATIONS`.
         provider: The execution provider; what it has no kernel for runs on the CPU.
 
@@ -136,7 +136,7 @@ def open_taps(
 
     Args:
         model: A model of :func:`pvt_onnx.build` or :func:`load_proto`.
-        name: What to call it in an error.
+        name: The model's name in an error.
         wanted: Those wanted; all of :func:`pvt_spec.tap_names` by default.
         optimization: One of :data:`OPTIMIZATIONS`.
         provider: The execution provider.

@@ -108,10 +108,8 @@ def read(path: Path) -> WeightFile:
             f"{path}: no {METADATA_KEY} in its metadata, so it was not written by convert; "
             f"exporters rename and fold weights: {_RECONVERT}"
         )
-    outside = _DataFiles(path)
-    weights = {name: tensor for name, tensor in tensors.items() if "/" not in name}
-    arrays = {name: reader.array(tensor, outside) for name, tensor in weights.items()}
-    return WeightFile(arrays, metadata, files=(path, *outside.paths))
+    arrays = {name: reader.array(t) for name, t in tensors.items() if "/" not in name}
+    return WeightFile(arrays, metadata, files=(path, *(file for file, _ in reader.beside.values())))
 
 
 @dataclass(slots=True)  # a hostile file has many
@@ -133,50 +131,38 @@ class _Tensor:
         return show(self.name)
 
 
-class _DataFiles:
-    """The files beside a model, mapped once each.
+def _find(folder: Path, location: str) -> Path:
+    """The file at a location that a model names.
+
+    Raises:
+        ConvertError: That is no plain path in the model's folder.
+    """
+    parts = location.split("/")
+    foreign = "\\" in location or PureWindowsPath(location).drive or len(location) > 1000
+    if foreign or not location.isprintable() or "" in parts or ".." in parts:
+        raise ConvertError("expected a path in the model's folder, of plain names and slashes")
+    try:
+        folder = folder.resolve(strict=True)
+        found = (folder / location).resolve()
+    except (OSError, RuntimeError) as error:  # a link that leads to itself
+        raise ConvertError(f"it cannot be found: {error}") from error
+    if not found.is_relative_to(folder):
+        raise ConvertError(
+            f"a link that leads to {found}, expected a file in the model's folder, {folder}; "
+            "put the file itself beside the model"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _ModelReader(TensorFields):
+    """Messages of a mapped ``.onnx``, and what they hold.
 
     Attributes:
-        paths: The files that were mapped.
+        beside: The files in which it keeps weights, and their bytes, by the location it names.
     """
 
-    def __init__(self, model: Path):
-        self.paths: list[Path] = []
-        self._folder = model.parent
-        self._mapped: dict[str, memoryview] = {}
-
-    def open(self, location: str) -> memoryview:
-        """The bytes of the file at ``location``.
-
-        Raises:
-            ConvertError: That is no plain path to a regular file in the model's folder.
-        """
-        if location not in self._mapped:
-            path = self._find(location)
-            self._mapped[location] = memoryview(map_file(path))
-            self.paths.append(path)
-        return self._mapped[location]
-
-    def _find(self, location: str) -> Path:
-        parts = location.split("/")
-        foreign = "\\" in location or PureWindowsPath(location).drive or len(location) > 1000
-        if foreign or not location.isprintable() or "" in parts or ".." in parts:
-            raise ConvertError("expected a path in the model's folder, of plain names and slashes")
-        try:
-            folder = self._folder.resolve(strict=True)
-            found = (folder / location).resolve()
-        except (OSError, RuntimeError) as error:  # a link that leads to itself
-            raise ConvertError(f"it cannot be found: {error}") from error
-        if not found.is_relative_to(folder):
-            raise ConvertError(
-                f"a link that leads to {found}, expected a file in the model's folder, {folder}; "
-                "put the file itself beside the model"
-            )
-        return found
-
-
-class _ModelReader(TensorFields):
-    """Messages of a mapped ``.onnx``, and what they hold."""
+    beside: dict[str, tuple[Path, memoryview]] = field(default_factory=dict)
 
     def add_text(self, start: int, stop: int, found: dict[str, str]) -> None:
         """Adds what a ``StringStringEntryProto`` says."""
@@ -219,7 +205,7 @@ class _ModelReader(TensorFields):
                 tensor.unread = _TYPED_DATA[key >> 3]
         return tensor
 
-    def array(self, tensor: _Tensor, outside: _DataFiles) -> Array:
+    def array(self, tensor: _Tensor) -> Array:
         """The weight that an initializer is."""
         dtype = DTYPES.get(tensor.type)
         if dtype is None:
@@ -235,7 +221,7 @@ class _ModelReader(TensorFields):
             )
         size = math.prod(tensor.dims) * dtype.itemsize
         if tensor.external:
-            values = self.external_data(tensor, size, outside)
+            values = self.external_data(tensor, size)
         else:
             start, stop = tensor.raw or (tensor.at, tensor.at)
             values = self.data[start:stop]
@@ -245,13 +231,16 @@ class _ModelReader(TensorFields):
         fail = partial(self.damaged, tensor.at)
         return as_array(tensor.shown, dtype, values, tensor.dims, dtype, fail)
 
-    def external_data(self, tensor: _Tensor, size: int, outside: _DataFiles) -> memoryview:
+    def external_data(self, tensor: _Tensor, size: int) -> memoryview:
         """The ``size`` bytes of a tensor that is kept in another file."""
         location = tensor.place.get("location", "")
         try:
             if tensor.raw:
                 raise ConvertError("and its bytes are in the model too, expected one of both")
-            values = outside.open(location)
+            if location not in self.beside:
+                path = _find(self.path.parent, location)
+                self.beside[location] = path, memoryview(map_file(path))
+            values = self.beside[location][1]
             start = _count(tensor.place, "offset", 0)
             length = _count(tensor.place, "length", size)
             if length != size or start + size > len(values):
@@ -347,7 +336,7 @@ def write_model(
 
     Args:
         stream: A binary file open for writing.
-        skeleton: What :func:`pvt_onnx.graph.build.build_skeleton` makes.
+        skeleton: A model of :func:`pvt_onnx.graph.build.build_skeleton`.
         weights: Arrays by canonical name, with the dtypes that the skeleton was built for.
         external: A second file to keep the weights' bytes in: its path as the model is to record
             it, relative to the model's folder, and the file open for writing.

@@ -29,16 +29,16 @@ class Format:
     """One way of keeping a model on a disk.
 
     Attributes:
-        name: What a finding and the commands ``X-to-Y`` call it.
+        name: The name that a finding and the commands ``X-to-Y`` give it.
         suffixes: The endings of its files' names; () for the folder.
-        description: What it is in a help text.
+        description: The words for it in a help text.
         dialect: The names that it is written with where no others are asked for. Canonical names
             are then those of our own twins: the file says which maths its weights are for.
         home: The module in this package that holds its ``read`` and ``write``; "" for its name's.
         begins: A pattern of the first 9 bytes.
-        looks: What a file that begins so is.
-        fixed: What to call it in the error for another dialect; "" where any can be written.
-        options: What can be asked of the file that is written: fields of
+        looks: The words for a file that begins so.
+        fixed: The words for it in the error for another dialect; "" where any can be written.
+        options: The options of the file that is written: fields of
             :class:`convert.options.Options` and :class:`convert.options.OnnxOptions`.
         command: The format whose commands take it too; "" for its own.
         single: Whether it is one file, whose ``write`` is given a stream; else a path.

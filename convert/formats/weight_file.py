@@ -43,8 +43,8 @@ class WeightFile:
         container: Key of the dict that the tensors came from; "" for the top level.
         averaged_container: Key of the dict that averaged tensors are kept in; "" for none.
         averaged: The tensors of that dict.
-        described: What a file beside it (``config.json``) says of the model; None for nothing.
-        files: All files that were read; () for the named one alone.
+        described: The model as a file beside it (``config.json``) describes it; None for nothing.
+        files: The files that were read; () for the named one alone.
     """
 
     tensors: dict[str, Array]
@@ -96,7 +96,7 @@ def dtype_name(
         name: The tensor's name, for complaints.
         array: Any array.
         names: numpy's dtype of each name, little-endian.
-        problem: What the format does not do with another one.
+        problem: The words for what the format does not do with another one.
 
     Raises:
         ConvertError: The format has no name for it.
@@ -153,7 +153,7 @@ def as_array(
         values: As many bytes as the shape and dtype take.
         shape: The dimensions that the file says.
         dtype: The dtype, little-endian.
-        fail: Makes the error of a problem.
+        fail: A function that makes the error of a problem.
 
     Raises:
         ConvertError: numpy has no such array, or it is bool with other values.

@@ -57,8 +57,9 @@ def keep_features(model: Model) -> Model:
     """The backbone alone, as detectors use it: four maps; v1 loses class token and last norm."""
     config = dataclasses.replace(model.info.config, num_classes=0, features_only=True)
     if config.version == 1 and not model.info.config.features_only:
-        weights = {**model.weights, "pos_embed4": model.weights["pos_embed4"][:, 1:]}
-        lost = Finding("lost", "pos_embed4: the class token's row")
+        last = pos_embeds(config)[-1]
+        weights = {**model.weights, last: model.weights[last][:, 1:]}
+        lost = Finding("lost", f"{last}: the class token's row")
         model = _changed(model, weights, model.info, lost)
     return _reduced(model, config)
 

@@ -53,7 +53,7 @@ class Gap:
     """How far apart two answers to the same images are.
 
     Attributes:
-        answer: What the model answers: ``"logit"``, or ``"feature"`` without a head.
+        answer: The word for the model's answer: ``"logit"``, or ``"feature"`` without a head.
         max_abs: Largest absolute difference.
         scale: Largest absolute value of the first answer.
         cosine: The cosine of the two answers, each taken as one vector.

@@ -29,6 +29,7 @@ from convert.names.translation import Holders, names_by_canonical, to_canonical
 from convert.options import Given
 from pvt_spec import (
     METADATA_KEY,
+    NUM_STAGES,
     ModelInfo,
     Numerics,
     PVTConfig,
@@ -56,12 +57,13 @@ class Model:
     Attributes:
         weights: Every tensor of ``info.config`` under its canonical name, in canonical order, in
             the dtypes of the file.
-        info: What travels with them.
+        info: The ModelInfo that travels with them.
         dialect: The names that the file uses.
-        names: By canonical name, the file's tensors that hold its rows, without prefixes.
-        findings: What was detected or set aside.
-        guesses: What the file does not settle: the configuration's field, and the guess in words.
-        files: What was read: the file that was named first, then those beside it.
+        names: The file's tensors that hold a canonical one's rows, without prefixes, by its name.
+        findings: The facts that were detected, and what was set aside.
+        guesses: The guesses at what the file does not settle, in words, by the configuration's
+            field.
+        files: The files that were read: first the one that was named, then those beside it.
     """
 
     weights: dict[str, Array]
@@ -239,10 +241,9 @@ def _without_class_row(
     """
     if config.version == 2 or not config.features_only:
         return weights, []
-    H, W = config.pos_embed_grid(3)
-    (name,) = dialect.from_canonical("pos_embed4")
-    held = weights.get(name)
-    if held is None or held.shape != (1, H * W + 1, config.embed_dims[3]):
+    (name,) = dialect.from_canonical(pos_embeds(config)[-1])
+    held, (H, W) = weights.get(name), config.pos_embed_grid(NUM_STAGES - 1)
+    if held is None or held.shape != (1, H * W + 1, config.embed_dims[-1]):
         return weights, []
     lost = Finding("lost", f"{name}: the class token's row, which is not used")
     return {**weights, name: held[:, 1:]}, [lost]

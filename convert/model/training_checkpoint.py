@@ -32,10 +32,10 @@ def save_training(
 
     Args:
         path: The target.
-        state: Weights under canonical names, the state of a tensor under a leading part of
+        state: The weights under canonical names, the state of a tensor under a leading part of
             :data:`convert.names.training_state.LEADING` and its name, counters under other names.
         info: The weights' ModelInfo.
-        facts: JSON values.
+        facts: What the run says of itself, as JSON values.
 
     Raises:
         ConvertError: It cannot be written.

@@ -48,7 +48,7 @@ def save_model(
     Args:
         path: The target; its ending chooses the format, and a folder is one of Hugging Face.
         weights: Every tensor of ``info.config`` by canonical name; bytes and dtypes are kept.
-        info: Travels in the file's metadata.
+        info: The ModelInfo, which travels in the file's metadata.
         force: Whether an existing file is replaced.
         dialect: Names to write, for the code that uses them, which then has to compute
             ``info.numerics``; None for the format's own, with which any maths travels.

@@ -72,8 +72,8 @@ def infer_config(
     """The configuration that tensors of these shapes belong to.
 
     Args:
-        shapes: By canonical name.
-        image_size: (H, W) in pixels of the images that the model was made for, where the user
+        shapes: The tensors' shapes by canonical name.
+        image_size: The (H, W) in pixels of the images that the model was made for, where the user
             says it; else v1's position embeddings are taken to be laid out for a square.
         features_only: Whether the dialect names backbones alone. A v1 without class token, last
             norm and head is one in any dialect.

@@ -47,16 +47,16 @@ class Dialect:
     """One way of naming.
 
     Attributes:
-        name: As it is given to ``--from-dialect`` and ``--to-dialect``.
+        name: The name that is given to ``--from-dialect`` and ``--to-dialect``.
         versions: The PVT versions that it names.
         profile: The numerics profile of the code that uses these names.
         rules: The table. The first rule that fits a name holds.
-        base: What a model with a head puts before every name but the head's.
+        base: The prefix that a model with a head puts before every name but the head's.
         features_only: Whether it names backbones alone, without class token, last norm and head.
-        computes: What the code that uses these names computes where some maths is asked for, as
-            near to it as it can; None for the profile alone.
-        framework: What a format that says whose parameters it holds says of it: ``"ms"`` or
-            ``"pt"``.
+        computes: A function from the maths that is asked for to what the code that uses these
+            names computes, as near to it as it can; None where that is the profile alone.
+        framework: The word for whose parameters they are, ``"ms"`` or ``"pt"``, in formats that
+            say it.
         hub: Whether models of these names have a ``config.json`` of their own beside them.
     """
 

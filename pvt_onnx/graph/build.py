@@ -44,9 +44,9 @@ def build_skeleton(
     """The whole model but for the weights' bytes.
 
     Args:
-        info: Architecture, maths, and everything else that goes into the metadata.
+        info: The architecture, the maths, and everything else that goes into the metadata.
         dtypes: The dtype of each weight, by canonical name.
-        image_size: (H, W) of the input in pixels; that of the preprocessing where it is None.
+        image_size: The (H, W) of the input in pixels; that of the preprocessing where it is None.
         dynamic_size: Whether height and width are left open instead. The batch always is.
         opset: One of :data:`OPSETS`.
 
@@ -113,8 +113,8 @@ def build(
         config: The architecture.
         numerics: The maths.
         weights: Every tensor of :func:`pvt_spec.tensor_specs`, by canonical name.
-        info: What travels in the metadata; made from the first two where it is None.
-        image_size: (H, W) of the input in pixels; that of the preprocessing where it is None.
+        info: The ModelInfo for the metadata; made from the first two where it is None.
+        image_size: The (H, W) of the input in pixels; that of the preprocessing where it is None.
         dynamic_size: Whether height and width are left open instead. The batch always is.
         opset: One of :data:`OPSETS`.
 

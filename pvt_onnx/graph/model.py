@@ -43,8 +43,8 @@ class ModelWriter:
         numerics: The maths.
         dtypes: The dtype of each weight, by canonical name; others than float32 are cast in the
             graph.
-        image_size: (H, W) of the input in pixels, or None where they are to be dynamic.
-        opset: 17 or later; before 20, GELU is written out.
+        image_size: The (H, W) of the input in pixels, or None where they are to be dynamic.
+        opset: The opset, 17 or later; before 20, GELU is written out.
     """
 
     def __init__(

@@ -106,7 +106,8 @@ def parse_config(
 
     Args:
         config: The content of ``config.json``.
-        preprocessor: That of ``preprocessor_config.json``; without one, the official evaluation.
+        preprocessor: The content of ``preprocessor_config.json``; without one, images are prepared
+            as in the official evaluation.
         headless: Whether the weights hold no ``classifier``; asked only where ``architectures``
             does not say which class they are of.
 

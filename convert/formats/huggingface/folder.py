@@ -56,7 +56,7 @@ def with_config(path: Path, file: WeightFile) -> WeightFile:
 
     Args:
         path: The file, a ``model.safetensors`` or ``pytorch_model.bin``, say.
-        file: What it holds.
+        file: The file's contents.
 
     Raises:
         ConvertError: The ``config.json`` beside tensors of transformers or timm is of no PVT.

@@ -51,9 +51,9 @@ def load(
 
     Args:
         data: The pickle, of protocol 0 to 5.
-        source: What to call it in a complaint.
-        known: What may be named in it, by "module.name" ("builtins", not "__builtin__").
-        load_storage: Makes the value of a persistent id.
+        source: The pickle's name in a complaint.
+        known: The meanings of names in it, by "module.name" ("builtins", not "__builtin__").
+        load_storage: A function that makes the value of a persistent id.
         file_size: Bytes of the file that the pickle is in.
 
     Raises:

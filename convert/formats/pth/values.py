@@ -10,9 +10,9 @@ class Known:
     """What a name in a pickle stands for.
 
     Attributes:
-        name: Module and qualified name.
-        make: Makes the value of a call of it from the call's arguments, and is harmless whatever
-            these are. None where the name is only a value itself, as a dtype is.
+        name: The module and the qualified name.
+        make: A function that makes the value of a call of it from the call's arguments, and is
+            harmless whatever these are. None where the name is only a value itself, as a dtype is.
     """
 
     name: str

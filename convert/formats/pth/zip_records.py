@@ -92,7 +92,7 @@ class Archive:
         """The bytes of a record, a view of the file. Its CRC-32 is verified.
 
         Args:
-            name: Without the top folder, such as ``data.pkl``.
+            name: The record's name without the top folder, such as ``data.pkl``.
 
         Raises:
             ConvertError: There is no such record, it is compressed, encrypted or damaged.
@@ -143,9 +143,9 @@ def write_record(
 
     Args:
         archive: A zip being written to ``stream``.
-        stream: Tells where in the file we are.
+        stream: The zip's file, which tells where in it we are.
         name: The record's name with the top folder, in ASCII.
-        values: Uncompressed bytes.
+        values: The record's bytes, uncompressed.
     """
     info = zipfile.ZipInfo(name)  # of 1980: the same tensors give the same file
     info.file_size = len(values)
