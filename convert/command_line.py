@@ -11,7 +11,8 @@ import click
 
 from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format
 from convert.options import Changes, Given, OnnxOptions, Options
-from pvt_data.command_line import Commands, say
+from pvt_data.command_line import Commands, parse_image_size, say
+from pvt_spec.errors import ConvertError
 
 _DIRECT = "any-to-any"
 
@@ -52,6 +53,33 @@ def main() -> None:
     """Runs the command ``convert``."""
 
 
+def _read_labels(_: click.Context, __: click.Parameter, path: Path | None) -> tuple[str, ...]:
+    """The class names in a file, one on each line."""
+    if path is None:
+        return ()
+    try:
+        names = tuple(path.read_text("utf-8-sig").splitlines())
+    except UnicodeDecodeError as error:
+        raise ConvertError(f"{path}: is not UTF-8 text: save it as such") from error
+    if not names:
+        raise ConvertError(f"{path}: is empty, expected a class name on each line")
+    return names
+
+
+def _read_size(_: Any, __: Any, text: str | None) -> tuple[int, int] | None:
+    return parse_image_size(text) if text else None
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+KINDS: dict[str, dict[str, Any]] = {
+    "": {},
+    "number": {"type": int},
+    "file": {"type": click.Path(path_type=Path)},
+    "labels": {"type": _FILE, "callback": _read_labels},
+    "size": {"metavar": "S|HxW", "callback": _read_size},
+}
+"""What click is told of an option, by the kind of its value."""
+
 _SPECIAL = {name for row in FORMATS for name in row.options}
 """The options that are not every format's."""
 
@@ -67,6 +95,18 @@ def _rows(asked: Iterable[str]) -> Iterator[tuple[str, Field[Any]]]:
             yield "options", row
 
 
+def _option(part: str, row: Field[Any]) -> Callable[[Any], Any]:
+    """What click is told of a field."""
+    settings = {**KINDS[row.metadata["kind"]], "help": row.metadata["help"]}
+    if row.metadata["choices"]:
+        settings["type"] = click.Choice(row.metadata["choices"])
+    if row.default is False:
+        settings["is_flag"] = True
+    elif isinstance(row.default, str):
+        settings |= {"default": row.default, "show_default": True}
+    return click.option(row.metadata["flag"], f"{part}_{row.name}", **settings)
+
+
 def _add(name: str, source: str, target: str, asked: Iterable[str], description: str) -> None:
     """Adds a command that takes these formats, or any where they are "", with these options."""
 
@@ -79,8 +119,7 @@ def _add(name: str, source: str, target: str, asked: Iterable[str], description:
     command.__doc__ = description
     decorated: Callable[..., None] = command
     for part, row in reversed([*_rows(asked)]):
-        settings = dict(row.metadata)
-        decorated = click.option(settings.pop("flag"), f"{part}_{row.name}", **settings)(decorated)
+        decorated = _option(part, row)(decorated)
     for argument in ("dst", "src"):
         decorated = click.argument(argument, type=click.Path(path_type=Path))(decorated)
     main.command(name)(decorated)

@@ -1,57 +1,35 @@
 """What a user can ask of a conversion, as frozen dataclasses; each field is an option of convert.
 
-A field's metadata is what click is told of its option, so that the command, its help and the
-library's arguments are one row. May import click and tables.
+A field's metadata says how the option is typed and what the help says of it, so that the command,
+its help and the library's arguments are one row. May import tables alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
-
 from convert.names.dialects import NAMES
-from pvt_data.command_line import parse_image_size
 from pvt_spec import PROFILES
-from pvt_spec.errors import ConvertError
+
+WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
+"""What weights may be stored as; all widen to float32 without loss."""
 
 
-def option(flag: str, help: str, default: Any = None, **settings: Any) -> Any:
+def option(
+    flag: str, help: str, default: Any = None, *, choices: Sequence[str] = (), kind: str = ""
+) -> Any:
     """A field and its option.
 
     Args:
         flag: The word that a user types.
         help: The text for it in the help.
         default: The field's value where it is not given; False makes a flag without a value.
-        settings: Other arguments of ``click.option``.
+        choices: The values that it can have; () for any.
+        kind: The kind of value, a key of :data:`convert.command_line.KINDS`; "" for a text.
     """
-    if default is False:
-        settings["is_flag"] = True
-    elif isinstance(default, str):
-        settings |= {"default": default, "show_default": True}
-    return field(default=default, metadata={"flag": flag, "help": help, **settings})
-
-
-def _read_image_size(_: Any, __: Any, text: str | None) -> tuple[int, int] | None:
-    return parse_image_size(text) if text else None
-
-
-def _read_labels(_: Any, __: Any, path: Path | None) -> tuple[str, ...]:
-    """The class names in a file, one on each line."""
-    if path is None:
-        return ()
-    try:
-        names = tuple(path.read_text("utf-8-sig").splitlines())
-    except UnicodeDecodeError as error:
-        raise ConvertError(f"{path}: is not UTF-8 text: save it as such") from error
-    if not names:
-        raise ConvertError(f"{path}: is empty, expected a class name on each line")
-    return names
-
-
-_SIZE = {"metavar": "S|HxW", "callback": _read_image_size}
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_DTYPES = ("float32", "float16", "bfloat16")
+    row = {"flag": flag, "help": help, "choices": choices, "kind": kind}
+    return field(default=default, metadata=row)
 
 
 @dataclass(frozen=True)
@@ -70,29 +48,24 @@ class Given:
     """
 
     model: str | None = option("--model", "The variant, where it is not to be detected.")
-    dialect: str | None = option(
-        "--from-dialect", "The names used in SRC.", type=click.Choice(NAMES)
-    )
-    profile: str | None = option(
-        "--profile", "The maths of SRC.", type=click.Choice(list(PROFILES))
-    )
+    dialect: str | None = option("--from-dialect", "The names used in SRC.", choices=NAMES)
+    profile: str | None = option("--profile", "The maths of SRC.", choices=tuple(PROFILES))
     image_size: tuple[int, int] | None = option(
         "--from-image-size",
         "Image that SRC was made for: what v1's position embeddings are laid out for.",
-        **_SIZE,
+        kind="size",
     )
     labels: tuple[str, ...] = option(
         "--labels",
         "Class names, one per line in the order of the logits.",
         (),
-        type=_FILE,
-        callback=_read_labels,
+        kind="labels",
     )
     weights: str = option(
         "--weights",
         "Which weights of a training checkpoint: as trained, or averaged.",
         "raw",
-        type=click.Choice(("raw", "ema")),
+        choices=("raw", "ema"),
     )
 
 
@@ -104,20 +77,22 @@ class Changes:
         image_size: The (H, W) in pixels of the images that the model is to take.
         num_classes: The number of classes, which can only become 0: no head.
         features_only: Whether to keep the backbone alone, which answers four feature maps.
-        dtype: One of :data:`convert.model.read.WEIGHT_DTYPES` for all weights.
+        dtype: One of :data:`WEIGHT_DTYPES` for all weights.
     """
 
     image_size: tuple[int, int] | None = option(
-        "--image-size", "Image that DST is to take; v1's position embeddings are resized.", **_SIZE
+        "--image-size",
+        "Image that DST is to take; v1's position embeddings are resized.",
+        kind="size",
     )
-    num_classes: int | None = option("--num-classes", "0 drops the head.", type=int)
+    num_classes: int | None = option("--num-classes", "0 drops the head.", kind="number")
     features_only: bool = option(
         "--features", "Keep the backbone alone: four maps at strides 4, 8, 16, 32.", False
     )
     dtype: str | None = option(
         "--dtype",
         "Store all weights so; otherwise each stays as it is.",
-        type=click.Choice(_DTYPES),
+        choices=WEIGHT_DTYPES,
     )
 
 
@@ -132,7 +107,7 @@ class OnnxOptions:
             case where the file would pass protobuf's 2 GiB.
     """
 
-    opset: int | None = option("--opset", "Of 17 to 23; 20 by default.", type=int)
+    opset: int | None = option("--opset", "Of 17 to 23; 20 by default.", kind="number")
     dynamic_size: bool = option("--dynamic-size", "Leave height and width open.", False)
     external_data: bool = option("--external-data", "Weights go to DST.data.", False)
 
@@ -155,7 +130,7 @@ class Options:
         "--to-dialect",
         "Names to write, for the code that uses them. Without, those of our own twins, which "
         "compute any maths.",
-        type=click.Choice(NAMES),
+        choices=NAMES,
     )
     allow_different_maths: bool = option(
         "--allow-different-maths",
@@ -166,7 +141,5 @@ class Options:
     allow_nonfinite: bool = option(
         "--allow-nonfinite", "Convert NaN and infinite weights too.", False
     )
-    report: Path | None = option(
-        "--report", "Write what was done as JSON.", type=click.Path(path_type=Path)
-    )
+    report: Path | None = option("--report", "Write what was done as JSON.", kind="file")
     force: bool = option("--force", "Replace DST if it exists.", False)

@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 
 from convert.findings import Finding
-from convert.model.read import WEIGHT_DTYPES, Model, pos_embeds, stored_numerics
-from convert.options import Changes
+from convert.model.read import Model, pos_embeds, stored_numerics
+from convert.options import WEIGHT_DTYPES, Changes
 from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
@@ -161,7 +161,7 @@ def cast(model: Model, dtype: str, names: Iterable[str] | None = None) -> Model:
 
     Args:
         model: The model.
-        dtype: One of :data:`convert.model.read.WEIGHT_DTYPES`.
+        dtype: One of :data:`convert.options.WEIGHT_DTYPES`.
         names: The weights to cast; None for all.
 
     Raises:

@@ -26,7 +26,7 @@ from convert.names.detect import (
 from convert.names.dialects import Dialect, Pairing, find_dialect
 from convert.names.training_state import averaged_name, count_leading_parts, is_training_state
 from convert.names.translation import Holders, names_by_canonical, to_canonical
-from convert.options import Given
+from convert.options import WEIGHT_DTYPES, Given
 from pvt_spec import (
     METADATA_KEY,
     NUM_STAGES,
@@ -45,9 +45,6 @@ from pvt_spec.errors import ConvertError
 
 _SHOWN = 40
 """Problems that are listed; of another model than was asked for, every tensor is one."""
-
-WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
-"""What weights may be stored as; all widen to float32 without loss."""
 
 
 @dataclass(frozen=True)
