@@ -4,13 +4,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from pvt_data.accuracy import batched
 from pvt_data.folders import open_source
-from pvt_data.preprocessing import list_labelled, load_encoded
+from pvt_data.preprocessing import list_labelled, load_image
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConfigError, ImageError
 from pvt_spec.model_info import ModelInfo
@@ -71,7 +72,7 @@ def open_labelled(info: ModelInfo, folder: Path) -> LabelledImages:
     source = open_source(folder)
 
     def load(number: int) -> Array:
-        return load_encoded(source.read(number), source.name(number), info.preprocessing)
+        return load_image(BytesIO(source.read(number)), info.preprocessing, source.name(number))
 
     return LabelledImages(load, class_order(info, source.classes, folder)[source.labels])
 

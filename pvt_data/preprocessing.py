@@ -19,35 +19,18 @@ MODES = {1: "L", 3: "RGB"}
 """Pillow's image mode for a model's number of input channels."""
 
 
-def open_image(path: Path, channels: int) -> Image.Image:
-    """The decoded image of a file, as stored (EXIF orientation is not applied, as in training).
+def open_image(source: Path | BytesIO, channels: int, name: str = "") -> Image.Image:
+    """Returns an image, decoded as stored (EXIF orientation is not applied, as in training).
 
     Args:
-        path: An image file.
+        source: An image file, or its bytes.
         channels: 1 (grey) or 3 (RGB); any image is converted.
+        name: What to call it in messages; the path by default.
 
     Raises:
-        ImageError: The file is not an image that Pillow can read, or ``channels`` is another
-            number.
+        ImageError: It is not an image that Pillow can read, or ``channels`` is another number.
     """
-    return _decode(path, channels, str(path))
-
-
-def decode_image(encoded: bytes, channels: int, name: str) -> Image.Image:
-    """The decoded image of a file's bytes, as :func:`open_image` gives it of the file.
-
-    Args:
-        encoded: What the file holds.
-        channels: 1 (grey) or 3 (RGB); any image is converted.
-        name: Of the file, for messages.
-
-    Raises:
-        ImageError: They are not an image that Pillow can read, or ``channels`` is another number.
-    """
-    return _decode(BytesIO(encoded), channels, name)
-
-
-def _decode(source: Path | BytesIO, channels: int, name: str) -> Image.Image:
+    name = name or str(source)
     if channels not in MODES:
         raise ImageError(
             f"{name}: the model takes {channels} channels, but an image file gives 1 or 3: "
@@ -95,12 +78,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def to_array(image: Image.Image, preprocessing: Preprocessing) -> Array:
-    """An image, already of the model's size, as normalised float32 (C, H, W)."""
-    pixels = np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
-    return normalise(pixels, preprocessing)
-
-
 def normalise(pixels: Array, preprocessing: Preprocessing) -> Array:
     """Pixels uint8 (H, W, C), already of the model's size, as normalised float32 (C, H, W)."""
     mean = np.asarray(preprocessing.mean, np.float32) * np.float32(255)
@@ -137,39 +114,23 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     return image.crop((left, top, left + W, top + H))
 
 
-def load_image(path: Path, preprocessing: Preprocessing) -> Array:
-    """An image file as the model's input: resized, cropped from the centre, normalised.
+def load_image(source: Path | BytesIO, preprocessing: Preprocessing, name: str = "") -> Array:
+    """Returns an image as the model's input: resized, cropped from the centre, normalised.
 
     Args:
-        path: An image file.
+        source: An image file, or its bytes.
         preprocessing: What the model expects; see :func:`fit` for how images are resized.
+        name: What to call it in messages; the path by default.
 
     Returns:
         float32 (C, H, W), normalised.
 
     Raises:
-        ImageError: The file cannot be used.
+        ImageError: The image cannot be used.
     """
-    image = open_image(path, len(preprocessing.mean))
-    return to_array(fit(image, preprocessing), preprocessing)
-
-
-def load_encoded(encoded: bytes, name: str, preprocessing: Preprocessing) -> Array:
-    """A file's bytes as the model's input, as :func:`load_image` makes it of the file.
-
-    Args:
-        encoded: What the file holds.
-        name: Of the file, for messages.
-        preprocessing: What the model expects.
-
-    Returns:
-        float32 (C, H, W), normalised.
-
-    Raises:
-        ImageError: They cannot be used.
-    """
-    image = decode_image(encoded, len(preprocessing.mean), name)
-    return to_array(fit(image, preprocessing), preprocessing)
+    image = fit(open_image(source, len(preprocessing.mean), name), preprocessing)
+    pixels = np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
+    return normalise(pixels, preprocessing)
 
 
 def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:

@@ -127,16 +127,12 @@ def flip(image: Image.Image, hflip: float, vflip: float, rng: np.random.Generato
     return image
 
 
-def _brightness(image: Image.Image, factor: float) -> Image.Image:
-    return ImageEnhance.Brightness(image).enhance(factor)
+Jitter = Callable[[Image.Image, float], Image.Image]
+"""Changes a colour's property by a factor; 1 changes nothing, hue's is 1 + turns of the circle."""
 
 
-def _contrast(image: Image.Image, factor: float) -> Image.Image:
-    return ImageEnhance.Contrast(image).enhance(factor)
-
-
-def _saturation(image: Image.Image, factor: float) -> Image.Image:
-    return ImageEnhance.Color(image).enhance(factor)
+def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Jitter:
+    return lambda image, factor: kind(image).enhance(factor)
 
 
 def _hue(image: Image.Image, factor: float) -> Image.Image:
@@ -148,8 +144,13 @@ def _hue(image: Image.Image, factor: float) -> Image.Image:
     return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
 
 
-JITTERS = (_brightness, _contrast, _saturation, _hue)
-"""What each strength is for; a factor of 1 changes nothing, hue's is 1 + turns of the circle."""
+JITTERS: tuple[Jitter, ...] = (
+    _enhance(ImageEnhance.Brightness),
+    _enhance(ImageEnhance.Contrast),
+    _enhance(ImageEnhance.Color),
+    _hue,
+)
+"""What each strength is for."""
 
 
 def jitter_colours(

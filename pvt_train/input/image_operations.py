@@ -61,34 +61,19 @@ class Operation:
 # --- what operations do
 
 
-def _auto_contrast(image: Image.Image, _: float, __: Canvas) -> Image.Image:
-    return ImageOps.autocontrast(image, cutoff=0)
+def _look_up(entry: Callable[[int, float], int]) -> Apply:
+    """Returns what replaces each of the values 0 to 255, given the argument."""
+    return lambda image, argument, _: image.point(
+        [entry(value, argument) for value in range(256)] * len(image.getbands())
+    )
 
 
-def _equalize(image: Image.Image, _: float, __: Canvas) -> Image.Image:
-    return ImageOps.equalize(image)
-
-
-def _invert(image: Image.Image, _: float, __: Canvas) -> Image.Image:
-    return ImageOps.invert(image)
-
-
-def _solarize(image: Image.Image, threshold: float, _: Canvas) -> Image.Image:
-    return _look_up(image, lambda value: value if value < threshold else 255 - value)
-
-
-def _solarize_add(image: Image.Image, addend: float, _: Canvas) -> Image.Image:
-    return _look_up(image, lambda value: min(value + int(addend), 255) if value < 128 else value)
-
-
-def _posterize(image: Image.Image, bits: float, _: Canvas) -> Image.Image:
-    # Pillow's own refuses to keep no bits: black, which is what timm asks for at level 10.
-    mask = 0xFF00 >> min(max(int(bits), 0), 8) & 0xFF
-    return _look_up(image, lambda value: value & mask)
-
-
-def _look_up(image: Image.Image, entry: Callable[[int], int]) -> Image.Image:
-    return image.point([entry(value) for value in range(256)] * len(image.getbands()))
+_solarize = _look_up(lambda value, threshold: value if value < threshold else 255 - value)
+_solarize_add = _look_up(
+    lambda value, addend: min(value + int(addend), 255) if value < 128 else value
+)
+# Pillow's own refuses to keep no bits: black, which is what timm asks for at level 10.
+_posterize = _look_up(lambda value, bits: value & 0xFF00 >> min(max(int(bits), 0), 8))
 
 
 def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Apply:
@@ -99,41 +84,35 @@ def _rotate(image: Image.Image, degrees: float, canvas: Canvas) -> Image.Image:
     return image.rotate(degrees, resample=canvas.resample, fillcolor=canvas.fill)
 
 
-def _translate_x(image: Image.Image, share: float, canvas: Canvas) -> Image.Image:
-    return _affine(image, (1, 0, share * image.width, 0, 1, 0), canvas)
+def _affine(matrix: Callable[[Image.Image, float], tuple[float, ...]]) -> Apply:
+    """Returns what reads each pixel (x, y) from (ax + by + c, dx + ey + f).
 
-
-def _translate_y(image: Image.Image, share: float, canvas: Canvas) -> Image.Image:
-    return _affine(image, (1, 0, 0, 0, 1, share * image.height), canvas)
-
-
-def _shear_x(image: Image.Image, slope: float, canvas: Canvas) -> Image.Image:
-    return _affine(image, (1, slope, 0, 0, 1, 0), canvas)
-
-
-def _shear_y(image: Image.Image, slope: float, canvas: Canvas) -> Image.Image:
-    return _affine(image, (1, 0, 0, slope, 1, 0), canvas)
-
-
-def _shear_x_centred(image: Image.Image, degrees: float, canvas: Canvas) -> Image.Image:
-    slope = tan(radians(degrees))
-    return _affine(image, (1, slope, -slope * image.height / 2, 0, 1, 0), canvas)
-
-
-def _shear_y_centred(image: Image.Image, degrees: float, canvas: Canvas) -> Image.Image:
-    slope = tan(radians(degrees))
-    return _affine(image, (1, 0, 0, slope, 1, -slope * image.width / 2), canvas)
-
-
-def _affine(image: Image.Image, matrix: tuple[float, ...], canvas: Canvas) -> Image.Image:
-    """Reads each pixel (x, y) from (ax + by + c, dx + ey + f) of ``matrix`` (a, b, c, d, e, f)."""
-    return image.transform(
+    Args:
+        matrix: Gives (a, b, c, d, e, f) for an image and the argument.
+    """
+    return lambda image, argument, canvas: image.transform(
         image.size,
         Image.Transform.AFFINE,
-        matrix,
+        matrix(image, argument),
         resample=canvas.resample,
         fillcolor=canvas.fill,
     )
+
+
+_translate_x = _affine(lambda image, share: (1, 0, share * image.width, 0, 1, 0))
+_translate_y = _affine(lambda image, share: (1, 0, 0, 0, 1, share * image.height))
+_shear_x = _affine(lambda _, slope: (1, slope, 0, 0, 1, 0))
+_shear_y = _affine(lambda _, slope: (1, 0, 0, slope, 1, 0))
+_shear_x_centred = _affine(
+    lambda image, degrees: (1, _slope(degrees), -_slope(degrees) * image.height / 2, 0, 1, 0)
+)
+_shear_y_centred = _affine(
+    lambda image, degrees: (1, 0, 0, _slope(degrees), 1, -_slope(degrees) * image.width / 2)
+)
+
+
+def _slope(degrees: float) -> float:
+    return tan(radians(degrees))
 
 
 # --- how strong they are
@@ -171,9 +150,9 @@ _ENHANCEMENTS = {
     "Sharpness": _enhance(ImageEnhance.Sharpness),
 }
 _ALWAYS = {
-    "AutoContrast": Operation(_auto_contrast),
-    "Equalize": Operation(_equalize),
-    "Invert": Operation(_invert),
+    "AutoContrast": Operation(lambda image, _, __: ImageOps.autocontrast(image, cutoff=0)),
+    "Equalize": Operation(lambda image, _, __: ImageOps.equalize(image)),
+    "Invert": Operation(lambda image, _, __: ImageOps.invert(image)),
     "Rotate": Operation(_rotate, _up_to(30.0), signed=True),
     "TranslateX": Operation(_translate_x, _up_to(TRANSLATION), signed=True),
     "TranslateY": Operation(_translate_y, _up_to(TRANSLATION), signed=True),
