@@ -13,9 +13,9 @@ from pvt_spec import ImageError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_train.input.augmentation import Augmentation
 from pvt_train.input.mixing import apply, draw_mix, smooth_labels
+from pvt_train.input.processes import ImageProcesses, Made, make_here, process_count
 from pvt_train.input.randomness import Stream, drop_path_scales, epoch_order, generator
 from pvt_train.input.training_image import NONE, ImageMaker
-from pvt_train.input.workers import Made, Workers, make_here, worker_count
 from pvt_train.recipe.keys import Recipe
 from pvt_train.twin import Batch
 
@@ -35,7 +35,7 @@ class TrainingBatches:
         global_batch: Images of all workers per update.
         steps_per_epoch: Updates per epoch; images that are left over are left out.
         unreadable: (name, reason) of the images that could not be read in the latest epoch.
-        workers: The processes that read images, or None where this one does.
+        processes: Those that read images, or None where this one does.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class TrainingBatches:
                 f"the model takes {info.config.in_chans} channels, but image files give 1 or 3"
             )
         self._make = ImageMaker(source, Augmentation(recipe, info.preprocessing))
-        count = worker_count(recipe.num_parallel_workers)
+        count = process_count(recipe.num_parallel_workers)
         items = (self.batch_size, ITEM)
-        self.workers = Workers(self._make, count, items, self._shape) if count else None
+        self.processes = ImageProcesses(self._make, count, items, self._shape) if count else None
 
     def __enter__(self) -> "TrainingBatches":
         return self
@@ -82,8 +82,8 @@ class TrainingBatches:
 
     def close(self) -> None:
         """Ends the processes that read images; they are started again if need be."""
-        if self.workers:
-            self.workers.close()
+        if self.processes:
+            self.processes.close()
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
         """The batches of an epoch's updates, ``gradient_accumulation_steps`` for each.
@@ -116,8 +116,8 @@ class TrainingBatches:
             yield group
 
     def _made(self, items: Array) -> Iterator[Made]:
-        if self.workers:
-            return self.workers.make(items)
+        if self.processes:
+            return self.processes.make(items)
         return make_here(self._make, self._shape, items)
 
     def _items(self, epoch: int) -> Array:

@@ -7,15 +7,15 @@ from pvt_spec import ImageError
 from pvt_spec.arrays import Array
 from pvt_train.input.augmentation import RESAMPLING, Augmentation
 from pvt_train.input.decoding import decode_crop
+from pvt_train.input.processes import Unreadable
 from pvt_train.input.randomness import Stream, generator
-from pvt_train.input.workers import Unreadable
 
 NONE = -1
 """Stands for the number of an image where none could be read."""
 
 
 class ImageMaker:
-    """Makes training images; what :class:`pvt_train.input.workers.Make` asks for."""
+    """Makes training images; what :class:`pvt_train.input.processes.Make` asks for."""
 
     def __init__(self, source: Source, augmentation: Augmentation):
         """Keeps both.

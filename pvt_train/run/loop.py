@@ -12,7 +12,7 @@ import numpy as np
 
 from pvt_data.labels import LabelledImages
 from pvt_train.input.loader import TrainingBatches
-from pvt_train.input.workers import worker_count
+from pvt_train.input.processes import process_count
 from pvt_train.optim.schedule import learning_rate
 from pvt_train.recipe.keys import Recipe
 from pvt_train.run.checkpoints import Checkpoints
@@ -216,7 +216,7 @@ class _Training:
     def evaluate(self, images: LabelledImages) -> Evaluation:
         """Accuracy of the weights that the twin now answers with."""
         recipe = self.run.recipe
-        threads = max(1, worker_count(recipe.num_parallel_workers))
+        threads = max(1, process_count(recipe.num_parallel_workers))
         return evaluate(self.twin, images, recipe.batch_size, threads)
 
     def unreadable(self) -> int:

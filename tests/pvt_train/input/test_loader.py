@@ -1,6 +1,7 @@
 """Batches of training: their order, what is in them, and the processes that make them."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,8 +19,8 @@ from PIL import Image
 from pvt_data.folders import open_source
 from pvt_spec import ImageError, make_config
 from pvt_train.input.loader import TrainingBatches, image_order, spread
+from pvt_train.input.processes import ImageProcesses, process_count
 from pvt_train.input.randomness import drop_path_scales
-from pvt_train.input.workers import Workers, worker_count
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from pvt_train.twin import Batch, TrainingError
@@ -188,7 +189,7 @@ def test_any_number_of_processes_makes_the_same_batches(folder: Path, keys, work
     expected = epoch_of(folder, 0, **keys) + epoch_of(folder, 1, **keys)
     with open_batches(folder, num_parallel_workers=workers, **keys) as batches:
         ours = [batch for epoch in (0, 1) for group in batches.epoch(epoch) for batch in group]
-        assert len(batches.workers.process_ids) == min(workers, worker_count(workers))
+        assert len(process_ids()) == min(workers, process_count(workers))
     assert_same(ours, expected)
 
 
@@ -370,8 +371,13 @@ def items(count: int, how: int = 0) -> np.ndarray:
     return np.stack([numbers, np.where(numbers == 3 * 5 + 2, how, 0)], axis=2)
 
 
-def echo_workers(count: int = 2) -> Workers:
-    return Workers(Echo(), count, (5, 2), (2, 3, 1))
+def process_ids() -> list[int]:
+    """The processes that this one has started, less those that have ended."""
+    return [process.pid for process in multiprocessing.active_children()]
+
+
+def echo_workers(count: int = 2) -> ImageProcesses:
+    return ImageProcesses(Echo(), count, (5, 2), (2, 3, 1))
 
 
 def gone(process_ids: list[int]) -> bool:
@@ -383,17 +389,17 @@ def gone(process_ids: list[int]) -> bool:
 
 def test_batches_come_in_order_from_processes_that_stay(folder: Path) -> None:
     with echo_workers() as workers:
-        assert workers.process_ids == []
+        assert process_ids() == []
         for _ in range(2):
             for number, made in enumerate(workers.make(items(9))):
                 expected = np.arange(number * 5, number * 5 + 5)
                 assert np.array_equal(made.used, expected)
                 assert (made.pixels == expected[:, None, None, None]).all()
                 assert made.unreadable == [(n, "why") for n in expected.tolist() if n % 3 == 0]
-            started = workers.process_ids
+            started = process_ids()
             assert len(started) == 2 and os.getpid() not in started
-        assert workers.process_ids == started
-    assert gone(started) and workers.process_ids == []
+        assert process_ids() == started
+    assert gone(started) and process_ids() == []
 
 
 def test_batches_that_nobody_took_do_not_reach_the_next_epoch() -> None:
@@ -411,7 +417,7 @@ def test_an_error_in_a_process_is_told_here() -> None:
     with echo_workers() as workers:
         with pytest.raises(TrainingError, match=naming("process")):
             list(workers.make(items(9, how=1)))
-        assert workers.process_ids == []
+        assert process_ids() == []
         assert len(list(workers.make(items(2)))) == 2
 
 
@@ -421,14 +427,14 @@ def test_a_process_that_is_killed_at_work_is_told_here(count: int) -> None:
         made = workers.make(items(9, how=2))
         with pytest.raises(TrainingError, match=naming("9", "killed")):
             list(made)
-        assert workers.process_ids == []
+        assert process_ids() == []
 
 
 def test_a_process_that_is_killed_idle_is_told_here_and_the_others_end(folder: Path) -> None:
     with open_batches(folder, num_parallel_workers=2) as batches:
         made = batches.epoch(0)
         next(made)
-        started = batches.workers.process_ids
+        started = process_ids()
         os.kill(started[0], signal.SIGKILL)
         with pytest.raises(TrainingError, match=naming(started[0], "9")):
             for epoch in range(99):
@@ -441,7 +447,7 @@ def test_the_only_process_being_gone_is_told_here() -> None:
     with echo_workers(1) as workers:
         made = workers.make(items(9))
         next(made)
-        (process_id,) = workers.process_ids
+        (process_id,) = process_ids()
         os.kill(process_id, signal.SIGKILL)
         while psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
@@ -454,7 +460,7 @@ def test_processes_leave_signals_to_this_one(number: signal.Signals) -> None:
     with echo_workers() as workers:
         made = workers.make(items(9))
         next(made)
-        for process_id in workers.process_ids:
+        for process_id in process_ids():
             os.kill(process_id, number)
         assert len(list(made)) == 8
 
@@ -482,23 +488,23 @@ def test_signals_and_the_script_are_as_before() -> None:
 
 def test_no_more_processes_than_cores() -> None:
     cores = len(os.sched_getaffinity(0))
-    assert [worker_count(asked) for asked in (0, 1, 1000)] == [0, 1, cores]
+    assert [process_count(asked) for asked in (0, 1, 1000)] == [0, 1, cores]
 
 
 SCRIPT = """
 import os, signal, sys, time
 import torch
-from tests.pvt_train.input.test_loader import Path, open_batches
+from tests.pvt_train.input.test_loader import Path, open_batches, process_ids
 
 print("script runs", flush=True)
 batches = open_batches(Path(sys.argv[1]), num_parallel_workers=2)
 made = batches.epoch(0)
 next(made)
-for process_id in batches.workers.process_ids:
+for process_id in process_ids():
     os.kill(process_id, signal.SIGINT)  # left to this process, from the first start on
     os.kill(process_id, signal.SIGTERM)
 assert len(list(made)) == 5
-for process_id in batches.workers.process_ids:
+for process_id in process_ids():
     print(process_id, "torch" in open(f"/proc/{process_id}/maps").read(), flush=True)
 if sys.argv[2] == "wait":
     time.sleep(600)
@@ -522,14 +528,14 @@ def test_processes_run_no_script_load_no_framework_and_end_without_a_word(folder
     out, errors = run_script(folder, "end").communicate(timeout=120)
     first, *lines = out.splitlines()
     assert first == "script runs" and errors == ""
-    assert len(lines) == worker_count(2) and all(line.endswith(" False") for line in lines)
+    assert len(lines) == process_count(2) and all(line.endswith(" False") for line in lines)
     assert gone([int(line.split()[0]) for line in lines])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_processes_end_however_this_one_does(folder: Path, number: signal.Signals) -> None:
     with run_script(folder, "wait") as process:
-        lines = [process.stdout.readline() for _ in range(1 + worker_count(2))]
+        lines = [process.stdout.readline() for _ in range(1 + process_count(2))]
         process.send_signal(number)
         process.communicate(timeout=60)
     assert gone([int(line.split()[0]) for line in lines[1:]])
