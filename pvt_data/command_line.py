@@ -55,12 +55,12 @@ class Commands(click.Group):
 
 
 def say(message: str) -> None:
-    """One line on stderr, where everything goes that is not the result."""
+    """Writes a line on stderr, where everything goes that is not the result."""
     click.echo(message, err=True)
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
-    """``"224"`` or ``"224x192"`` (H x W) as (H, W).
+    """Reads ``"224"`` or ``"224x192"`` (H x W) as (H, W).
 
     Raises:
         PvtError: The text is neither.

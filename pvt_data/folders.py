@@ -34,11 +34,11 @@ class Source(Protocol):
     labels: Array
 
     def __len__(self) -> int:
-        """N."""
+        """Returns N."""
         ...
 
     def read(self, index: int) -> bytes:
-        """An image file's bytes.
+        """Returns an image file's bytes.
 
         Raises:
             ImageError: They cannot be read.
@@ -46,12 +46,12 @@ class Source(Protocol):
         ...
 
     def name(self, index: int) -> str:
-        """What to call an image in a message."""
+        """Returns what to call an image in a message."""
         ...
 
 
 def open_source(folder: Path) -> Source:
-    """The images of one split: ``CLASS/*.jpg``, or tar files.
+    """Opens the images of one split: ``CLASS/*.jpg``, or tar files.
 
     Tar files are either shards, where ``NAME.jpg`` lies beside ``NAME.cls`` with the class's name
     or number (as webdataset writes them), or one per class and named after it, as ImageNet's
@@ -109,7 +109,7 @@ class Folder:
         return len(self.labels)
 
     def read(self, index: int) -> bytes:
-        """An image file's bytes.
+        """Returns an image file's bytes.
 
         Raises:
             ImageError: They cannot be read.
@@ -120,7 +120,7 @@ class Folder:
             raise ImageError(f"{self.name(index)}: cannot be read: {error.strerror}") from error
 
     def name(self, index: int) -> str:
-        """The file's path."""
+        """Returns the file's path."""
         return os.path.join(self._folder, self._names[index])
 
 
@@ -153,7 +153,7 @@ class Tars:
         self.classes, self.labels = _numbered(names)
 
     def _shard_class(self, index: int, classes: Sequence[dict[str, Member]]) -> str:
-        """The text of the ``.cls`` beside an image."""
+        """Returns the text of the ``.cls`` beside an image."""
         tar, key = int(self._tar[index]), sample_key(self._names[index])
         if key not in classes[tar]:
             raise ImageError(
@@ -177,7 +177,7 @@ class Tars:
             os.close(file)
 
     def read(self, index: int) -> bytes:
-        """An image file's bytes.
+        """Returns an image file's bytes.
 
         Raises:
             ImageError: They cannot be read, or the tar file has become shorter.
@@ -195,7 +195,7 @@ class Tars:
         return encoded
 
     def name(self, index: int) -> str:
-        """The tar file's path, and the member's name in it."""
+        """Returns the tar file's path, and the member's name in it."""
         return f"{self._paths[self._tar[index]]}/{self._names[index]}"
 
     def _read(self, tar: int, offset: int, size: int) -> bytes:
@@ -210,7 +210,7 @@ class Tars:
 
 
 def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], Array]:
-    """Class names and labels int64 (N,) of images whose classes are these texts."""
+    """Returns class names and labels int64 (N,) of images whose classes are these texts."""
     distinct = sorted(set(names))
     if all(name.isdecimal() and len(name) <= MOST_DIGITS for name in distinct):
         # Numbers count from 0, whether or not there is an image of each.

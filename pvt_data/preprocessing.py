@@ -49,14 +49,14 @@ def open_image(source: Path | BytesIO, channels: int, name: str = "") -> Image.I
 
 
 def why_not(error: Exception) -> str:
-    """Why Pillow could not read an image; its own words for it may name an object in memory."""
+    """Says why Pillow could not read an image; its own words may name an object in memory."""
     if isinstance(error, UnidentifiedImageError):
         return "it is empty, or of no known format"
     return str(error)
 
 
 def convert_mode(image: Image.Image, channels: int) -> Image.Image:
-    """An image of any mode as 8-bit grey (1 channel) or RGB (3).
+    """Returns an image of any mode as 8-bit grey (1 channel) or RGB (3).
 
     Raises:
         ValueError: Its mode has no largest value that would be white.
@@ -65,7 +65,7 @@ def convert_mode(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """An image of any mode as one that converts to grey or RGB without loss or surprise."""
+    """Returns an image of any mode as one that converts to grey or RGB without loss."""
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode} has no largest value: save it with 8 or 16 bits")
     if image.mode.startswith("I;16"):
@@ -79,21 +79,21 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def normalise(pixels: Array, preprocessing: Preprocessing) -> Array:
-    """Pixels uint8 (H, W, C), already of the model's size, as normalised float32 (C, H, W)."""
+    """Normalises pixels uint8 (H, W, C) of the model's size: float32 (C, H, W)."""
     mean = np.asarray(preprocessing.mean, np.float32) * np.float32(255)
     std = np.asarray(preprocessing.std, np.float32) * np.float32(255)
     return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
 def to_pixels(array: Array, preprocessing: Preprocessing) -> Array:
-    """The nearest pixels uint8 (H, W, C) of a normalised array (C, H, W)."""
+    """Returns the nearest pixels uint8 (H, W, C) of a normalised array (C, H, W)."""
     mean, std = np.array(preprocessing.mean) * 255, np.array(preprocessing.std) * 255
     pixels = array.transpose(1, 2, 0).astype(np.float64) * std + mean
     return np.asarray(np.rint(pixels).clip(0, 255), np.uint8)
 
 
 def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """An image resized and cropped from the centre to the model's size.
+    """Resizes an image and crops it from the centre to the model's size.
 
     Resizing is Pillow's bicubic filter (bit-identical to MindSpore's ``Inter.PILCUBIC``), to the
     smallest size of the same aspect that covers ``floor(image_size / crop_pct)``; the crop's
@@ -134,7 +134,7 @@ def load_image(source: Path | BytesIO, preprocessing: Preprocessing, name: str =
 
 
 def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:
-    """Pixels as the model's input, as :func:`load_image` makes it of a file with these pixels.
+    """Prepares pixels as :func:`load_image` does a file with these pixels.
 
     Args:
         pixels: uint8 (height, width, C), of any number of channels and any size.
@@ -158,7 +158,7 @@ def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:
 
 
 def encode_png(pixels: Array, side: int) -> bytes:
-    """Pixels as a PNG file whose longer side is at most ``side`` pixels.
+    """Returns pixels as a PNG file whose longer side is at most ``side`` pixels.
 
     Args:
         pixels: uint8 (height, width, C), shown as colours if C is 3, else the first as grey.
@@ -172,7 +172,7 @@ def encode_png(pixels: Array, side: int) -> bytes:
 
 
 def list_images(sources: Iterable[str | Path]) -> list[Path]:
-    """The image files that files, folders (searched through) and glob patterns name, in order.
+    """Lists the images that files, folders (searched through) and glob patterns name, in order.
 
     Raises:
         ImageError: A source names nothing, or a folder holds no image.
@@ -200,7 +200,7 @@ def _is_image(path: Path) -> bool:
 
 
 def list_labelled(folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
-    """The images of an ImageNet-style folder ``CLASS/*.png`` and its class names.
+    """Lists the images of an ImageNet-style folder ``CLASS/*.png`` and its class names.
 
     Returns:
         (image file, class index) in order of class and name; the class names, sorted.

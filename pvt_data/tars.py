@@ -19,8 +19,8 @@ class Member(NamedTuple):
     """A file in a tar file.
 
     Attributes:
-        name: Its name there.
-        offset: Where its bytes begin.
+        name: The file's name there.
+        offset: The place where its bytes begin.
         size: How many there are.
     """
 
@@ -33,7 +33,7 @@ class TarIndex(NamedTuple):
     """What a tar file holds.
 
     Attributes:
-        images: In the file's order.
+        images: The images in the file's order.
         classes: Sample's key -> the member that holds its class; empty where no sample has one.
     """
 
@@ -42,7 +42,7 @@ class TarIndex(NamedTuple):
 
 
 def sample_key(name: str) -> str:
-    """What the members of one sample share: ``a/0001`` of ``a/0001.seg.png``."""
+    """Returns what the members of one sample share: ``a/0001`` of ``a/0001.seg.png``."""
     folder, slash, file = name.rpartition("/")
     return folder + slash + file.partition(".")[0]
 
@@ -88,7 +88,7 @@ def _add(index: TarIndex, member: Member, seen: set[str]) -> None:
 
 
 def _require_end(path: Path, offset: int) -> None:
-    """Holds if a tar file's end mark, a block of zeros, is at ``offset``."""
+    """Refuses a tar file whose end mark, a block of zeros, is not at ``offset``."""
     with path.open("rb") as file:
         file.seek(offset)
         block = file.read(tarfile.BLOCKSIZE)

@@ -79,7 +79,7 @@ def find_recipe(path: Path) -> Path:
 
 
 def _read(config: Path | None, keys: dict[str, Any]) -> "tuple[Recipe, Resumed | None]":
-    """The recipe of a command line, and the run to go on with, whose recipe is the base of it."""
+    """Returns the recipe of a command line, and the run to go on with, whose recipe is its base."""
     from pvt_train.recipe.checks import recipe_warnings
     from pvt_train.recipe.read import make_recipe, read_values
     from pvt_train.run.launch import load_resumed

@@ -42,7 +42,7 @@ class StepResult:
     Attributes:
         loss: Mean cross-entropy over the images of all workers, before the update.
         gradient_norm: Global L2 norm of the mean gradient, unscaled and before clipping.
-        loss_scale: That the gradients were computed with.
+        loss_scale: The loss scale that the gradients were computed with.
         updated: Whether the weights were updated; not where a gradient was not finite.
     """
 
@@ -56,7 +56,7 @@ class Twin(Protocol):
     """A model under training in some framework, on one of ``ranks`` workers.
 
     Attributes:
-        framework: Its name, version and device, as in ``mindspore 2.10.0 on CPU``.
+        framework: The framework, version and device, as in ``mindspore 2.10.0 on CPU``.
         rank: This worker's number, from 0.
         ranks: Number of workers; they hold the same state, bit for bit.
     """
@@ -66,28 +66,28 @@ class Twin(Protocol):
     ranks: int
 
     def step(self, batches: Sequence[Batch], learning_rate: float) -> StepResult:
-        """One update of the weights, with the gradient's mean over the batches of all workers.
+        """Updates the weights once, with the gradient's mean over the batches of all workers.
 
         Args:
             batches: One, or as many as ``gradient_accumulation_steps``.
-            learning_rate: Of this update.
+            learning_rate: The learning rate of this update.
         """
         ...
 
     def forward(self, images: Array) -> Array:
-        """Logits float32 (B, num_classes) of normalised float32 (B, C, H, W), no drop path."""
+        """Returns logits float32 (B, num_classes) of normalised float32 (B, C, H, W), undropped."""
         ...
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Within it, ``forward`` and ``weights`` are those of the moving average (EMA)."""
+        """Makes ``forward`` and ``weights`` those of the moving average (EMA) in the block."""
         ...
 
     def weights(self) -> dict[str, Array]:
-        """Copies of all weights under canonical names."""
+        """Returns copies of all weights under canonical names."""
         ...
 
     def state(self) -> dict[str, Array]:
-        """Copies of all that a later step depends on: weights, moments, averages, counters.
+        """Returns copies of all that a later step depends on: weights, moments, averages, counters.
 
         Weights are under canonical names, the rest under ``moment1.NAME``, ``moment2.NAME``,
         ``ema.NAME``, and whole names for counters and the loss scale.
@@ -98,15 +98,15 @@ class Twin(Protocol):
         """Takes up a state, so that the next steps give the same bits as they did after it.
 
         Raises:
-            TrainingError: Its names, shapes or dtypes are not this twin's; all are named.
+            TrainingError: The state's names, shapes or dtypes are not this twin's; all are named.
         """
         ...
 
     def total(self, values: Array) -> Array:
-        """The sum over all workers of float64 (N,), which every worker calls with; the same on
+        """Returns the sum of float64 (N,) over all workers, each of which calls it; the same on
         each."""
         ...
 
     def first_not_finite(self, batch: Batch) -> str | None:
-        """The first tap in forward order that is not finite for a batch, or None."""
+        """Returns the first tap in forward order that is not finite for a batch, or None."""
         ...

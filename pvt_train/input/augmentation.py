@@ -33,7 +33,7 @@ class Augmentation:
     """A recipe's augmentation, its strings read once; can be sent to another process.
 
     Attributes:
-        recipe: Whose it is.
+        recipe: The recipe that it is of.
         preprocessing: Mean and deviation, which fill what is uncovered or erased.
     """
 
@@ -51,11 +51,11 @@ class Augmentation:
         self._canvas = Canvas(mean if len(mean) > 1 else mean[0], RESAMPLING[recipe.interpolation])
 
     def crop(self, width: int, height: int, rng: np.random.Generator) -> Box:
-        """The box of an image to train on; the first to be drawn, see :func:`crop_box`."""
+        """Draws the box of an image to train on; it is drawn first, see :func:`crop_box`."""
         return crop_box(width, height, self.recipe.scale, self.recipe.ratio, rng)
 
     def finish(self, image: Image.Image, rng: np.random.Generator) -> Array:
-        """All that follows the crop.
+        """Does all that follows the crop.
 
         Args:
             image: The crop, L or RGB, already of the model's size.
@@ -95,7 +95,7 @@ def crop_box(
     ratio: tuple[float, float],
     rng: np.random.Generator,
 ) -> Box:
-    """A random box of the image, as Inception-style training crops it (Szegedy et al., 2015).
+    """Draws a box of the image, as Inception-style training crops it (Szegedy et al., 2015).
 
     Its area is uniform in ``scale`` of the image's, its width over height log-uniform in
     ``ratio``, its place uniform. Where that does not fit in ten attempts, it is the largest box
@@ -119,7 +119,7 @@ def crop_box(
 
 
 def flip(image: Image.Image, hflip: float, vflip: float, rng: np.random.Generator) -> Image.Image:
-    """The image, mirrored left to right and top to bottom with these probabilities."""
+    """Mirrors an image left to right and top to bottom with these probabilities."""
     if rng.random() < hflip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if rng.random() < vflip:
@@ -156,15 +156,15 @@ JITTERS: tuple[Jitter, ...] = (
 def jitter_colours(
     image: Image.Image, strengths: tuple[float, ...], rng: np.random.Generator
 ) -> Image.Image:
-    """An image of mode L or RGB with its colours changed, in a random order.
+    """Changes the colours of an image of mode L or RGB, in a random order.
 
     Each factor is uniform within its strength of 1, and at least 0, as in torchvision's
     ``ColorJitter`` and MindSpore's ``RandomColorAdjust``.
 
     Args:
         image: The image.
-        strengths: Of brightness, contrast, saturation and, if there is a fourth, hue.
-        rng: Where factors and order come from.
+        strengths: Those of brightness, contrast, saturation and, if there is a fourth, hue.
+        rng: The source of factors and order.
     """
     factors = [rng.uniform(max(0.0, 1 - strength), 1 + strength) for strength in strengths]
     for number in rng.permutation(len(strengths)):
@@ -174,7 +174,7 @@ def jitter_colours(
 
 
 def jitter_strengths(jitter: float | tuple[float, ...] | None) -> tuple[float, ...]:
-    """``color_jitter`` as strengths: one number stands for all three, null for none.
+    """Returns ``color_jitter`` as strengths: one number stands for all three, null for none.
 
     Raises:
         ConfigError: There are other than one, three or four numbers, or they are out of range.

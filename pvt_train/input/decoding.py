@@ -47,14 +47,14 @@ def decode_crop(
     channels: int,
     resampling: Image.Resampling,
 ) -> Image.Image:
-    """A crop of an image file, resized; EXIF orientation is not applied, as in evaluation.
+    """Returns a crop of an image file, resized; EXIF orientation is not applied, as in evaluation.
 
     Where a crop is so large that a JPEG is decoded at a fraction, pixels are near those of the
     whole image decoded, cropped and resized by Pillow; otherwise they are the same.
 
     Args:
         encoded: What the file holds, of any format that Pillow reads.
-        name: Of the file, for messages.
+        name: The file's name, for messages.
         choose: The box to crop, given the image's width and height; called once.
         size: (H, W) of the result.
         channels: 1 (grey) or 3 (RGB); any image is converted.
@@ -84,7 +84,7 @@ def decode_crop(
 def _fast_part(
     encoded: bytes, choose: Callable[[int, int], Box], size: tuple[int, int]
 ) -> _Part | None:
-    """The crop of a JPEG that simplejpeg can read without a complaint."""
+    """Returns the crop of a JPEG; None where simplejpeg cannot read it without a complaint."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
         # What is larger is Pillow's to warn of, or to refuse.
@@ -107,7 +107,7 @@ def _fast_part(
 
 
 def _part(encoded: bytes, choose: Callable[[int, int], Box], size: tuple[int, int]) -> _Part:
-    """The crop of any image, decoded by Pillow."""
+    """Returns the crop of any image, decoded by Pillow."""
     with Image.open(BytesIO(encoded)) as image:
         width, height = image.size
         box = choose(width, height)
@@ -122,7 +122,7 @@ def _part(encoded: bytes, choose: Callable[[int, int], Box], size: tuple[int, in
 
 
 def _fraction(box: Box, size: tuple[int, int]) -> int:
-    """1 / the smallest fraction that a box can be decoded at for a result of ``size``."""
+    """Returns 1 / the smallest fraction that a box can be decoded at for a result of ``size``."""
     left, top, right, bottom = box
     room = min((right - left) / size[1], (bottom - top) / size[0]) / SPARE
     return next((fraction for fraction in FRACTIONS if fraction <= room), 1)
@@ -131,7 +131,7 @@ def _fraction(box: Box, size: tuple[int, int]) -> int:
 def _within(
     box: Box, fraction: int, width: int, height: int
 ) -> tuple[Box, tuple[float, float, float, float]]:
-    """The pixels to cut from an image decoded at a fraction, and the box within them."""
+    """Returns the pixels to cut from an image decoded at a fraction, and the box within them."""
     left, top, right, bottom = (edge / fraction for edge in box)
     cut = (int(left), int(top), min(ceil(right), width), min(ceil(bottom), height))
     return cut, (left - cut[0], top - cut[1], right - cut[0], bottom - cut[1])

@@ -25,9 +25,9 @@ def erase(
 
     Args:
         pixels: uint8 (H, W, C).
-        recipe: Its keys that begin with ``re_``.
+        recipe: The keys that begin with ``re_`` are read.
         preprocessing: What normalised units are.
-        rng: Where the box, and what it is filled with, come from.
+        rng: The source of the box and of what it is filled with.
     """
     if rng.random() >= recipe.re_prob:
         return
@@ -48,7 +48,7 @@ def erased_box(
     attempts: int,
     rng: np.random.Generator,
 ) -> tuple[int, int, int, int] | None:
-    """A random box that is smaller than the image both ways.
+    """Draws a box that is smaller than the image both ways.
 
     Its area is uniform in ``scale`` of the image's, its width over height uniform in ``ratio``
     (MindSpore ``py_transforms_util.get_erase_params``; timm draws the latter's logarithm
@@ -75,14 +75,14 @@ def fill(
     preprocessing: Preprocessing,
     rng: np.random.Generator,
 ) -> Array:
-    """What a box is filled with: the pixels nearest to values in normalised units.
+    """Returns what fills a box: the pixels nearest to values in normalised units.
 
     Args:
         shape: (h, w, C) of the box.
         value: The number, the same for all, so that 0 is the mean colour; or the name of standard
             normal ones, see :data:`PER_PIXEL`.
         preprocessing: Mean and deviation of each channel.
-        rng: Where random values come from.
+        rng: The source of random values.
 
     Returns:
         uint8, ``shape`` or what broadcasts to it.

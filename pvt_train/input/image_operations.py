@@ -119,27 +119,27 @@ def _slope(degrees: float) -> float:
 
 
 def _up_to(largest: float) -> Callable[[float], float]:
-    """Level 10 is ``largest``."""
+    """Returns a function that gives ``largest`` at level 10."""
     return lambda level: level / DENOMINATOR * largest
 
 
 def _steps(largest: int, offset: int = 0) -> Callable[[float], float]:
-    """The same in whole steps, rounded down, from ``offset`` on."""
+    """Returns the same in whole steps, rounded down, from ``offset`` on."""
     return lambda level: offset + int(level / DENOMINATOR * largest)
 
 
 def _steps_down(smallest: int, largest: int) -> Callable[[float], float]:
-    """From ``largest`` at level 0 down to ``smallest`` at level 10, in whole steps."""
+    """Returns a function from ``largest`` at level 0 down to ``smallest`` at 10, in whole steps."""
     return lambda level: largest - int(level / DENOMINATOR * (largest - smallest))
 
 
 def _factor(level: float) -> float:
-    """0.1 to 1.9; 1, at level 5, is no change."""
+    """Returns 0.1 to 1.9; 1, at level 5, is no change."""
     return level / DENOMINATOR * 1.8 + 0.1
 
 
 def _factor_around_one(level: float) -> float:
-    """1 at level 0, no change; 0.1 at level -10, and no less; 1.9 at level 10."""
+    """Returns 1 at level 0, no change; 0.1 at level -10, and no less; 1.9 at level 10."""
     return max(0.1, 1 + level / DENOMINATOR * 0.9)
 
 

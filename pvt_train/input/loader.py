@@ -86,10 +86,10 @@ class TrainingBatches:
             self.processes.close()
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
-        """The batches of an epoch's updates, ``gradient_accumulation_steps`` for each.
+        """Returns the batches of an epoch's updates, ``gradient_accumulation_steps`` for each.
 
         Args:
-            epoch: From 0.
+            epoch: The epoch's number, from 0.
             start: Updates of the epoch that are done; their images are not read.
 
         Raises:
@@ -103,7 +103,7 @@ class TrainingBatches:
         return self._groups(first + done, self._items(epoch)[done:, mine], epoch)
 
     def _groups(self, number: int, items: Array, epoch: int) -> Iterator[list[Batch]]:
-        """Updates' batches, of which the first is the ``number``-th of the run."""
+        """Yields updates' batches, of which the first is the ``number``-th of the run."""
         made = self._made(items)
         seen: dict[int, str] = {}
         for _ in range(len(items) // self._accumulated):
@@ -121,7 +121,7 @@ class TrainingBatches:
         return make_here(self._make, self._shape, items)
 
     def _items(self, epoch: int) -> Array:
-        """The epoch's images: int64 (batches, B * ranks, ITEM)."""
+        """Returns the epoch's images: int64 (batches, B * ranks, ITEM)."""
         order = image_order(self._recipe, epoch, len(self._source))
         size = self.batch_size * self._ranks
         repeats = max(self._recipe.aug_repeats, 1)
@@ -131,7 +131,7 @@ class TrainingBatches:
         return items
 
     def _batch(self, made: Made, number: int) -> Batch:
-        """The ``number``-th batch of the run, mixed."""
+        """Returns the ``number``-th batch of the run, mixed."""
         recipe, config = self._recipe, self._info.config
         size = self._info.preprocessing.image_size
         mix = draw_mix(recipe, size, generator(recipe.seed, Stream.MIXING, number))
@@ -166,14 +166,14 @@ class TrainingBatches:
 
 
 def image_order(recipe: Recipe, epoch: int, count: int) -> Array:
-    """The images of an epoch, and for the how-manieth time each is used.
+    """Returns the images of an epoch, and for the how-manieth time each is used.
 
     With ``aug_repeats`` of n, an epoch has as many images as without, but each n times, as in
     repeated augmentation (Hoffer et al., 2019) in DeiT's ``samplers.py``.
 
     Args:
         recipe: ``seed``, ``shuffle`` and ``aug_repeats``.
-        epoch: From 0.
+        epoch: The epoch's number, from 0.
         count: Number of images there are.
 
     Returns:
@@ -187,7 +187,7 @@ def image_order(recipe: Recipe, epoch: int, count: int) -> Array:
 
 
 def spread(size: int, repeats: int) -> Array:
-    """An order of a batch that puts the repetitions of an image, side by side before, far apart.
+    """Returns an order of a batch that puts an image's repetitions, side by side before, apart.
 
     They would be mixed with each other, and be on the same worker, which DeiT avoids too.
 

@@ -32,7 +32,7 @@ class Mix:
 
 
 def partners(count: int) -> Array:
-    """Which image each of a batch is mixed with: its neighbour, and an odd last one with itself.
+    """Returns which image each is mixed with: its neighbour, and an odd last one with itself.
 
     Args:
         count: Number of images, B.
@@ -44,7 +44,7 @@ def partners(count: int) -> Array:
 
 
 def draw_mix(recipe: Recipe, size: tuple[int, int], rng: np.random.Generator) -> Mix:
-    """How one step's images are mixed.
+    """Draws how one step's images are mixed.
 
     Args:
         recipe: ``mixup``, ``cutmix``, ``cutmix_prob`` and ``mixup_switch_prob``.
@@ -61,7 +61,7 @@ def draw_mix(recipe: Recipe, size: tuple[int, int], rng: np.random.Generator) ->
 
 
 def cut_box(size: tuple[int, int], share: float, rng: np.random.Generator) -> Box:
-    """A box of the image's aspect and 1 - ``share`` of its area, cut off at the image's border.
+    """Draws a box of the image's aspect and 1 - ``share`` of its area, cut off at the border.
 
     Its centre is uniform over the image's pixels; its sides are rounded down to even numbers.
 
@@ -77,7 +77,7 @@ def cut_box(size: tuple[int, int], share: float, rng: np.random.Generator) -> Bo
 
 
 def apply(mix: Mix, pixels: Array, targets: Array) -> tuple[Array, Array, Array]:
-    """The batch that a mixture makes, but for mixup's pixels, which the device mixes.
+    """Mixes a batch, but for mixup's pixels, which the device mixes.
 
     Args:
         mix: How.
@@ -98,7 +98,7 @@ def apply(mix: Mix, pixels: Array, targets: Array) -> tuple[Array, Array, Array]
 
 
 def smooth_labels(labels: Array, num_classes: int, smoothing: float) -> Array:
-    """Targets of a cross-entropy: the label's class, ``smoothing`` of it spread over all classes.
+    """Returns targets: the label's class, ``smoothing`` of which is spread over all classes.
 
     Mixing them is the same as smoothing mixed labels, as MindCV does in its loss: both are
     linear. Source: Szegedy et al., CVPR 2016, section 7.
@@ -106,7 +106,7 @@ def smooth_labels(labels: Array, num_classes: int, smoothing: float) -> Array:
     Args:
         labels: int64 (B,).
         num_classes: C.
-        smoothing: In [0, 1).
+        smoothing: A share in [0, 1).
 
     Returns:
         float32 (B, C); each row sums to 1.

@@ -73,9 +73,9 @@ class Policy:
         weighted: Whether operations are chosen by :data:`WEIGHTS`, each at most once; otherwise
             all are as likely, and may be chosen again.
         layers: How many are chosen for an image.
-        probability: Of each to be applied.
-        magnitude: Mean level.
-        deviation: Its standard deviation; inf makes it uniform from 0 to ``magnitude``.
+        probability: That with which each is applied.
+        magnitude: The mean level.
+        deviation: The levels' standard deviation; inf makes them uniform from 0 to the magnitude.
         largest: Upper end of the levels; the lower is 0.
     """
 
@@ -94,7 +94,7 @@ class Policy:
         return OPERATIONS[self.word, self.increasing]
 
     def draw(self, rng: np.random.Generator) -> list[tuple[str, float]]:
-        """The operations to apply to an image, in order, and the argument of each."""
+        """Draws the operations to apply to an image, in order, and the argument of each."""
         names = list(self.operations)
         weights = np.array([WEIGHTS[name] for name in names]) if self.weighted else None
         chosen = rng.choice(
@@ -124,7 +124,7 @@ class Policy:
 def rand_augment(
     image: Image.Image, policy: Policy, canvas: Canvas, rng: np.random.Generator
 ) -> Image.Image:
-    """An image of mode L or RGB under operations drawn from a policy; mode and size stay."""
+    """Applies operations drawn from a policy to an image of mode L or RGB; mode and size stay."""
     for name, argument in policy.draw(rng):
         image = policy.operations[name].apply(image, argument, canvas)
     return image

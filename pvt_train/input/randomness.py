@@ -23,31 +23,31 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *place: int) -> np.random.Generator:
-    """Random numbers of their own for each seed, use and place.
+    """Returns random numbers of their own for each seed, use and place.
 
     Args:
         seed: The run's, at least 0.
         stream: What they are for.
-        place: Where in the run: epoch, index, step.
+        place: The place in the run: epoch, index, step.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, *place)))
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> Array:
-    """The order of ``count`` images in one epoch: int64 (count,), a permutation."""
+    """Returns the order of ``count`` images in one epoch: int64 (count,), a permutation."""
     return generator(seed, Stream.ORDER, epoch).permutation(count)
 
 
 def drop_path_scales(config: PVTConfig, seed: int, step: int, batch: int) -> Array:
-    """What stochastic depth scales the branches of one step by.
+    """Draws what stochastic depth scales the branches of one step by.
 
     A branch is dropped for a sample with its block's rate, and otherwise scaled so that its
     expectation stays (Huang et al., ECCV 2016, in timm's ``DropPath`` form).
 
     Args:
-        config: Whose ``drop_path_rates`` are the blocks' rates.
+        config: The architecture; its ``drop_path_rates`` are the blocks' rates.
         seed: The run's.
-        step: From 0, over all epochs.
+        step: The step's number over all epochs, from 0.
         batch: Number of samples, B.
 
     Returns:

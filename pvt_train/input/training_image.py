@@ -21,7 +21,7 @@ class ImageMaker:
         """Keeps both.
 
         Args:
-            source: Where images come from.
+            source: The source of images.
             augmentation: What is done to them; its recipe's ``max_unreadable`` limits how many
                 others are tried for one that cannot be read.
         """

@@ -34,7 +34,7 @@ class LossScale:
         return self.factor > 1
 
     def after(self, finite: bool) -> "LossScale":
-        """The loss scale after an update whose gradient was finite, or not.
+        """Returns the loss scale after an update whose gradient was finite, or not.
 
         Source: MindSpore ``nn/wrap/loss_scale.py``, ``DynamicLossScaleUpdateCell``.
         """
@@ -51,7 +51,7 @@ class LossScale:
 
 
 def first_loss_scale(recipe: Recipe) -> LossScale:
-    """The loss scale that a recipe's training begins with.
+    """Returns the loss scale that a recipe's training begins with.
 
     ``auto`` is what MindCV leaves to MindSpore: at O2 a dynamic one that begins with
     :data:`AUTO`, at the other levels none.

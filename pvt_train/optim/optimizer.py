@@ -43,11 +43,11 @@ def decays(spec: TensorSpec, weight_decay_filter: str) -> bool:
 
 
 def parameter_groups(config: PVTConfig, weight_decay_filter: str) -> tuple[list[str], list[str]]:
-    """Canonical names of the tensors that decay, and of those that do not, in the model's order.
+    """Returns the names of the tensors that decay, and of those that do not, in model order.
 
     Args:
         config: The architecture.
-        weight_decay_filter: As :func:`decays` takes it.
+        weight_decay_filter: One of the names that :func:`decays` takes.
     """
     specs = tensor_specs(config)
     decaying = [spec.name for spec in specs if decays(spec, weight_decay_filter)]
@@ -55,7 +55,7 @@ def parameter_groups(config: PVTConfig, weight_decay_filter: str) -> tuple[list[
 
 
 def trainable_names(config: PVTConfig, freeze: Sequence[str]) -> list[str]:
-    """Canonical names of the tensors that are trained, in the model's order.
+    """Returns canonical names of the tensors that are trained, in the model's order.
 
     Args:
         config: The architecture.
@@ -83,7 +83,7 @@ def _matches_nothing(pattern: str, names: Sequence[str]) -> str:
 
 
 def layer_scales(config: PVTConfig, layer_decay: float | None) -> dict[str, float]:
-    """What the learning rate of each tensor is multiplied by: canonical name -> factor.
+    """Returns what the learning rate of each tensor is multiplied by, by canonical name.
 
     It is ``layer_decay ** (last - layer)``, so that the head learns at the full rate (BEiT, Bao
     et al., ICLR 2022, ``optim_factory.py``; timm ``param_groups_layer_decay``). Layers are counted
@@ -119,9 +119,9 @@ class Update:
     ``w -= lr * (m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + eps) + weight_decay * w)``.
 
     Attributes:
-        rate: Times the whole update.
-        eps: Added to the root of the uncorrected second moment.
-        decay: Times a decaying tensor.
+        rate: The factor of the whole update.
+        eps: What is added to the root of the uncorrected second moment.
+        decay: The factor of a decaying tensor.
     """
 
     rate: float
@@ -130,13 +130,13 @@ class Update:
 
 
 def adamw_update(count: int, learning_rate: float, weight_decay: float, eps: float = EPS) -> Update:
-    """The numbers of one update.
+    """Returns the numbers of one update.
 
     Args:
-        count: Which update this is, from 1.
-        learning_rate: Of this step.
-        weight_decay: Of the tensors that decay.
-        eps: Added to the root of the corrected second moment.
+        count: The update's number, from 1.
+        learning_rate: The learning rate of this step.
+        weight_decay: The weight decay of the tensors that decay.
+        eps: What is added to the root of the corrected second moment.
     """
     first = 1 - BETAS[0] ** count
     second = sqrt(1 - BETAS[1] ** count)
@@ -144,13 +144,13 @@ def adamw_update(count: int, learning_rate: float, weight_decay: float, eps: flo
 
 
 def ema_decay(update: int, decay: float) -> float:
-    """Share of the moving average that stays in one update of it.
+    """Returns share of the moving average that stays in one update of it.
 
     It rises to ``decay`` as ``decay * (1 - exp(-update / 2000))``, so that the first averages are
     not the initial weights (MindCV 0.3.0 ``train_step.py``).
 
     Args:
-        update: Which update of the average this is, from 1.
+        update: The number of this update of the average, from 1.
         decay: The recipe's ``ema_decay``.
     """
     return decay * (1 - exp(-update / EMA_TEMPERATURE))

@@ -8,7 +8,7 @@ from pvt_train.recipe.keys import Recipe
 
 
 def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
-    """The learning rate of one step: the recipe's ``scheduler``, warm-up included.
+    """Returns the learning rate of one step: the recipe's ``scheduler``, warm-up included.
 
     It is a function of the time ``step / steps_per_epoch`` in epochs, or with ``lr_epoch_stair``
     of the whole epochs of it, so a run that is taken up with another ``epoch_size`` or ``lr``
@@ -17,7 +17,7 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     first step is made, and what follows counts its epochs from the end of the warm-up.
 
     Args:
-        step: From 0, over all epochs; beyond the last epoch the schedule goes on.
+        step: The step's number over all epochs, from 0; the schedule goes on beyond the last.
         steps_per_epoch: At least 1.
         recipe: The keys from ``epoch_size`` to ``cycle_decay``.
     """
@@ -34,7 +34,7 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
 
 
 def decay_epochs(recipe: Recipe) -> int:
-    """Epochs of one cosine, or between two steps: the recipe's, or all after the warm-up."""
+    """Returns the epochs of a cosine or between steps: the recipe's, or all after the warm-up."""
     if recipe.decay_epochs is not None:
         return recipe.decay_epochs
     return max(recipe.epoch_size - recipe.warmup_epochs, 1)
@@ -84,7 +84,7 @@ SCHEDULERS: dict[str, Callable[[float, Recipe], float]] = {
 
 
 def _deit_cosine(epoch: int, recipe: Recipe) -> float:
-    """The rate of an epoch (from 0) in the official code, which is DeiT's.
+    """Returns the rate of an epoch (from 0) in the official code, which is DeiT's.
 
     timm 0.3.2's cosine spans all epochs and the warm-up takes the place of its first ones, where
     MindCV's begins after them; and DeiT's ``main.py`` steps the scheduler with the number of the

@@ -25,7 +25,7 @@ from pvt_train.recipe.mindcv import FORMER_KEYS, OTHER_KEYS, is_same
 
 
 def load_recipe(path: Path | None, overrides: Mapping[str, Any]) -> Recipe:
-    """A recipe from a YAML file, with what is given in place of its own values.
+    """Reads a recipe from a YAML file; what is given takes the place of its own values.
 
     Args:
         path: A YAML mapping of keys to values; None for none.
@@ -38,7 +38,7 @@ def load_recipe(path: Path | None, overrides: Mapping[str, Any]) -> Recipe:
 
 
 def read_values(path: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What a YAML file and, stronger, the options say: key -> value as written.
+    """Reads what a YAML file and, stronger, the options say: key -> value as written.
 
     Args:
         path: A YAML mapping of keys to values; None for none.
@@ -51,7 +51,7 @@ def read_values(path: Path | None, overrides: Mapping[str, Any]) -> dict[str, An
 
 
 def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
-    """The recipe that some values are, or that :func:`to_dict` was given.
+    """Makes the recipe that some values are, or that :func:`to_dict` was given.
 
     Args:
         values: Key -> value; see :meth:`pvt_train.recipe.rows.Row.read` for what is taken.
@@ -81,7 +81,7 @@ def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON can carry it; :func:`make_recipe` makes an equal one of it."""
+    """Returns a recipe as JSON can carry it; :func:`make_recipe` makes an equal one of it."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(recipe).items()
@@ -91,7 +91,7 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 def model_info(
     recipe: Recipe, classes: Sequence[str], pretrained: ModelInfo | None = None
 ) -> ModelInfo:
-    """The description of the model that a recipe trains on these classes.
+    """Describes the model that a recipe trains on these classes.
 
     Every weight is trained and kept in float32, MindCV's float16 position embeddings too: their
     squared gradients are below float16's smallest number.
@@ -99,7 +99,7 @@ def model_info(
     Args:
         recipe: The recipe.
         classes: Names of the classes of the training images.
-        pretrained: Of the weights that are started from; the maths and preprocessing that the
+        pretrained: The description of the weights to start from; maths and preprocessing that the
             recipe leaves open are theirs.
 
     Raises:
@@ -125,7 +125,7 @@ def model_info(
 
 
 def model_config(recipe: Recipe, num_classes: int) -> PVTConfig:
-    """The architecture that a recipe trains.
+    """Returns the architecture that a recipe trains.
 
     Raises:
         ConfigError: It cannot be.
@@ -142,7 +142,7 @@ def model_config(recipe: Recipe, num_classes: int) -> PVTConfig:
 def _preprocessing(
     recipe: Recipe, config: PVTConfig, pretrained: ModelInfo | None
 ) -> Preprocessing:
-    """The recipe's where it says so, else the pretrained model's, else the profile's."""
+    """Returns the recipe's where it says so, else the pretrained model's, else the profile's."""
     base = default_preprocessing(config, recipe.profile or "official")
     if pretrained is not None and len(pretrained.preprocessing.mean) == config.in_chans:
         theirs = pretrained.preprocessing
@@ -172,7 +172,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _other(key: str, value: Any) -> Iterator[str]:
-    """What is wrong with a key that is none of the recipe's."""
+    """Yields what is wrong with a key that is none of the recipe's."""
     if key in FORMER_KEYS:
         yield f"{key} is of MindCV before 0.3: write {FORMER_KEYS[key]}"
     elif key not in OTHER_KEYS:

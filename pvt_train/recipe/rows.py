@@ -42,7 +42,7 @@ class Row:
         takes: What it takes, in words, where the type does not say it.
         section: Title of the section of the help that it is in.
         name: The key.
-        default: Its value where nothing is said; REQUIRED where something must be.
+        default: The value where nothing is said; REQUIRED where something must be.
         kinds: What its values are: str, int, float, bool, None, or a generic tuple of them.
     """
 
@@ -87,7 +87,7 @@ class Row:
         return "|".join(KINDS[kind][1] for kind in self.kinds if kind is not NoneType)
 
     def problem(self, value: Any) -> str | None:
-        """What is wrong with a value of the right type; None where nothing is."""
+        """Returns what is wrong with a value of the right type; None where nothing is."""
         if value is None or self.check is None or self.check.holds(value):
             return None
         return f"{self.name} is {value!r}, expected {self.check.expected}"

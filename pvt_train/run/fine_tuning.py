@@ -16,15 +16,15 @@ from pvt_spec.errors import ConvertError
 def fit_weights(
     model: Model, info: ModelInfo, fresh: Mapping[str, Array]
 ) -> tuple[dict[str, Array], list[str]]:
-    """The weights of a file as those of a model to be trained.
+    """Fits the weights of a file to a model to be trained.
 
     Where the number of classes differs, the head is the fresh one; where the image size differs,
     v1's position embeddings are resized.
 
     Args:
         model: The file's; see :func:`convert.read_model`.
-        info: Of the model to be trained.
-        fresh: Its freshly initialised weights.
+        info: What travels with the weights of the model to be trained.
+        fresh: The freshly initialised weights of the model to be trained.
 
     Returns:
         float32 weights under canonical names; what was done, a line each.
@@ -63,7 +63,7 @@ def _maths(model: Model, info: ModelInfo) -> list[str]:
 
 
 def _check_architecture(path: Path, found: PVTConfig, wanted: PVTConfig) -> None:
-    """Holds if two models differ in head, image size and drop path at most.
+    """Refuses models that differ in more than head, image size and drop path.
 
     Raises:
         ConvertError: They differ in more.

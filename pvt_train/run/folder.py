@@ -31,7 +31,7 @@ def refuse_existing(folder: Path, force: bool) -> None:
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The checkpoints of a run that is in a folder, the state first."""
+    """Returns the checkpoints of a run that is in a folder, the state first."""
     named = [path for path in (folder / LAST, folder / BEST) if path.exists()]
     return named + sorted(p for p in folder.glob("*.ckpt") if _ROTATED.fullmatch(p.name))
 
@@ -50,13 +50,13 @@ def clear(folder: Path) -> None:
 
 
 def state_file(path: Path) -> Path:
-    """The state file that ``--resume`` names: a run's folder stands for its own."""
+    """Returns the state file that ``--resume`` names: a run's folder stands for its own."""
     return path / LAST if path.is_dir() else path
 
 
 @contextmanager
 def output_folder(folder: Path) -> Iterator[None]:
-    """A folder to write into while the block lasts; if it was made and is empty, it goes again.
+    """Makes a folder for the block; if it was made and is empty then, it goes again.
 
     Raises:
         PvtError: It cannot be made or written to.

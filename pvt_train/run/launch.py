@@ -125,7 +125,7 @@ def train_recipe(
 
 
 def _spare_pretrained(recipe: Recipe, output: Path) -> None:
-    """Holds unless the weights to start from would go with the run that is replaced.
+    """Refuses weights to start from that would go with the run that is replaced.
 
     Raises:
         TrainingError: They would.
@@ -144,7 +144,7 @@ def _spare_pretrained(recipe: Recipe, output: Path) -> None:
 def _starting_point(
     recipe: Recipe, classes: Sequence[str], resumed: Resumed | None
 ) -> tuple[Mapping[str, Array], ModelInfo, list[str]]:
-    """The weights to start with, what travels with them, and what is to be said of them."""
+    """Returns the weights to start with, what travels with them, and what is to be said of them."""
     if resumed is not None:
         info = model_info(recipe, classes, resumed.info)
         if info.labels != resumed.info.labels:
@@ -168,7 +168,7 @@ def _starting_point(
 def _take_up(
     resumed: Resumed | None, batches: TrainingBatches, epochs: int, twin: Twin
 ) -> RunState:
-    """Where the run stands; the twin then stands there too."""
+    """Returns where the run stands; the twin then stands there too."""
     fresh = RunState(0, batches.images, batches.global_batch)
     if resumed is None:
         return fresh

@@ -82,7 +82,7 @@ def _replace_lines(folder: Path, records: Sequence[Record]) -> None:
 
 
 def _open_events(folder: Path, step: int) -> Any:
-    """An event file, written without tensorboardX's thread, which a full disk would end."""
+    """Opens an event file, without tensorboardX's thread, which a full disk would end."""
     from tensorboardX.proto.event_pb2 import SessionLog
     from tensorboardX.record_writer import RecordWriter
 
@@ -104,7 +104,7 @@ def _event(**values: Any) -> bytes:
 
 
 def read_log(folder: Path) -> list[Record]:
-    """The records of a run, in order; a last line that was cut off is left out.
+    """Returns the records of a run, in order; a last line that was cut off is left out.
 
     Raises:
         TrainingError: There is no log, or a line in it is not one.

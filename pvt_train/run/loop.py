@@ -59,7 +59,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        rank: Of this worker; the state of the first one's alone has the files.
+        rank: The worker's number; the state of the first one alone has the files.
         state: Where it stands.
         stopped: The signal that ended it before its last epoch, or None.
     """
@@ -91,7 +91,7 @@ class _Training:
         self.skipped_in_a_row = 0
 
     def to_the_end(self) -> Outcome:
-        """Epoch after epoch; where it is asked to stop, the state is saved first."""
+        """Goes through the epochs; where it is asked to stop, the state is saved first."""
         epochs = self.run.recipe.epoch_size
         for epoch in range(self.state.step // self.steps, epochs):
             stopped = self.train_epoch(epoch)
@@ -106,7 +106,7 @@ class _Training:
         return Outcome(self.twin.rank, self.state, None)
 
     def train_epoch(self, epoch: int) -> signal.Signals | None:
-        """The epoch's updates that are left; the signal that asked to stop among them, if any."""
+        """Makes the updates left of an epoch; returns the signal that asked to stop, if any."""
         done = self.state.step - epoch * self.steps
         self.started, self.updates = time.perf_counter(), self.steps - done
         with ExitStack() as stack:
@@ -123,7 +123,7 @@ class _Training:
         return None
 
     def update(self, epoch: int, group: list[Batch]) -> None:
-        """One update, counted in the state."""
+        """Makes one update, counted in the state."""
         state, recipe = self.state, self.run.recipe
         rate = learning_rate(state.step, self.steps, recipe)
         result = self.twin.step(group, rate)
@@ -180,7 +180,7 @@ class _Training:
         return files.last_good() if files else "the first worker says what is saved"
 
     def asked_to_stop(self) -> signal.Signals | None:
-        """The signal that any worker got; all of them answer alike."""
+        """Returns the signal that any worker got; all of them answer alike."""
         asked = self.request.signal
         if self.twin.ranks == 1:
             return asked
@@ -188,7 +188,7 @@ class _Training:
         return (asked or signal.SIGTERM) if anyone else None
 
     def finish_epoch(self, epoch: int) -> None:
-        """Validation, checkpoints and the log, after an epoch's last update."""
+        """Validates, keeps and logs, after an epoch's last update."""
         recipe, last = self.run.recipe, epoch + 1 == self.run.recipe.epoch_size
         validated = (epoch + 1) % recipe.val_interval == 0 or last
         images = self.run.validation if validated else None
@@ -214,7 +214,7 @@ class _Training:
             self.run.reporter.say_epoch(result)
 
     def evaluate(self, images: LabelledImages) -> Evaluation:
-        """Accuracy of the weights that the twin now answers with."""
+        """Returns accuracy of the weights that the twin now answers with."""
         recipe = self.run.recipe
         threads = max(1, process_count(recipe.num_parallel_workers))
         return evaluate(self.twin, images, recipe.batch_size, threads)
@@ -229,7 +229,7 @@ class _Training:
     def result(
         self, epoch: int, raw: Evaluation | None, averaged: Evaluation | None, unreadable: int
     ) -> EpochResult:
-        """What the epoch came to."""
+        """Returns what the epoch came to."""
         state, now = self.state, time.perf_counter()
         made = self.steps - state.skipped
         return EpochResult(

@@ -15,8 +15,8 @@ class Kept:
 
     Attributes:
         epoch: After which it was written, from 1.
-        top1: Of its weights over the validation images, in percent; None where not validated.
-        file: Its name within the run's folder.
+        top1: The accuracy of its weights over the validation images, in percent, if validated.
+        file: The file's name within the run's folder.
     """
 
     epoch: int
@@ -32,7 +32,7 @@ class RunState:
         step: Updates done, over all epochs.
         images: Images in the training folder.
         global_batch: Images per update over all workers.
-        loss_sum: Of this epoch's updates so far.
+        loss_sum: The sum of the losses of this epoch's updates so far.
         norm_sum: Gradient norms of this epoch's updates so far, without those left out.
         skipped: Updates of this epoch so far that were left out, a gradient not being finite.
         best: The best model so far.
@@ -51,12 +51,12 @@ class RunState:
     unreadable: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; floats come back as the same bits."""
+        """Returns JSON values; floats come back as the same bits."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunState":
-        """What :meth:`to_dict` was given.
+        """Reads what :meth:`to_dict` gave.
 
         Raises:
             TrainingError: It is not that.
@@ -70,7 +70,7 @@ class RunState:
 
 
 def _kept(values: Mapping[str, Any]) -> Kept:
-    """A model file of a state that was read, which may be anybody's: a name, as it is removed.
+    """Reads a model file of a state that may be anybody's: a name, as the file is removed.
 
     Raises:
         ValueError: Its file is not one within the run's folder.

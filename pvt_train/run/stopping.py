@@ -35,7 +35,7 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Within it, SIGTERM, SIGINT and SIGHUP are noted in place of ending the process.
+    """Notes SIGTERM, SIGINT and SIGHUP while the block lasts, in place of ending the process.
 
     Only the main thread may say what signals do; in another one, nothing is changed.
     """
