@@ -24,11 +24,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.processes import add_json_option, report
-from pvt_data.folders import Folder
+from pvt_data.folders import ClassFolders
 from pvt_data.preprocessing import normalise
 from pvt_spec import default_preprocessing, make_config
 from pvt_train.input.augmentation import Augmentation
-from pvt_train.input.randomness import Stream, generator
+from pvt_train.input.randomness import RandomUse, generator
 from pvt_train.input.training_image import ImageMaker
 from pvt_train.recipe.keys import Recipe
 
@@ -61,7 +61,7 @@ def write_photos(folder: Path, size: tuple[int, int]) -> None:
 
 def ours(folder: Path, recipe: Recipe) -> Take:
     """What a worker process does for each image."""
-    source = Folder(folder)
+    source = ClassFolders(folder)
     make = ImageMaker(source, Augmentation(recipe, _preprocessing()))
     out = np.empty((224, 224, 3), np.uint8)
     places = _places(len(source))
@@ -76,14 +76,14 @@ def ours(folder: Path, recipe: Recipe) -> Take:
 
 def usual(folder: Path, recipe: Recipe) -> Take:
     """The same augmentation of images that are decoded whole, then normalised on the host."""
-    source, preprocessing = Folder(folder), _preprocessing()
+    source, preprocessing = ClassFolders(folder), _preprocessing()
     augmentation = Augmentation(recipe, preprocessing)
     places = _places(len(source))
 
     def take(count: int) -> None:
         for _ in range(count):
             place = next(places)
-            rng = generator(recipe.seed, Stream.AUGMENTATION, *place)
+            rng = generator(recipe.seed, RandomUse.AUGMENTATION, *place)
             with Image.open(source.name(place[1])) as file:
                 image = file.convert("RGB")
             box = augmentation.crop(image.width, image.height, rng)

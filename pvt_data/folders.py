@@ -63,21 +63,21 @@ def open_source(folder: Path) -> Source:
     """
     tars = sorted(path for path in folder.glob("*.tar") if not path.name.startswith("."))
     if not tars:
-        return Folder(folder)
+        return ClassFolders(folder)
     folders = sorted(path.name for path in folder.iterdir() if _is_class_folder(path))
     if folders:
         raise ImageError(
             f"{folder}: holds both tar files ({tars[0].name}, …) and folders ({folders[0]}, …); "
             "expected one or the other: move one of them elsewhere"
         )
-    return Tars(tars)
+    return TarFiles(tars)
 
 
 def _is_class_folder(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-class Names:
+class Texts:
     """Many short texts in little memory, quick to send to another process."""
 
     def __init__(self, names: Iterable[str]):
@@ -90,7 +90,7 @@ class Names:
         return os.fsdecode(self._text[start:end])
 
 
-class Folder:
+class ClassFolders:
     """The images of ``CLASS/*.jpg``, a :class:`Source`."""
 
     def __init__(self, folder: Path):
@@ -103,7 +103,7 @@ class Folder:
         self.classes = tuple(classes)
         self.labels = np.array([label for _, label in samples], np.int64)
         self._folder = str(folder)
-        self._names = Names(str(path.relative_to(folder)) for path, _ in samples)
+        self._names = Texts(str(path.relative_to(folder)) for path, _ in samples)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -124,7 +124,7 @@ class Folder:
         return os.path.join(self._folder, self._names[index])
 
 
-class Tars:
+class TarFiles:
     """The images of tar files, a :class:`Source`; only their headers are read at first."""
 
     def __init__(self, paths: Sequence[Path]):
@@ -144,7 +144,7 @@ class Tars:
         self._tar = np.repeat(np.arange(len(paths), dtype=np.int32), counts)
         self._offset = np.array([image.offset for image in images], np.int64)
         self._size = np.array([image.size for image in images], np.int64)
-        self._names = Names(image.name for image in images)
+        self._names = Texts(image.name for image in images)
         classes = [index.classes for index in indexes]
         if any(classes):
             names = [self._shard_class(image, classes) for image in range(len(images))]

@@ -122,7 +122,7 @@ def _compare(resumed: "Resumed", recipe: "Recipe") -> None:
 
 
 def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
-    output, best = Path(recipe.ckpt_save_dir), outcome.state.best
+    output, best = Path(recipe.ckpt_save_dir), outcome.standing.best
     if outcome.stopped is not None:
         say(f"stopped by {outcome.stopped.name}; to go on: --resume {output}")
         raise click.exceptions.Exit(128 + outcome.stopped)
@@ -131,7 +131,7 @@ def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
     if best is not None:
         click.echo(f"best: epoch {best.epoch}, Top-1 {best.top1:.2f} %: {output / best.file}")
     else:
-        say(f"not validated; the last model: {output / outcome.state.kept[-1].file}")
+        say(f"not validated; the last model: {output / outcome.standing.kept[-1].file}")
     if plot:
         from pvt_train.run.plot import plot_run
 

@@ -14,7 +14,7 @@ from pvt_spec.arrays import Array
 from pvt_train.input.augmentation import Augmentation
 from pvt_train.input.mixing import apply, draw_mix, smooth_labels
 from pvt_train.input.processes import ImageProcesses, Made, make_here, process_count
-from pvt_train.input.randomness import Stream, drop_path_scales, epoch_order, generator
+from pvt_train.input.randomness import RandomUse, drop_path_scales, epoch_order, generator
 from pvt_train.input.training_image import NONE, ImageMaker
 from pvt_train.recipe.keys import Recipe
 from pvt_train.twin import Batch
@@ -134,7 +134,7 @@ class TrainingBatches:
         """Returns the ``number``-th batch of the run, mixed."""
         recipe, config = self._recipe, self._info.config
         size = self._info.preprocessing.image_size
-        mix = draw_mix(recipe, size, generator(recipe.seed, Stream.MIXING, number))
+        mix = draw_mix(recipe, size, generator(recipe.seed, RandomUse.MIXING, number))
         labels = self._source.labels[made.used]
         targets = smooth_labels(labels, config.num_classes, recipe.label_smoothing)
         start, stop = self._rank * self.batch_size, (self._rank + 1) * self.batch_size

@@ -12,7 +12,7 @@ from pvt_spec import PVTConfig
 from pvt_spec.arrays import Array
 
 
-class Stream(IntEnum):
+class RandomUse(IntEnum):
     """What random numbers are used for; one use takes none of another's."""
 
     ORDER = 1
@@ -22,20 +22,20 @@ class Stream(IntEnum):
     REPLACEMENT = 5
 
 
-def generator(seed: int, stream: Stream, *place: int) -> np.random.Generator:
+def generator(seed: int, use: RandomUse, *place: int) -> np.random.Generator:
     """Returns random numbers of their own for each seed, use and place.
 
     Args:
         seed: The run's, at least 0.
-        stream: What they are for.
+        use: What they are for.
         place: The place in the run: epoch, index, step.
     """
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, *place)))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(use, *place)))
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> Array:
     """Returns the order of ``count`` images in one epoch: int64 (count,), a permutation."""
-    return generator(seed, Stream.ORDER, epoch).permutation(count)
+    return generator(seed, RandomUse.ORDER, epoch).permutation(count)
 
 
 def drop_path_scales(config: PVTConfig, seed: int, step: int, batch: int) -> Array:
@@ -55,5 +55,5 @@ def drop_path_scales(config: PVTConfig, seed: int, step: int, batch: int) -> Arr
         or 1 / (1 - rate).
     """
     rates = np.array(config.drop_path_rates())[:, None, None]
-    drawn = generator(seed, Stream.DROP_PATH, step).random((len(rates), 2, batch))
+    drawn = generator(seed, RandomUse.DROP_PATH, step).random((len(rates), 2, batch))
     return np.where(drawn < rates, 0.0, 1 / (1 - rates)).astype(np.float32)

@@ -8,7 +8,7 @@ from pvt_spec.arrays import Array
 from pvt_train.input.augmentation import RESAMPLING, Augmentation
 from pvt_train.input.decoding import decode_crop
 from pvt_train.input.processes import Unreadable
-from pvt_train.input.randomness import Stream, generator
+from pvt_train.input.randomness import RandomUse, generator
 
 NONE = -1
 """Stands for the number of an image where none could be read."""
@@ -44,14 +44,14 @@ class ImageMaker:
         failed: dict[int, str] = {}
         while True:
             try:
-                rng = generator(recipe.seed, Stream.AUGMENTATION, *place)
+                rng = generator(recipe.seed, RandomUse.AUGMENTATION, *place)
                 out[...] = self._augmented(index, rng)
                 return index, list(failed.items())
             except ImageError as error:
                 failed[index] = str(error).removeprefix(f"{self.source.name(index)}: ")
             if len(failed) > recipe.max_unreadable or len(failed) == len(self.source):
                 return NONE, list(failed.items())
-            rng = generator(recipe.seed, Stream.REPLACEMENT, *place)
+            rng = generator(recipe.seed, RandomUse.REPLACEMENT, *place)
             while index in failed:
                 index = int(rng.integers(len(self.source)))
 

@@ -11,7 +11,7 @@ from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import to_dict
 from pvt_train.run.evaluation import Evaluation
 from pvt_train.run.folder import BEST, LAST
-from pvt_train.run.state import Kept, RunState
+from pvt_train.run.standing import Kept, Standing
 from pvt_train.twin import Twin
 
 
@@ -33,13 +33,13 @@ class Checkpoints:
         self._leaving: list[Kept] = []
 
     def keep_models(
-        self, twin: Twin, state: RunState, epoch: int, accuracy: Evaluation | None, due: bool
-    ) -> RunState:
+        self, twin: Twin, standing: Standing, epoch: int, accuracy: Evaluation | None, due: bool
+    ) -> Standing:
         """Writes the model files of an epoch.
 
         Args:
             twin: Holds the weights.
-            state: Where the run stands.
+            standing: The place where the run stands.
             epoch: The epoch's number, from 1.
             accuracy: The accuracy of the weights that are kept; None where not validated.
             due: Whether it is an epoch that a model is kept of; the best always is.
@@ -49,11 +49,11 @@ class Checkpoints:
         """
         name = f"{self.recipe.model}-{epoch}.ckpt"
         new = Kept(epoch, accuracy.top1 if accuracy else None, name)
-        best = is_better(new, state.best)
-        kept = state.kept
+        best = is_better(new, standing.best)
+        kept = standing.kept
         if due:
             policy, most = self.recipe.ckpt_save_policy, self.recipe.keep_checkpoint_max
-            kept, leaving = rotate(state.kept, new, policy, most)
+            kept, leaving = rotate(standing.kept, new, policy, most)
             self._leaving += leaving
         names = [name] * (new in kept) + [BEST] * best
         if names:
@@ -61,8 +61,8 @@ class Checkpoints:
             weights = self._weights(twin)
             for each in names:
                 save_model(self.folder / each, weights, info, force=True)
-        at_best = dataclasses.replace(new, file=BEST) if best else state.best
-        return dataclasses.replace(state, best=at_best, kept=kept)
+        at_best = dataclasses.replace(new, file=BEST) if best else standing.best
+        return dataclasses.replace(standing, best=at_best, kept=kept)
 
     def _weights(self, twin: Twin) -> dict[str, Array]:
         if not self.recipe.ema:
@@ -81,12 +81,12 @@ class Checkpoints:
     def _with(self, facts: dict[str, str]) -> ModelInfo:
         return dataclasses.replace(self.info, provenance={**self.info.provenance, **facts})
 
-    def save_state(self, twin: Twin, state: RunState) -> None:
+    def save_state(self, twin: Twin, standing: Standing) -> None:
         """Writes the whole state; then the model files go that no state needs any more."""
-        info = self._with({"epochs trained": str(state.step / self.steps_per_epoch)})
-        facts = {"recipe": to_dict(self.recipe), "run": state.to_dict()}
+        info = self._with({"epochs trained": str(standing.step / self.steps_per_epoch)})
+        facts = {"recipe": to_dict(self.recipe), "run": standing.to_dict()}
         save_training(self.folder / LAST, twin.state(), info, facts)
-        self.saved_step = state.step
+        self.saved_step = standing.step
         for one in self._leaving:
             (self.folder / one.file).unlink(missing_ok=True)
         self._leaving = []

@@ -25,7 +25,7 @@ from pvt_train.run.fine_tuning import fit_weights
 from pvt_train.run.folder import clear, model_files, output_folder, refuse_existing, state_file
 from pvt_train.run.loop import Outcome, Run, train
 from pvt_train.run.reporter import Reporter
-from pvt_train.run.state import RunState
+from pvt_train.run.standing import Standing
 from pvt_train.twin import TrainingError, Twin
 
 Say = Callable[[str], None]
@@ -51,7 +51,7 @@ class Resumed:
     tensors: dict[str, Array]
     info: ModelInfo
     recipe: dict[str, Any]
-    run: RunState
+    run: Standing
 
 
 def load_resumed(path: Path) -> Resumed:
@@ -63,7 +63,7 @@ def load_resumed(path: Path) -> Resumed:
     file = state_file(path)
     tensors, info, facts = load_training(file)
     try:
-        recipe, run = dict(facts["recipe"]), RunState.from_dict(facts["run"])
+        recipe, run = dict(facts["recipe"]), Standing.from_dict(facts["run"])
     except (KeyError, TypeError, ValueError, TrainingError) as error:
         raise TrainingError(f"{file}: its state is not one of a run: {error}") from error
     return Resumed(file, tensors, info, recipe, run)
@@ -167,9 +167,9 @@ def _starting_point(
 
 def _take_up(
     resumed: Resumed | None, batches: TrainingBatches, epochs: int, twin: Twin
-) -> RunState:
+) -> Standing:
     """Returns where the run stands; the twin then stands there too."""
-    fresh = RunState(0, batches.images, batches.global_batch)
+    fresh = Standing(0, batches.images, batches.global_batch)
     if resumed is None:
         return fresh
     run = resumed.run

@@ -18,7 +18,7 @@ from pvt_train.recipe.keys import Recipe
 from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.evaluation import Evaluation, evaluate
 from pvt_train.run.reporter import EpochResult, Reporter
-from pvt_train.run.state import RunState
+from pvt_train.run.standing import Standing
 from pvt_train.run.stopping import StopRequest, stop_request
 from pvt_train.twin import Batch, StepResult, TrainingError, Twin
 
@@ -38,7 +38,7 @@ class Run:
         recipe: How it is trained.
         batches: What it is trained on, this worker's share of it.
         validation: What it is validated with; None where ``val_while_train`` is off.
-        start: Where the run stands.
+        start: The place where the run stands.
         say: Is told what every worker has to say for itself.
         reporter: Says what becomes of the run; the first worker's alone.
         checkpoints: Writes its files; the first worker's alone.
@@ -48,7 +48,7 @@ class Run:
     recipe: Recipe
     batches: TrainingBatches
     validation: LabelledImages | None
-    start: RunState
+    start: Standing
     say: Callable[[str], None]
     reporter: Reporter | None = None
     checkpoints: Checkpoints | None = None
@@ -60,12 +60,12 @@ class Outcome:
 
     Attributes:
         rank: The worker's number; the state of the first one alone has the files.
-        state: Where it stands.
+        standing: The place where the run stands now.
         stopped: The signal that ended it before its last epoch, or None.
     """
 
     rank: int
-    state: RunState
+    standing: Standing
     stopped: signal.Signals | None
 
 
@@ -86,59 +86,61 @@ class _Training:
 
     def __init__(self, run: Run, request: StopRequest):
         self.run, self.request, self.twin = run, request, run.twin
-        self.state = run.start
+        self.standing = run.start
         self.steps = run.batches.steps_per_epoch
         self.skipped_in_a_row = 0
 
     def to_the_end(self) -> Outcome:
         """Goes through the epochs; where it is asked to stop, the state is saved first."""
         epochs = self.run.recipe.epoch_size
-        for epoch in range(self.state.step // self.steps, epochs):
+        for epoch in range(self.standing.step // self.steps, epochs):
             stopped = self.train_epoch(epoch)
             if stopped is None:
                 self.finish_epoch(epoch)
                 stopped = self.asked_to_stop()
-            if stopped is not None and self.state.step < epochs * self.steps:
+            if stopped is not None and self.standing.step < epochs * self.steps:
                 self.save_state()
                 # A worker that ends may have the others killed, so all wait for the first.
                 self.twin.total(np.zeros(1))
-                return Outcome(self.twin.rank, self.state, stopped)
-        return Outcome(self.twin.rank, self.state, None)
+                return Outcome(self.twin.rank, self.standing, stopped)
+        return Outcome(self.twin.rank, self.standing, None)
 
     def train_epoch(self, epoch: int) -> signal.Signals | None:
         """Makes the updates left of an epoch; returns the signal that asked to stop, if any."""
-        done = self.state.step - epoch * self.steps
+        done = self.standing.step - epoch * self.steps
         self.started, self.updates = time.perf_counter(), self.steps - done
         with ExitStack() as stack:
             if self.run.reporter:
                 stack.enter_context(self.run.reporter.progress(epoch))
             for group in self.run.batches.epoch(epoch, done):
                 self.update(epoch, group)
-                if self.state.step < (epoch + 1) * self.steps:
+                if self.standing.step < (epoch + 1) * self.steps:
                     stopped = self.asked_to_stop()
                     if stopped is not None:
-                        self.state = dataclasses.replace(self.state, unreadable=self.unreadable())
+                        self.standing = dataclasses.replace(
+                            self.standing, unreadable=self.unreadable()
+                        )
                         return stopped
         self.trained = time.perf_counter()
         return None
 
     def update(self, epoch: int, group: list[Batch]) -> None:
-        """Makes one update, counted in the state."""
-        state, recipe = self.state, self.run.recipe
-        rate = learning_rate(state.step, self.steps, recipe)
+        """Makes one update, and counts it."""
+        standing, recipe = self.standing, self.run.recipe
+        rate = learning_rate(standing.step, self.steps, recipe)
         result = self.twin.step(group, rate)
         # A framework may have taken the signals for itself meanwhile.
         self.request.listen()
         self.check_finite(result, epoch, rate, group)
-        self.state = dataclasses.replace(
-            state,
-            step=state.step + 1,
-            loss_sum=state.loss_sum + result.loss,
-            norm_sum=state.norm_sum + (result.gradient_norm if result.updated else 0.0),
-            skipped=state.skipped + (not result.updated),
+        self.standing = dataclasses.replace(
+            standing,
+            step=standing.step + 1,
+            loss_sum=standing.loss_sum + result.loss,
+            norm_sum=standing.norm_sum + (result.gradient_norm if result.updated else 0.0),
+            skipped=standing.skipped + (not result.updated),
         )
         if self.run.reporter:
-            self.run.reporter.note_step(self.state, result, rate)
+            self.run.reporter.note_step(self.standing, result, rate)
 
     def check_finite(self, result: StepResult, epoch: int, rate: float, group: list[Batch]) -> None:
         """Ends a run whose numbers have left the finite ones; the weights have not.
@@ -160,7 +162,7 @@ class _Training:
         if self.skipped_in_a_row > 1:
             what += f", for {self.skipped_in_a_row} updates in a row"
         raise TrainingError(
-            f"{what} at step {self.state.step} (epoch {epoch + 1}), learning rate {rate:.2e}, "
+            f"{what} at step {self.standing.step} (epoch {epoch + 1}), learning rate {rate:.2e}, "
             f"loss scale {result.loss_scale:g}; {self._first_tap(group)}; {self._last_good()}: try "
             "a lower --lr, more --warmup-epochs, --clip-grad True or a lower AMP level"
         )
@@ -200,15 +202,15 @@ class _Training:
                     averaged = self.evaluate(images)
         unreadable = self.unreadable()
         result = self.result(epoch, raw, averaged, unreadable)
-        self.state = dataclasses.replace(
-            self.state, loss_sum=0.0, norm_sum=0.0, skipped=0, unreadable=0
+        self.standing = dataclasses.replace(
+            self.standing, loss_sum=0.0, norm_sum=0.0, skipped=0, unreadable=0
         )
         if self.run.reporter and self.run.checkpoints:
             due = (epoch + 1) % recipe.ckpt_save_interval == 0 or last
-            self.state = self.run.checkpoints.keep_models(
-                self.twin, self.state, epoch + 1, result.kept, due
+            self.standing = self.run.checkpoints.keep_models(
+                self.twin, self.standing, epoch + 1, result.kept, due
             )
-            self.run.reporter.log_epoch(result, self.state.step)
+            self.run.reporter.log_epoch(result, self.standing.step)
             if due:
                 self.save_state()
             self.run.reporter.say_epoch(result)
@@ -224,28 +226,28 @@ class _Training:
         for name, reason in self.run.batches.unreadable:
             self.run.say(f"not readable, replaced by another image: {name}: {reason}")
         here = np.array([float(len(self.run.batches.unreadable))])
-        return self.state.unreadable + int(self.twin.total(here)[0])
+        return self.standing.unreadable + int(self.twin.total(here)[0])
 
     def result(
         self, epoch: int, raw: Evaluation | None, averaged: Evaluation | None, unreadable: int
     ) -> EpochResult:
         """Returns what the epoch came to."""
-        state, now = self.state, time.perf_counter()
-        made = self.steps - state.skipped
+        standing, now = self.standing, time.perf_counter()
+        made = self.steps - standing.skipped
         return EpochResult(
             epoch=epoch + 1,
-            loss=state.loss_sum / self.steps,
-            learning_rate=learning_rate(state.step - 1, self.steps, self.run.recipe),
-            gradient_norm=state.norm_sum / made if made else None,
-            skipped=state.skipped,
+            loss=standing.loss_sum / self.steps,
+            learning_rate=learning_rate(standing.step - 1, self.steps, self.run.recipe),
+            gradient_norm=standing.norm_sum / made if made else None,
+            skipped=standing.skipped,
             unreadable=unreadable,
             raw=raw,
             averaged=averaged,
-            images_per_second=self.updates * state.global_batch / (self.trained - self.started),
+            images_per_second=self.updates * standing.global_batch / (self.trained - self.started),
             seconds=now - self.started,
         )
 
     def save_state(self) -> None:
         """Writes where the run stands, with all that a later step depends on."""
         if self.run.checkpoints:
-            self.run.checkpoints.save_state(self.twin, self.state)
+            self.run.checkpoints.save_state(self.twin, self.standing)

@@ -11,7 +11,7 @@ from pvt_train.recipe.keys import Recipe
 from pvt_train.run.clock import Clock
 from pvt_train.run.evaluation import Evaluation
 from pvt_train.run.log import RunLog
-from pvt_train.run.state import RunState
+from pvt_train.run.standing import Standing
 from pvt_train.twin import StepResult
 
 
@@ -94,7 +94,7 @@ class Reporter:
     def __init__(
         self,
         recipe: Recipe,
-        start: RunState,
+        start: Standing,
         steps_per_epoch: int,
         report: Callable[[str], None],
         say: Callable[[str], None],
@@ -103,7 +103,7 @@ class Reporter:
 
         Args:
             recipe: The folder, the interval of the log, and the number of epochs.
-            start: Where the run stands.
+            start: The place where the run stands.
             steps_per_epoch: The number of updates in an epoch.
             report: Is told one line per epoch.
             say: Is told everything else.
@@ -123,19 +123,19 @@ class Reporter:
         with progress_bar(f"epoch {epoch + 1}/{self.recipe.epoch_size}") as self.show:
             yield
 
-    def note_step(self, state: RunState, result: StepResult, learning_rate: float) -> None:
+    def note_step(self, standing: Standing, result: StepResult, learning_rate: float) -> None:
         """Takes note of an update; every ``log_interval`` of them is logged."""
         self.loss_scale = result.loss_scale
         self.clock.count()
-        text = f"loss {result.loss:.4f}  {self.clock.pace() * state.global_batch:.0f} images/s"
-        epoch, step = divmod(state.step - 1, self.steps_per_epoch)
+        text = f"loss {result.loss:.4f}  {self.clock.pace() * standing.global_batch:.0f} images/s"
+        epoch, step = divmod(standing.step - 1, self.steps_per_epoch)
         self.show(step + 1, self.steps_per_epoch, text)
-        if state.step % self.recipe.log_interval:
+        if standing.step % self.recipe.log_interval:
             return
         self.log.write(
             {
                 "kind": "step",
-                "step": state.step,
+                "step": standing.step,
                 "epoch": epoch + 1,
                 "loss": result.loss,
                 "lr": learning_rate,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pvt_data import folders as sources
-from pvt_data.folders import Folder, Names, Source, Tars, open_source
+from pvt_data.folders import ClassFolders, Source, TarFiles, Texts, open_source
 from pvt_spec import ImageError
 from tests.support.messages import naming, tells
 
@@ -152,7 +152,7 @@ def test_a_source_can_be_sent_to_another_process(kind: str, tmp_path: Path) -> N
 
 def test_names_may_be_any_text_and_none(tmp_path: Path) -> None:
     texts = ["a", "", "ü/ß", os.fsdecode(b"\xff\xfe"), "z" * 1000]
-    names = Names(texts)
+    names = Texts(texts)
     assert [names[index] for index in range(len(texts))] == texts
 
 
@@ -231,7 +231,7 @@ def test_a_compressed_tar_file_is_refused(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_has_gone_is_named(tmp_path: Path) -> None:
-    source = Folder(write_folder(tmp_path, ITEMS))
+    source = ClassFolders(write_folder(tmp_path, ITEMS))
     (tmp_path / "cat" / "1.jpg").unlink()
     with pytest.raises(ImageError, match=naming("cat/1.jpg")):
         source.read(0)
@@ -239,7 +239,7 @@ def test_a_file_that_has_gone_is_named(tmp_path: Path) -> None:
 
 def test_a_tar_file_that_has_gone_or_shrunk_is_named(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "n01.tar", [("a.jpg", bytes(600))])
-    source = Tars([path])
+    source = TarFiles([path])
     path.write_bytes(path.read_bytes()[:800])
     with pytest.raises(ImageError, match=naming("n01.tar/a.jpg", "288", "600")):
         source.read(0)

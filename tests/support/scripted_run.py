@@ -13,7 +13,7 @@ from pvt_spec import ModelInfo
 from pvt_train.recipe.keys import Recipe
 from pvt_train.run.checkpoints import rotate
 from pvt_train.run.loop import Outcome
-from pvt_train.run.state import Kept
+from pvt_train.run.standing import Kept
 from pvt_train.twin import Batch, StepResult
 
 STEPS = 2

@@ -20,7 +20,7 @@ from pvt_train.input.augmentation import (
     jitter_strengths,
 )
 from pvt_train.input.erasing import erase, erased_box, fill, require_fill
-from pvt_train.input.randomness import Stream, generator
+from pvt_train.input.randomness import RandomUse, generator
 from pvt_train.recipe.keys import Recipe
 from tests.support.messages import naming
 
@@ -32,7 +32,7 @@ PLAIN = dict(hflip=0.0, auto_augment=None, color_jitter=0.0, re_prob=0.0)
 
 
 def draws(*place: int) -> np.random.Generator:
-    return generator(0, Stream.AUGMENTATION, *place)
+    return generator(0, RandomUse.AUGMENTATION, *place)
 
 
 def crops(width: int, height: int, scale, ratio) -> np.ndarray:

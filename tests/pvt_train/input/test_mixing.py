@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from pvt_train.input.mixing import Mix, apply, cut_box, draw_mix, partners, smooth_labels
-from pvt_train.input.randomness import Stream, generator
+from pvt_train.input.randomness import RandomUse, generator
 from pvt_train.recipe.keys import Recipe
 from tests.support.runtimes import import_mindspore
 
@@ -15,7 +15,7 @@ SIZE = (120, 200)
 
 
 def rng(*place: int) -> np.random.Generator:
-    return generator(0, Stream.MIXING, *place)
+    return generator(0, RandomUse.MIXING, *place)
 
 
 def mixes(count: int = DRAWS, size: tuple[int, int] = SIZE, **changes) -> list[Mix]:

@@ -10,7 +10,7 @@ from scipy import stats
 from pvt_spec import ConfigError
 from pvt_train.input.image_operations import OPERATIONS, Canvas
 from pvt_train.input.rand_augment import parse_policy, rand_augment
-from pvt_train.input.randomness import Stream, generator
+from pvt_train.input.randomness import RandomUse, generator
 from tests.support.runtimes import import_mindspore
 
 NEAREST = Canvas((9, 8, 7), Image.Resampling.NEAREST)
@@ -52,7 +52,7 @@ UNSIGNED = {
 
 
 def draws(*place: int) -> np.random.Generator:
-    return generator(0, Stream.AUGMENTATION, *place)
+    return generator(0, RandomUse.AUGMENTATION, *place)
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pvt_spec import make_config
-from pvt_train.input.randomness import Stream, drop_path_scales, epoch_order, generator
+from pvt_train.input.randomness import RandomUse, drop_path_scales, epoch_order, generator
 
 DRAWS = 4000
 CONFIG = make_config("pvt_nano", drop_path_rate=0.3)
@@ -22,9 +22,11 @@ def test_every_epoch_has_an_order_of_its_own():
 def test_streams_and_places_share_no_numbers():
     """Zeros at the end of a place count too: SeedSequence pads its entropy with zeros."""
     places = [(), (0,), (0, 0), (1,), (0, 1), (1, 0)]
-    first = {generator(s, stream, *p).random() for s in (0, 1) for stream in Stream for p in places}
+    first = {
+        generator(s, stream, *p).random() for s in (0, 1) for stream in RandomUse for p in places
+    }
     first |= {np.random.default_rng(seed).random() for seed in (0, 1)}
-    assert len(first) == 2 * len(Stream) * len(places) + 2
+    assert len(first) == 2 * len(RandomUse) * len(places) + 2
 
 
 def test_branches_are_dropped_at_their_blocks_rates():

@@ -14,7 +14,7 @@ from pvt_train.run import checkpoints
 from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.loop import Run, train
 from pvt_train.run.reporter import Reporter
-from pvt_train.run.state import RunState
+from pvt_train.run.standing import Standing
 from tests.support.scripted_run import (
     STEPS,
     Done,
@@ -31,7 +31,7 @@ def go(tmp_path, monkeypatch) -> Any:
 
     def run(
         twin: ScriptedTwin,
-        start: RunState | None = None,
+        start: Standing | None = None,
         batches: Any = None,
         store: MemoryStore | None = None,
         **keys: Any,
@@ -43,7 +43,7 @@ def go(tmp_path, monkeypatch) -> Any:
         )
         info = model_info(recipe, ["0", "1"])
         done = Done(twin, store or MemoryStore(), [], [], tmp_path, recipe)
-        start = start or RunState(0, 4, 2)
+        start = start or Standing(0, 4, 2)
         labelled = LabelledImages(lambda i: images[i], np.array([0, 0, 1, 1]))
         validation = labelled if recipe.val_while_train else None
         batches = batches or ScriptedBatches()

@@ -14,7 +14,7 @@ from pvt_train.run.checkpoints import is_better
 from pvt_train.run.folder import clear, refuse_existing, state_file
 from pvt_train.run.log import RunLog, read_log
 from pvt_train.run.plot import plot_run
-from pvt_train.run.state import Kept, RunState
+from pvt_train.run.standing import Kept, Standing
 from pvt_train.run.stopping import stop_request
 from pvt_train.twin import TrainingError
 from tests.support.messages import naming
@@ -74,14 +74,14 @@ class TestRefusal:
 class TestRunState:
     def test_it_comes_back_through_json_with_every_bit(self):
         kept = (Kept(1, 10 / 3, "a-1.ckpt"), Kept(2, None, "a-2.ckpt"))
-        state = RunState(7, 100, 8, 0.1 + 0.2, np.pi, 1, Kept(1, 10 / 3, "best.ckpt"), kept)
-        assert RunState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
-        assert RunState.from_dict(RunState(0, 1, 1).to_dict()) == RunState(0, 1, 1)
+        state = Standing(7, 100, 8, 0.1 + 0.2, np.pi, 1, Kept(1, 10 / 3, "best.ckpt"), kept)
+        assert Standing.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+        assert Standing.from_dict(Standing(0, 1, 1).to_dict()) == Standing(0, 1, 1)
 
     @pytest.mark.parametrize("values", [{}, {"best": None, "kept": [], "steps": 1}, {"best": 1}])
     def test_anything_else_is_refused(self, values):
         with pytest.raises(TrainingError, match=naming("state")):
-            RunState.from_dict(values)
+            Standing.from_dict(values)
 
 
 def write_log(folder, first, last):

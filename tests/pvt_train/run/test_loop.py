@@ -10,7 +10,7 @@ from pvt_data.labels import LabelledImages
 from pvt_train.recipe.read import make_recipe
 from pvt_train.run.evaluation import evaluate
 from pvt_train.run.loop import MOST_SKIPPED
-from pvt_train.run.state import RunState
+from pvt_train.run.standing import Standing
 from pvt_train.twin import TrainingError
 from tests.support.messages import naming, tells
 from tests.support.scripted_run import ScriptedBatches, ScriptedTwin, stopping_at
@@ -95,7 +95,7 @@ class TestFiles:
             ("pvt_nano-3.ckpt", 6),
             ("pvt_nano-4.ckpt", 8),
         ]
-        assert done.outcome.state.best.epoch == 2 and done.outcome.state.best.top1 == 100.0
+        assert done.outcome.standing.best.epoch == 2 and done.outcome.standing.best.top1 == 100.0
         left = {path.name for path in done.folder.glob("*.ckpt")}
         assert left == {"best.ckpt", "last.ckpt", "pvt_nano-3.ckpt", "pvt_nano-4.ckpt"}
 
@@ -116,7 +116,7 @@ class TestFiles:
         records = done.records("epoch")
         assert [record["top1"] for record in records] == [100.0] * 3
         assert [record["ema_top1"] for record in records] == [0.0, 100.0, 100.0]
-        assert done.outcome.state.best.epoch == 2
+        assert done.outcome.standing.best.epoch == 2
         assert all(weights["averaged"] for _, weights, _ in done.store.models)
         assert done.store.models[0][2].provenance["weights"] == "averaged"
         assert "EMA Top-1   0.00 %" in done.lines[0]
@@ -155,13 +155,13 @@ class TestStopping:
         state, facts = first.store.states[-1]
         twin = ScriptedTwin([1.0] * 8, learns_at=2)
         twin.load_state(state)
-        second = go(twin, start=RunState.from_dict(facts["run"]))
+        second = go(twin, start=Standing.from_dict(facts["run"]))
         found = [
             {key: value for key, value in record.items() if key not in TIMES}
             for record in second.records("epoch")
         ]
         assert found == expected
-        assert second.outcome.state == straight.outcome.state
+        assert second.outcome.standing == straight.outcome.standing
         assert first.twin.groups + second.twin.groups == straight.twin.groups
 
     def test_another_workers_signal_stops_this_one(self, go):

@@ -15,7 +15,7 @@ from pvt_train.run.launch import load_resumed
 from pvt_train.run.log import RunLog, read_log
 from pvt_train.run.loop import MOST_SKIPPED
 from pvt_train.run.plot import plot_run
-from pvt_train.run.state import Kept, RunState
+from pvt_train.run.standing import Kept, Standing
 from pvt_train.run.stopping import stop_request
 from pvt_train.twin import TrainingError
 from tests.support.messages import naming
@@ -70,7 +70,7 @@ class TestTimes:
     def test_of_an_epoch_that_is_gone_on_with_the_rest_counts(self, go, clock):
         twin = slow(ScriptedTwin([1.0] * 4), clock)
         twin.done = 1
-        done = go(twin, start=RunState(1, 4, 2, loss_sum=1.0))
+        done = go(twin, start=Standing(1, 4, 2, loss_sum=1.0))
         assert [record["images_per_second"] for record in done.records("epoch")] == [1.0, 1.0]
 
     def test_the_clock_counts_after_the_first_update_which_compiles(self, clock):
@@ -94,7 +94,7 @@ class TestTimes:
     def test_the_time_left_is_said_after_a_resume(self, go, clock):
         twin = slow(ScriptedTwin([1.0] * 8), clock, forward=0.0)
         twin.done = 2
-        lines = go(twin, start=RunState(2, 4, 2), log_interval=1).said
+        lines = go(twin, start=Standing(2, 4, 2), log_interval=1).said
         # 4 updates of 2 s are left when the second of six is done.
         assert lines[1].endswith("ETA 0:00:08"), lines[1]
         assert "  1 images/s  " in lines[1]
@@ -105,7 +105,7 @@ class TestSkipping:
         losses = [-1.0] * (MOST_SKIPPED - 1) + [1.0] + [-1.0] * (MOST_SKIPPED - 2)
         twin = ScriptedTwin(losses)
         twin.scale = 2.0
-        assert go(twin).outcome.state.step == len(losses)
+        assert go(twin).outcome.standing.step == len(losses)
 
     def test_it_is_counted_by_the_epoch(self, go):
         twin = ScriptedTwin([-1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, 1.0])
@@ -141,7 +141,7 @@ class TestNotFinite:
         twin = ScriptedTwin([1.0, 1.0, 1.0, float("nan")])
         twin.done = 3
         with pytest.raises(TrainingError, match=naming("last.ckpt", "1")):
-            go(twin, start=RunState.from_dict(done.store.states[-1][1]["run"]))
+            go(twin, start=Standing.from_dict(done.store.states[-1][1]["run"]))
 
 
 class TestEpochs:
@@ -167,7 +167,7 @@ class TestEpochs:
         monkeypatch.setattr("pvt_train.run.reporter.progress_bar", bar)
         twin = ScriptedTwin([1.0] * 4)
         twin.done = 1
-        go(twin, start=RunState(1, 4, 2))
+        go(twin, start=Standing(1, 4, 2))
         assert seen == [("epoch 1/2", 2, 2), ("epoch 2/2", 1, 2), ("epoch 2/2", 2, 2)]
 
 
@@ -196,9 +196,9 @@ class TestFiles:
 
     def test_a_model_that_somebody_removed_is_no_matter(self, go):
         twin = ScriptedTwin([1.0] * 4)
-        start = RunState(0, 4, 2, kept=(Kept(0, None, "gone.ckpt"),))
+        start = Standing(0, 4, 2, kept=(Kept(0, None, "gone.ckpt"),))
         done = go(twin, start=start, keep_checkpoint_max=1)
-        assert [one.epoch for one in done.outcome.state.kept] == [2]
+        assert [one.epoch for one in done.outcome.standing.kept] == [2]
 
     def test_top5_is_top5(self, go):
         twin = ScriptedTwin([1.0] * 2, learns_at=9)
@@ -239,9 +239,9 @@ class TestRunFolder:
         "file", ["../victim.ckpt", "/victim.ckpt", "a/b.ckpt", "", "..", "photo.jpg"]
     )
     def test_a_hostile_state_names_no_file_elsewhere(self, file):
-        values = RunState(1, 1, 1, kept=(Kept(1, None, file),)).to_dict()
+        values = Standing(1, 1, 1, kept=(Kept(1, None, file),)).to_dict()
         with pytest.raises(TrainingError, match=naming("name")):
-            RunState.from_dict(values)
+            Standing.from_dict(values)
 
     def test_a_state_that_is_none_is_named(self, tmp_path, monkeypatch):
         found = {}, None, {"recipe": {}, "run": {"step": 1}}
@@ -299,9 +299,9 @@ class TestStoppingInTheLastEpoch:
         assert facts["run"]["step"] == 7
         twin = ScriptedTwin([1.0] * 8, learns_at=2)
         twin.load_state(state)
-        second = go(twin, start=RunState.from_dict(facts["run"]))
+        second = go(twin, start=Standing.from_dict(facts["run"]))
         assert len(second.records("epoch")) == 4
-        assert second.outcome.state == straight.outcome.state
+        assert second.outcome.standing == straight.outcome.standing
 
 
 def test_images_of_before_a_stop_are_counted(go):
@@ -314,7 +314,7 @@ def test_images_of_before_a_stop_are_counted(go):
     assert done.said[-1].endswith("0.jpg: it is empty")
     twin = ScriptedTwin([1.0] * 8, learns_at=2)
     twin.done = 3
-    start = RunState.from_dict(done.store.states[-1][1]["run"])
+    start = Standing.from_dict(done.store.states[-1][1]["run"])
     records = go(twin, start=start, batches=Broken()).records("epoch")
     assert [record["unreadable"] for record in records] == [1, 2, 1, 1]
 

@@ -25,7 +25,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class RunState:
+class Standing:
     """Where a run stands.
 
     Attributes:
@@ -55,7 +55,7 @@ class RunState:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RunState":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Standing":
         """Reads what :meth:`to_dict` gave.
 
         Raises:
