@@ -9,9 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from convert.model.read import Model
+from parity.inputs.samples import Sample, labels_of
 from parity.measure.compare import Comparison, cut_rows, group_rows
 from parity.measure.envelope import Envelope, Taps, emulated_runs
 from pvt_spec.arrays import Array
@@ -19,6 +21,26 @@ from pvt_spec.arrays import Array
 MEASURED = 256
 """Images of a group after which its unit is no longer measured: more would not change it, and each
 costs several forward passes."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs that go through every runtime at a time.
+
+    Attributes:
+        samples: What they are.
+        images: What the reference is given, float32 (B, C, H, W).
+        expected: What will be the reference's taps of them, float64.
+    """
+
+    samples: Sequence[Sample]
+    images: Array
+    expected: "Future[Taps]"
+
+    @property
+    def groups(self) -> list[str]:
+        """What each input is judged with."""
+        return [sample.group for sample in self.samples]
 
 
 class Judge:
@@ -80,26 +102,21 @@ class Judge:
         """The :class:`pvt_torch.reference.Reference`, once it is there."""
         return self._models.result()[0]
 
-    def expect(self, images: Array) -> "Future[Taps]":
-        """Queues a batch, and returns what will be the reference's taps of it, float64."""
-        return self._submit(lambda: self.reference.taps(images))
+    def expect(self, samples: Sequence[Sample], images: Array) -> Batch:
+        """Queues what the reference answers to a batch."""
+        return Batch(samples, images, self._submit(lambda: self.reference.taps(images)))
 
-    def measure(
-        self,
-        emulations: Iterable[str],
-        groups: Sequence[str],
-        images: Array,
-        expected: "Future[Taps]",
-    ) -> "Future[None]":
+    def measure(self, emulations: Iterable[str], batch: Batch) -> "Future[None]":
         """Queues what rounding does to a batch, by each of some emulations."""
+        groups = batch.groups
 
         def measured() -> None:
             if all(self._measured[group] >= MEASURED for group in groups):
                 return
             self._measured.update(groups)
-            twin, reference = self._models.result()[1], expected.result()
+            twin, reference = self._models.result()[1], batch.expected.result()
             for emulation in emulations:
-                for actual in emulated_runs(twin, images, emulation):
+                for actual in emulated_runs(twin, batch.images, emulation):
                     for group, rows in group_rows(groups):
                         ours, theirs = cut_rows(actual, rows), cut_rows(reference, rows)
                         self.envelope(emulation).add(group, ours, theirs)
@@ -110,16 +127,12 @@ class Judge:
         """Returns what an emulation has done so far."""
         return self.envelopes.setdefault(emulation, Envelope(self.names))
 
-    def add(
-        self,
-        comparison: Comparison,
-        groups: Sequence[str],
-        actual: Taps,
-        expected: "Future[Taps]",
-        labels: Array | None = None,
-    ) -> "Future[None]":
+    def add(self, comparison: Comparison, batch: Batch, actual: Taps) -> "Future[None]":
         """Queues the taking in of what a runtime answered to a batch."""
-        return self._submit(lambda: comparison.add(groups, actual, expected.result(), labels))
+        labels = labels_of(batch.samples)
+        return self._submit(
+            lambda: comparison.add(batch.groups, actual, batch.expected.result(), labels)
+        )
 
     def emulate(self, precision: str) -> Callable[[Array], Taps]:
         """Returns a forward pass in an emulated precision, in torch's own order of summation.

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from convert.model.read import Model
 from parity.bundles.bundle import Bundle
 from parity.errors import ParityError
-from parity.inputs.samples import Inputs, Sample, labels_of, load_batch
-from parity.judge import Judge
+from parity.inputs.samples import Inputs, load_batch
+from parity.judge import Batch, Judge
 from parity.measure.compare import Comparison
 from parity.measure.structure import hash_weights, structure_differences
 from parity.measure.tolerance import FixedTolerance, find_tolerance
@@ -69,10 +70,15 @@ class Contest:
     terms: Terms
     judge: Judge
 
-    @cached_property
+    @property
     def first_path(self) -> Path:
         """The reference's file."""
         return next(iter(self.models))
+
+    @property
+    def first(self) -> ModelInfo:
+        """What travels with the reference's weights."""
+        return self.models[self.first_path].info
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -101,7 +107,7 @@ class Contest:
         Raises:
             ParityError: It is of a model of other layers, or has none of the taps.
         """
-        record, first = bundle.record, self.models[self.first_path].info
+        record = bundle.record
         names = [name for name in self.judge.names if name in record.names]
         if not names:
             raise ParityError(
@@ -110,7 +116,7 @@ class Contest:
             )
         if record.info:
             config = record.info.config
-            check_same_layers(config, str(bundle.path), first.config, str(self.first_path))
+            check_same_layers(config, str(bundle.path), self.first.config, str(self.first_path))
         taps, inside = bundle.in_order(names), (record.attributes, record.hashes, record.facts)
         runner = Runner(record.runtime, record.kind, taps, *inside)
         precision = self.terms.precision or record.precision
@@ -125,7 +131,7 @@ class Contest:
         info: ModelInfo | None = None,
     ) -> Contestant:
         """Returns what ran; without ``info`` nothing is known of it, or nothing could differ."""
-        first, fixed = self.models[self.first_path].info, self.terms.fixed
+        first, fixed = self.first, self.terms.fixed
         emulation = None if fixed else find_tolerance(precision).emulation
         only = len(self.models) == 1 and path == self.first_path
         comparison = Comparison(
@@ -143,6 +149,23 @@ class Contest:
         )
         preprocessing = self.inputs.resized((info or first).preprocessing)
         return Contestant(runner.taps, preprocessing, comparison)
+
+    def run_batch(self, contestants: Sequence[Contestant], batch: Batch) -> "list[Future[None]]":
+        """Runs a batch in every runtime, and returns what the judge still has to do of it."""
+        given = {self.inputs.resized(self.first.preprocessing): batch.images}
+        comparisons = [contestant.comparison for contestant in contestants]
+        measured = {c.precision for c in comparisons if c.envelope is not None}
+        emulations = sorted(filter(None, (find_tolerance(name).emulation for name in measured)))
+        queued = [self.judge.measure(emulations, batch)]
+        for contestant, comparison in zip(contestants, comparisons, strict=True):
+            preprocessing = contestant.preprocessing
+            if preprocessing not in given:
+                given[preprocessing] = load_batch(batch.samples, preprocessing)
+            start = time.perf_counter()
+            actual = contestant.taps(given[preprocessing])
+            comparison.seconds += time.perf_counter() - start
+            queued.append(self.judge.add(comparison, batch, actual))
+        return queued
 
 
 def run(
@@ -172,22 +195,20 @@ def run(
     preprocessing = inputs.resized(first.info.preprocessing)
     with Judge(first, wanted_taps(first.info.config, terms.detail)) as judge:
         contest = Contest(models, inputs, terms, judge)
-        batches = inputs.batches()
+        batches = (
+            judge.expect(samples, load_batch(samples, preprocessing))
+            for samples in inputs.batches()
+        )
         # The reference computes while frameworks are imported and graphs compiled.
-        images = load_batch(batches[0], preprocessing)
-        expected = judge.expect(images)
+        ahead = next(batches)
         contestants = [contest.enter(path, runtime) for path, runtime in pairs]
         contestants += [contest.enter_bundle(bundle) for bundle in bundles]
         queued: list[Future[None]] = []
         done = 0
-        for batch in batches:
-            if done:
-                images = load_batch(batch, preprocessing)
-                expected = judge.expect(images)
-            given = {preprocessing: images}
-            waiting, queued = queued, _run_batch(judge, contestants, batch, given, expected)
+        for batch in chain([ahead], batches):
+            waiting, queued = queued, contest.run_batch(contestants, batch)
             _wait(waiting)
-            done += len(batch)
+            done += len(batch.samples)
             progress(done, len(inputs.samples))
         _wait(queued)
     return Result(
@@ -199,33 +220,6 @@ def run(
         comparisons=[contestant.comparison for contestant in contestants],
         seconds={"total": time.perf_counter() - started, "judge": judge.seconds},
     )
-
-
-def _run_batch(
-    judge: Judge,
-    contestants: Sequence[Contestant],
-    batch: Sequence[Sample],
-    given: dict[Preprocessing, Array],
-    expected: "Future[Taps]",
-) -> "list[Future[None]]":
-    """Runs one batch in every runtime, and returns what the judge still has to do of it.
-
-    ``given`` has what the reference is given, and collects what other preprocessing makes.
-    """
-    groups, labels = [sample.group for sample in batch], labels_of(batch)
-    comparisons = [contestant.comparison for contestant in contestants]
-    measured = {c.precision for c in comparisons if c.envelope is not None}
-    emulations = sorted(filter(None, (find_tolerance(name).emulation for name in measured)))
-    (images,) = given.values()
-    queued = [judge.measure(emulations, groups, images, expected)]
-    for contestant, comparison in zip(contestants, comparisons, strict=True):
-        if contestant.preprocessing not in given:
-            given[contestant.preprocessing] = load_batch(batch, contestant.preprocessing)
-        start = time.perf_counter()
-        actual = contestant.taps(given[contestant.preprocessing])
-        comparison.seconds += time.perf_counter() - start
-        queued.append(judge.add(comparison, groups, actual, expected, labels))
-    return queued
 
 
 def _wait(queued: "Sequence[Future[None]]") -> None:

@@ -87,15 +87,15 @@ def capture(
         Judge(shot.model, shot.names) if exactly else nullcontext() as judge,
     ):
         runner = _open_reference(judge, shot) if judge else open_runner(shot.runtime, shot.task)
-        for batch in inputs.batches():
-            images = load_batch(batch, inputs.resized(info.preprocessing))
+        for samples in inputs.batches():
+            images = load_batch(samples, inputs.resized(info.preprocessing))
             if judge:
-                expected = judge.expect(images)
-                judge.measure(emulations, [s.group for s in batch], images, expected).result()
-                taps = expected.result()
+                batch = judge.expect(samples, images)
+                judge.measure(emulations, batch).result()
+                taps = batch.expected.result()
             else:
                 taps = runner.taps(images)
-            writer.add(batch, images, taps)
+            writer.add(samples, images, taps)
             progress(len(writer.seen), len(inputs.samples))
         writer.finish(
             runtime=shot.runtime,

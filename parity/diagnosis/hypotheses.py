@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -128,25 +128,22 @@ def _other_weights(others: Mapping[str, Model]) -> Iterator[Hypothesis]:
         yield Hypothesis(f"weights={name}", f"the weights are {name}", change, subtle=True)
 
 
-SHIFTS: Mapping[str, tuple[str, Callable[[int, int], int]]] = {
-    "previous": ("before, the first its own", lambda block, depth: max(block - 1, 0)),
-    "next": ("after, the last its own", lambda block, depth: min(block + 1, depth - 1)),
-    "previous or last": (
-        "before, the first those of the last",
-        lambda block, depth: (block - 1) % depth,
-    ),
-    "next or first": (
-        "after, the last those of the first",
-        lambda block, depth: (block + 1) % depth,
-    ),
-}
-"""Blocks off by one: every block has the weights of the one …, and (block, depth) -> of which."""
+SHIFTS: tuple[tuple[str, int, Literal["clip", "wrap"], str], ...] = (
+    ("previous", -1, "clip", "before, the first its own"),
+    ("next", 1, "clip", "after, the last its own"),
+    ("previous or last", -1, "wrap", "before, the first those of the last"),
+    ("next or first", 1, "wrap", "after, the last those of the first"),
+)
+"""Blocks off by one: name, by how many, what there is at the ends, whose weights a block has."""
 
 
 def _shifts(config: PVTConfig) -> Iterator[Hypothesis]:
     known = [[list(range(depth)) for depth in config.depths]]
-    for name, (says, source) in SHIFTS.items():
-        order = [[source(block, depth) for block in range(depth)] for depth in config.depths]
+    for name, step, ends, says in SHIFTS:
+        order = [
+            np.arange(depth).take(range(step, step + depth), mode=ends).tolist()
+            for depth in config.depths
+        ]
         if order not in known:  # two blocks that change places do so in either direction
             known.append(order)
             says = f"every block has the weights of the one {says}"

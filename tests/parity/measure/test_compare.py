@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from convert.model.read import read_model
 from parity.errors import ParityError
-from parity.judge import Judge
+from parity.inputs.samples import Sample
+from parity.judge import Batch, Judge
 from parity.measure.compare import SHOWN_IMAGES, Comparison, best_classes, group_rows
 from parity.measure.envelope import Envelope, emulated_runs
 from parity.measure.metrics import TapError
@@ -524,11 +526,16 @@ def images_of(model: Any, count: int = 3) -> np.ndarray:
     return images
 
 
+def batch_of(judge: Judge, groups: Sequence[str], images: np.ndarray) -> Batch:
+    samples = [Sample(str(row), group, lambda _: images[0]) for row, group in enumerate(groups)]
+    return judge.expect(samples, images)
+
+
 def test_judge_expects_what_float64_answers(model):
     info, images = model.info, images_of(model)
     names = tap_names(info.config)
     with Judge(model, names) as judge:
-        found = judge.expect(images).result()
+        found = batch_of(judge, "aaa", images).expected.result()
     exact = run_float64(info.config, info.numerics, model.weights, images)
     assert list(found) == names
     for name in names:
@@ -544,9 +551,8 @@ def test_judge_measures_rounding_by_group_over_batches(model):
     batches = ((["a", "b"], images[:2]), (["b"], images[2:]))
     with Judge(model, names) as judge:
         for groups, batch in batches:
-            expected = judge.expect(batch)
-            judge.measure(["bf16", "fp32"], groups, batch, expected).result()
-        exact = judge.expect(images).result()
+            judge.measure(["bf16", "fp32"], batch_of(judge, groups, batch)).result()
+        exact = batch_of(judge, "aaa", images).expected.result()
     assert set(judge.envelopes) == {"bf16", "fp32"}
     info = model.info
     twin = pvt_torch.model_from_weights(info.config, info.numerics, model.weights)
@@ -574,10 +580,9 @@ def test_judge_takes_in_answers_after_what_they_are_judged_by(model):
     with Judge(model, names) as judge:
         found.envelope = judge.envelope("fp32")
         for _ in range(3):
-            expected = judge.expect(images)
-            judge.measure(["fp32"], ["a"] * 3, images, expected)
-            actual = judge.emulate("fp32")(images)
-            done = judge.add(found, ["a"] * 3, actual, expected)
+            batch = batch_of(judge, "aaa", images)
+            judge.measure(["fp32"], batch)
+            done = judge.add(found, batch, judge.emulate("fp32")(images))
         done.result()
     assert found.images == 9 and found.same
     assert 0 < found.judge("logits").times <= FACTOR_OF_FEW
@@ -587,12 +592,12 @@ def test_judge_takes_in_answers_after_what_they_are_judged_by(model):
 def test_what_goes_wrong_in_the_judge_is_raised_where_it_is_waited_for(model):
     broken = dataclasses.replace(model, weights={"head.bias": model.weights["head.bias"]})
     with Judge(broken, ["logits"]) as judge:
-        expected = judge.expect(images_of(model))
+        batch = batch_of(judge, "aaa", images_of(model))
         with pytest.raises(Exception, match=r"head\.weight"):
-            expected.result()
+            batch.expected.result()
     with Judge(model, ["logits"]) as judge:
-        expected = judge.expect(images_of(model))
-        done = judge.add(comparison("no such tap"), ["a"] * 3, expected.result(), expected)
+        batch = batch_of(judge, "aaa", images_of(model))
+        done = judge.add(comparison("no such tap"), batch, batch.expected.result())
         with pytest.raises(KeyError, match=naming("such")):
             done.result()
 
@@ -600,7 +605,7 @@ def test_what_goes_wrong_in_the_judge_is_raised_where_it_is_waited_for(model):
 def test_an_emulated_precision_runs_in_the_judge(model):
     images, names = images_of(model), ["block1.0", "logits"]
     with Judge(model, names) as judge:
-        exact = judge.expect(images).result()
+        exact = batch_of(judge, "aaa", images).expected.result()
         errors = {}
         for precision in ("fp32", "hf32", "fp16", "bf16"):
             taps = judge.emulate(precision)(images)
