@@ -224,7 +224,7 @@ def choose_inputs(chosen: Chosen, info: "ModelInfo", bundles: Sequence["Bundle"]
     if not chosen.images and not chosen.random:
         sources = [bundle for bundle in bundles if bundle.record.inputs_kept][:1]
     if sources:
-        samples, size = sources[0].samples(), sources[0].require_size(chosen.size)
+        samples, size = sources[0].samples(), sources[0].check_size(chosen.size)
     elif chosen.images:
         paths = list_images(chosen.images)
         samples = file_samples(evenly_spaced(paths, chosen.limit or len(paths)))

@@ -8,7 +8,7 @@ from convert.conversion import count_not_finite
 from convert.formats.table import find_format
 from convert.model.read import Model, read_model
 from parity.errors import ParityError
-from parity.runtimes.table import DEFAULT_RUNTIMES, RUNTIMES, missing_for
+from parity.runtimes.table import DEFAULT_RUNTIMES, missing_for
 from pvt_spec import PVTConfig, TapSpec, output_names, tap_specs
 
 HOME = {
@@ -25,24 +25,18 @@ def choose_runtimes(wanted: Sequence[str], reference: bool = True) -> list[str]:
     """Returns the runtimes to run: those wanted, or the usual ones that are installed.
 
     Args:
-        wanted: What the user named; may be empty.
+        wanted: Those of :data:`parity.runtimes.table.RUNTIMES` that the user named, if any.
         reference: Whether the reference is run too, which needs torch.
 
     Raises:
-        ParityError: One that is wanted is unknown or cannot be run here, or the reference cannot.
+        ParityError: One that is wanted cannot be run here, or the reference cannot.
     """
-    unknown = [name for name in wanted if name not in RUNTIMES]
-    if unknown:
-        raise ParityError(f"no runtime {', '.join(unknown)}: there are {', '.join(RUNTIMES)}")
     needed = ("torch", *wanted) if reference else wanted
     reasons = {name: missing_for(name) for name in needed}
     missing = [reason for reason in reasons.values() if reason]
     if missing:
-        also = (
-            " (the reference runs in torch; parity compare needs none)"
-            if reference and reasons["torch"]
-            else ""
-        )
+        needs_torch = reference and reasons["torch"]
+        also = " (the reference runs in torch; parity compare needs none)" if needs_torch else ""
         raise ParityError("; ".join(missing) + also)
     return list(wanted) or [name for name in DEFAULT_RUNTIMES if not missing_for(name)]
 

@@ -167,8 +167,8 @@ class Bundle:
         """Returns the arrays that are no taps of a model: names of plain arrays are anyone's."""
         return [name for name in self.record.names if name not in tap_names(config)]
 
-    def require_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
-        """Returns the size (H, W) of the inputs, and refuses another one that is wanted.
+    def check_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
+        """Refuses another size than that of the inputs, (H, W) in pixels, which it returns.
 
         Raises:
             ParityError: Another one is wanted.
