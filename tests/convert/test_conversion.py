@@ -25,7 +25,7 @@ from tests.support.converting import (
     succeed,
     tree,
 )
-from tests.support.messages import tells
+from tests.support.messages import Facts, tells
 from tests.support.models import GOLDEN, SMALL, golden_file, random_weights
 from tests.support.runtimes import run_torch
 
@@ -240,7 +240,7 @@ def test_relative_names_need_no_command(tmp_path: Path, monkeypatch: pytest.Monk
 def test_names_that_cannot_be(
     arguments: tuple[str, ...],
     code: int,
-    facts: tuple[object, ...],
+    facts: Facts,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -281,7 +281,7 @@ def test_a_folder_keeps_what_else_is_in_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_conversion_that_fails_leaves_no_folder(
-    name: str, profile: str, facts: tuple[object, ...], tmp_path: Path
+    name: str, profile: str, facts: Facts, tmp_path: Path
 ) -> None:
     changes = {
         "v1": {},

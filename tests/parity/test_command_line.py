@@ -19,6 +19,7 @@ from parity.runtimes.table import DEFAULT_RUNTIMES
 from pvt_ms.runtime import MindSporeRuntime
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
 from pvt_spec.runtime import OpenModel, Task
+from tests.support.commands import refusal
 from tests.support.messages import tells
 from tests.support.models import GOLDEN, MAPS, random_weights
 
@@ -193,8 +194,7 @@ def test_values_that_are_not_finite_are_counted():
     broken = {"a": np.ones((2, 3)), "logits": np.array([[1, np.nan, 1], [np.inf, 1, np.nan]])}
     comparison.add(["images"] * 2, broken, reference)
     line = verdict(comparison)
-    assert tells(line, "2", "NaN", "1", "6")
-    assert tells(line, "float64")
+    assert tells(line, "2", "NaN", "1", "6", "float64")
 
 
 @pytest.mark.parametrize("kind", ["v1 maps", "linear maps"])
@@ -234,12 +234,6 @@ def test_features_have_no_top1(tmp_path):
 class TestErrors:
     """One clear message, exit code 1."""
 
-    def refused(self, *arguments: object) -> str:
-        done = parity_run(*arguments)
-        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
-        assert done.stderr.count("Error: ") == 1
-        return done.stderr
-
     def test_unknown_runtime(self):
         done = parity_run(OFFICIAL_V2, "--runtime", "tensorflow")
         assert done.exit_code == 2
@@ -250,7 +244,7 @@ class TestErrors:
         monkeypatch.setattr(
             runners, "find_spec", lambda name: None if name == "mindspore" else found(name)
         )
-        message = self.refused(OFFICIAL_V2, "--runtime", "mindspore")
+        message = refusal(main, "run", OFFICIAL_V2, "--runtime", "mindspore")
         assert tells(message, "mindspore")
 
     def test_runtime_that_is_installed_and_broken(self, monkeypatch):
@@ -258,7 +252,7 @@ class TestErrors:
             raise ImportError("libascendcl.so: cannot open shared object file")
 
         monkeypatch.setattr(MindSporeRuntime, "open", broken)
-        message = self.refused(OFFICIAL_V2, "--runtime", "mindspore", "--random", 1)
+        message = refusal(main, "run", OFFICIAL_V2, "--runtime", "mindspore", "--random", 1)
         assert tells(message, "mindspore")
 
     @pytest.mark.parametrize("option", ["--precision", "--emulate"])
@@ -271,22 +265,22 @@ class TestErrors:
         weights = {name: array.copy() for name, array in weights.items()}
         weights["block1.0.norm1.weight"][1] = np.nan
         save_model(tmp_path / "a.pth", weights, info)
-        message = self.refused(tmp_path / "a.pth", "--runtime", "torch")
+        message = refusal(main, "run", tmp_path / "a.pth", "--runtime", "torch")
         assert tells(message, "block1.0.norm1.weight", "1", "NaN")
 
     def test_different_architectures(self):
-        assert tells(self.refused(OFFICIAL_V2, MINDCV_V1), "layers")
+        assert tells(refusal(main, "run", OFFICIAL_V2, MINDCV_V1), "layers")
 
     def test_file_that_is_no_model(self, tmp_path):
         (tmp_path / "a.onnx").write_text("text")
-        assert "a.onnx" in self.refused(tmp_path / "a.onnx")
+        assert "a.onnx" in refusal(main, "run", tmp_path / "a.onnx")
 
     def test_file_of_unknown_ending(self, tmp_path):
         (tmp_path / "a.bin").write_text("text")
-        assert "a.bin" in self.refused(tmp_path / "a.bin")
+        assert "a.bin" in refusal(main, "run", tmp_path / "a.bin")
 
     def test_no_images(self, tmp_path):
-        assert tells(self.refused(OFFICIAL_V2, "--images", tmp_path), "image")
+        assert tells(refusal(main, "run", OFFICIAL_V2, "--images", tmp_path), "image")
 
     def test_onnx_whose_taps_were_optimised_away(self, tmp_path):
         weights, info = load_model(OFFICIAL_V2)
@@ -297,7 +291,7 @@ class TestErrors:
                 for i, name in enumerate(names):
                     names[i] = {"block1.0.attn": "renamed"}.get(name, name)
         onnx.save(model, tmp_path / "a.onnx")
-        assert tells(self.refused(tmp_path / "a.onnx", "--random", 1), "block1.0.attn")
+        assert tells(refusal(main, "run", tmp_path / "a.onnx", "--random", 1), "block1.0.attn")
 
 
 def test_emulated_runs_leave_the_units_alone():

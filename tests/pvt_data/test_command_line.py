@@ -14,6 +14,7 @@ from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ModelInfo, make_config, output_names, profile_numerics
 from pvt_spec.model_info import Preprocessing
 from pvt_torch.command_line import main as pvt_torch
+from tests.support.commands import invoke, refusal
 from tests.support.messages import tells
 from tests.support.models import random_images, random_weights
 from tests.support.runtimes import import_mindspore, run_float64
@@ -46,10 +47,6 @@ def images(tmp_path_factory):
             pixels = rng.integers(0, 256, (*size, 3), np.uint8)
             Image.fromarray(pixels).convert(mode).save(folder / name / f"{i}.png")
     return folder
-
-
-def invoke(main, *arguments):
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def test_predict_gives_probabilities_by_name(model, images):
@@ -104,38 +101,32 @@ def test_validate_matches_classes_by_name_in_every_runtime(model, images):
 class TestErrors:
     """One clear message, exit code 1."""
 
-    def refused(self, *arguments) -> str:
-        done = invoke(pvt_onnx, *arguments)
-        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
-        assert done.stderr.count("Error: ") == 1 and done.stdout == ""
-        return done.stderr
-
     def test_unreadable_image(self, model, tmp_path):
         (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-        message = self.refused("predict", model / "m.onnx", tmp_path / "broken.png")
+        message = refusal(pvt_onnx, "predict", model / "m.onnx", tmp_path / "broken.png")
         assert "broken.png" in message
 
     def test_missing_image_and_empty_folder(self, model, tmp_path):
-        assert tells(self.refused("predict", model / "m.onnx", tmp_path / "x.png"), "such")
-        assert tells(self.refused("predict", model / "m.onnx", tmp_path), "image")
+        assert tells(refusal(pvt_onnx, "predict", model / "m.onnx", tmp_path / "x.png"), "such")
+        assert tells(refusal(pvt_onnx, "predict", model / "m.onnx", tmp_path), "image")
 
     def test_text_file_named_onnx(self, images, tmp_path):
         (tmp_path / "text.onnx").write_text("not a model\n")
-        assert "text.onnx" in self.refused("predict", tmp_path / "text.onnx", images)
-        assert tells(self.refused("predict", tmp_path / "none.onnx", images), "such")
+        assert "text.onnx" in refusal(pvt_onnx, "predict", tmp_path / "text.onnx", images)
+        assert tells(refusal(pvt_onnx, "predict", tmp_path / "none.onnx", images), "such")
 
     def test_unlabelled_folder(self, model, images, tmp_path):
         assert tells(
-            self.refused("validate", model / "m.onnx", "--data-dir", images / "cat"), "folders"
+            refusal(pvt_onnx, "validate", model / "m.onnx", "--data-dir", images / "cat"), "folders"
         )
         assert tells(
-            self.refused("validate", model / "m.onnx", "--data-dir", tmp_path / "x"), "such"
+            refusal(pvt_onnx, "validate", model / "m.onnx", "--data-dir", tmp_path / "x"), "such"
         )
 
     def test_class_that_the_model_does_not_know(self, model, tmp_path):
         (tmp_path / "emu").mkdir()
         Image.new("RGB", (32, 32)).save(tmp_path / "emu" / "a.png")
-        message = self.refused("validate", model / "m.onnx", "--data-dir", tmp_path)
+        message = refusal(pvt_onnx, "validate", model / "m.onnx", "--data-dir", tmp_path)
         assert "emu" in message and "ant" in message
 
     def test_model_without_head(self, images, tmp_path):
@@ -143,14 +134,14 @@ class TestErrors:
         info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
         save_model(tmp_path / "f.onnx", random_weights(config), info)
         assert load_model(tmp_path / "f.onnx")[1].config.num_classes == 0
-        assert tells(self.refused("predict", tmp_path / "f.onnx", images), "head")
+        assert tells(refusal(pvt_onnx, "predict", tmp_path / "f.onnx", images), "head")
 
     @pytest.mark.parametrize("command", [("predict",), ("validate", "--data-dir")])
     def test_model_that_answers_maps(self, command, images, tmp_path):
         config = make_config("pvt_nano", features_only=True)
         info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
         save_model(tmp_path / "f.onnx", random_weights(config), info)
-        message = self.refused(command[0], tmp_path / "f.onnx", *command[1:], images)
+        message = refusal(pvt_onnx, command[0], tmp_path / "f.onnx", *command[1:], images)
         assert tells(message, "stage1", "stage2", "stage3", "stage4")
 
 

@@ -29,7 +29,7 @@ from pvt_spec import (
     PvtError,
     make_config,
 )
-from tests.support.messages import naming
+from tests.support.messages import Facts, naming
 
 Size = tuple[int, int]
 
@@ -319,9 +319,7 @@ def test_every_ending_is_written_and_read_by_pillow(suffix: str, tmp_path: Path)
     ("source", "facts"),
     [("none.png", ("such",)), ("*.jpg", ("matches",)), ("empty", ("image",))],
 )
-def test_sources_that_name_nothing_are_refused(
-    source: str, facts: tuple[object, ...], tmp_path: Path
-) -> None:
+def test_sources_that_name_nothing_are_refused(source: str, facts: Facts, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match=naming(*facts)) as refusal:
         list_images([tmp_path / source])

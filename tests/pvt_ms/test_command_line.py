@@ -75,14 +75,6 @@ class TestCommand:
         assert (info.provenance["epoch"], info.provenance["weights"]) == ("2", "averaged")
         assert info.provenance["trained with"].startswith("mindspore 2.")
 
-    def test_the_same_seed_gives_the_same_bits(self, finished, few_digits, tmp_path):
-        output, _ = finished
-        run_command(few_digits, tmp_path / "again")
-        found, expected = (load_training(f / "last.ckpt") for f in (tmp_path / "again", output))
-        assert_same(found[0], expected[0])
-        for name in ("best.ckpt", "pvt_nano-2.ckpt"):
-            assert (tmp_path / "again" / name).read_bytes() == (output / name).read_bytes()
-
     def test_the_model_that_was_trained_is_the_one_that_is_loaded(self, finished, few_digits):
         output, done = finished
         reported = re.search(r"best: .* Top-1 +(\S+) %", done.stdout)[1]
@@ -146,6 +138,8 @@ def assert_same_run(found: Path, expected: Path) -> None:
 
 
 class TestGoingOn:
+    """In other processes than the run they are compared with: the same seed gives the same bits."""
+
     def test_a_killed_run_ends_in_the_same_bits(self, straight, few_digits, tmp_path):
         # Three steps and an epoch's line are four lines: in the middle of the third epoch.
         process = interrupted(few_digits, tmp_path / "run", signal.SIGKILL, 9)
@@ -304,8 +298,7 @@ class TestFailures:
             r"Error: (loss is (nan|inf)|gradients are not finite .*) at step \d+ \(epoch \d\), "
         )
         assert re.search(pattern, done.output)
-        assert tells(done.output, "finite")
-        assert tells(done.output, "learning")
+        assert tells(done.output, "finite", "learning")
         assert "Traceback" not in done.output
 
 
@@ -386,8 +379,7 @@ class TestRefusals:
     def test_a_pretrained_model_of_another_architecture(self, straight, data, tmp_path):
         more = ("--model", "pvt_tiny", "--pretrained", str(straight / "best.ckpt"))
         result = refused(data, tmp_path / "run", *more, "--image-resize", "64")
-        assert tells(result.output, "best.ckpt", "pvt_nano", "pvt_tiny")
-        assert tells(result.output, "--model", "pvt_nano")
+        assert tells(result.output, "best.ckpt", "pvt_nano", "pvt_tiny", "--model")
 
 
 def test_help_imports_no_framework_and_no_numpy():

@@ -34,7 +34,7 @@ from pvt_spec import (
     tensor_specs,
     variant_name,
 )
-from tests.support.messages import naming, tells
+from tests.support.messages import Facts, naming, tells
 from tests.support.models import GOLDEN_SMALL, golden_config, golden_file, golden_weights
 
 # Counted in whai362/PVT's own models: tensors, and parameters in millions for 1000 classes.
@@ -304,9 +304,7 @@ def test_records_are_frozen(record: object) -> None:
         ({"drop_path_rate": -0.1}, ("drop_path_rate", "-0.1")),
     ],
 )
-def test_impossible_configurations_are_refused(
-    changes: dict[str, object], facts: tuple[object, ...]
-) -> None:
+def test_impossible_configurations_are_refused(changes: dict[str, object], facts: Facts) -> None:
     with pytest.raises(ConfigError, match=naming(*facts)):
         dataclasses.replace(V1, **changes)  # type: ignore[arg-type]
 
@@ -336,7 +334,7 @@ def test_choices_and_epsilons_are_all_the_fields() -> None:
         ("xyz", ("'xyz'", "pvt_tiny", "pvt_small")),
     ],
 )
-def test_unknown_variants_are_refused_with_a_hint(name: str, facts: tuple[object, ...]) -> None:
+def test_unknown_variants_are_refused_with_a_hint(name: str, facts: Facts) -> None:
     with pytest.raises(ConfigError) as refusal:
         make_config(name)
     assert tells(refusal.value, *facts)

@@ -3,11 +3,11 @@
 import dataclasses
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from click.testing import CliRunner
 
 from convert import read_model, save_model
 from convert.command_line import main
@@ -21,6 +21,7 @@ from pvt_spec import (
     output_names,
     profile_numerics,
 )
+from tests.support.commands import invoke, refusal
 from tests.support.models import MAPS, SMALL, Weights, random_weights
 
 CONFIGS = {"pvt_nano": make_config("pvt_nano"), **SMALL, **MAPS}
@@ -78,12 +79,9 @@ def succeed(*arguments: object) -> str:
 def refused(folder: Path, *arguments: object) -> str:
     """What a conversion says that ends in one error and leaves the folder as it was."""
     before = tree(folder)
-    done: Any = convert(*arguments)
-    assert done.exit_code == 1, f"{arguments}: {done.exit_code} {done.output} {done.exception!r}"
-    assert isinstance(done.exception, SystemExit), repr(done.exception)
-    assert done.stderr.count("Error: ") == 1 and done.stdout == ""
+    said = refusal(main, *arguments)
     assert tree(folder) == before
-    return str(done.stderr)
+    return said
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -150,8 +148,7 @@ def largest_gap(answers: Answers, expected: Answers) -> float:
     return max(float(np.abs(answers[name] - expected[name]).max()) for name in expected)
 
 
-def convert(*arguments: object) -> "object":
-    return CliRunner().invoke(main, [str(a) for a in arguments])
+convert = partial(invoke, main)
 
 
 def same_bits(a: dict, b: dict) -> bool:

@@ -2,6 +2,8 @@
 
 import re
 
+Facts = tuple[object, ...]
+
 
 def naming(*facts: object) -> str:
     """A pattern of the texts in which each fact stands by itself: a name, number, file, option."""

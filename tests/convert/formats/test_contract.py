@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -228,16 +229,44 @@ def test_what_is_no_file_is_refused_by_name(
         FORMATS[kind].read(path)
 
 
-UNWRITABLE: list[tuple[dict[str, Any], dict[str, str], str]] = [
+ONES = {"a": np.ones(1)}
+EVERY: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"a": np.array(["x"])}, {}, "<U1"),
     ({"a": np.array([None])}, {}, "object"),
     ({"\ud800": np.ones(1)}, {}, "surrogate"),
     ({}, {"a": "\ud800"}, "surrogate"),
 ]
+UNWRITABLE = {
+    "ckpt": [
+        *EVERY,
+        ({"a": np.ones(2, np.complex64)}, {}, "complex64"),
+        ({"a": np.ones(2, ml_dtypes.float8_e5m2)}, {}, "float8_e5m2"),
+        ({"a": np.ones((2, 0))}, {}, "0"),
+        (ONES, {"a": "x"}, "a"),
+        ({}, {"a": "x\0"}, "NUL"),
+    ],
+    "pth": [
+        *EVERY,
+        ({"a": np.ones(1, ml_dtypes.int4)}, {}, "int4"),
+        ({}, {"state_dict": "x"}, "state_dict"),
+        ({}, {"model": "x"}, "model"),
+    ],
+    "safetensors": [
+        *EVERY,
+        ({"a": np.ones(2, np.complex128)}, {}, "complex128"),
+        ({"a": np.empty(2, "V0")}, {}, "V0"),
+        ({"a": np.ones(2, ml_dtypes.int4)}, {}, "int4"),
+        (ONES, {"a": "x"}, "a"),
+        ({"__metadata__": np.ones(1)}, {}, "__metadata__"),
+    ],
+}
+"""Tensors and texts that a format of any tensors does not hold, and what its error names."""
 
 
-@pytest.mark.parametrize(("tensors", "metadata", "fact"), UNWRITABLE)
-@pytest.mark.parametrize("kind", [name for name, row in FORMATS.items() if row.single])
+@pytest.mark.parametrize(
+    ("kind", "tensors", "metadata", "fact"),
+    [(kind, *row) for kind, rows in UNWRITABLE.items() for row in rows],
+)
 def test_what_a_format_cannot_hold_is_not_written(
     kind: str, tensors: dict[str, Any], metadata: dict[str, str], fact: str
 ) -> None:

@@ -268,13 +268,6 @@ def test_header_and_bytes_may_have_different_orders():
     assert list(found) == ["b", "a"]
 
 
-def test_complaints_escape_names():
-    with pytest.raises(ConvertError) as caught:
-        read_bytes(file_of(b"", **{"\x1b[2J" + "x" * 1000: entry(shape=["\x1b" * 1000])}))
-    assert "\x1b" not in str(caught.value)
-    assert len(str(caught.value)) < 700
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -291,21 +284,6 @@ def test_time_and_memory_grow_with_the_file(data):
 
 
 # What cannot be written
-
-
-@pytest.mark.parametrize(
-    ("tensors", "metadata", "facts"),
-    [
-        ({"a": np.ones(2, np.complex128)}, {}, ("complex128",)),
-        ({"a": np.empty(2, "V0")}, {}, ("V0",)),
-        ({"a": np.ones(2, ml_dtypes.int4)}, {}, ("int4",)),
-        ({"a": np.ones(1)}, {"a": "x"}, ("name",)),
-        ({"__metadata__": np.ones(1)}, {}, ("__metadata__",)),
-    ],
-)
-def test_refuses_to_write(tensors, metadata, facts):
-    with pytest.raises(ConvertError, match=naming(*facts)):
-        written(tensors, metadata)
 
 
 def test_refuses_to_write_headers_over_the_limit(monkeypatch):

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from convert import load_model, save_model
 from parity.bundles.bundle import Bundle, BundleWriter
@@ -29,6 +30,7 @@ from parity.inputs.samples import (
 )
 from parity.selection import read_models
 from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
+from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells
 from tests.support.models import GOLDEN, SMALL, random_weights
 from tests.support.processes import BLOCKED, ROOT
@@ -37,21 +39,13 @@ MINDCV_V1 = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
 OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"
 
 
-def command(*arguments: object) -> Result:
-    return CliRunner().invoke(main, list(map(str, arguments)))
+command, refused = partial(invoke, main), partial(refusal, main)
 
 
 def good(*arguments: object) -> Result:
     done = command(*arguments)
     assert done.exit_code == 0, done.output
     return done
-
-
-def refused(*arguments: object) -> str:
-    done = command(*arguments)
-    assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
-    assert done.stderr.count("Error: ") == 1, done.stderr
-    return done.stderr
 
 
 def shot(path: Path = OFFICIAL_V2, count: int = 3, seed: int = 0) -> Shot:

@@ -28,7 +28,7 @@ from pvt_spec import (
     profile_numerics,
     tap_names,
 )
-from tests.support.messages import tells
+from tests.support.messages import Facts, tells
 from tests.support.models import (
     GOLDEN,
     MAPS,
@@ -471,7 +471,7 @@ def test_another_shape_is_said() -> None:
         ),
     ],
 )
-def test_what_cannot_be_compared_is_refused(change, facts: tuple[object, ...]) -> None:
+def test_what_cannot_be_compared_is_refused(change, facts: Facts) -> None:
     model = random_model("v1")
     images, groups = images_of(model)
     observed = Observed({"logits": np.zeros((8, 7), np.float32)}, images, groups)

@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_images
 
 from pvt_spec import ImageError
 from pvt_train.input.decoding import FRACTIONS, decode_crop
-from tests.support.messages import naming
+from tests.support.messages import Facts, naming
 
 BICUBIC = Image.Resampling.BICUBIC
 PHOTOS = [Image.fromarray(pixels) for pixels in load_sample_images().images]
@@ -191,7 +191,7 @@ def test_a_damaged_jpeg_is_as_pillow_reads_it() -> None:
         (encode(Image.new("F", (9, 9)), "TIFF"), ("photo",)),
     ],
 )
-def test_what_is_no_whole_image_is_refused(encoded: bytes, facts: tuple[object, ...]) -> None:
+def test_what_is_no_whole_image_is_refused(encoded: bytes, facts: Facts) -> None:
     with pytest.raises(ImageError, match=naming(*facts)):
         cut(encoded, (0, 0, 9, 9), (8, 8))
 

@@ -24,7 +24,7 @@ from pvt_train.input.randomness import drop_path_scales
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from pvt_train.twin import Batch, TrainingError
-from tests.support.messages import naming, tells
+from tests.support.messages import Facts, naming, tells
 from tests.support.processes import ROOT
 
 COUNT = 26
@@ -271,9 +271,7 @@ def test_fewer_images_than_a_batch_are_one_batch(
         ({"gradient_accumulation_steps": 27}, ("26", "training")),
     ],
 )
-def test_too_few_images_for_an_update_are_refused(
-    folder: Path, keys, facts: tuple[object, ...]
-) -> None:
+def test_too_few_images_for_an_update_are_refused(folder: Path, keys, facts: Facts) -> None:
     with pytest.raises(ImageError, match=naming(*facts)):
         open_batches(folder, **keys)
 

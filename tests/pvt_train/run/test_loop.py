@@ -184,8 +184,7 @@ class TestNotFinite:
             go(twin)
         message = str(error.value)
         assert message.startswith(f"loss is {loss} at step 3 (epoch 2), learning rate ")
-        assert tells(message, "block2.1.attn")
-        assert tells(message, "last.ckpt", "1")
+        assert tells(message, "block2.1.attn", "last.ckpt", "1")
         assert go.done.store.states[-1][1]["run"]["step"] == 2
 
     def test_without_a_state_that_is_said(self, go):

@@ -107,11 +107,12 @@ def by_torch(value: Any, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def zipped(records: Mapping[str, bytes]) -> bytes:
+def zipped(records: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, values in records.items():
-            archive.writestr(zipfile.ZipInfo(name), values)  # of 1980, whatever the time is
+            entry = zipfile.ZipInfo(name)  # of 1980, whatever the time is
+            archive.writestr(entry, values, compression)
     return stream.getvalue()
 
 

@@ -40,7 +40,7 @@ from tests.support.huggingface import (
     state,
     transformers_class,
 )
-from tests.support.messages import naming, tells
+from tests.support.messages import Facts, naming, tells
 from tests.support.models import SMALL, random_images
 
 
@@ -240,9 +240,7 @@ def test_whole_ratios_may_be_written_as_fractions() -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_cannot_be_expressed_is_refused(
-    changes: dict[str, Any], facts: tuple[object, ...]
-) -> None:
+def test_what_cannot_be_expressed_is_refused(changes: dict[str, Any], facts: Facts) -> None:
     with pytest.raises(ConvertError) as error:
         parse_config({"model_type": "pvt", **changes})
     assert str(error.value).startswith("config.json: ")
@@ -356,7 +354,7 @@ def test_names_reach_transformers(tmp_path: Path) -> None:
     ],
 )
 def test_models_that_transformers_has_not_are_refused(
-    changes: dict[str, Any], facts: tuple[object, ...]
+    changes: dict[str, Any], facts: Facts
 ) -> None:
     with pytest.raises(ConvertError, match=naming(*facts)):
         make_config(info_of(dataclasses.replace(SMALL["v1"], **changes)))
@@ -491,9 +489,7 @@ def test_shards_hold_what_the_index_says(sharded: Path) -> None:
     with pytest.raises(ConvertError) as error:
         folder_format.read(sharded)
     told = str(error.value)
-    assert tells(told, moved)
-    assert tells(told, f"'{moved}'")
-    assert tells(told, "classifier.gain")
+    assert tells(told, moved, f"'{moved}'", "classifier.gain")
     assert tells(told, f"'{unknown}'") and tells(told, "nowhere")
 
 
@@ -520,7 +516,7 @@ def test_an_index_without_a_map_is_refused(sharded: Path, weight_map: Any) -> No
     ids=lambda value: value[:20],
 )
 def test_folders_that_are_none_of_a_pvt_are_refused(
-    text: str, facts: tuple[object, ...], tmp_path: Path
+    text: str, facts: Facts, tmp_path: Path
 ) -> None:
     with pytest.raises(ConvertError, match=naming(*facts)):
         folder_format.read(write_config(tmp_path, text))
@@ -606,9 +602,7 @@ def test_transformers_own_processor_is_read(tmp_path: Path) -> None:
         ({"image_processor_type": "BitImageProcessor", "do_resize": False}, ("resized",)),
     ],
 )
-def test_what_preprocessing_cannot_say_is_told(
-    data: dict[str, Any], facts: tuple[object, ...]
-) -> None:
+def test_what_preprocessing_cannot_say_is_told(data: dict[str, Any], facts: Facts) -> None:
     _, notes = parse_preprocessor(data, SMALL["v2"])
     assert any(tells(note, *facts) for note in notes)
 
@@ -633,9 +627,7 @@ def test_images_that_are_not_normalised() -> None:
         ({"image_std": 0}, ("0", "std")),
     ],
 )
-def test_preprocessors_that_cannot_be_are_refused(
-    data: dict[str, Any], facts: tuple[object, ...]
-) -> None:
+def test_preprocessors_that_cannot_be_are_refused(data: dict[str, Any], facts: Facts) -> None:
     with pytest.raises(ConvertError) as error:
         parse_config({"model_type": "pvt"}, data)
     assert tells(error.value, *facts)

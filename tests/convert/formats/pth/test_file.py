@@ -9,7 +9,6 @@ import types
 import zipfile
 from functools import partial
 
-import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -17,34 +16,16 @@ import torch
 from convert.formats.pth import file as pth
 from convert.formats.pth import zip_records
 from convert.formats.pth.tensors import DTYPES
-from pvt_spec.errors import ConvertError
 from tests.support import formats
-from tests.support.messages import naming
+from tests.support.fuzzing.seeds import by_torch as saved
+from tests.support.fuzzing.seeds import records_of as records
+from tests.support.fuzzing.seeds import zipped
 from tests.support.models import GOLDEN
 
 read_bytes = partial(formats.read_bytes, "pth")
 written = partial(formats.written, "pth")
 
 OFFICIAL = sorted(GOLDEN.glob("official_*/*.pth"))
-
-
-def saved(value, **options) -> bytes:
-    stream = io.BytesIO()
-    torch.save(value, stream, **options)
-    return stream.getvalue()
-
-
-def zipped(records: dict[str, bytes], compression=zipfile.ZIP_STORED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, values in records.items():
-            archive.writestr(name, values)
-    return stream.getvalue()
-
-
-def records(data: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def raw(tensor: torch.Tensor) -> bytes:
@@ -280,16 +261,3 @@ def test_records_are_aligned_and_sound(monkeypatch, zip64_from):
             assert (info.header_offset + 30 + name + extra) % 64 == 0
     assert len(torch.load(io.BytesIO(data), weights_only=True)["state_dict"]) == 130
     assert len(read_bytes(data).tensors) == 130
-
-
-@pytest.mark.parametrize(
-    ("tensors", "metadata", "facts"),
-    [
-        ({"a": np.ones(1, ml_dtypes.int4)}, {}, ("int4",)),
-        ({}, {"state_dict": "x"}, ("state_dict",)),
-        ({}, {"model": "x"}, ("model",)),
-    ],
-)
-def test_refuses_to_write(tensors, metadata, facts):
-    with pytest.raises(ConvertError, match=naming(*facts)):
-        written(tensors, metadata)
