@@ -4,9 +4,9 @@ Pictures are not decoded here.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -22,12 +22,12 @@ MOST_DIGITS = 5
 """Of a class that is a number; longer ones are taken for names."""
 
 
-class Source(Protocol):
+class Source(ABC):
     """Labelled images, each read on its own; can be sent to another process.
 
     Attributes:
         classes: Class names; the index is the label.
-        labels: int64 (N,): the images' classes.
+        labels: The images' classes, int64 (N,).
     """
 
     classes: tuple[str, ...]
@@ -35,7 +35,7 @@ class Source(Protocol):
 
     def __len__(self) -> int:
         """Returns N."""
-        ...
+        return len(self.labels)
 
     def read(self, index: int) -> bytes:
         """Returns an image file's bytes.
@@ -43,11 +43,17 @@ class Source(Protocol):
         Raises:
             ImageError: They cannot be read.
         """
-        ...
+        try:
+            return self._read(index)
+        except OSError as error:
+            raise ImageError(f"{self.name(index)}: cannot be read: {error.strerror}") from error
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """Returns what to call an image in a message."""
-        ...
+
+    @abstractmethod
+    def _read(self, index: int) -> bytes: ...
 
 
 def open_source(folder: Path) -> Source:
@@ -90,7 +96,7 @@ class Texts:
         return os.fsdecode(self._text[start:end])
 
 
-class ClassFolders:
+class ClassFolders(Source):
     """The images of ``CLASS/*.jpg``, a :class:`Source`."""
 
     def __init__(self, folder: Path):
@@ -105,26 +111,15 @@ class ClassFolders:
         self._folder = str(folder)
         self._names = Texts(str(path.relative_to(folder)) for path, _ in samples)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int) -> bytes:
-        """Returns an image file's bytes.
-
-        Raises:
-            ImageError: They cannot be read.
-        """
-        try:
-            return Path(self.name(index)).read_bytes()
-        except OSError as error:
-            raise ImageError(f"{self.name(index)}: cannot be read: {error.strerror}") from error
+    def _read(self, index: int) -> bytes:
+        return Path(self.name(index)).read_bytes()
 
     def name(self, index: int) -> str:
         """Returns the file's path."""
         return os.path.join(self._folder, self._names[index])
 
 
-class TarFiles:
+class TarFiles(Source):
     """The images of tar files, a :class:`Source`; only their headers are read at first."""
 
     def __init__(self, paths: Sequence[Path]):
@@ -161,13 +156,10 @@ class TarFiles:
                 "images have theirs; expected one for each"
             )
         name, offset, size = classes[tar][key]
-        text = self._read(tar, offset, size).decode(errors="replace").strip()
+        text = self._part(tar, offset, size).decode(errors="replace").strip()
         if not text:
             raise ImageError(f"{self._paths[tar]}/{name}: is empty; expected a class's name")
         return text
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_files": {}}
@@ -176,17 +168,9 @@ class TarFiles:
         for file in self._files.values():
             os.close(file)
 
-    def read(self, index: int) -> bytes:
-        """Returns an image file's bytes.
-
-        Raises:
-            ImageError: They cannot be read, or the tar file has become shorter.
-        """
+    def _read(self, index: int) -> bytes:
         size = int(self._size[index])
-        try:
-            encoded = self._read(int(self._tar[index]), int(self._offset[index]), size)
-        except OSError as error:
-            raise ImageError(f"{self.name(index)}: cannot be read: {error.strerror}") from error
+        encoded = self._part(int(self._tar[index]), int(self._offset[index]), size)
         if len(encoded) < size:
             raise ImageError(
                 f"{self.name(index)}: has {len(encoded)} of the {size} bytes that it had when "
@@ -198,7 +182,7 @@ class TarFiles:
         """Returns the tar file's path, and the member's name in it."""
         return f"{self._paths[self._tar[index]]}/{self._names[index]}"
 
-    def _read(self, tar: int, offset: int, size: int) -> bytes:
+    def _part(self, tar: int, offset: int, size: int) -> bytes:
         file = self._files.pop(tar, None)
         if file is None:
             if len(self._files) >= OPEN_FILES:

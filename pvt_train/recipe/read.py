@@ -24,19 +24,6 @@ from pvt_train.recipe.keys import ROWS, Recipe
 from pvt_train.recipe.mindcv import FORMER_KEYS, OTHER_KEYS, is_same
 
 
-def load_recipe(path: Path | None, overrides: Mapping[str, Any]) -> Recipe:
-    """Reads a recipe from a YAML file; what is given takes the place of its own values.
-
-    Args:
-        path: A YAML mapping of keys to values; None for none.
-        overrides: Key -> value, stronger than the file.
-
-    Raises:
-        ConfigError: The file cannot be read, or keys or values cannot be; all are listed at once.
-    """
-    return make_recipe(read_values(path, overrides), str(path or "recipe"))
-
-
 def read_values(path: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Reads what a YAML file and, stronger, the options say: key -> value as written.
 

@@ -88,7 +88,7 @@ class _Training:
         self.run, self.request, self.twin = run, request, run.twin
         self.standing = run.start
         self.steps = run.batches.steps_per_epoch
-        self.skipped_in_a_row = 0
+        self.skipped_in_a_row, self.loss_scale = 0, 1.0
 
     def to_the_end(self) -> Outcome:
         """Goes through the epochs; where it is asked to stop, the state is saved first."""
@@ -129,6 +129,7 @@ class _Training:
         standing, recipe = self.standing, self.run.recipe
         rate = learning_rate(standing.step, self.steps, recipe)
         result = self.twin.step(group, rate)
+        self.loss_scale = result.loss_scale
         # A framework may have taken the signals for itself meanwhile.
         self.request.listen()
         self.check_finite(result, epoch, rate, group)
@@ -168,9 +169,8 @@ class _Training:
         )
 
     def _first_tap(self, group: list[Batch]) -> str:
-        taps = [self.twin.first_not_finite(batch) for batch in group]
+        named = next(filter(None, map(self.twin.first_not_finite, group)), None)
         where = f" on worker {self.twin.rank}" if self.twin.ranks > 1 else ""
-        named = next((tap for tap in taps if tap), None)
         return (
             f"the first tap that is not finite is {named}{where}"
             if named
@@ -210,7 +210,7 @@ class _Training:
             self.standing = self.run.checkpoints.keep_models(
                 self.twin, self.standing, epoch + 1, result.kept, due
             )
-            self.run.reporter.log_epoch(result, self.standing.step)
+            self.run.reporter.log_epoch(result)
             if due:
                 self.save_state()
             self.run.reporter.say_epoch(result)
@@ -235,16 +235,18 @@ class _Training:
         standing, now = self.standing, time.perf_counter()
         made = self.steps - standing.skipped
         return EpochResult(
+            step=standing.step,
             epoch=epoch + 1,
             loss=standing.loss_sum / self.steps,
-            learning_rate=learning_rate(standing.step - 1, self.steps, self.run.recipe),
+            lr=learning_rate(standing.step - 1, self.steps, self.run.recipe),
             gradient_norm=standing.norm_sum / made if made else None,
+            loss_scale=self.loss_scale,
             skipped=standing.skipped,
             unreadable=unreadable,
-            raw=raw,
-            averaged=averaged,
             images_per_second=self.updates * standing.global_batch / (self.trained - self.started),
             seconds=now - self.started,
+            raw=raw,
+            averaged=averaged,
         )
 
     def save_state(self) -> None:

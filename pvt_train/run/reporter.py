@@ -17,47 +17,51 @@ from pvt_train.twin import StepResult
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch came to.
+    """What one epoch came to; in the log the fields have these names and this order.
 
     Attributes:
+        step: The number of updates done, over all epochs.
         epoch: The epoch's number, from 1.
         loss: The mean over the epoch's updates.
-        learning_rate: The learning rate of its last update.
+        lr: The learning rate of its last update.
         gradient_norm: The mean over the updates that were made; None if none was.
+        loss_scale: The loss scale of its last update.
         skipped: The number of updates that were left out, a gradient not being finite.
         unreadable: The number of images that could not be read and were replaced.
-        raw: The accuracy of the weights; None where they were not validated.
-        averaged: The accuracy of the averaged weights (EMA); None likewise.
         images_per_second: The pace of training over all workers, without validation.
         seconds: The time that training and validation took.
+        raw: The accuracy of the weights; None where they were not validated.
+        averaged: The accuracy of the averaged weights (EMA); None likewise.
     """
 
+    step: int
     epoch: int
     loss: float
-    learning_rate: float
+    lr: float
     gradient_norm: float | None
+    loss_scale: float
     skipped: int
     unreadable: int
-    raw: Evaluation | None
-    averaged: Evaluation | None
     images_per_second: float
     seconds: float
+    raw: Evaluation | None
+    averaged: Evaluation | None
 
     @property
     def kept(self) -> Evaluation | None:
         """The accuracy of the weights that model files hold: the averaged ones where there are."""
         return self.averaged or self.raw
 
-    def to_line(self, epochs: int, loss_scale: float, left: str) -> str:
+    def to_line(self, epochs: int, left: str) -> str:
         """Returns a line for people; ``left`` is the time that is left."""
         parts = [
             f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}",
             f"loss {self.loss:.4f}",
-            f"lr {self.learning_rate:.2e}",
+            f"lr {self.lr:.2e}",
             "grad none" if self.gradient_norm is None else f"grad {self.gradient_norm:.3g}",
         ]
-        if loss_scale != 1:
-            parts.append(f"scale {loss_scale:g}")
+        if self.loss_scale != 1:
+            parts.append(f"scale {self.loss_scale:g}")
         if self.skipped:
             parts.append(f"{self.skipped} skipped")
         for name, accuracy in (("", self.raw), ("EMA ", self.averaged)):
@@ -66,21 +70,10 @@ class EpochResult:
         parts += [f"{self.images_per_second:.0f} images/s", f"{self.seconds:.1f} s"]
         return "  ".join([*parts, f"ETA {left}"] if left else parts)
 
-    def to_record(self, step: int, loss_scale: float) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """Returns the record for the log; what was not measured is null."""
-        record: dict[str, Any] = {
-            "kind": "epoch",
-            "step": step,
-            "epoch": self.epoch,
-            "loss": self.loss,
-            "lr": self.learning_rate,
-            "gradient_norm": self.gradient_norm,
-            "loss_scale": loss_scale,
-            "skipped": self.skipped,
-            "unreadable": self.unreadable,
-            "images_per_second": self.images_per_second,
-            "seconds": self.seconds,
-        }
+        record = {"kind": "epoch", **vars(self)}
+        del record["raw"], record["averaged"]
         for prefix, accuracy in (("", self.raw), ("ema_", self.averaged)):
             record[f"{prefix}top1"] = accuracy and accuracy.top1
             record[f"{prefix}top5"] = accuracy and accuracy.top5
@@ -113,7 +106,6 @@ class Reporter:
         )  # fmt: skip
         self.log = RunLog(Path(recipe.ckpt_save_dir), start.step)
         self.clock = Clock(start.step, recipe.epoch_size * steps_per_epoch)
-        self.loss_scale = 1.0
         self.show: Show = lambda *given: None
 
     @contextmanager
@@ -125,7 +117,6 @@ class Reporter:
 
     def note_step(self, standing: Standing, result: StepResult, learning_rate: float) -> None:
         """Takes note of an update; every ``log_interval`` of them is logged."""
-        self.loss_scale = result.loss_scale
         self.clock.count()
         text = f"loss {result.loss:.4f}  {self.clock.pace() * standing.global_batch:.0f} images/s"
         epoch, step = divmod(standing.step - 1, self.steps_per_epoch)
@@ -149,11 +140,11 @@ class Reporter:
         )
         self.clock.mark()
 
-    def log_epoch(self, result: EpochResult, step: int) -> None:
-        """Writes an epoch into the log; ``step`` is the number of updates done."""
-        self.log.write(result.to_record(step, self.loss_scale))
+    def log_epoch(self, result: EpochResult) -> None:
+        """Writes an epoch into the log."""
+        self.log.write(result.to_record())
 
     def say_epoch(self, result: EpochResult) -> None:
         """Reports an epoch, once everything of it is written."""
         left = self.clock.left() if result.epoch < self.recipe.epoch_size else ""
-        self.report(result.to_line(self.recipe.epoch_size, self.loss_scale, left))
+        self.report(result.to_line(self.recipe.epoch_size, left))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pvt_train.optim.schedule import SCHEDULERS, learning_rate
 from pvt_train.recipe.keys import Recipe
-from pvt_train.recipe.read import load_recipe
+from tests.support.recipes import load_recipe
 
 RECIPE = Recipe("pvt_nano", epoch_size=30, warmup_epochs=10, lr=1e-3, min_lr=1e-5)
 STEPS = 7

@@ -12,10 +12,11 @@ from pvt_spec import ConfigError
 from pvt_train.recipe.changes import Change, list_changes
 from pvt_train.recipe.keys import ROWS, Recipe, at_least
 from pvt_train.recipe.mindcv import OTHER_KEYS
-from pvt_train.recipe.read import load_recipe, make_recipe, to_dict
+from pvt_train.recipe.read import make_recipe, to_dict
 from pvt_train.recipe.rows import Row, key, read_rows
 from tests.support.messages import naming
 from tests.support.processes import ROOT
+from tests.support.recipes import load_recipe
 
 DEMO = ROOT / "configs/demo/pvt_nano_digits.yaml"
 

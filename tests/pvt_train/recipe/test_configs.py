@@ -8,9 +8,10 @@ import yaml
 
 from pvt_spec import VARIANTS
 from pvt_train.recipe.checks import recipe_warnings
-from pvt_train.recipe.read import load_recipe, model_config, read_values
+from pvt_train.recipe.read import model_config, read_values
 from tests.support.messages import tells
 from tests.support.processes import ROOT
+from tests.support.recipes import load_recipe
 
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

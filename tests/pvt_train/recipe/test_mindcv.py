@@ -6,8 +6,8 @@ import pytest
 
 from pvt_spec import ConfigError
 from pvt_train.recipe.checks import recipe_warnings
-from pvt_train.recipe.read import load_recipe
 from tests.support.messages import tells
+from tests.support.recipes import load_recipe
 
 
 def problems(**keys: Any) -> str:

@@ -12,8 +12,8 @@ from pvt_data.command_line import Commands
 from pvt_train.recipe.keys import ROWS
 from pvt_train.recipe.mindcv import OTHER_KEYS
 from pvt_train.recipe.options import RecipeCommand, recipe_options
-from pvt_train.recipe.read import load_recipe
 from tests.support.messages import tells
+from tests.support.recipes import load_recipe
 
 GIVEN: dict[str, Any] = {}
 

@@ -9,9 +9,10 @@ import yaml
 
 from pvt_spec import ConfigError, ModelInfo, Preprocessing, make_config, profile_numerics
 from pvt_train.recipe.keys import Recipe
-from pvt_train.recipe.read import load_recipe, model_info
+from pvt_train.recipe.read import model_info
 from tests.support.messages import naming, tells
 from tests.support.processes import ROOT
+from tests.support.recipes import load_recipe
 
 DEMO = ROOT / "configs/demo/pvt_nano_digits.yaml"
 
