@@ -7,29 +7,25 @@ whai362/PVT ``pvt.py`` and ``pvt_v2.py``.
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
-from pvt_spec import (
-    NUM_STAGES,
-    PATCH_STRIDES,
-    POOL_SIZE,
-    Numerics,
-    PVTConfig,
-    symmetric_padding,
-)
+from pvt_spec import NUM_STAGES, PATCH_STRIDES, POOL_SIZE, Numerics, PVTConfig, symmetric_padding
 
 
-class StridedConv2d(nn.Conv2d):
-    """A downsampling convolution that pads as the numerics say."""
+class Conv2d(nn.Conv2d):
+    """A convolution that pads as the numerics say: by ``pad`` pixels where "symmetric"."""
 
-    def __init__(self, in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int):
+    def __init__(
+        self, in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int, groups: int
+    ):
+        symmetric = padding == "symmetric"
         super().__init__(
             in_chans,
             dim,
             kernel,
             stride,
-            pad_mode="pad" if padding == "symmetric" else "same",
-            padding=pad if padding == "symmetric" else 0,
+            pad_mode="pad" if symmetric else "same",
+            padding=pad if symmetric else 0,
             dilation=1,
-            group=1,
+            group=groups,
             has_bias=True,
             weight_init="zeros",
             bias_init="zeros",
@@ -60,14 +56,9 @@ class PatchEmbed(nn.Cell):
         super().__init__()
         in_chans = config.embed_dims[stage - 1] if stage else config.in_chans
         dim = config.embed_dims[stage]
-        self.proj = StridedConv2d(
-            in_chans,
-            dim,
-            config.patch_kernel(stage),
-            PATCH_STRIDES[stage],
-            numerics.conv_padding,
-            symmetric_padding(config, stage),
-        )
+        kernel, pad = config.patch_kernel(stage), symmetric_padding(config, stage)
+        padding = numerics.conv_padding
+        self.proj = Conv2d(in_chans, dim, kernel, PATCH_STRIDES[stage], padding, pad, groups=1)
         self.norm = layer_norm(dim, numerics.patch_norm_eps)
 
     def construct(self, x: Tensor) -> tuple[Tensor, int, int]:
@@ -94,7 +85,7 @@ class Attention(nn.Cell):
         self.proj = linear(dim, dim)
         if self.reduces:
             ratio = 1 if self.linear else ratio
-            self.sr = StridedConv2d(dim, dim, ratio, ratio, numerics.conv_padding, 0)
+            self.sr = Conv2d(dim, dim, ratio, ratio, numerics.conv_padding, pad=0, groups=1)
             self.norm = layer_norm(dim, numerics.attn_norm_eps)
         if self.linear:
             self.act = gelu(numerics.gelu)
@@ -128,19 +119,7 @@ class DWConv(nn.Cell):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dwconv = nn.Conv2d(
-            dim,
-            dim,
-            3,
-            1,
-            pad_mode="pad",
-            padding=1,
-            dilation=1,
-            group=dim,
-            has_bias=True,
-            weight_init="zeros",
-            bias_init="zeros",
-        )
+        self.dwconv = Conv2d(dim, dim, 3, 1, "symmetric", pad=1, groups=dim)
 
     def construct(self, x: Tensor, H: int, W: int) -> Tensor:
         """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""

@@ -83,37 +83,24 @@ def _add_hook(cell: nn.Cell, tap: TapSpec, taps: dict[str, Tensor]) -> Any:
 
 
 class Recorder(nn.Cell):
-    """Around a cell: what it answers is also assigned to a parameter."""
+    """Around a cell: its tap is also assigned to a parameter."""
 
-    def __init__(self, inner: nn.Cell, value: Parameter):
+    def __init__(self, inner: nn.Cell, tap: TapSpec, value: Parameter):
         super().__init__()
         self.inner = inner
+        self.layer = tap.layer
         self.value = value
 
     def construct(self, *inputs: Any) -> Any:
         """What the inner cell answers."""
         output = self.inner(*inputs)
-        ops.assign(self.value, output)
+        if self.layer == "features":
+            ops.assign(self.value, inputs[0])
+        elif self.layer == "patch_embed":
+            ops.assign(self.value, output[0])
+        else:
+            ops.assign(self.value, output)
         return output
-
-
-class FirstRecorder(Recorder):
-    """Around a cell that answers a tuple, whose first is the tap."""
-
-    def construct(self, *inputs: Any) -> Any:
-        """What the inner cell answers."""
-        output = self.inner(*inputs)
-        ops.assign(self.value, output[0])
-        return output
-
-
-class InputRecorder(Recorder):
-    """Around a cell whose input is the tap."""
-
-    def construct(self, x: Tensor) -> Any:
-        """What the inner cell answers."""
-        ops.assign(self.value, x)
-        return self.inner(x)
 
 
 def insert_recorders(model: PyramidVisionTransformer, examples: Taps) -> dict[str, Parameter]:
@@ -128,25 +115,23 @@ def insert_recorders(model: PyramidVisionTransformer, examples: Taps) -> dict[st
         name: Parameter(Tensor(np.zeros_like(array)), name=f"tap.{name}", requires_grad=False)
         for name, array in examples.items()
     }
-    kinds = {"patch_embed": FirstRecorder, "features": InputRecorder}
     for tap in tap_specs(model.config):
         if tap.name in values:
-            insert(model, tap, kinds.get(tap.layer, Recorder), values[tap.name])
+            insert(model, tap, values[tap.name])
     # Being put into another cell renamed them, and a graph wants every name once.
     for parameter, name in [*named, *((value, f"tap.{n}") for n, value in values.items())]:
         parameter.name = name
     return values
 
 
-def insert(
-    model: PyramidVisionTransformer, tap: TapSpec, kind: type[Recorder], value: Parameter
-) -> None:
+def insert(model: PyramidVisionTransformer, tap: TapSpec, value: Parameter) -> None:
     """Puts a recorder around the cell that has a tap."""
     if tap.stage is None or tap.block is None:
-        setattr(model, tap.module, kind(getattr(model, tap.module), value))
+        setattr(model, tap.module, Recorder(getattr(model, tap.module), tap, value))
         return
     blocks = getattr(model, f"block{tap.stage + 1}")
+    block = blocks[tap.block]
     if tap.layer == "block":
-        blocks[tap.block] = kind(blocks[tap.block], value)
+        blocks[tap.block] = Recorder(block, tap, value)
     else:
-        setattr(blocks[tap.block], tap.layer, kind(getattr(blocks[tap.block], tap.layer), value))
+        setattr(block, tap.layer, Recorder(getattr(block, tap.layer), tap, value))

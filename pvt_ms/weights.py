@@ -6,11 +6,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, ops
 
 from pvt_ms.model import PyramidVisionTransformer
-from pvt_spec import (
-    Numerics,
-    PVTConfig,
-    check_shapes,
-)
+from pvt_spec import Numerics, PVTConfig, check_shapes
 from pvt_spec.arrays import Array
 from pvt_spec.initial import model_creator
 

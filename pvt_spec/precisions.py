@@ -1,4 +1,30 @@
-"""The precisions that a model is run in: what each rounds, and what may then be called rounding."""
+"""The precisions that a model is run in: what each rounds, and what may then be called rounding.
+
+- ``fp32``: nothing but float32, the base case; where no order is changed it is the float32 twin
+  bit for bit.
+- ``tf32``: NVIDIA's tensor cores. PyTorch's note on numerical accuracy: only the first 10 bits
+  of the mantissa of what goes into matmul and convolution are read.
+- ``hf32``: Ascend's. CANN ``--allow_hf32``: float32's range, 11 bits of mantissa, for Conv and
+  Matmul operators only; Ascend C ``SetHF32Mode``: what is in L0A and L0B is rounded, so no bias.
+- ``hf32-conv``: what an Atlas A2 or A3 does to float32 unless it is told otherwise. CANN
+  ``ENABLE_HF32_EXECUTION``, MindSpore ``conv_allow_hf32`` and ``matmul_allow_hf32``: on by
+  default for Conv, off for Matmul.
+- ``fp16``, ``bf16``: MindSpore's ``auto_mixed_precision`` at O2, op by op (pynative).
+  ``mindspore/train/amp.py``: every cell gets ``to_float``, under which weights and what flows are
+  cast; cells of ``AMP_BLACK_LIST`` (BatchNorm and LayerNorm) compute in float32 within
+  ``_OutputTo16``; the model's answer is cast back. A norm's gamma and beta are rounded all the
+  same: ``LayerNorm.construct`` casts them to the dtype of its input before anything widens it.
+  ``nn.Dense`` and ``nn.Conv2d`` are a product and then a BiasAdd, so they round twice.
+- ``fp16-graph``, ``bf16-graph``: O2 in graph mode, where the input of a norm is widened before
+  its ``construct``, so that gamma and beta stay float32, and the bias is fused into the product.
+  These two and the line above were confirmed bit for bit with MindSpore 2.10 on a CPU.
+- ``fp16-saturating``: ``fp16`` on the original Atlas training series.
+
+``relative`` of all but int8 is the largest error at any tap of the emulation, over pvt_tiny,
+pvt_large, pvt_v2_b0, b2_li, b5 at 64 pixels and small ones of each kind, with random and with
+initial weights; of fp32 the largest of the clean runs behind
+:data:`parity.measure.tolerance.FACTOR`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,30 +140,4 @@ _ROWS = (
 )
 
 PRECISIONS: Mapping[str, Precision] = {row.name: row for row in _ROWS}
-"""The precisions, by name. What each rounds:
-
-- ``fp32``: nothing but float32, the base case; where no order is changed it is the float32 twin
-  bit for bit.
-- ``tf32``: NVIDIA's tensor cores. PyTorch's note on numerical accuracy: only the first 10 bits
-  of the mantissa of what goes into matmul and convolution are read.
-- ``hf32``: Ascend's. CANN ``--allow_hf32``: float32's range, 11 bits of mantissa, for Conv and
-  Matmul operators only; Ascend C ``SetHF32Mode``: what is in L0A and L0B is rounded, so no bias.
-- ``hf32-conv``: what an Atlas A2 or A3 does to float32 unless it is told otherwise. CANN
-  ``ENABLE_HF32_EXECUTION``, MindSpore ``conv_allow_hf32`` and ``matmul_allow_hf32``: on by
-  default for Conv, off for Matmul.
-- ``fp16``, ``bf16``: MindSpore's ``auto_mixed_precision`` at O2, op by op (pynative).
-  ``mindspore/train/amp.py``: every cell gets ``to_float``, under which weights and what flows are
-  cast; cells of ``AMP_BLACK_LIST`` (BatchNorm and LayerNorm) compute in float32 within
-  ``_OutputTo16``; the model's answer is cast back. A norm's gamma and beta are rounded all the
-  same: ``LayerNorm.construct`` casts them to the dtype of its input before anything widens it.
-  ``nn.Dense`` and ``nn.Conv2d`` are a product and then a BiasAdd, so they round twice.
-- ``fp16-graph``, ``bf16-graph``: O2 in graph mode, where the input of a norm is widened before
-  its ``construct``, so that gamma and beta stay float32, and the bias is fused into the product.
-  These two and the line above were confirmed bit for bit with MindSpore 2.10 on a CPU.
-- ``fp16-saturating``: ``fp16`` on the original Atlas training series.
-
-``relative`` of all but int8 is the largest error at any tap of the emulation, over pvt_tiny,
-pvt_large, pvt_v2_b0, b2_li, b5 at 64 pixels and small ones of each kind, with random and with
-initial weights; of fp32 the largest of the clean runs behind
-:data:`parity.measure.tolerance.FACTOR`.
-"""
+"""The precisions by name."""

@@ -13,7 +13,7 @@ from pvt_spec.attributes import (
     pos_embed_attributes,
     same_for_all,
 )
-from pvt_torch.model import Attention, PyramidVisionTransformer, StridedConv2d
+from pvt_torch.model import Attention, Conv2d, PyramidVisionTransformer
 
 
 def read_attributes(model: PyramidVisionTransformer) -> Attributes:
@@ -51,6 +51,6 @@ def _padding(conv: nn.Conv2d) -> Any:
     own = same_for_all(conv.padding)
     if conv.padding_mode != "zeros":
         return f"{own} {conv.padding_mode}"
-    if isinstance(conv, StridedConv2d) and conv.conv_padding == "same":
+    if isinstance(conv, Conv2d) and conv.conv_padding == "same":
         return f"same and {own}" if own else "same"
     return own

@@ -19,19 +19,22 @@ from pvt_spec import (
 )
 
 
-class StridedConv2d(nn.Conv2d):
-    """A downsampling convolution that pads as the numerics say."""
+class Conv2d(nn.Conv2d):
+    """A convolution that pads as the numerics say: by ``pad`` pixels where "symmetric"."""
 
-    def __init__(self, in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int):
+    def __init__(
+        self, in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int, groups: int
+    ):
+        symmetric = padding == "symmetric"
         super().__init__(
             in_chans,
             dim,
             kernel,
             stride,
-            padding=pad if padding == "symmetric" else 0,
+            padding=pad if symmetric else 0,
             padding_mode="zeros",
             dilation=1,
-            groups=1,
+            groups=groups,
             bias=True,
         )
         self.conv_padding = padding
@@ -67,14 +70,9 @@ class PatchEmbed(nn.Module):
         super().__init__()
         in_chans = config.embed_dims[stage - 1] if stage else config.in_chans
         dim = config.embed_dims[stage]
-        self.proj = StridedConv2d(
-            in_chans,
-            dim,
-            config.patch_kernel(stage),
-            PATCH_STRIDES[stage],
-            numerics.conv_padding,
-            symmetric_padding(config, stage),
-        )
+        kernel, pad = config.patch_kernel(stage), symmetric_padding(config, stage)
+        padding = numerics.conv_padding
+        self.proj = Conv2d(in_chans, dim, kernel, PATCH_STRIDES[stage], padding, pad, groups=1)
         self.norm = layer_norm(dim, numerics.patch_norm_eps)
 
     def forward(self, x: Tensor) -> tuple[Tensor, int, int]:
@@ -101,7 +99,7 @@ class Attention(nn.Module):
         self.proj = linear(dim, dim)
         if self.reduces:
             ratio = 1 if self.linear else ratio
-            self.sr = StridedConv2d(dim, dim, ratio, ratio, numerics.conv_padding, 0)
+            self.sr = Conv2d(dim, dim, ratio, ratio, numerics.conv_padding, pad=0, groups=1)
             self.norm = layer_norm(dim, numerics.attn_norm_eps)
         if self.linear:
             self.act = gelu(numerics.gelu)
@@ -135,17 +133,7 @@ class DWConv(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dwconv = nn.Conv2d(
-            dim,
-            dim,
-            3,
-            1,
-            padding=1,
-            padding_mode="zeros",
-            dilation=1,
-            groups=dim,
-            bias=True,
-        )
+        self.dwconv = Conv2d(dim, dim, 3, 1, "symmetric", pad=1, groups=dim)
 
     def forward(self, x: Tensor, H: int, W: int) -> Tensor:
         """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""

@@ -5,11 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from pvt_spec import (
-    Numerics,
-    PVTConfig,
-    check_shapes,
-)
+from pvt_spec import Numerics, PVTConfig, check_shapes
 from pvt_spec.arrays import Array
 from pvt_spec.initial import model_creator
 from pvt_torch.model import PyramidVisionTransformer
