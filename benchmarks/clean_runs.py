@@ -81,8 +81,7 @@ def jobs() -> Iterator[Job]:
 
 def make_model(job: Job, path: Path) -> None:
     """Writes a job's model."""
-    from benchmarks.models import SMALL as CONFIGS
-    from benchmarks.models import random_weights
+    from benchmarks.models import SMALL as CONFIGS, random_weights
     from convert import save_model
     from pvt_spec import ModelInfo, default_preprocessing, profile_numerics
     from pvt_spec.initial import initial_weights

@@ -73,8 +73,7 @@ def check(bundle: Path, model: Path, chosen: Chosen) -> None:
 def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> None:
     from parity import selection
     from parity.bundles.bundle import open_bundles
-    from parity.run import EMULATED
-    from parity.run import run as run_all
+    from parity.run import EMULATED, run as run_all
 
     chosen.check_files()
     files, bundles = open_bundles(paths)
@@ -122,8 +121,7 @@ def capture(
     """
     from convert.model.read import read_model
     from parity import selection
-    from parity.bundles.capture import Shot
-    from parity.bundles.capture import capture as write_bundle
+    from parity.bundles.capture import Shot, capture as write_bundle
     from parity.bundles.record import REFERENCE
     from pvt_spec.files import refuse_existing, replacing
 

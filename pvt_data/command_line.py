@@ -6,6 +6,7 @@ Everything heavier than click is imported inside the commands, so that ``--help`
 import json
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from pvt_spec.model_info import ModelInfo
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-Load = Callable[[Path], "tuple[Forward, ModelInfo]"]
-"""Opens a model file in one runtime: its forward pass, and what travelled with the weights."""
 
 
 class Command(click.Command):
@@ -88,12 +86,13 @@ def _model_options(command: _Command) -> _Command:
     return command
 
 
-def _open(load: Load, path: Path, variant: str | None) -> "tuple[Forward, ModelInfo]":
-    """Opens a model file, which must hold this variant.
+def _open(package: str, path: Path, variant: str | None) -> "tuple[Forward, ModelInfo]":
+    """Opens a model file, which must hold this variant, by a package's ``load_forward``.
 
     Raises:
         PvtError: It does not, or cannot be opened.
     """
+    load: Callable[[Path], tuple[Forward, ModelInfo]] = import_module(package).load_forward
     forward, info = load(path)
     if variant and info.variant != variant:
         hint = f"--model {info.variant} or " if info.variant else ""
@@ -104,7 +103,7 @@ def _open(load: Load, path: Path, variant: str | None) -> "tuple[Forward, ModelI
     return forward, info
 
 
-def add_predict(group: click.Group, load: Load) -> None:
+def add_predict(group: click.Group, package: str) -> None:
     """Adds ``predict MODEL IMAGES…`` to a runtime's command line."""
 
     @group.command()
@@ -140,7 +139,7 @@ def add_predict(group: click.Group, load: Load) -> None:
         if not images:
             raise click.UsageError("Missing argument 'MODEL IMAGES...'.")
         files = list_images(images)
-        forward, info = _open(load, ckpt_path or Path(paths[0]), variant)
+        forward, info = _open(package, ckpt_path or Path(paths[0]), variant)
         rows = predict_images(forward, info, files, batch_size, top_k)
         if as_json:
             click.echo(json.dumps(rows, indent=1))
@@ -151,7 +150,7 @@ def add_predict(group: click.Group, load: Load) -> None:
             click.echo(f"{row['image']:<{width}}  {classes}")
 
 
-def add_validate(group: click.Group, load: Load) -> None:
+def add_validate(group: click.Group, package: str) -> None:
     """Adds ``validate MODEL --data-dir DIR`` to a runtime's command line."""
 
     @group.command()
@@ -181,7 +180,7 @@ def add_validate(group: click.Group, load: Load) -> None:
         path = ckpt_path or model
         if path is None:
             raise click.UsageError("Missing argument 'MODEL'.")
-        forward, info = _open(load, path, variant)
+        forward, info = _open(package, path, variant)
         if all((data_dir / split).is_dir() for split in ("train", "val")):
             data_dir = data_dir / "val"
             say(f"images of {data_dir}")

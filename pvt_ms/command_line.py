@@ -17,7 +17,6 @@ from pvt_train.command_line import train_command, train_options
 from pvt_train.recipe.options import RecipeCommand
 
 if TYPE_CHECKING:
-    from pvt_data.accuracy import Forward
     from pvt_spec.arrays import Array
     from pvt_spec.model_info import ModelInfo
     from pvt_train.recipe.keys import Recipe
@@ -64,12 +63,5 @@ def _choose_device(target: str | None) -> None:
             raise PvtError(f"--device-target {target}: {first}") from error
 
 
-def _load(path: Path) -> "tuple[Forward, ModelInfo]":
-    prepare_environment()
-    from pvt_ms.runtime import load_forward
-
-    return load_forward(path)
-
-
-add_predict(main, _load)
-add_validate(main, _load)
+add_predict(main, "pvt_ms")
+add_validate(main, "pvt_ms")

@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from pvt_spec.runtime import Taps
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pvt_spec import PvtError
 from pvt_spec.arrays import Array
 from pvt_spec.precisions import CONTRACTIONS, PRECISIONS, Rounding
+from pvt_spec.runtime import Taps
 from pvt_torch.model import PyramidVisionTransformer
 from pvt_torch.taps import run_taps
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from convert import read_model, save_model
-from convert.formats import ckpt
-from convert.formats import safetensors as safetensors_file
+from convert.formats import ckpt, safetensors as safetensors_file
 from convert.formats.pth import file as pth
 from convert.formats.table import read_file
 from convert.names.dialects import find_dialect

@@ -10,13 +10,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convert.formats import ckpt
-from convert.formats import onnx as onnx_file
-from convert.formats import safetensors as safetensors_file
+from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_file
 from convert.formats.pth import file as pth_file
 from convert.formats.pth.tensors import DTYPES as PTH_DTYPES
 from convert.formats.table import recognise

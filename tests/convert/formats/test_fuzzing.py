@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.formats import ckpt
-from convert.formats import onnx as onnx_file
-from convert.formats import safetensors as safetensors_file
+from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_file
 from convert.formats.pth import file as pth
 from convert.formats.weight_file import MAX_ENTRIES, WeightFile
 from pvt_spec.errors import ConvertError
@@ -23,10 +21,10 @@ from tests.support.fuzzing import (
     damage_messages,
     damage_pickles,
     damage_zips,
+    fuzz as fuzzing,
     references,
     seeds,
 )
-from tests.support.fuzzing import fuzz as fuzzing
 from tests.support.fuzzing.fuzz import READERS, Failure, Judge, run
 from tests.support.fuzzing.inputs import Input
 from tests.support.messages import naming

@@ -4,8 +4,7 @@ from math import cos, pi
 from typing import get_args, get_type_hints
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pvt_train.optim.schedule import SCHEDULERS, learning_rate
 from pvt_train.recipe.keys import Recipe

@@ -5,8 +5,7 @@ import json
 from typing import Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pvt_spec import ConfigError
 from pvt_train.recipe.changes import Change, list_changes

@@ -26,9 +26,7 @@ import hypothesis
 import numpy as np
 from hypothesis import HealthCheck, Phase, settings
 
-from convert.formats import ckpt
-from convert.formats import onnx as onnx_file
-from convert.formats import safetensors as safetensors_file
+from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_file
 from convert.formats.pth import file as pth
 from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError

@@ -17,10 +17,8 @@ from unittest import mock
 import ml_dtypes
 import numpy as np
 
-from convert.formats import ckpt
-from convert.formats import safetensors as safetensors_file
-from convert.formats.pth import file as pth
-from convert.formats.pth import tensors as torch_pickle
+from convert.formats import ckpt, safetensors as safetensors_file
+from convert.formats.pth import file as pth, tensors as torch_pickle
 from pvt_spec import METADATA_KEY, PROFILES, PVTConfig, tensor_specs
 from tests.support.models import GOLDEN
 

@@ -26,10 +26,8 @@ from pvt_spec import (
     Preprocessing,
     PVTConfig,
     default_preprocessing,
-    tensor_specs,
-)
-from pvt_spec import (
     make_config as make_variant,
+    tensor_specs,
 )
 from tests.support.huggingface import (
     BACKBONE,

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from convert.formats.pth import file as pth
-from convert.formats.pth import zip_records
+from convert.formats.pth import file as pth, zip_records
 from convert.formats.pth.tensors import DTYPES
 from tests.support import formats
 from tests.support.fuzzing.seeds import by_torch as saved

@@ -13,11 +13,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from convert.formats.pth import file as pth
-from convert.formats.pth import machine
+from convert.formats.pth import file as pth, machine
 from pvt_spec.errors import ConvertError
 from tests.support import formats
 from tests.support.fuzzing.seeds import by_torch as saved
