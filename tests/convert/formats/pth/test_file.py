@@ -16,9 +16,7 @@ import torch
 from convert.formats.pth import file as pth, zip_records
 from convert.formats.pth.tensors import DTYPES
 from tests.support import formats
-from tests.support.fuzzing.seeds import by_torch as saved
-from tests.support.fuzzing.seeds import records_of as records
-from tests.support.fuzzing.seeds import zipped
+from tests.support.fuzzing.seeds import by_torch as saved, records_of as records, zipped
 from tests.support.models import GOLDEN
 
 read_bytes = partial(formats.read_bytes, "pth")

@@ -18,8 +18,7 @@ from hypothesis import given, settings, strategies as st
 from convert.formats.pth import file as pth, machine
 from pvt_spec.errors import ConvertError
 from tests.support import formats
-from tests.support.fuzzing.seeds import by_torch as saved
-from tests.support.fuzzing.seeds import zipped
+from tests.support.fuzzing.seeds import by_torch as saved, zipped
 from tests.support.messages import naming, tells
 
 read_bytes = partial(formats.read_bytes, "pth")
