@@ -15,15 +15,14 @@ from convert.findings import Finding
 from convert.formats.table import find_format, read_file
 from convert.formats.weight_file import WeightFile
 from convert.names.detect import (
-    BACKBONE,
     Shapes,
     canonical_shapes,
     count_classes,
     detect_dialect,
     infer_config,
-    strip_prefixes,
 )
 from convert.names.dialects import Dialect, Pairing, find_dialect
+from convert.names.prefixes import BACKBONE, find_prefix
 from convert.names.training_state import averaged_name, count_leading_parts, is_training_state
 from convert.names.translation import Holders, names_by_canonical, to_canonical
 from convert.options import WEIGHT_DTYPES, Given
@@ -160,7 +159,7 @@ def _choose_weights(file: WeightFile, given: Given) -> tuple[dict[str, Array], l
 
 def _strip(weights: dict[str, Array]) -> tuple[dict[str, Array], list[Finding]]:
     """The weights without what wrappers put before their names, or detectors beside them."""
-    prefix, findings = strip_prefixes(weights), []
+    prefix, findings = find_prefix(weights), []
     beside = [name for name in weights if not name.startswith(prefix + BACKBONE)]
     if len(beside) < len(weights):
         prefix += BACKBONE

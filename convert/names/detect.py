@@ -5,7 +5,7 @@ Nothing is guessed in silence: every finding that the file does not settle says 
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import isqrt
 
 from convert.names.dialects import DIALECTS, NAMES, Dialect
@@ -13,23 +13,6 @@ from pvt_spec import MIN_IMAGE_SIDE, NUM_STAGES, PATCH_STRIDES, ConfigError, PVT
 from pvt_spec.errors import ConvertError
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-PREFIXES = ("module.", "_orig_mod.", "model.", "state_dict.", "backbone.", "network.")
-"""What wrappers (DDP, torch.compile, trainers) put before every name."""
-
-BACKBONE = "backbone."
-"""What detectors put before the names of their backbone, beside a neck and heads."""
-
-
-def strip_prefixes(names: Iterable[str]) -> str:
-    """The known prefixes that all names share, put together; "" where they share none."""
-    names = list(names)
-    found = ""
-    while True:
-        shared = [p for p in PREFIXES if all(n.startswith(found + p) for n in names)]
-        if not shared or not names:
-            return found
-        found += shared[0]
 
 
 def detect_dialect(shapes: Shapes, name: str | None = None) -> Dialect:

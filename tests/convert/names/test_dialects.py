@@ -13,13 +13,12 @@ from hypothesis import given, strategies as st
 from convert import ConvertError
 from convert.formats.table import read_file
 from convert.names.detect import (
-    PREFIXES,
     canonical_shapes,
     detect_dialect,
     infer_config,
-    strip_prefixes,
 )
 from convert.names.dialects import DIALECTS, NAMES, Dialect, find_dialect
+from convert.names.prefixes import PREFIXES, find_prefix
 from convert.names.training_state import LEADING, OPTIMIZER, WHOLE, is_training_state
 from convert.names.translation import from_canonical, to_canonical
 from pvt_spec import VARIANTS, PVTConfig, TensorSpec, make_config, tensor_specs
@@ -453,10 +452,10 @@ def test_other_networks_are_refused(shapes: Shapes) -> None:
 @pytest.mark.parametrize("prefix", [*PREFIXES, "module._orig_mod.", "state_dict.module.model."])
 def test_prefixes_that_all_names_share_are_found(prefix: str) -> None:
     names = canonical_names(VARIANTS["pvt_v2_b0"])
-    assert strip_prefixes(prefix + name for name in names) == prefix
-    assert strip_prefixes([*(prefix + name for name in names), "step"]) == ""
+    assert find_prefix(prefix + name for name in names) == prefix
+    assert find_prefix([*(prefix + name for name in names), "step"]) == ""
 
 
 def test_names_without_a_prefix_lose_nothing() -> None:
-    assert strip_prefixes(canonical_names(VARIANTS["pvt_tiny"])) == ""
-    assert strip_prefixes([]) == ""
+    assert find_prefix(canonical_names(VARIANTS["pvt_tiny"])) == ""
+    assert find_prefix([]) == ""
