@@ -18,7 +18,7 @@ from convert.model.write import save_model, target_dialect
 from convert.names.dialects import Dialect
 from convert.names.translation import count_changes, names_by_canonical
 from convert.options import Changes, Given, Options
-from pvt_spec import ModelInfo, output_names
+from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import refuse_existing, replacing
@@ -74,14 +74,7 @@ def convert_file(
         changes = dataclasses.replace(changes, features_only=True)
     model = apply(read, changes)
     if options.dialect or not row.carries_maths:
-        theirs = names.numerics(model.info.numerics, model.info.config)
-        differing = differences(model, theirs)
-        if differing:
-            gap = estimate_gap(model, theirs)
-            tell_all(_maths_findings(differing, gap, names))
-            if not options.allow_different_maths:
-                raise _other_maths(path, model.info, differing, gap, names, options)
-        model = with_numerics(model, theirs, changed=bool(differing))
+        model = _settle_maths(model, names, path, options, tell_all)
     held = {id(array) for array in read.weights.values()}
     if not options.allow_nonfinite:
         check_finite(path, {n: a for n, a in model.weights.items() if id(a) not in held})
@@ -99,13 +92,7 @@ def convert_file(
     size = f"{sum(file.stat().st_size for file in written):,} bytes"
     tell_all([Finding("wrote", [str(file) for file in written], size)])
     if options.report:
-        facts = {
-            "source": [describe_file(file) for file in read.files],
-            "target": [describe_file(file) for file in written],
-            **as_facts(told),
-        }
-        with replacing(options.report, options.force) as stream:
-            stream.write(json.dumps(facts, indent=1).encode() + b"\n")
+        _write_report(options.report, read.files, written, told, options.force)
     return model
 
 
@@ -144,6 +131,47 @@ def _check_report(report: Path, path: Path, models: Iterable[Path]) -> None:
         raise ConvertError(f"{report}: there is no folder {report.parent}: make it first")
 
 
+def _write_report(
+    path: Path,
+    source: Iterable[Path],
+    target: Iterable[Path],
+    told: Iterable[Finding],
+    force: bool,
+) -> None:
+    files = {"source": source, "target": target}
+    facts = {what: [describe_file(file) for file in held] for what, held in files.items()}
+    with replacing(path, force) as stream:
+        stream.write(json.dumps({**facts, **as_facts(told)}, indent=1).encode() + b"\n")
+
+
+def _settle_maths(
+    model: Model,
+    names: Dialect,
+    path: Path,
+    options: Options,
+    tell: Callable[[Iterable[Finding]], None],
+) -> Model:
+    """The model with the maths that the code behind the target's dialect computes.
+
+    Raises:
+        ConvertError: They are others, and that was not allowed.
+    """
+    theirs = names.numerics(model.info.numerics, model.info.config)
+    differing = differences(model, theirs)
+    if differing:
+        gap = estimate_gap(model, theirs)
+        tell(_maths_findings(differing, gap, names))
+        if not options.allow_different_maths:
+            other = "no --to-dialect" if options.dialect else "a file instead of a folder"
+            raise ConvertError(
+                f"{path}: the code behind dialect {names.name} would answer otherwise than "
+                f"{model.info.profile} does ({', '.join(differing)}; {gap}): give "
+                f"--allow-different-maths to write it nevertheless, or {other}, so that the maths "
+                "travels with it"
+            )
+    return with_numerics(model, theirs, changed=bool(differing))
+
+
 def _maths_findings(differing: Differences, gap: Gap, names: Dialect) -> Iterator[Finding]:
     """What the code behind the target's dialect computes otherwise, and what that changes."""
     for field, (ours, other) in differing.items():
@@ -151,17 +179,6 @@ def _maths_findings(differing: Differences, gap: Gap, names: Dialect) -> Iterato
         yield Finding("maths_differ", facts, text=f"{field}: {ours} here, {other} in {names.name}")
     note = "two images of noise, in onnxruntime"
     yield Finding("estimated_gap", dataclasses.asdict(gap), note, str(gap))
-
-
-def _other_maths(
-    path: Path, info: ModelInfo, differing: Differences, gap: Gap, names: Dialect, options: Options
-) -> ConvertError:
-    other = "no --to-dialect" if options.dialect else "a file instead of a folder"
-    return ConvertError(
-        f"{path}: the code behind dialect {names.name} would answer otherwise than {info.profile} "
-        f"does ({', '.join(differing)}; {gap}): give --allow-different-maths to write it "
-        f"nevertheless, or {other}, so that the maths travels with it"
-    )
 
 
 def _facts(model: Model) -> dict[str, str]:
