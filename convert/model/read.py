@@ -115,9 +115,9 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
     dialect = _dialect(shapes, given, said)
     inferred, guesses = _infer(canonical_shapes(shapes, dialect), dialect, given, said)
     config = _named(given.model, inferred) if given.model else inferred
-    weights, lost = _without_class_row(weights, config, dialect)
     bare = not any(name.startswith(dialect.base) for name in weights if dialect.base)
     pairings = list(dialect.pairings(config, bare=bare))
+    weights, lost = _without_class_row(weights, config, dialect)
     _check_tensors(weights, pairings, f"dialect {dialect.name}", given.model, config, inferred)
     canonical = to_canonical(weights, pairings)
     canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}

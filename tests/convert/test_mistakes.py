@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert import convert_file, load_model, read_model, save_model
+from convert import ConvertError, Given, convert_file, load_model, read_model, save_model
 from convert.findings import as_facts
 from convert.inspection import inspect_file
 from pvt_spec import EPSILONS, PROFILES
 from tests.support.converting import refused, report_of, save, save_plain, succeed
-from tests.support.messages import tells
-from tests.support.models import SMALL, random_weights
+from tests.support.messages import naming, tells
+from tests.support.models import SMALL, golden_file, random_weights
 
 HF = PROFILES["hf"]
 
@@ -116,3 +116,10 @@ def test_labels_of_a_timm_folder_are_read() -> None:
     names = {"label_names": ["cat", "dog"], "num_classes": 2}
     info = parse_timm({"architecture": "pvt_v2_b0", "pretrained_cfg": trained, **names})
     assert info.labels == ("cat", "dog")
+
+
+def test_a_variant_that_a_dialect_has_no_names_for_is_told() -> None:
+    """Before anything else is asked of its tensors."""
+    source = golden_file("mmdet_v2_small")
+    with pytest.raises(ConvertError, match=naming("mmdet", "pos_embed1")):
+        read_model(source, Given(model="pvt_tiny"))
