@@ -121,7 +121,7 @@ def capture(
     """
     from convert.model.read import read_model
     from parity import selection
-    from parity.bundles.capture import Shot, capture as write_bundle
+    from parity.bundles.capture import Shot, capture as write_answers
     from parity.bundles.record import REFERENCE
     from pvt_spec.files import refuse_existing, replacing
 
@@ -136,7 +136,7 @@ def capture(
         if precision and runtime != REFERENCE:
             raise click.UsageError("--precision goes with --runtime reference")
         shot = Shot(model, read, names, inputs, runtime, precision)
-        write_bundle(shot, stream, not without_inputs, show)
+        write_answers(shot, stream, not without_inputs, show)
     say(f"wrote {output} ({output.stat().st_size:,} bytes)")
 
 

@@ -8,10 +8,11 @@ of its model then.
 """
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from parity.inputs.samples import Sample, hash_input
 from pvt_spec import ConfigError, Preprocessing, PVTConfig, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.config import MIN_IMAGE_SIDE
+from pvt_spec.runtime import Taps
 
 SUFFIX = ".npz"
 
@@ -29,55 +31,30 @@ _DESCRIPTION, _INPUT = "bundle.json", "input"
 _UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError)
 
 
-class BundleWriter:
+def write_bundle(
+    stream: BinaryIO, record: Record, answers: Iterable[tuple[Sequence[Sample], Array, Taps]]
+) -> None:
     """Writes a bundle a batch at a time.
 
     Args:
         stream: A new file.
-        keep_inputs: Whether to write the inputs themselves.
-
-    Attributes:
-        seen: The inputs that were written so far.
+        record: What ran; its batches and inputs are not known yet.
+        answers: Samples, what was given of them and what came out, batch by batch.
     """
-
-    def __init__(self, stream: BinaryIO, keep_inputs: bool = True):
-        # Results of floating-point operations hardly get smaller by compression.
-        self._zip = zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED)
-        self._keep_inputs = keep_inputs
-        self._batches: list[int] = []
-        self.seen: list[Seen] = []
-        self._names: tuple[str, ...] = ()
-
-    def __enter__(self) -> "BundleWriter":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._zip.close()
-
-    def add(self, samples: Sequence[Sample], images: Array, taps: Mapping[str, Array]) -> None:
-        """Writes one batch: what was given, and what came out."""
-        given = {_INPUT: images} if self._keep_inputs else {}
-        for name, array in {**given, **taps}.items():
-            entry = f"{len(self._batches)}/{name}.npy"
-            with self._zip.open(entry, "w", force_zip64=True) as stream:
-                np.save(stream, array, allow_pickle=False)
-        self._batches.append(len(images))
-        self.seen += [
-            Seen(sample.name, sample.group, hash_input(image))
-            for sample, image in zip(samples, images, strict=True)
-        ]
-        self._names = tuple(taps)
-
-    def finish(self, **described: Any) -> None:
-        """Writes the description, with the fields of :class:`Record` that are not known here."""
-        record = Record(
-            batches=tuple(self._batches),
-            seen=tuple(self.seen),
-            names=self._names,
-            inputs_kept=self._keep_inputs,
-            **described,
-        )
-        self._zip.writestr(_DESCRIPTION, record.to_json())
+    batches: list[int] = []
+    seen: list[Seen] = []
+    # Results of floating-point operations hardly get smaller by compression.
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as file:
+        for number, (samples, images, taps) in enumerate(answers):
+            given = {_INPUT: images} if record.inputs_kept else {}
+            for name, array in {**given, **taps}.items():
+                with file.open(f"{number}/{name}.npy", "w", force_zip64=True) as entry:
+                    np.save(entry, array, allow_pickle=False)
+            batches.append(len(images))
+            for sample, image in zip(samples, images, strict=True):
+                seen.append(Seen(sample.name, sample.group, hash_input(image)))
+        whole = replace(record, batches=tuple(batches), seen=tuple(seen))
+        file.writestr(_DESCRIPTION, whole.to_json())
 
 
 class Bundle:

@@ -4,7 +4,7 @@ Comparing needs no framework.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import BinaryIO
 import numpy as np
 
 from convert.model.read import Model
-from parity.bundles.bundle import Bundle, BundleWriter
-from parity.bundles.record import REFERENCE
+from parity.bundles.bundle import Bundle, write_bundle
+from parity.bundles.record import REFERENCE, Record
 from parity.errors import ParityError
-from parity.inputs.samples import Inputs, load_batch
+from parity.inputs.samples import Inputs, Sample, load_batch
 from parity.judge import Judge
 from parity.measure.compare import Comparison
 from parity.measure.structure import hash_weights, structure_differences
@@ -26,8 +26,9 @@ from parity.run import Terms
 from parity.runtimes.table import Runner, machine_facts, open_runner
 from parity.selection import check_same_layers
 from pvt_spec import ModelInfo, output_names, tap_names
+from pvt_spec.arrays import Array
 from pvt_spec.precisions import PRECISIONS
-from pvt_spec.runtime import Task
+from pvt_spec.runtime import Taps, Task
 
 Progress = Callable[[int, int], None]
 """What is told (images done, images in all) after every batch."""
@@ -79,25 +80,26 @@ def capture(
         PvtError: The model, an image or the runtime cannot be used, or a precision is not known.
     """
     inputs, info = shot.inputs, shot.model.info
-    exactly = shot.runtime == REFERENCE
     names = [find_tolerance(name).emulation for name in shot.precisions or PRECISIONS]
     emulations = sorted(filter(None, set(names)))
-    with (
-        BundleWriter(stream, keep_inputs) as writer,
-        Judge(shot.model, shot.names) if exactly else nullcontext() as judge,
-    ):
+    exactly = shot.runtime == REFERENCE
+    with Judge(shot.model, shot.names) if exactly else nullcontext() as judge:
         runner = _open_reference(judge, shot) if judge else open_runner(shot.runtime, shot.task)
-        for samples in inputs.batches():
-            images = load_batch(samples, inputs.resized(info.preprocessing))
-            if judge:
-                batch = judge.expect(samples, images)
-                judge.measure(emulations, batch).result()
-                taps = batch.expected.result()
-            else:
-                taps = runner.taps(images)
-            writer.add(samples, images, taps)
-            progress(len(writer.seen), len(inputs.samples))
-        writer.finish(
+
+        def answers() -> Iterator[tuple[Sequence[Sample], Array, Taps]]:
+            done = 0
+            for samples in inputs.batches():
+                images = load_batch(samples, inputs.resized(info.preprocessing))
+                if judge:
+                    batch = judge.expect(samples, images)
+                    judge.measure(emulations, batch).result()
+                    yield samples, images, batch.expected.result()
+                else:
+                    yield samples, images, runner.taps(images)
+                done += len(samples)
+                progress(done, len(inputs.samples))
+
+        record = Record(
             runtime=shot.runtime,
             file=shot.path.name,
             kind=runner.kind,
@@ -106,8 +108,11 @@ def capture(
             attributes=runner.attributes,
             hashes=runner.hashes,
             facts=runner.facts,
-            envelopes=judge.envelopes if judge else {},
+            envelopes=judge.envelopes if judge else {},  # which fill while it runs
+            names=tuple(shot.names),
+            inputs_kept=keep_inputs,
         )
+        write_bundle(stream, record, answers())
 
 
 def _open_reference(judge: Judge, shot: Shot) -> Runner:

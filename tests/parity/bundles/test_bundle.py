@@ -15,9 +15,9 @@ import pytest
 from click.testing import Result
 
 from convert import load_model, save_model
-from parity.bundles.bundle import Bundle, BundleWriter
+from parity.bundles.bundle import Bundle
 from parity.bundles.capture import Shot, capture
-from parity.bundles.record import REFERENCE
+from parity.bundles.record import REFERENCE, Record
 from parity.command_line import main
 from parity.errors import ParityError
 from parity.inputs.samples import (
@@ -171,7 +171,7 @@ class TestFile:
         def fail(*_: object, **__: object) -> None:
             raise ParityError("no more")
 
-        monkeypatch.setattr(BundleWriter, "finish", fail)
+        monkeypatch.setattr(Record, "to_json", fail)
         target = tmp_path / "a.npz"
         message = refused("capture", OFFICIAL_V2, "--runtime", "torch", "-o", target, "--random", 1)
         assert "no more" in message and list(tmp_path.iterdir()) == []
