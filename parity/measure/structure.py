@@ -94,8 +94,9 @@ def first_tap(subject: str, config: PVTConfig) -> str | None:
 
 def _first_tensor(subject: str, config: PVTConfig) -> TensorSpec | None:
     """Returns the first tensor of the innermost layer, block or stage that has this name in it."""
+    specs = tensor_specs(config)
     while subject:
-        for spec in tensor_specs(config):
+        for spec in specs:
             if f"{spec.name}.".startswith(f"{subject}."):
                 return spec
         subject = subject.rpartition(".")[0]
