@@ -15,7 +15,7 @@ from pvt_spec.attributes import (
 
 
 def read_attributes(model: PyramidVisionTransformer) -> Attributes:
-    """The attributes of every layer of a model.
+    """Returns the attributes of every layer of a model.
 
     A cell's own ``epsilon`` and ``stride`` are what its primitive was made with; the primitive
     computes, so it is what is read.

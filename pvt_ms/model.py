@@ -33,19 +33,19 @@ class Conv2d(nn.Conv2d):
 
 
 def layer_norm(dim: int, eps: float) -> nn.LayerNorm:
-    """A layer norm over the channels."""
+    """Returns a layer norm over the channels."""
     return nn.LayerNorm((dim,), begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
 
 
 def linear(in_features: int, out_features: int) -> nn.Dense:
-    """A linear layer with bias; its weights are filled after construction."""
+    """Returns a linear layer with bias; its weights are filled after construction."""
     return nn.Dense(
         in_features, out_features, weight_init="zeros", bias_init="zeros", has_bias=True
     )
 
 
 def gelu(form: str) -> nn.GELU:
-    """GELU, exact (``"erf"``) or approximated (``"tanh"``)."""
+    """Returns gELU, exact (``"erf"``) or approximated (``"tanh"``)."""
     return nn.GELU(approximate=form == "tanh")
 
 
@@ -91,7 +91,7 @@ class Attention(nn.Cell):
             self.act = gelu(numerics.gelu)
 
     def reduce(self, x: Tensor, H: int, W: int) -> Tensor:
-        """The tokens (B, M, C) that keys and values are made of."""
+        """Returns the tokens (B, M, C) that keys and values are made of."""
         B, _, C = x.shape
         x = x.transpose(0, 2, 1).reshape(B, C, H, W)
         if self.linear:
@@ -102,7 +102,7 @@ class Attention(nn.Cell):
         return self.act(x) if self.linear else x
 
     def construct(self, x: Tensor, H: int, W: int) -> Tensor:
-        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
+        """Maps tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         B, N, C = x.shape
         q = self.q(x).reshape(B, N, self.num_heads, self.head_dim).transpose(0, 2, 1, 3)
         kv = self.kv(self.reduce(x, H, W) if self.reduces else x)
@@ -122,7 +122,7 @@ class DWConv(nn.Cell):
         self.dwconv = Conv2d(dim, dim, 3, 1, "symmetric", pad=1, groups=dim)
 
     def construct(self, x: Tensor, H: int, W: int) -> Tensor:
-        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
+        """Maps tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         B, N, C = x.shape
         x = self.dwconv(x.transpose(0, 2, 1).reshape(B, C, H, W))
         return x.reshape(B, C, N).transpose(0, 2, 1)
@@ -144,7 +144,7 @@ class Mlp(nn.Cell):
         self.fc2 = linear(hidden, dim)
 
     def construct(self, x: Tensor, H: int, W: int) -> Tensor:
-        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
+        """Maps tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         x = self.fc1(x)
         if self.linear:
             x = ops.relu(x)
@@ -165,7 +165,7 @@ class Block(nn.Cell):
         self.mlp = Mlp(config, numerics, stage)
 
     def construct(self, x: Tensor, H: int, W: int, drop_path: Tensor | None = None) -> Tensor:
-        """``x`` (B, N, C); ``drop_path`` (2, B): what each branch of each sample is scaled by."""
+        """Maps ``x`` (B, N, C); each sample's branches are scaled by ``drop_path`` (2, B)."""
         attn = self.attn(self.norm1(x), H, W)
         x = x + (attn if drop_path is None else attn * drop_path[0].reshape(-1, 1, 1))
         mlp = self.mlp(self.norm2(x), H, W)
@@ -210,7 +210,7 @@ class PyramidVisionTransformer(nn.Cell):
             setattr(self, f"stage{stage + 1}", nn.Identity())
 
     def resized_pos_embed(self, pos_embed: Tensor, stage: int, H: int, W: int) -> Tensor:
-        """Position embeddings (1, N, C) of one stage's own grid, resized to (1, H * W, C)."""
+        """Resizes position embeddings (1, N, C) of a stage's own grid to (1, H * W, C)."""
         grid = self.config.pos_embed_grid(stage)
         if grid == (H, W):
             return pos_embed
@@ -220,7 +220,7 @@ class PyramidVisionTransformer(nn.Cell):
         return x.reshape(1, -1, H * W).transpose(0, 2, 1)
 
     def add_positions(self, x: Tensor, stage: int, H: int, W: int) -> Tensor:
-        """v1: tokens (B, N, C) with position embeddings, and the class token where it joins."""
+        """Adds v1's position embeddings to tokens (B, N, C), and the class token where it joins."""
         pos_embed = getattr(self, f"pos_embed{stage + 1}").astype(x.dtype)
         if self.config.has_class_token(stage):
             cls_token = self.cls_token.astype(x.dtype).broadcast_to((x.shape[0], 1, x.shape[2]))
@@ -232,7 +232,7 @@ class PyramidVisionTransformer(nn.Cell):
         return getattr(self, f"embed{stage + 1}")(x + pos_embed)
 
     def sample_drop_path(self, B: int) -> Tensor:
-        """Random ``drop_path`` for B samples, float32 (blocks, 2, B)."""
+        """Draws ``drop_path`` for B samples, float32 (blocks, 2, B)."""
         rates = Tensor(self.config.drop_path_rates(), ms.float32).reshape(-1, 1, 1)
         kept = ops.rand(rates.shape[0], 2, B, dtype=ms.float32) >= rates
         return kept / (1 - rates)
@@ -240,7 +240,7 @@ class PyramidVisionTransformer(nn.Cell):
     def forward_features(
         self, x: Tensor, drop_path: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
+        """Maps images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
 
         With ``features_only``, to the maps (B, C, H, W) of the four stages instead.
         """
@@ -264,7 +264,7 @@ class PyramidVisionTransformer(nn.Cell):
         return self.norm(x)[:, 0] if self.version == 1 else x.mean(axis=1)
 
     def construct(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
-        """Images to logits (B, num_classes), or to features or maps without a head.
+        """Maps images to logits (B, num_classes), or to features or maps without a head.
 
         Args:
             x: float32 (B, in_chans, H, W), normalised.

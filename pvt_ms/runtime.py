@@ -30,7 +30,7 @@ class MindSporeRuntime:
     precision: str = "fp32"
 
     def obstacle(self) -> str | None:
-        """None: whether there is HF32 shows when a model is opened."""
+        """Returns None: whether there is HF32 shows when a model is opened."""
         return None
 
     def open(self, task: Task) -> OpenModel:

@@ -18,12 +18,12 @@ Taps = dict[str, Array]
 def run_taps(
     model: PyramidVisionTransformer, images: Array, names: Sequence[str] | None = None
 ) -> Taps:
-    """One forward pass, op by op (pynative), with intermediate results.
+    """Runs one forward pass, op by op (pynative), and returns intermediate results.
 
     Args:
-        model: In evaluation mode.
+        model: The model, in evaluation mode.
         images: float32 (B, in_chans, H, W), normalised.
-        names: Those wanted; all of :func:`pvt_spec.tap_names` by default.
+        names: The taps wanted; all of :func:`pvt_spec.tap_names` by default.
 
     Returns:
         float32 arrays under these names, in forward order.
@@ -38,14 +38,14 @@ def run_taps(
 
 
 def compiled_taps(model: PyramidVisionTransformer, names: Sequence[str]) -> Callable[[Array], Taps]:
-    """A compiled forward pass (graph mode) that also gives intermediate results.
+    """Returns a compiled forward pass (graph mode) that also gives intermediate results.
 
     A graph calls no hooks, so what records a tap is a cell around the tapped one, which assigns
     its answer to a parameter within the graph.
 
     Args:
-        model: In evaluation mode; what records its taps stays in it.
-        names: Those wanted.
+        model: The model, in evaluation mode; what records its taps stays in it.
+        names: The taps wanted.
 
     Returns:
         A function from images to arrays, as :func:`run_taps`. It is compiled for the first
@@ -67,7 +67,7 @@ def compiled_taps(model: PyramidVisionTransformer, names: Sequence[str]) -> Call
 def add_hooks(
     model: PyramidVisionTransformer, names: Sequence[str], taps: dict[str, Tensor]
 ) -> list[Any]:
-    """Hooks that leave every tap, by its name, in a dictionary; each is a handle to remove it."""
+    """Makes every pass leave its taps in a dictionary; returns handles to remove the hooks."""
     cells = dict(model.cells_and_names())
     wanted = [tap for tap in tap_specs(model.config) if tap.name in names]
     return [_add_hook(cells[tap.module], tap, taps) for tap in wanted]
@@ -83,7 +83,7 @@ def _add_hook(cell: nn.Cell, tap: TapSpec, taps: dict[str, Tensor]) -> Any:
 
 
 class Recorder(nn.Cell):
-    """Around a cell: its tap is also assigned to a parameter."""
+    """A cell around another, whose tap it also assigns to a parameter."""
 
     def __init__(self, inner: nn.Cell, tap: TapSpec, value: Parameter):
         super().__init__()
@@ -92,7 +92,7 @@ class Recorder(nn.Cell):
         self.value = value
 
     def construct(self, *inputs: Any) -> Any:
-        """What the inner cell answers."""
+        """Returns what the inner cell answers."""
         output = self.inner(*inputs)
         if self.layer == "features":
             ops.assign(self.value, inputs[0])

@@ -14,7 +14,7 @@ from pvt_spec.initial import model_creator
 def build_model(
     config: PVTConfig, numerics: Numerics, weights: Mapping[str, Array]
 ) -> PyramidVisionTransformer:
-    """A model with the given weights, in the framework's own initial mode.
+    """Returns a model with the given weights, in the framework's own initial mode.
 
     Raises:
         ConfigError: The names or shapes are not the model's; all that differ are named.
@@ -30,7 +30,7 @@ create_model = model_creator(build_model)
 def model_from_weights(
     config: PVTConfig, numerics: Numerics, weights: Mapping[str, Array]
 ) -> PyramidVisionTransformer:
-    """A model with the given weights, in evaluation mode.
+    """Returns a model with the given weights, in evaluation mode.
 
     Raises:
         ConfigError: The names or shapes are not the model's; all that differ are named.
@@ -39,7 +39,7 @@ def model_from_weights(
 
 
 def canonical_parameters(model: PyramidVisionTransformer) -> dict[str, Parameter]:
-    """The model's parameters under canonical names: a norm's gamma is its weight, beta its bias."""
+    """Returns the parameters under canonical names: a norm's gamma is its weight, beta its bias."""
     renamed = {"gamma": "weight", "beta": "bias"}
     parameters = {}
     for name, parameter in model.parameters_and_names():
@@ -65,5 +65,5 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
 
 
 def get_weights(model: PyramidVisionTransformer) -> dict[str, Array]:
-    """Copies of every parameter under canonical names, in their own dtypes."""
+    """Returns copies of every parameter under canonical names, in their own dtypes."""
     return {name: p.asnumpy().copy() for name, p in canonical_parameters(model).items()}

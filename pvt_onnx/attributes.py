@@ -12,7 +12,7 @@ from pvt_spec.attributes import Attributes, conv_attributes, same_for_all
 
 
 def read_attributes(model: onnx.ModelProto) -> Attributes:
-    """The attributes of every layer of a graph of :mod:`pvt_onnx.graph`."""
+    """Returns the attributes of every layer of a graph of :mod:`pvt_onnx.graph`."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     made_by = {output: node for node in model.graph.node for output in node.output}
     attributes: Attributes = {}
@@ -73,7 +73,7 @@ def _conv_attributes(node: onnx.NodeProto, layer: str, dims: Sequence[int]) -> A
 
 
 def _given(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """An attribute of a node, or what ONNX takes it for where it is not given."""
+    """Returns an attribute of a node, or what ONNX takes it for where it is not given."""
     for attribute in node.attribute:
         if attribute.name == name:
             value = get_attribute_value(attribute)
@@ -86,7 +86,7 @@ def _shape(
     constants: Mapping[str, onnx.TensorProto],
     made_by: Mapping[str, onnx.NodeProto],
 ) -> list[int | None]:
-    """The numbers of a shape, a constant or put together; None where one is computed."""
+    """Returns the numbers of a shape, a constant or put together; None where one is computed."""
     if name in constants:
         return list(to_array(constants[name]).tolist())
     node = made_by.get(name)

@@ -15,11 +15,11 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    """onnxruntime.
+    """onnxruntime, at one level of optimisation and on one execution provider.
 
     Attributes:
         name: What users call it.
-        optimization: How much of the graph it may change; see
+        optimization: The level, how much of the graph it may change; see
             :data:`pvt_onnx.session.OPTIMIZATIONS`.
         provider: The execution provider.
     """
@@ -31,7 +31,7 @@ class OnnxRuntime:
     provider: str = CPU
 
     def obstacle(self) -> str | None:
-        """Why it cannot run here, or None where it can; see :class:`pvt_spec.runtime.Runtime`."""
+        """Says why it cannot run here; see :class:`pvt_spec.runtime.Runtime`."""
         import onnxruntime
 
         there = onnxruntime.get_available_providers()
@@ -73,7 +73,7 @@ class OnnxReference:
     name: str
 
     def obstacle(self) -> str | None:
-        """None: it is numpy."""
+        """Returns None, as it is numpy."""
         return None
 
     def open(self, task: Task) -> OpenModel:
@@ -97,7 +97,7 @@ class OnnxReference:
 
 
 def load_graph(task: Task) -> "onnx.ModelProto":
-    """The file's own graph if it is ONNX, else the one that convert writes of it.
+    """Returns the file's own graph if it is ONNX, else the one that convert writes of it.
 
     Raises:
         RuntimeUnusable: The file's graph is for images of another size.
@@ -124,10 +124,10 @@ def load_graph(task: Task) -> "onnx.ModelProto":
 def open_graph(
     graph: "onnx.ModelProto", taps: Callable[[Array], Taps], facts: dict[str, str]
 ) -> OpenModel:
-    """A model whose attributes and weights are a graph's, whatever engine runs it.
+    """Returns a model whose attributes and weights are a graph's, whatever engine runs it.
 
     Args:
-        graph: From :func:`load_graph`.
+        graph: What :func:`load_graph` returned.
         taps: What runs it, as in :class:`OpenModel`.
         facts: What that is.
     """

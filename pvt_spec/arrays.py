@@ -9,5 +9,5 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def fill_up(images: Array, count: int) -> Array:
-    """A batch with its last image repeated until there are ``count``."""
+    """Returns a batch with its last image repeated until there are ``count``."""
     return np.concatenate([images, images[-1:].repeat(max(0, count - len(images)), axis=0)])

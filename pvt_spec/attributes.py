@@ -29,7 +29,7 @@ DEPTHWISE = "mlp.dwconv.dwconv"
 
 
 def expected_attributes(config: PVTConfig, numerics: Numerics) -> Attributes:
-    """The attributes that every layer of a model must have."""
+    """Returns the attributes that every layer of a model must have."""
     attributes: Attributes = {}
     for spec in tensor_specs(config):
         if spec.kind == "pos_embed":
@@ -73,7 +73,7 @@ def _conv_attributes(config: PVTConfig, numerics: Numerics, spec: TensorSpec) ->
 def conv_attributes(
     module: str, kernel: int, stride: Any, dilation: Any, groups: int, padding: Any
 ) -> Attributes:
-    """The attributes of a convolution; what a kernel of one pixel is padded by is no matter."""
+    """Returns the attributes of a convolution; the padding of a kernel of one pixel is none."""
     attributes = {"stride": stride, "dilation": dilation, "groups": groups}
     if kernel > 1:
         attributes["padding"] = padding
@@ -81,19 +81,19 @@ def conv_attributes(
 
 
 def attention_attributes(module: str, heads: int, scale: float) -> Attributes:
-    """The attributes of an attention layer."""
+    """Returns the attributes of an attention layer."""
     return {f"{module}.heads": heads, f"{module}.scale": np.float32(scale)}
 
 
 def pos_embed_attributes(dtypes: Mapping[str, str], resize: str) -> Attributes:
-    """The attributes of position embeddings, whose dtypes are given by name."""
+    """Returns the attributes of position embeddings, whose dtypes are given by name."""
     return {f"{name}.dtype": dtype for name, dtype in dtypes.items()} | {
         f"{name}.resize": resize for name in dtypes
     }
 
 
 def same_for_all(values: int | str | Iterable[int]) -> Any:
-    """The one number that a length of every axis is, or all of them where they differ."""
+    """Returns the one number that a length of every axis is, or all of them where they differ."""
     if isinstance(values, int | str):
         return values
     numbers = list(values)

@@ -65,27 +65,27 @@ class PVTConfig:
             raise ConfigError("not a PVT configuration: " + "; ".join(problems))
 
     def patch_kernel(self, stage: int) -> int:
-        """Kernel side of stage ``stage``'s (0…3) patch embedding: v1 tiles, v2 overlaps."""
+        """Returns the kernel side of ``stage``'s (0…3) patch embedding: v1 tiles, v2 overlaps."""
         stride = PATCH_STRIDES[stage]
         return stride if self.version == 1 else 2 * stride - 1
 
     def reduces(self, stage: int) -> bool:
-        """Whether the attention of stage ``stage`` (0…3) has an ``sr`` convolution and its norm."""
+        """Returns whether attention of ``stage`` (0…3) has an ``sr`` convolution and its norm."""
         return self.linear or self.sr_ratios[stage] > 1
 
     def has_class_token(self, stage: int) -> bool:
-        """Whether the class token stands before the tokens of stage ``stage`` (0…3)."""
+        """Returns whether the class token stands before the tokens of stage ``stage`` (0…3)."""
         return self.version == 1 and not self.features_only and stage == NUM_STAGES - 1
 
     def pos_embed_grid(self, stage: int) -> tuple[int, int]:
-        """(H, W) of the grid that v1's ``pos_embed`` of stage ``stage`` (0…3) is laid out on."""
+        """Returns (H, W) of the grid that v1's ``pos_embed`` of ``stage`` (0…3) is laid out on."""
         H, W = self.image_size
         for stride in PATCH_STRIDES[: stage + 1]:
             H, W = H // stride, W // stride
         return H, W
 
     def drop_path_rates(self) -> list[float]:
-        """Stochastic-depth rate of every block, first to last: linear from 0 (official code)."""
+        """Returns every block's rate of stochastic depth: linear from 0 (official code)."""
         total = sum(self.depths)
         return [self.drop_path_rate * block / max(total - 1, 1) for block in range(total)]
 
@@ -158,7 +158,7 @@ VARIANTS: dict[str, PVTConfig] = {
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the variants that match a shell-style pattern (``"pvt_v2*"``), in order of size."""
+    """Returns the variants that match a shell-style pattern (``"pvt_v2*"``), in order of size."""
     return [name for name in VARIANTS if fnmatch(name, pattern)]
 
 
@@ -171,7 +171,7 @@ def make_config(
     image_size: int | tuple[int, int] | None = None,
     drop_path_rate: float | None = None,
 ) -> PVTConfig:
-    """The configuration of variant ``name`` with what is given in place of its own values.
+    """Returns the configuration of variant ``name`` with what is given in place of its own values.
 
     Args:
         name: A key of :data:`VARIANTS`.
@@ -215,7 +215,7 @@ _ARCHITECTURE = (
 
 
 def variant_name(config: PVTConfig) -> str | None:
-    """The variant with this architecture, whatever its image size and head; None if none has."""
+    """Returns the variant of this architecture, whatever its image size and head, or None."""
     for name, variant in VARIANTS.items():
         if all(getattr(variant, field) == getattr(config, field) for field in _ARCHITECTURE):
             return name

@@ -13,7 +13,7 @@ from pvt_spec.errors import ConvertError, FileExists
 
 
 def refuse_existing(target: Path, force: bool) -> None:
-    """Ends before any work where the target exists and may not be replaced.
+    """Refuses, before any work, a target that exists and may not be replaced.
 
     Raises:
         FileExists: It does.
@@ -24,7 +24,7 @@ def refuse_existing(target: Path, force: bool) -> None:
 
 @contextmanager
 def replacing(target: Path, force: bool) -> Iterator[BinaryIO]:
-    """A stream whose bytes become ``target`` once they are all on the disk.
+    """Returns a stream whose bytes become ``target`` once they are all on the disk.
 
     They are written to a temporary file beside it, which takes its place in one step when the
     block ends. Where the block ends in an exception (Ctrl-C too), the temporary file is removed
@@ -85,13 +85,13 @@ class _NewFile:
     stream: BinaryIO
 
     def finish(self) -> None:
-        """All of it is on the disk."""
+        """Puts all of it on the disk."""
         self.stream.flush()
         os.fsync(self.stream.fileno())
         self.stream.close()
 
     def discard(self) -> None:
-        """Nothing is left of it, if it is not in its place by now."""
+        """Removes what is left of it, if it is not in its place by now."""
         with suppress(OSError):  # of bytes left in the buffer that have no space
             self.stream.close()
         self.temporary.unlink(missing_ok=True)

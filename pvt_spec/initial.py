@@ -24,7 +24,7 @@ Built = TypeVar("Built")
 def model_creator(
     build: Callable[[PVTConfig, Numerics, dict[str, Array]], Built],
 ) -> Callable[..., Built]:
-    """The ``create_model`` of a framework, from what builds a model with given weights in it."""
+    """Returns a framework's ``create_model``, made of what builds a model with given weights."""
 
     def create_model(
         name: str,
@@ -37,7 +37,7 @@ def model_creator(
         numerics: Numerics | str = "official",
         seed: int = 0,
     ) -> Built:
-        """A freshly initialised model of a named variant.
+        """Returns a freshly initialised model of a named variant.
 
         Args:
             name: A variant; see :func:`pvt_spec.list_models`.
@@ -69,7 +69,7 @@ def model_creator(
 
 
 def initial_weights(config: PVTConfig, seed: int) -> dict[str, Array]:
-    """Freshly initialised tensors, float32, under canonical names.
+    """Returns freshly initialised tensors, float32, under canonical names.
 
     The same ``seed`` gives the same bits whatever framework trains them.
     """
@@ -84,7 +84,7 @@ def initial_weights(config: PVTConfig, seed: int) -> dict[str, Array]:
 def _initial(
     spec: TensorSpec, kernel: tuple[int, ...], version: int, rng: np.random.Generator
 ) -> Array:
-    """One tensor, of a layer whose weight has the shape ``kernel``."""
+    """Returns one tensor, of a layer whose weight has the shape ``kernel``."""
     if spec.kind == "norm":
         return np.full(spec.shape, spec.part == "weight", np.float32)
     if spec.kind == "conv":

@@ -25,10 +25,10 @@ METADATA_KEY = "pvt_model_info"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an image file to the model's input; see :mod:`pvt_data.preprocessing` for the function.
+    """How an image file becomes the model's input; :mod:`pvt_data.preprocessing` does it.
 
     Attributes:
-        image_size: (H, W) of the crop in pixels.
+        image_size: The crop's (H, W) in pixels.
         crop_pct: Share of the resized image that the crop keeps: the image is resized so that it
             covers ``floor(image_size / crop_pct)``.
         mean: Subtracted per channel, in units of [0, 1].
@@ -61,7 +61,7 @@ class ModelInfo:
     Attributes:
         config: The architecture.
         numerics: The maths.
-        preprocessing: From image to input.
+        preprocessing: How an image becomes the input.
         labels: Class names in the order of the logits; empty when they are not known.
         provenance: Where the weights come from: source file, dialect, what trained them.
     """
@@ -94,11 +94,11 @@ class ModelInfo:
         return describe_numerics(self.numerics, self.config.version)
 
     def label(self, index: int) -> str:
-        """The name of class ``index``, or the index itself where names are not known."""
+        """Returns the name of class ``index``, or the index itself where names are not known."""
         return self.labels[index] if self.labels else str(index)
 
     def to_json(self) -> str:
-        """One line of JSON that :meth:`from_json` reads back to an equal ModelInfo."""
+        """Returns one line of JSON that :meth:`from_json` reads back to an equal ModelInfo."""
         return json.dumps({"format": 1, **dataclasses.asdict(self)}, separators=(",", ":"))
 
     @classmethod
@@ -132,7 +132,7 @@ def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def default_preprocessing(config: PVTConfig, profile: str) -> Preprocessing:
-    """How models of this profile are evaluated: the official or MindCV's resize and crop."""
+    """Returns how models of a profile are evaluated: the official or MindCV's resize and crop."""
     repeat = -(-config.in_chans // 3)
     return Preprocessing(
         config.image_size,

@@ -91,7 +91,7 @@ PROFILES: dict[str, dict[int, Numerics]] = {
 
 
 def profile_numerics(profile: str, version: int) -> Numerics:
-    """The maths of a named profile for PVT ``version``.
+    """Returns the maths of a named profile for PVT ``version``.
 
     Raises:
         ConfigError: There is no such profile.
@@ -102,7 +102,7 @@ def profile_numerics(profile: str, version: int) -> Numerics:
 
 
 def describe_numerics(numerics: Numerics, version: int) -> str:
-    """The nearest profile's name, and the fields that differ from it where any do."""
+    """Returns the nearest profile's name, and the fields that differ from it where any do."""
 
     def differences(profile: str) -> list[str]:
         other = PROFILES[profile][version]
@@ -118,20 +118,20 @@ def describe_numerics(numerics: Numerics, version: int) -> str:
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Pixels that "same" padding adds before and after one axis of ``size`` pixels."""
+    """Returns the pixels that "same" padding adds before and after one axis of ``size`` pixels."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 def symmetric_padding(config: PVTConfig, stage: int) -> int:
-    """Pixels on each side of stage ``stage``'s (0…3) patch embedding under "symmetric"."""
+    """Returns the pixels that "symmetric" adds on each side before ``stage`` (0…3) embeds."""
     return config.patch_kernel(stage) // 2 if config.version == 2 else 0
 
 
 def stage_grids(
     config: PVTConfig, numerics: Numerics, image_size: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """(H, W) of each stage's token grid, for an image of (H, W) pixels."""
+    """Returns (H, W) of each stage's token grid, for an image of (H, W) pixels."""
 
     def length(size: int, stage: int) -> int:
         stride = PATCH_STRIDES[stage]

@@ -51,7 +51,8 @@ class OpenModel:
     """A model in a runtime.
 
     Attributes:
-        taps: From float32 (B, in_chans, H, W), normalised, to the wanted taps in forward order.
+        taps: The function from float32 (B, in_chans, H, W), normalised, to the wanted taps in
+            forward order.
         attributes: What the runtime's own objects hold; see :mod:`pvt_spec.attributes`.
         weights: What they hold of weights, by canonical name.
         facts: What runs: ``framework``, ``device``, ``mode`` and ``precision`` (a key of
@@ -83,7 +84,7 @@ class Runtime(Protocol):
         """The package that must be installed."""
 
     def obstacle(self) -> str | None:
-        """Why it cannot run here though its library is installed, or None where it can."""
+        """Returns why it cannot run here though its library is installed, or None where it can."""
 
     def open(self, task: Task) -> OpenModel:
         """Opens a model.

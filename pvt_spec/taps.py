@@ -29,7 +29,7 @@ class TapSpec(NamedTuple):
 
 
 def tap_specs(config: PVTConfig) -> list[TapSpec]:
-    """The intermediate results of a model, in forward order.
+    """Returns the intermediate results of a model, in forward order.
 
     With N = H * W the tokens of the stage (one more where the class token stands before them, see
     :meth:`PVTConfig.has_class_token`) and C its channels:
@@ -74,12 +74,12 @@ def _stage_taps(config: PVTConfig, stage: int) -> Iterator[TapSpec]:
 
 
 def tap_names(config: PVTConfig) -> list[str]:
-    """The names of :func:`tap_specs`, in forward order."""
+    """Returns the names of :func:`tap_specs`, in forward order."""
     return [tap.name for tap in tap_specs(config)]
 
 
 def output_names(config: PVTConfig) -> tuple[str, ...]:
-    """The taps that the model answers with, in this order.
+    """Returns the taps that the model answers with, in this order.
 
     ``logits``, without a head ``features``, with ``features_only`` ``stage1`` to ``stage4``.
     """

@@ -47,7 +47,7 @@ class TensorSpec(NamedTuple):
 
 
 def tensor_specs(config: PVTConfig) -> list[TensorSpec]:
-    """Every tensor of the model, in the order of whai362/PVT's state dict.
+    """Returns every tensor of the model, in the order of whai362/PVT's state dict.
 
     With ``features_only`` v1's ``pos_embed4`` has the rows of its grid alone; whai362/PVT
     ``detection/pvt.py`` keeps the class token's row before them and never uses it.
@@ -82,7 +82,7 @@ def _layer(
     stage: int | None = None,
     block: int | None = None,
 ) -> Iterator[TensorSpec]:
-    """The weight, of that shape, and the bias of a layer."""
+    """Returns the weight, of that shape, and the bias of a layer."""
     yield TensorSpec(f"{module}.weight", shape, kind, layer, "weight", stage, block)
     yield TensorSpec(f"{module}.bias", shape[:1], kind, layer, "bias", stage, block)
 
@@ -110,7 +110,7 @@ def _blocks(config: PVTConfig, stage: int) -> Iterator[TensorSpec]:
 
 
 def _block_layers(config: PVTConfig, stage: int) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """The name, kind and shape of every layer of a block."""
+    """Returns the name, kind and shape of every layer of a block."""
     dim = config.embed_dims[stage]
     hidden = dim * config.mlp_ratios[stage]
     kernel = 1 if config.linear else config.sr_ratios[stage]

@@ -30,8 +30,8 @@ class FieldReader:
     """Fields of a mapped file, as spans of it. Every complaint names the file and the byte.
 
     Attributes:
-        path: Of the file, for complaints.
-        data: Its bytes.
+        path: The file's path, for complaints.
+        data: The file's bytes.
         again: What the file is if it cannot be read, and what to do next; ends complaints.
     """
 
@@ -40,15 +40,15 @@ class FieldReader:
     again: str
 
     def error(self, at: int, problem: str) -> ConvertError:
-        """The error to raise for a problem at byte ``at``."""
+        """Returns the error to raise for a problem at byte ``at``."""
         return ConvertError(f"{self.path}: at byte {at}: {problem}")
 
     def damaged(self, at: int, problem: str) -> ConvertError:
-        """The error to raise for what no sound file has at byte ``at``."""
+        """Returns the error to raise for what no sound file has at byte ``at``."""
         return self.error(at, f"{problem}; {self.again}")
 
     def fields(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Key, start and stop of every field in data[at:end].
+        """Yields the key, start and stop of every field in data[at:end].
 
         Raises:
             ConvertError: Something else is there. So do all methods here.
@@ -58,7 +58,7 @@ class FieldReader:
             yield key, start, at
 
     def field(self, at: int, end: int) -> tuple[int, int, int]:
-        """Key of the field at ``at``, and where its value starts and stops (at most ``end``)."""
+        """Returns the key of the field at ``at``, and where its value starts and stops."""
         key, start = self.number(at, end)
         kind = key & 7
         if kind == _VARINT:
@@ -74,12 +74,12 @@ class FieldReader:
         return key, start, start + length
 
     def unexpected(self, at: int) -> ConvertError:
-        """The error to raise for a byte that starts no field."""
+        """Returns the error to raise for a byte that starts no field."""
         got = self.data[at]
         return self.damaged(at, f"got 0x{got:02x}, expected the key of a field")
 
     def number(self, at: int, end: int) -> tuple[int, int]:
-        """The varint at ``at``, and where it stops."""
+        """Returns the varint at ``at``, and where it stops."""
         value = shift = 0
         for position in range(at, min(at + 10, end)):
             byte = self.data[position]
@@ -90,7 +90,7 @@ class FieldReader:
         raise self.damaged(at, "expected a number of up to 10 bytes")
 
     def numbers(self, at: int, end: int) -> Iterator[int]:
-        """The varints that fill data[at:end]."""
+        """Returns the varints that fill data[at:end]."""
         while at < end:
             value, at = self.number(at, end)
             yield value
@@ -105,12 +105,12 @@ class FieldReader:
 
 
 def encode_field(key: int, value: bytes) -> bytes:
-    """A field of bytes."""
+    """Returns a field of bytes."""
     return encode_header(key, len(value)) + value
 
 
 def encode_header(key: int, number: int) -> bytes:
-    """A field of kind 0 with its number, or the start of a field of ``number`` bytes."""
+    """Returns a field of kind 0 with its number, or the start of a field of ``number`` bytes."""
     groups = [key]
     while number > 0x7F:
         groups.append(number & 0x7F | 0x80)

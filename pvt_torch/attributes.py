@@ -17,7 +17,7 @@ from pvt_torch.model import Attention, Conv2d, PyramidVisionTransformer
 
 
 def read_attributes(model: PyramidVisionTransformer) -> Attributes:
-    """The attributes of every layer of a model."""
+    """Returns the attributes of every layer of a model."""
     attributes: Attributes = {}
     for name, module in model.named_modules():
         attributes |= _layer_attributes(name, module)
@@ -47,7 +47,7 @@ def _layer_attributes(name: str, module: nn.Module) -> Attributes:
 
 
 def _padding(conv: nn.Conv2d) -> Any:
-    """What is padded before a convolution and by it."""
+    """Returns what is padded before a convolution and by it."""
     own = same_for_all(conv.padding)
     if conv.padding_mode != "zeros":
         return f"{own} {conv.padding_mode}"

@@ -60,7 +60,7 @@ ROUNDINGS: Mapping[str, Rounding] = {
 
 
 def round_mantissa(x: Tensor, bits: int) -> Tensor:
-    """float32 rounded to ``bits`` explicit bits of mantissa: to nearest, ties to even, exactly.
+    """Rounds float32 to ``bits`` explicit bits of mantissa: to nearest, ties to even, exactly.
 
     Exponents are kept, subnormal numbers lose the same bits, and what rounds past the largest
     finite number is infinite, all as in a cast to a format of float32's range.
@@ -78,7 +78,7 @@ def round_mantissa(x: Tensor, bits: int) -> Tensor:
 
 
 def round_saturating(x: Tensor) -> Tensor:
-    """float32 rounded to float16 where an infinite result is the largest number and NaN is 0.
+    """Rounds float32 to float16 where an infinite result is the largest number and NaN is 0.
 
     CANN ``aclrtFloatOverflowMode``: so in saturation mode, the only one of the Atlas training
     series (``MS_ASCEND_CHECK_OVERFLOW_MODE=SATURATION_MODE`` asks an Atlas A2 for it).
@@ -99,7 +99,7 @@ and so does HF32 in its default mode (Ascend C ``SetHF32``, ``transMode`` 0)."""
 
 
 def find_rounding(precision: str) -> Rounding:
-    """What the precision of that name rounds.
+    """Returns what the precision of that name rounds.
 
     Raises:
         EmulationError: There is none, or that is not known.
@@ -112,7 +112,7 @@ def find_rounding(precision: str) -> Rounding:
 
 
 class Emulation(TorchFunctionMode):
-    """Within it, the operations of a float32 model round as a precision says.
+    """A mode in which the operations of a float32 model round as a precision says.
 
     Args:
         rounding: What is rounded.
@@ -129,7 +129,7 @@ class Emulation(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """One call of a torch function, rounded."""
+        """Calls a torch function and rounds."""
         kwargs = kwargs or {}
         if function.__name__ in MOVES:
             return function(*args, **kwargs)
@@ -147,7 +147,7 @@ class Emulation(TorchFunctionMode):
         return self.result(kind, function(*args, **kwargs))
 
     def contract(self, function: Any, kind: str, x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
-        """A sum over many products, and then a bias: that, and what else is given, in ``rest``."""
+        """Sums many products and adds a bias: that, and what else is given, in ``rest``."""
         if kind in self.rounding.operands:
             x, weight = self.round(x), self.round(weight)
         if self.shuffle is not None:
@@ -162,7 +162,7 @@ class Emulation(TorchFunctionMode):
         return self.round(product + (bias.reshape(-1, 1, 1) if kind == "conv" else bias))
 
     def shuffled(self, name: str, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The operands with what is summed over in a random order, the same in both."""
+        """Returns the operands with what is summed over in a random order, the same in both."""
         axes = {"conv2d": (1, 1), "linear": (-1, -1), "matmul": (-1, -2)}[name]
         length = x.shape[axes[0]]
         if length != weight.shape[axes[1]]:  # a depthwise convolution sums over no channels
@@ -171,7 +171,7 @@ class Emulation(TorchFunctionMode):
         return x.index_select(axes[0], order), weight.index_select(axes[1], order)
 
     def operand(self, kind: str, value: Any) -> Any:
-        """What an operation of a kind takes for an argument."""
+        """Returns what an operation of a kind takes for an argument."""
         if isinstance(value, Tensor):
             return self.round(value)
         # The scale in ``attn * scale``: MindSpore casts it to the tensor's dtype, torch does not.
@@ -180,7 +180,7 @@ class Emulation(TorchFunctionMode):
         return value
 
     def result(self, kind: str, value: Tensor) -> Tensor:
-        """What an operation of a kind answers."""
+        """Returns what an operation of a kind answers."""
         return self.round(value) if kind in self.rounding.results else value
 
 
@@ -190,10 +190,10 @@ def emulated_taps(
     rounding: Rounding,
     seed: int | None = None,
 ) -> Taps:
-    """Every tap as a precision would have it.
+    """Returns every tap as a precision would have it.
 
     Args:
-        model: Of float32 weights, in evaluation mode; one in float64 is copied at each call.
+        model: A float32 model in evaluation mode; one in float64 is copied at each call.
         images: float32 (B, in_chans, H, W), normalised.
         rounding: What the precision rounds: one of :data:`ROUNDINGS`.
         seed: The seed of the order in which convolutions and matrix products sum; None keeps
@@ -212,7 +212,7 @@ def emulated_taps(
 
 
 def float32_twin(model: PyramidVisionTransformer) -> PyramidVisionTransformer:
-    """The model itself where it computes in float32, else a copy that does."""
+    """Returns the model itself where it computes in float32, else a copy that does."""
     if model.patch_embed1.proj.weight.dtype == torch.float32:
         return model
     return copy.deepcopy(model).float()

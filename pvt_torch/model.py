@@ -49,17 +49,17 @@ class Conv2d(nn.Conv2d):
 
 
 def layer_norm(dim: int, eps: float) -> nn.LayerNorm:
-    """A layer norm over the channels."""
+    """Returns a layer norm over the channels."""
     return nn.LayerNorm((dim,), eps=eps, elementwise_affine=True, bias=True)
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:
-    """A linear layer with bias; its weights are filled after construction."""
+    """Returns a linear layer with bias; its weights are filled after construction."""
     return nn.Linear(in_features, out_features, bias=True)
 
 
 def gelu(form: str) -> nn.GELU:
-    """GELU, exact (``"erf"``) or approximated (``"tanh"``)."""
+    """Returns gELU, exact (``"erf"``) or approximated (``"tanh"``)."""
     return nn.GELU(approximate="tanh" if form == "tanh" else "none")
 
 
@@ -105,7 +105,7 @@ class Attention(nn.Module):
             self.act = gelu(numerics.gelu)
 
     def reduce(self, x: Tensor, H: int, W: int) -> Tensor:
-        """The tokens (B, M, C) that keys and values are made of."""
+        """Returns the tokens (B, M, C) that keys and values are made of."""
         B, _, C = x.shape
         x = x.permute(0, 2, 1).reshape(B, C, H, W)
         if self.linear:
@@ -116,7 +116,7 @@ class Attention(nn.Module):
         return self.act(x) if self.linear else x
 
     def forward(self, x: Tensor, H: int, W: int) -> Tensor:
-        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
+        """Maps tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         B, N, C = x.shape
         q = self.q(x).reshape(B, N, self.num_heads, self.head_dim).permute(0, 2, 1, 3)
         kv = self.kv(self.reduce(x, H, W) if self.reduces else x)
@@ -136,7 +136,7 @@ class DWConv(nn.Module):
         self.dwconv = Conv2d(dim, dim, 3, 1, "symmetric", pad=1, groups=dim)
 
     def forward(self, x: Tensor, H: int, W: int) -> Tensor:
-        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
+        """Maps tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         B, N, C = x.shape
         x = self.dwconv(x.permute(0, 2, 1).reshape(B, C, H, W))
         return x.reshape(B, C, N).permute(0, 2, 1)
@@ -158,7 +158,7 @@ class Mlp(nn.Module):
         self.fc2 = linear(hidden, dim)
 
     def forward(self, x: Tensor, H: int, W: int) -> Tensor:
-        """Tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
+        """Maps tokens (B, N, C) of a grid (H, W) to tokens (B, N, C)."""
         x = self.fc1(x)
         if self.linear:
             x = F.relu(x)
@@ -179,7 +179,7 @@ class Block(nn.Module):
         self.mlp = Mlp(config, numerics, stage)
 
     def forward(self, x: Tensor, H: int, W: int, drop_path: Tensor | None = None) -> Tensor:
-        """``x`` (B, N, C); ``drop_path`` (2, B): what each branch of each sample is scaled by."""
+        """Maps ``x`` (B, N, C); each sample's branches are scaled by ``drop_path`` (2, B)."""
         attn = self.attn(self.norm1(x), H, W)
         x = x + (attn if drop_path is None else attn * drop_path[0].reshape(-1, 1, 1))
         mlp = self.mlp(self.norm2(x), H, W)
@@ -223,7 +223,7 @@ class PyramidVisionTransformer(nn.Module):
             setattr(self, f"stage{stage + 1}", nn.Identity())
 
     def resized_pos_embed(self, pos_embed: Tensor, stage: int, H: int, W: int) -> Tensor:
-        """Position embeddings (1, N, C) of one stage's own grid, resized to (1, H * W, C)."""
+        """Resizes position embeddings (1, N, C) of a stage's own grid to (1, H * W, C)."""
         grid = self.config.pos_embed_grid(stage)
         if grid == (H, W):
             return pos_embed
@@ -233,7 +233,7 @@ class PyramidVisionTransformer(nn.Module):
         return x.reshape(1, -1, H * W).permute(0, 2, 1)
 
     def add_positions(self, x: Tensor, stage: int, H: int, W: int) -> Tensor:
-        """v1: tokens (B, N, C) with position embeddings, and the class token where it joins."""
+        """Adds v1's position embeddings to tokens (B, N, C), and the class token where it joins."""
         pos_embed = getattr(self, f"pos_embed{stage + 1}").to(x.dtype)
         if self.config.has_class_token(stage):
             x = torch.cat((self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x), dim=1)
@@ -244,7 +244,7 @@ class PyramidVisionTransformer(nn.Module):
         return getattr(self, f"embed{stage + 1}")(x + pos_embed)
 
     def sample_drop_path(self, B: int) -> Tensor:
-        """Random ``drop_path`` for B samples, float32 (blocks, 2, B)."""
+        """Draws ``drop_path`` for B samples, float32 (blocks, 2, B)."""
         device = self.patch_embed1.proj.weight.device
         rates = torch.tensor(self.config.drop_path_rates(), device=device).reshape(-1, 1, 1)
         kept = torch.rand((rates.shape[0], 2, B), device=device) >= rates
@@ -253,7 +253,7 @@ class PyramidVisionTransformer(nn.Module):
     def forward_features(
         self, x: Tensor, drop_path: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
+        """Maps images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
 
         With ``features_only``, to the maps (B, C, H, W) of the four stages instead.
         """
@@ -277,7 +277,7 @@ class PyramidVisionTransformer(nn.Module):
         return self.norm(x)[:, 0] if self.version == 1 else x.mean(dim=1)
 
     def forward(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
-        """Images to logits (B, num_classes), or to features or maps without a head.
+        """Maps images to logits (B, num_classes), or to features or maps without a head.
 
         Args:
             x: float32 (B, in_chans, H, W), normalised.

@@ -21,7 +21,7 @@ this was written on, where 16 and 64 channels were 6 times as quick."""
 
 
 class QuickDepthwise(TorchFunctionMode):
-    """Within it, 3x3 depthwise convolutions sum their nine products one after the other.
+    """A mode in which 3x3 depthwise convolutions sum their nine products one after the other.
 
     torch computes them in float64 channel by channel through its slow path, which took half of
     the time of a PVT v2. Rounding differs in the sixteenth digit.
@@ -30,7 +30,7 @@ class QuickDepthwise(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """One call of a torch function."""
+        """Calls a torch function."""
         if function is F.conv2d and len(args) == 7 and not kwargs:
             x, weight, bias, stride, padding, dilation, groups = args
             known = [tuple(stride), tuple(padding), tuple(dilation)] == [(1, 1), (1, 1), (1, 1)]
@@ -40,7 +40,7 @@ class QuickDepthwise(TorchFunctionMode):
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 3x3 depthwise convolution with stride 1 and a zero around.
+    """Convolves each channel with its 3x3 kernel, with stride 1 and a zero around.
 
     Args:
         x: (B, C, H, W).
@@ -80,13 +80,13 @@ class Reference:
         return {"framework": f"torch {torch.__version__}", "device": "CPU", "mode": "float64"}
 
     def taps(self, images: Array) -> Taps:
-        """Its taps, float64, of images float32 (B, in_chans, H, W), normalised."""
+        """Returns its taps, float64, of images float32 (B, in_chans, H, W), normalised."""
         with QuickDepthwise():
             return run_taps(self.model, images, self.names)
 
 
 def open_reference(model: Weighted, names: Sequence[str]) -> Reference:
-    """What every runtime is measured against: the PyTorch twin in float64."""
+    """Returns what every runtime is measured against: the PyTorch twin in float64."""
     info = model.info
     twin = model_from_weights(info.config, info.numerics, model.weights)
     return Reference(twin.double(), names)

@@ -28,7 +28,7 @@ class TorchRuntime:
     compiled: bool = False
 
     def obstacle(self) -> str | None:
-        """Why it cannot run here, or None where it can; see :class:`pvt_spec.runtime.Runtime`."""
+        """Says why it cannot run here; see :class:`pvt_spec.runtime.Runtime`."""
         import torch
 
         if self.device == "cuda" and not torch.cuda.is_available():

@@ -25,13 +25,13 @@ def run_taps(
     names: Sequence[str] | None = None,
     given: Mapping[str, Array] | None = None,
 ) -> Taps:
-    """One forward pass, op by op (eager), with intermediate results.
+    """Runs one forward pass, op by op (eager), and returns intermediate results.
 
     Args:
-        model: In evaluation mode.
+        model: The model, in evaluation mode.
         images: float32 (B, in_chans, H, W), normalised; converted to the model's dtype.
-        names: Those wanted; all of :func:`pvt_spec.tap_names` by default. The pass ends with the
-            last of them.
+        names: The taps wanted; all of :func:`pvt_spec.tap_names` by default. The pass ends with
+            the last of them.
         given: Taps that the pass goes on from instead of its own, where they are wanted and their
             shape is that of its own.
 
@@ -60,11 +60,11 @@ def run_taps(
 
 
 def compiled_taps(model: PyramidVisionTransformer, names: Sequence[str]) -> Callable[[Array], Taps]:
-    """A compiled forward pass (``torch.compile``) that also gives intermediate results.
+    """Returns a compiled forward pass (``torch.compile``) that also gives intermediate results.
 
     Args:
-        model: In evaluation mode; what records its taps stays in it.
-        names: Those wanted.
+        model: The model, in evaluation mode; what records its taps stays in it.
+        names: The taps wanted.
 
     Returns:
         A function from images to arrays, as :func:`run_taps`. It is compiled for the first
@@ -89,7 +89,7 @@ def compiled_taps(model: PyramidVisionTransformer, names: Sequence[str]) -> Call
 
 
 def _like_weights(model: PyramidVisionTransformer, array: Array) -> Tensor:
-    """An array on the device and in the dtype of the model's weights."""
+    """Returns an array on the device and in the dtype of the model's weights."""
     weight = model.patch_embed1.proj.weight
     return torch.from_numpy(array).to(weight.device, weight.dtype)
 
@@ -97,7 +97,7 @@ def _like_weights(model: PyramidVisionTransformer, array: Array) -> Tensor:
 def add_hooks(
     model: PyramidVisionTransformer, names: Sequence[str], take: Callable[[str, Tensor], Tensor]
 ) -> list[RemovableHandle]:
-    """Hooks that hand every tap, by its name, to a function, and go on from what that returns."""
+    """Makes every pass hand its taps, by name, to a function, and go on from what that returns."""
     modules = dict(model.named_modules())
     wanted = [tap for tap in tap_specs(model.config) if tap.name in names]
     return [_add_hook(modules[tap.module], tap, take) for tap in wanted]

@@ -14,7 +14,7 @@ from pvt_torch.model import PyramidVisionTransformer
 def build_model(
     config: PVTConfig, numerics: Numerics, weights: Mapping[str, Array]
 ) -> PyramidVisionTransformer:
-    """A model with the given weights, in the framework's own initial mode.
+    """Returns a model with the given weights, in the framework's own initial mode.
 
     Raises:
         ConfigError: The names or shapes are not the model's; all that differ are named.
@@ -30,7 +30,7 @@ create_model = model_creator(build_model)
 def model_from_weights(
     config: PVTConfig, numerics: Numerics, weights: Mapping[str, Array]
 ) -> PyramidVisionTransformer:
-    """A model with the given weights, in evaluation mode.
+    """Returns a model with the given weights, in evaluation mode.
 
     Raises:
         ConfigError: The names or shapes are not the model's; all that differ are named.
@@ -54,11 +54,11 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
 
 
 def _native(array: Array) -> Array:
-    """As something torch takes: writable, contiguous, and not numpy's add-on bfloat16."""
+    """Returns an array that torch takes: writable, contiguous, not numpy's add-on bfloat16."""
     wide = array.dtype.name == "bfloat16"
     return np.array(array, dtype=np.float32 if wide else array.dtype, order="C")
 
 
 def get_weights(model: PyramidVisionTransformer) -> dict[str, Array]:
-    """Copies of every parameter under canonical names, in their own dtypes."""
+    """Returns copies of every parameter under canonical names, in their own dtypes."""
     return {name: p.detach().cpu().numpy().copy() for name, p in model.named_parameters()}

@@ -57,8 +57,9 @@ class Runner:
     Attributes:
         runtime: The runtime's name.
         kind: What its objects are: ``"torch"``, ``"mindspore"`` or ``"onnx"``.
-        taps: From float32 (B, in_chans, H, W), normalised, to the wanted taps in forward order.
-        attributes: Read from the runtime's own objects; see :mod:`pvt_spec.attributes`.
+        taps: The function from float32 (B, in_chans, H, W), normalised, to the wanted taps in
+            forward order.
+        attributes: What the runtime's own objects hold; see :mod:`pvt_spec.attributes`.
         hashes: The hash of every weight in them; see :func:`parity.measure.structure.hash_weights`.
         facts: What ran: ``framework``, ``device``, ``mode``, ``precision`` (a tolerance class),
             ``platform``, and the switches of :data:`SWITCHES` that are set.
@@ -73,13 +74,13 @@ class Runner:
 
 
 def machine_facts() -> dict[str, str]:
-    """The machine, and the switches that are set on it."""
+    """Returns the machine, and the switches that are set on it."""
     facts = {"platform": platform.platform(), "python": platform.python_version()}
     return facts | {name: os.environ[name] for name in SWITCHES if name in os.environ}
 
 
 def open_runner(runtime: str, task: Task) -> Runner:
-    """A model in one runtime.
+    """Returns a model in one runtime.
 
     Raises:
         PvtError: The runtime cannot be used, or the model in it.
@@ -94,7 +95,7 @@ def open_runner(runtime: str, task: Task) -> Runner:
 
 
 def broken_import(runtime: str, error: ImportError) -> ParityError:
-    """What to tell of a framework that is installed and cannot be imported."""
+    """Returns what to tell of a framework that is installed and cannot be imported."""
     return ParityError(
         f"{runtime}: what it needs is installed but cannot be imported ({error}): repair that, or "
         "name the other runtimes with --runtime"
@@ -102,7 +103,7 @@ def broken_import(runtime: str, error: ImportError) -> ParityError:
 
 
 def missing_for(runtime: str) -> str | None:
-    """Why a runtime cannot be run here and what to do, or None where it can."""
+    """Returns why a runtime cannot be run here and what to do, or None where it can."""
     row = RUNTIMES[runtime]
     if find_spec(row.library) is None:
         needs = f"{runtime} needs {row.library}, which" if runtime != row.library else row.library

@@ -31,7 +31,7 @@ than MindSpore's 1000, and the time to compile grows with their square.
 
 
 def scalar(number: float) -> Tensor:
-    """A number that a graph is given."""
+    """Returns a number that a graph is given."""
     return Tensor(number, ms.float32)
 
 
@@ -40,8 +40,8 @@ class Group:
     """Neighbours among the trained tensors, of the same learning rate and decay.
 
     Attributes:
-        members: Where they stand among them.
-        scale: Times the learning rate.
+        members: The places where they stand among all.
+        scale: What the learning rate is multiplied by.
         decays: Whether weight decay applies.
     """
 
@@ -60,7 +60,7 @@ class Optimizer:
     """
 
     def __init__(self, config: PVTConfig, recipe: Recipe, weights: Mapping[str, Parameter]):
-        """Nothing is updated yet.
+        """Begins with moments of 0.
 
         Args:
             config: The architecture.
@@ -80,11 +80,11 @@ class Optimizer:
         self.moments = {parameter.name: parameter for one in self._memory for parameter in one}
 
     def numbers(self, count: int, learning_rate: float) -> list[Tensor]:
-        """What one update takes beside the gradients: float32 scalars.
+        """Returns what one update takes beside the gradients: float32 scalars.
 
         Args:
             count: Which update this is, from 1.
-            learning_rate: Of a layer that learns at the full rate.
+            learning_rate: The rate of a layer that learns at the full one.
         """
         rate, *others = self._kind.numbers(count, learning_rate, self._recipe)
         rates = [rate * group.scale for group in self._groups]
@@ -124,7 +124,7 @@ class Optimizer:
 
 
 def _grouped(config: PVTConfig, recipe: Recipe) -> tuple[list[str], list[Group]]:
-    """The names of the trained tensors, group by group, and the groups."""
+    """Returns the names of the trained tensors, group by group, and the groups."""
     scales = layer_scales(config, recipe.layer_decay)
     decaying = set(parameter_groups(config, recipe.weight_decay_filter)[0])
     members: dict[tuple[float, bool], list[str]] = {}
@@ -243,10 +243,10 @@ class _Kind:
 
     Attributes:
         moments: How many tensors it remembers for each weight.
-        numbers: From (count, learning rate, recipe) to the rate, the decay and what else its rule
-            takes.
-        rule: From a recipe to what updates one tensor: a function of these numbers, and of the
-            gradient, the weight and the moments.
+        numbers: The function from (count, learning rate, recipe) to the rate, the decay and what
+            else its rule takes.
+        rule: The function from a recipe to what updates one tensor: a function of these numbers,
+            and of the gradient, the weight and the moments.
     """
 
     moments: int

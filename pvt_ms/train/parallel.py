@@ -32,11 +32,11 @@ class Workers:
     ranks = 1
 
     def sum_all(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The sums over all workers of float32 tensors, the same bits on each; in a graph too."""
+        """Sums float32 tensors over all workers, to the same bits on each; in a graph too."""
         return tensors
 
     def total(self, values: Array) -> Array:
-        """The sum over all workers of float64 (N,), in the order of ranks, so the same on each."""
+        """Sums float64 (N,) over all workers, in the order of ranks, so that each has the same."""
         return np.array(values, np.float64)
 
     def copy_from_first(self, parameters: Sequence[Parameter]) -> None:
@@ -71,11 +71,11 @@ class Several(Workers):
         return for_each(_shaped, self._split(flat, for_each(_size, tensors), 0), tensors)
 
     def total(self, values: Array) -> Array:
-        """The bits are gathered as integers, as nothing wider than float32 is added up."""
+        """Returns the bits are gathered as integers, as nothing wider than float32 is added up."""
         return self._gather(np.array(values, np.float64)).sum(axis=0)
 
     def _gather(self, values: Array) -> Array:
-        """Every worker's values (N,), of 8 bytes each, by rank: (ranks, N)."""
+        """Returns every worker's values (N,), of 8 bytes each, by rank: (ranks, N)."""
         bits: Array = self._collect(Tensor(values.view(np.int32))).asnumpy()
         return np.ascontiguousarray(bits.reshape(self.ranks, -1)).view(values.dtype)
 

@@ -16,7 +16,7 @@ class Widened(nn.Cell):
         self.inner = inner
 
     def construct(self, x: Tensor) -> Tensor:
-        """What the inner cell answers."""
+        """Returns what the inner cell answers."""
         return self.inner(x).astype(ms.float32)
 
 

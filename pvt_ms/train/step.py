@@ -20,7 +20,7 @@ Found = tuple[Tensor, ...]
 
 
 def preparation(preprocessing: Preprocessing) -> Callable[[Tensor, Tensor], Tensor]:
-    """What becomes of pixels on the device: normalised, to the bit as
+    """Returns what becomes of pixels on the device: normalised, to the bit as
     :func:`pvt_data.preprocessing.normalise` does, and then mixed.
 
     Returns:
@@ -40,7 +40,7 @@ def preparation(preprocessing: Preprocessing) -> Callable[[Tensor, Tensor], Tens
 
 
 def evaluation_step(model: PyramidVisionTransformer) -> Callable[[Tensor], Tensor]:
-    """The forward pass as a function of the images alone; float32 (B, num_classes)."""
+    """Returns the forward pass as a function of the images alone; float32 (B, num_classes)."""
 
     def forward(images: Tensor) -> Tensor:
         return model(images).astype(ms.float32)
@@ -51,7 +51,7 @@ def evaluation_step(model: PyramidVisionTransformer) -> Callable[[Tensor], Tenso
 def gradient_step(
     model: PyramidVisionTransformer, weights: Sequence[Parameter], preprocessing: Preprocessing
 ) -> Callable[..., Found]:
-    """The loss of a batch, and its gradients.
+    """Returns the loss of a batch, and its gradients.
 
     Returns:
         (pixels, targets, mixing, drop_path, loss_scale) -> the mean cross-entropy, and gradients
@@ -82,11 +82,11 @@ def gradient_step(
 
 
 def adding_step(gradients: Callable[..., Found], tensors: int) -> Callable[..., Found]:
-    """A batch of an update that has several: what there was before it is added.
+    """Returns a batch of an update that has several: what there was before it is added.
 
     Args:
-        gradients: Of a batch.
-        tensors: How many a batch is.
+        gradients: The function that returns those of a batch.
+        tensors: The number of tensors that a batch is.
 
     Returns:
         (*batch, *sums) -> sums. Where there is nothing before it, no sums are given. (A graph takes
@@ -103,7 +103,7 @@ def adding_step(gradients: Callable[..., Found], tensors: int) -> Callable[..., 
 
 
 def last_step(add: Callable[..., Found], workers: Workers) -> Callable[..., tuple[Tensor, Found]]:
-    """The last batch of an update, and with it the sums over all workers.
+    """Returns the last batch of an update, and with it the sums over all workers.
 
     Returns:
         (*batch, *sums) -> the L2 norm of all gradients together, and the sums.
@@ -121,12 +121,12 @@ def last_step(add: Callable[..., Found], workers: Workers) -> Callable[..., tupl
 
 
 def update_step(optimizer: Optimizer, average: Average | None, numbers: int) -> Callable[..., None]:
-    """The update of weights, moments and average.
+    """Returns the update of weights, moments and average.
 
     Args:
-        optimizer: Of the weights.
-        average: Of the weights, or None.
-        numbers: How many :meth:`pvt_ms.train.optimizer.Optimizer.numbers` are.
+        optimizer: The optimizer of the weights.
+        average: The moving average of the weights, or None.
+        numbers: The count of :meth:`pvt_ms.train.optimizer.Optimizer.numbers`.
 
     Returns:
         (factor, stays, *numbers, *sums) -> None. ``factor`` makes the gradient of the sums,

@@ -43,15 +43,15 @@ class MindSporeTwin:
         framework: MindSpore's name and version, and the device.
         rank: This worker's number, from 0.
         ranks: Number of workers.
-        model: Its parameters are what the steps update.
+        model: The model, whose parameters the steps update.
     """
 
     def __init__(self, info: ModelInfo, recipe: Recipe, weights: Mapping[str, Array]):
-        """A model that has not been trained yet.
+        """Takes a model that has not been trained yet.
 
         Args:
             info: What is trained.
-            recipe: How. ``mode`` 0 compiles a step into graphs, 1 runs it op by op.
+            recipe: How it is trained. ``mode`` 0 compiles a step into graphs, 1 runs it op by op.
             weights: float32, of the model: what it begins with. All workers begin with the first
                 one's.
 
@@ -101,7 +101,7 @@ class MindSporeTwin:
             self._none = (scalar(0.0), *(ms.ops.zeros_like(parameter) for parameter in trained))
 
     def step(self, batches: Sequence[Batch], learning_rate: float) -> StepResult:
-        """One update of the weights; see :meth:`pvt_train.twin.Twin.step`."""
+        """Updates the weights once; see :meth:`pvt_train.twin.Twin.step`."""
         scale = self._scale
         *others, last = ([*_tensors(batch), scalar(scale.value)] for batch in batches)
         sums = self._none
@@ -118,7 +118,7 @@ class MindSporeTwin:
         return StepResult(loss, norm, scale.value, finite)
 
     def _clipped(self, norm: float) -> float:
-        """What makes a gradient no longer than the recipe says."""
+        """Returns what makes a gradient no longer than the recipe says."""
         longest = self._recipe.clip_value
         return longest / norm if self._recipe.clip_grad and norm > longest else 1.0
 
@@ -129,7 +129,7 @@ class MindSporeTwin:
         self._update(scalar(factor), scalar(stays), *numbers, *sums)
 
     def forward(self, images: Array) -> Array:
-        """Logits float32 (B, num_classes); see :meth:`pvt_train.twin.Twin.forward`."""
+        """Returns logits float32 (B, num_classes); see :meth:`pvt_train.twin.Twin.forward`."""
         # A smaller last batch is filled up: another B would be compiled anew.
         self._batch = max(self._batch, len(images))
         logits: Array = self._forward(Tensor(fill_up(images, self._batch))).asnumpy()
@@ -152,11 +152,11 @@ class MindSporeTwin:
             _fill(self._weights, own)
 
     def weights(self) -> dict[str, Array]:
-        """Copies of all weights under canonical names."""
+        """Returns copies of all weights under canonical names."""
         return _copies(self._weights)
 
     def state(self) -> dict[str, Array]:
-        """Copies of all that a later step depends on; see :meth:`pvt_train.twin.Twin.state`."""
+        """Returns copies of what later steps depend on; see :meth:`pvt_train.twin.Twin.state`."""
         return {**_copies(self._parameters()), **self._counters()}
 
     def load_state(self, state: dict[str, Array]) -> None:
@@ -200,11 +200,11 @@ class MindSporeTwin:
             )
 
     def total(self, values: Array) -> Array:
-        """The sum over all workers; see :meth:`pvt_train.twin.Twin.total`."""
+        """Returns the sum over all workers; see :meth:`pvt_train.twin.Twin.total`."""
         return self._workers.total(values)
 
     def first_not_finite(self, batch: Batch) -> str | None:
-        """The first tap that is not finite; see :meth:`pvt_train.twin.Twin.first_not_finite`."""
+        """Finds the first tap that is not; see :meth:`pvt_train.twin.Twin.first_not_finite`."""
         prepare = preparation(self._info.preprocessing)
         images = prepare(Tensor(batch.pixels), Tensor(batch.mixing)).asnumpy()
         taps = run_taps(self.model, images)
