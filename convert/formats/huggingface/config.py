@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from reprlib import repr as short
 from typing import Any
 
-from convert.formats.huggingface.images import parse_preprocessor
+from convert.formats.huggingface.images import parse_preprocessor, unfit
 from pvt_spec import (
     EPSILONS,
     NUM_STAGES,
@@ -22,6 +22,8 @@ from pvt_spec import (
     default_preprocessing,
 )
 from pvt_spec.errors import ConvertError
+
+CONFIG = "config.json"
 
 MODEL_TYPES = {"pvt": 1, "pvt_v2": 2}
 """``model_type`` -> PVT version."""
@@ -89,10 +91,7 @@ def model_version(config: Mapping[str, Any]) -> int:
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
-        raise ConvertError(
-            f"config.json: model_type is {short(model_type)}, expected {' or '.join(MODEL_TYPES)}: "
-            "it is no PVT"
-        )
+        raise unfit(CONFIG, "model_type", model_type, f"{' or '.join(MODEL_TYPES)}: it is no PVT")
     return MODEL_TYPES[model_type]
 
 
@@ -196,8 +195,7 @@ def _kind(config: Mapping[str, Any], version: int, headless: bool) -> int:
     if not named:
         return int(headless)
     if not isinstance(named, list) or named[0] not in _ARCHITECTURES[version]:
-        expected = " or ".join(_ARCHITECTURES[version])
-        raise ConvertError(f"config.json: architectures is {short(named)}, expected {expected}")
+        raise unfit(CONFIG, "architectures", named, " or ".join(_ARCHITECTURES[version]))
     return _ARCHITECTURES[version].index(named[0])
 
 
@@ -208,20 +206,18 @@ def _classes(config: Mapping[str, Any], version: int) -> tuple[int, tuple[str, .
     """
     names, count = config.get("id2label"), config.get("num_labels")
     if count is not None and not (_whole(count) or count in (0,)):
-        raise ConvertError(f"config.json: num_labels is {short(count)}, expected a whole number")
+        raise unfit(CONFIG, "num_labels", count, "a whole number")
     if not names:
-        # An empty id2label is how v2 writes that there is no head.
-        none = version == 2 and names is not None
-        return int(
-            (0 if none else _DEFAULTS[version]["num_labels"]) if count is None else count
-        ), ()
+        if count is None:
+            # An empty id2label is how v2 writes that there is no head.
+            none = version == 2 and names is not None
+            count = 0 if none else _DEFAULTS[version]["num_labels"]
+        return int(count), ()
     if not isinstance(names, dict) or {*names} != {str(i) for i in range(len(names))}:
-        raise ConvertError(
-            f"config.json: id2label is {short(names)}, expected a name for each class from 0"
-        )
+        raise unfit(CONFIG, "id2label", names, "a name for each class from 0")
     labels = tuple(names[str(index)] for index in range(len(names)))
     if not all(isinstance(label, str) for label in labels):
-        raise ConvertError(f"config.json: id2label is {short(names)}, expected names as text")
+        raise unfit(CONFIG, "id2label", names, "names as text")
     if count is not None and count != len(labels):
         raise ConvertError(
             f"config.json: num_labels is {count}, but id2label names {len(labels)} classes: "

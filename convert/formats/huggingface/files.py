@@ -22,14 +22,13 @@ from pathlib import Path, PureWindowsPath
 from reprlib import repr as short
 from typing import Any
 
-from convert.formats.huggingface.config import model_version
+from convert.formats.huggingface.config import CONFIG, model_version
+from convert.formats.huggingface.images import PREPROCESSOR
 from convert.formats.huggingface.timm import is_timm
 from convert.formats.table import SUFFIXES
 from convert.formats.weight_file import WeightFile, map_file
 from pvt_spec.errors import ConvertError
 
-CONFIG = "config.json"
-PREPROCESSOR = "preprocessor_config.json"
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 

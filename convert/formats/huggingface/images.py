@@ -43,6 +43,14 @@ _PROCESSORS: dict[str, dict[str, Any]] = {
 _SWITCHES = {"do_resize": True, "do_rescale": True, "do_normalize": True}
 
 
+PREPROCESSOR = "preprocessor_config.json"
+
+
+def unfit(file: str, key: str, value: object, expected: str) -> ConvertError:
+    """The error to raise for the value of a key of a file."""
+    return ConvertError(f"{file}: {key} is {short(value)}, expected {expected}")
+
+
 def parse_preprocessor(
     data: Mapping[str, Any], config: PVTConfig
 ) -> tuple[Preprocessing, list[str]]:
@@ -124,10 +132,7 @@ def _size(keys: Mapping[str, Any], key: str) -> tuple[int, int] | int:
         H, W = value["height"], value["width"]
         if _pixels(H) and _pixels(W):
             return int(H), int(W)
-    raise ConvertError(
-        f"preprocessor_config.json: {key} is {short(value)}, expected pixels: height and width, "
-        "or shortest_edge"
-    )
+    raise unfit(PREPROCESSOR, key, value, "pixels: height and width, or shortest_edge")
 
 
 def _pixels(value: Any) -> bool:
@@ -137,7 +142,7 @@ def _pixels(value: Any) -> bool:
 def _number(keys: Mapping[str, Any], key: str) -> float:
     value = keys[key]
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ConvertError(f"preprocessor_config.json: {key} is {short(value)}, expected a number")
+        raise unfit(PREPROCESSOR, key, value, "a number")
     return float(value)
 
 
@@ -146,10 +151,8 @@ def _per_channel(keys: Mapping[str, Any], key: str, channels: int) -> tuple[floa
     values = value if isinstance(value, list | tuple) else [value] * channels
     numbers = tuple(_number({key: item}, key) for item in values)
     if len(numbers) != channels:
-        raise ConvertError(
-            f"preprocessor_config.json: {key} is {short(value)}, expected {channels} numbers, one "
-            "for each of the model's channels"
-        )
+        expected = f"{channels} numbers, one for each of the model's channels"
+        raise unfit(PREPROCESSOR, key, value, expected)
     return numbers
 
 

@@ -5,9 +5,9 @@ Keys: ``architecture``, ``num_classes``, ``label_names`` and ``pretrained_cfg`` 
 """
 
 from collections.abc import Mapping
-from reprlib import repr as short
 from typing import Any
 
+from convert.formats.huggingface.images import unfit
 from pvt_spec import VARIANTS, ConfigError, ModelInfo, Preprocessing, make_config, profile_numerics
 from pvt_spec.errors import ConvertError
 
@@ -26,9 +26,7 @@ def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
     name = str(config["architecture"]).partition(".")[0]
     if name not in VARIANTS or VARIANTS[name].version != 2:
         known = ", ".join(variant for variant, each in VARIANTS.items() if each.version == 2)
-        raise ConvertError(
-            f"config.json: architecture is {short(config['architecture'])}, expected one of {known}"
-        )
+        raise unfit("config.json", "architecture", config["architecture"], f"one of {known}")
     trained = config.get("pretrained_cfg", config)
     try:
         channels, H, W = map(int, trained.get("input_size", (3, 224, 224)))

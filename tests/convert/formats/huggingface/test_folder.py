@@ -13,9 +13,15 @@ from PIL import Image
 
 from convert import ConvertError
 from convert.formats.huggingface import folder as folder_format
-from convert.formats.huggingface.config import MAX_DEPTH, expressible, make_config, parse_config
-from convert.formats.huggingface.files import CONFIG, PREPROCESSOR, WEIGHTS
-from convert.formats.huggingface.images import make_preprocessor, parse_preprocessor
+from convert.formats.huggingface.config import (
+    CONFIG,
+    MAX_DEPTH,
+    expressible,
+    make_config,
+    parse_config,
+)
+from convert.formats.huggingface.files import WEIGHTS
+from convert.formats.huggingface.images import PREPROCESSOR, make_preprocessor, parse_preprocessor
 from convert.formats.weight_file import WeightFile
 from pvt_data.preprocessing import load_image
 from pvt_spec import (
