@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from click.testing import CliRunner, Result
 
 from convert import load_model, save_model
@@ -64,14 +63,12 @@ def test_another_crop_is_named_beside_the_maths(tmp_path):
     assert causes(MINDCV_V1 / "weights.ckpt", other) == sorted([*V1, "crop=0.875"])
 
 
-@pytest.mark.parametrize("bundle_first", [False, True])
-def test_a_bundle_and_a_file(tmp_path, bundle_first):
+def test_a_file_and_a_bundle(tmp_path):
     other = as_official(MINDCV_V2, tmp_path / "a.pth")
     bundle = tmp_path / "a.npz"
     capture = ["capture", str(other), "--runtime", "torch", "-o", str(bundle), "--taps", "stages"]
     assert CliRunner().invoke(main, capture).exit_code == 0
-    sides = (MINDCV_V2 / "weights.ckpt", bundle)
-    assert causes(*(sides[::-1] if bundle_first else sides)) == [
+    assert causes(MINDCV_V2 / "weights.ckpt", bundle) == [
         "attn_norm_eps=1e-05",
         "conv_padding=symmetric",
         "gelu=erf",
@@ -80,8 +77,8 @@ def test_a_bundle_and_a_file(tmp_path, bundle_first):
 
 
 def test_the_peers_answers_alone(tmp_path):
-    """MindCV's logits and features of two images, and nothing else."""
-    found = causes(as_official(MINDCV_V2, tmp_path / "a.pth"), MINDCV_V2 / "case.npz")
+    """MindCV's logits and features of two images, and nothing else; they are judged, not judge."""
+    found = causes(MINDCV_V2 / "case.npz", as_official(MINDCV_V2, tmp_path / "a.pth"))
     assert found == [
         "attn_norm_eps=1e-07",
         "conv_padding=same",
