@@ -19,7 +19,7 @@ OPEN_FILES = 64
 """How many tar files a process keeps open at most; ImageNet has 1000."""
 
 MOST_DIGITS = 5
-"""Of a class that is a number; longer ones are taken for names."""
+"""The most digits of a class that is a number; longer ones are taken for names."""
 
 
 class Source(ABC):
@@ -194,7 +194,7 @@ class TarFiles(Source):
 
 
 def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], Array]:
-    """Returns class names and labels int64 (N,) of images whose classes are these texts."""
+    """Returns the class names and labels int64 (N,) of images whose classes are these texts."""
     distinct = sorted(set(names))
     if all(name.isdecimal() and len(name) <= MOST_DIGITS for name in distinct):
         # Numbers count from 0, whether or not there is an image of each.

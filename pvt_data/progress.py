@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Show = Callable[..., None]
-"""Called with what is done, what there is in all and, if need be, a text to stand beside it."""
+"""Is told what is done, what there is in all and, if need be, a text to stand beside it."""
 
 
 @contextmanager

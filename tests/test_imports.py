@@ -127,6 +127,7 @@ FORBIDDEN = {
 LAZY = {
     "convert": {"onnx", "pvt_onnx"},
     "parity": {"onnx", "onnxruntime", "pvt_onnx.session", "pvt_ms.model", "pvt_torch.model"},
+    "pvt_data": {"rich", "sklearn"},
     "pvt_train": {"matplotlib", "rich", "tensorboardX", "yaml"},
 }
 """Package -> what its modules import inside functions only, so that importing them stays cheap."""

@@ -73,7 +73,7 @@ class Policy:
         weighted: Whether operations are chosen by :data:`WEIGHTS`, each at most once; otherwise
             all are as likely, and may be chosen again.
         layers: How many are chosen for an image.
-        probability: That with which each is applied.
+        probability: The probability with which each is applied.
         magnitude: The mean level.
         deviation: The levels' standard deviation; inf makes them uniform from 0 to the magnitude.
         largest: Upper end of the levels; the lower is 0.

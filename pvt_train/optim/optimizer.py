@@ -12,7 +12,7 @@ BETAS = (0.9, 0.999)
 """Decay rates of the first and second moment in adamw and lamb: of both papers, and of MindCV."""
 
 EPS = 1e-8
-"""Added to the root of the corrected second moment, where the recipe says nothing else.
+"""What is added to the root of the corrected second moment if the recipe says nothing else.
 
 It is timm's, DeiT's and PVT's ``opt_eps``, and what MindCV's AdamW has: MindCV's own key ``eps``
 (1e-10) goes to its RMSProp alone. MindSpore's Lamb has 1e-6.
@@ -55,7 +55,7 @@ def parameter_groups(config: PVTConfig, weight_decay_filter: str) -> tuple[list[
 
 
 def trainable_names(config: PVTConfig, freeze: Sequence[str]) -> list[str]:
-    """Returns canonical names of the tensors that are trained, in the model's order.
+    """Returns the names of the tensors that are trained, in the model's order.
 
     Args:
         config: The architecture.
@@ -144,7 +144,7 @@ def adamw_update(count: int, learning_rate: float, weight_decay: float, eps: flo
 
 
 def ema_decay(update: int, decay: float) -> float:
-    """Returns share of the moving average that stays in one update of it.
+    """Returns the share of the moving average that stays in one update of it.
 
     It rises to ``decay`` as ``decay * (1 - exp(-update / 2000))``, so that the first averages are
     not the initial weights (MindCV 0.3.0 ``train_step.py``).

@@ -216,7 +216,7 @@ class _Training:
             self.run.reporter.say_epoch(result)
 
     def evaluate(self, images: LabelledImages) -> Evaluation:
-        """Returns accuracy of the weights that the twin now answers with."""
+        """Returns the accuracy of the weights that the twin now answers with."""
         recipe = self.run.recipe
         threads = max(1, process_count(recipe.num_parallel_workers))
         return evaluate(self.twin, images, recipe.batch_size, threads)
