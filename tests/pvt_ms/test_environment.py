@@ -1,0 +1,47 @@
+"""What a program that uses pvt_ms as a library gets of the set-up that the commands get."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pvt_ms import environment, prepare_environment
+
+SETTINGS = ("GLOG_v", "ONEDNN_MAX_CPU_ISA")
+
+PROGRAM = """
+import os, sys
+import pvt_ms
+print([os.environ.get(name) for name in {names}], "mindspore" in sys.modules)
+pvt_ms.list_models()
+print([os.environ.get(name) for name in {names}], "mindspore" in sys.modules)
+{asked}
+print([os.environ.get(name) for name in {names}], "mindspore" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("asked", ["pvt_ms.create_model", "from pvt_ms import run_taps"])
+def test_the_first_export_that_needs_mindspore_sets_it_up_and_the_import_alone_does_not(asked):
+    bare = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    program = PROGRAM.format(names=SETTINGS, asked=asked)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=bare, capture_output=True, text=True, check=True
+    )
+    imported, listed, used = done.stdout.splitlines()
+    assert imported == listed == "[None, None] False"
+    assert used.startswith("['3', ") and used.endswith(" True")
+
+
+def test_what_the_user_has_set_stays(monkeypatch):
+    monkeypatch.setenv("GLOG_v", "1")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "ALL")
+    prepare_environment()
+    assert [os.environ[name] for name in SETTINGS] == ["1", "ALL"]
+
+
+def test_without_mindspore_both_the_user_and_a_program_are_told(monkeypatch):
+    monkeypatch.setattr(environment, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install") as refused:
+        prepare_environment()
+    assert isinstance(refused.value, environment.MindSporeMissing)
