@@ -7,26 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from convert.formats.pth.values import Known, numbers
 from convert.formats.pth.zip_records import Archive
-from convert.formats.weight_file import dtype_name, encode_text
+from convert.formats.weight_file import dtype_name, encode_text, little_endian
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 
-DTYPES = {
-    **{name: np.dtype(name) for name in ("float64", "float32", "float16")},
-    **{name: np.dtype(name) for name in ("complex128", "complex64", "bool")},
-    **{name: np.dtype(name) for name in ("int64", "int32", "int16", "int8")},
-    **{name: np.dtype(name) for name in ("uint64", "uint32", "uint16", "uint8")},
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-    "float8_e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn),
-    "float8_e4m3fnuz": np.dtype(ml_dtypes.float8_e4m3fnuz),
-    "float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
-    "float8_e5m2fnuz": np.dtype(ml_dtypes.float8_e5m2fnuz),
-}
+_NAMES = """
+    float64 float32 float16 complex128 complex64 bool int64 int32 int16 int8 uint64 uint32 uint16
+    uint8 bfloat16 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz
+"""
+DTYPES = {name: little_endian(name) for name in _NAMES.split()}
 """numpy's dtype of each of torch's that numpy and ml_dtypes have: ``torch.NAME``."""
 
 STORAGES = {
