@@ -15,8 +15,8 @@ from pvt_ms.train.parallel import Workers
 from pvt_spec import Preprocessing
 from pvt_train.input.mixing import partners
 
-Found = tuple[Tensor, ...]
-"""A loss, and the gradients of what is trained."""
+Sums = tuple[Tensor, ...]
+"""A loss, and the gradients of what is trained, of one batch or summed over several."""
 
 
 def preparation(preprocessing: Preprocessing) -> Callable[[Tensor, Tensor], Tensor]:
@@ -50,8 +50,8 @@ def evaluation_step(model: PyramidVisionTransformer) -> Callable[[Tensor], Tenso
 
 def gradient_step(
     model: PyramidVisionTransformer, weights: Sequence[Parameter], preprocessing: Preprocessing
-) -> Callable[..., Found]:
-    """Returns the loss of a batch, and its gradients.
+) -> Callable[..., Sums]:
+    """Returns what computes the loss of a batch, and its gradients.
 
     Returns:
         (pixels, targets, mixing, drop_path, loss_scale) -> the mean cross-entropy, and gradients
@@ -73,7 +73,7 @@ def gradient_step(
 
     def gradients(
         pixels: Tensor, targets: Tensor, mixing: Tensor, drop_path: Tensor, loss_scale: Tensor
-    ) -> Found:
+    ) -> Sums:
         images = prepare(pixels, mixing)
         (_, loss), found = differentiate(images, targets, drop_path, loss_scale)
         return (loss, *found)
@@ -81,8 +81,8 @@ def gradient_step(
     return gradients
 
 
-def adding_step(gradients: Callable[..., Found], tensors: int) -> Callable[..., Found]:
-    """Returns a batch of an update that has several: what there was before it is added.
+def adding_step(gradients: Callable[..., Sums], tensors: int) -> Callable[..., Sums]:
+    """Returns what adds a batch's loss and gradients to those of an update's batches before it.
 
     Args:
         gradients: The function that returns those of a batch.
@@ -93,7 +93,7 @@ def adding_step(gradients: Callable[..., Found], tensors: int) -> Callable[..., 
         tensors one by one: a tuple of them would be compiled into it.)
     """
 
-    def add(*batch_and_sums: Tensor) -> Found:
+    def add(*batch_and_sums: Tensor) -> Sums:
         found, sums = gradients(*batch_and_sums[:tensors]), batch_and_sums[tensors:]
         if not sums:
             return found
@@ -102,8 +102,8 @@ def adding_step(gradients: Callable[..., Found], tensors: int) -> Callable[..., 
     return add
 
 
-def last_step(add: Callable[..., Found], workers: Workers) -> Callable[..., tuple[Tensor, Found]]:
-    """Returns the last batch of an update, and with it the sums over all workers.
+def last_step(add: Callable[..., Sums], workers: Workers) -> Callable[..., tuple[Tensor, Sums]]:
+    """Returns what adds the last batch of an update, and then sums over all workers.
 
     Returns:
         (*batch, *sums) -> the L2 norm of all gradients together, and the sums.
@@ -113,7 +113,7 @@ def last_step(add: Callable[..., Found], workers: Workers) -> Callable[..., tupl
         # Not by ops.L2Loss: on a CPU it is 0.3 % off for a tensor of 4 million numbers.
         return ops.reduce_sum(ops.square(gradient))
 
-    def last(*batch_and_sums: Tensor) -> tuple[Tensor, Found]:
+    def last(*batch_and_sums: Tensor) -> tuple[Tensor, Sums]:
         total = workers.sum_all(add(*batch_and_sums))
         return ops.sqrt(ops.addn(for_each(square, total[1:]))), total
 
@@ -121,7 +121,7 @@ def last_step(add: Callable[..., Found], workers: Workers) -> Callable[..., tupl
 
 
 def update_step(optimizer: Optimizer, average: Average | None, numbers: int) -> Callable[..., None]:
-    """Returns the update of weights, moments and average.
+    """Returns what updates weights, moments and average.
 
     Args:
         optimizer: The optimizer of the weights.
