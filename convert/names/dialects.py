@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from convert.formats.huggingface.config import expressible
+from convert.names.computed import expressible
 from pvt_spec import Numerics, PVTConfig, TensorSpec, profile_numerics, tensor_specs
 from pvt_spec.errors import ConvertError
 

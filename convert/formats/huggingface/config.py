@@ -11,13 +11,12 @@ from reprlib import repr as short
 from typing import Any
 
 from convert.formats.huggingface.images import parse_preprocessor, unfit
+from convert.names.computed import expressible, one_epsilon
 from pvt_spec import (
-    EPSILONS,
     NUM_STAGES,
     PATCH_STRIDES,
     ConfigError,
     ModelInfo,
-    Numerics,
     PVTConfig,
     default_preprocessing,
 )
@@ -131,7 +130,7 @@ def parse_config(
         if preprocessor is not None:
             images, notes = parse_preprocessor(preprocessor, architecture)
         provenance = {"preprocessing in transformers": "; ".join(notes)} if notes else {}
-        numerics = _one_epsilon(_GELU[keys["hidden_act"]], float(keys["layer_norm_eps"]))
+        numerics = one_epsilon(_GELU[keys["hidden_act"]], float(keys["layer_norm_eps"]))
         return ModelInfo(architecture, numerics, images, labels, provenance)
     except ConfigError as error:
         raise ConvertError(f"config.json: {error}") from error
@@ -244,28 +243,6 @@ def _architecture(
         features_only=features_only,
         drop_path_rate=float(keys["drop_path_rate"]),
     )
-
-
-def _one_epsilon(gelu: str, epsilon: float) -> Numerics:
-    """transformers' maths, but for what its configuration leaves open."""
-    epsilons: dict[str, Any] = dict.fromkeys(EPSILONS, epsilon)
-    return Numerics(
-        gelu=gelu,
-        conv_padding="symmetric",
-        pos_embed_dtype="float32",
-        pos_embed_resize="half_pixel",
-        **epsilons,
-    )
-
-
-def expressible(numerics: Numerics, config: PVTConfig) -> Numerics:
-    """What transformers computes where ``numerics`` is asked for, as near to it as it can.
-
-    The GELU of linear attention is always the exact one.
-    """
-    epsilons = {getattr(numerics, field) for field in EPSILONS}
-    epsilon = epsilons.pop() if len(epsilons) == 1 else 1e-6
-    return _one_epsilon("erf" if config.linear else numerics.gelu, epsilon)
 
 
 def make_config(info: ModelInfo) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from convert.formats.huggingface import folder as folder_format
 from convert.formats.huggingface.config import (
     CONFIG,
     MAX_DEPTH,
-    expressible,
     make_config,
     parse_config,
 )
 from convert.formats.huggingface.files import WEIGHTS
 from convert.formats.huggingface.images import PREPROCESSOR, make_preprocessor, parse_preprocessor
 from convert.formats.weight_file import WeightFile
+from convert.names.computed import expressible
 from pvt_data.preprocessing import load_image
 from pvt_spec import (
     EPSILONS,
