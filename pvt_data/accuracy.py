@@ -43,6 +43,15 @@ def hits(logits: Array, labels: Array) -> tuple[Array, Array]:
     return found[:, 0], found.any(axis=1)
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of ``count`` images had their label first, or among the first five, in percent."""
+
+    top1: float
+    top5: float
+    count: int
+
+
 @dataclass
 class Tally:
     """Counts of images, added up batch by batch.

@@ -1,21 +1,11 @@
 """Accuracy over a labelled folder, in any runtime."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from pvt_data.accuracy import Forward, Tally
+from pvt_data.accuracy import Accuracy, Forward, Tally
 from pvt_data.labels import open_labelled, require_classes
 from pvt_spec.model_info import ModelInfo
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How many of ``count`` images had their label first, or among the first five, in percent."""
-
-    top1: float
-    top5: float
-    count: int
 
 
 def validate(

@@ -4,27 +4,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pvt_data.accuracy import Tally
+from pvt_data.accuracy import Accuracy, Tally
 from pvt_data.labels import LabelledImages
 from pvt_spec.arrays import Array
 from pvt_train.twin import Twin
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a model's answers to ``count`` images came to.
+class Evaluation(Accuracy):
+    """The accuracy over the images of all workers, and the loss.
 
     Attributes:
-        top1: The images whose label came first, in percent.
-        top5: The images whose label was among the first five, in percent.
         loss: The mean cross-entropy against the label alone, without smoothing.
-        count: The images of all workers.
     """
 
-    top1: float
-    top5: float
     loss: float
-    count: int
 
 
 def evaluate(twin: Twin, images: LabelledImages, batch_size: int, threads: int) -> Evaluation:
@@ -46,10 +40,8 @@ def evaluate(twin: Twin, images: LabelledImages, batch_size: int, threads: int) 
         tally.add(logits, labels)
         losses += _loss_sum(logits, labels)
     sums = np.array([tally.first, tally.among_five, losses, tally.count], np.float64)
-    first, among_five, loss, count = twin.total(sums)
-    return Evaluation(
-        float(100 * first / count), float(100 * among_five / count), float(loss / count), int(count)
-    )
+    first, among_five, loss, count = map(float, twin.total(sums))
+    return Evaluation(100 * first / count, 100 * among_five / count, int(count), loss / count)
 
 
 def _loss_sum(logits: Array, labels: Array) -> float:

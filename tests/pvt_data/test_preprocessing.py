@@ -13,11 +13,11 @@ from hypothesis import given, strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from pvt_data.accuracy import Tally, batched, softmax, top_k
+from pvt_data.accuracy import Accuracy, Tally, batched, softmax, top_k
 from pvt_data.labels import labelled_for
 from pvt_data.predict import predict
 from pvt_data.preprocessing import SUFFIXES, list_images, list_labelled, load_image, open_image
-from pvt_data.validate import Accuracy, validate
+from pvt_data.validate import validate
 from pvt_spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
