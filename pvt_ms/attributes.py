@@ -4,14 +4,7 @@ import numpy as np
 from mindspore import nn
 
 from pvt_ms.model import Attention, PyramidVisionTransformer
-from pvt_spec import tensor_specs
-from pvt_spec.attributes import (
-    Attributes,
-    attention_attributes,
-    conv_attributes,
-    pos_embed_attributes,
-    same_for_all,
-)
+from pvt_spec.attributes import Attributes, conv_attributes, pos_embed_attributes
 
 
 def read_attributes(model: PyramidVisionTransformer) -> Attributes:
@@ -24,9 +17,7 @@ def read_attributes(model: PyramidVisionTransformer) -> Attributes:
     for name, cell in model.cells_and_names():
         attributes |= _layer_attributes(name, cell)
     parameters = dict(model.parameters_and_names())
-    names = [spec.name for spec in tensor_specs(model.config) if spec.kind == "pos_embed"]
-    dtypes = {name: str(parameters[name].dtype).lower() for name in names}
-    return attributes | pos_embed_attributes(dtypes, model.numerics.pos_embed_resize)
+    return attributes | pos_embed_attributes(model.config, model.numerics, parameters)
 
 
 def _layer_attributes(name: str, cell: nn.Cell) -> Attributes:
@@ -35,15 +26,11 @@ def _layer_attributes(name: str, cell: nn.Cell) -> Attributes:
     if isinstance(cell, nn.GELU):
         return {f"{name}.gelu": "erf" if cell.approximate == "none" else "tanh"}
     if isinstance(cell, Attention):
-        return attention_attributes(name, cell.num_heads, cell.scale)
+        return {f"{name}.heads": cell.num_heads, f"{name}.scale": np.float32(cell.scale)}
     if isinstance(cell, nn.Conv2d):
         conv = cell.conv2d  # its strides and dilations are those of all four axes
+        kernel, padding = conv.kernel_size[0], "same" if conv.pad_mode == "same" else conv.pad
         return conv_attributes(
-            name,
-            kernel=conv.kernel_size[0],
-            stride=same_for_all(conv.stride[2:]),
-            dilation=same_for_all(conv.dilation[2:]),
-            groups=conv.group,
-            padding="same" if conv.pad_mode == "same" else same_for_all(conv.pad),
+            name, kernel, conv.stride[2:], conv.dilation[2:], conv.group, padding
         )
     return {}

@@ -8,7 +8,7 @@ import onnx
 from onnx.helper import get_attribute_value
 from onnx.numpy_helper import to_array
 
-from pvt_spec.attributes import Attributes, conv_attributes, same_for_all
+from pvt_spec.attributes import Attributes, conv_attributes
 
 
 def read_attributes(model: onnx.ModelProto) -> Attributes:
@@ -60,16 +60,10 @@ def _node_attributes(
 def _conv_attributes(node: onnx.NodeProto, layer: str, dims: Sequence[int]) -> Attributes:
     if len(dims) != 4:
         return {}  # a linear layer of an MLP
-    auto = _given(node, "auto_pad", "NOTSET")
-    pads = same_for_all(_given(node, "pads", (0, 0, 0, 0)))
-    return conv_attributes(
-        layer,
-        kernel=dims[2],
-        stride=same_for_all(_given(node, "strides", (1, 1))),
-        dilation=same_for_all(_given(node, "dilations", (1, 1))),
-        groups=_given(node, "group", 1),
-        padding={"SAME_UPPER": "same", "NOTSET": pads}.get(auto, auto.lower()),
-    )
+    strides, dilations = _given(node, "strides", 1), _given(node, "dilations", 1)
+    auto, pads = _given(node, "auto_pad", "NOTSET"), _given(node, "pads", 0)
+    padding = {"SAME_UPPER": "same", "NOTSET": pads}.get(auto, auto.lower())
+    return conv_attributes(layer, dims[2], strides, dilations, _given(node, "group", 1), padding)
 
 
 def _given(node: onnx.NodeProto, name: str, default: Any) -> Any:

@@ -33,8 +33,8 @@ def expected_attributes(config: PVTConfig, numerics: Numerics) -> Attributes:
     attributes: Attributes = {}
     for spec in tensor_specs(config):
         if spec.kind == "pos_embed":
-            dtypes = {spec.name: numerics.pos_embed_dtype}
-            attributes |= pos_embed_attributes(dtypes, numerics.pos_embed_resize)
+            attributes[f"{spec.name}.dtype"] = numerics.pos_embed_dtype
+            attributes[f"{spec.name}.resize"] = numerics.pos_embed_resize
         elif spec.part == "weight":
             attributes |= _layer_attributes(config, numerics, spec)
     return attributes
@@ -49,7 +49,8 @@ def _layer_attributes(config: PVTConfig, numerics: Numerics, spec: TensorSpec) -
         return {f"{parent}mlp.act.gelu": numerics.gelu}
     if spec.layer == "attn.q":
         dim, heads = spec.shape[0], config.num_heads[spec.stage or 0]
-        return attention_attributes(f"{parent}attn", heads, (dim // heads) ** -0.5)
+        scale = np.float32((dim // heads) ** -0.5)
+        return {f"{parent}attn.heads": heads, f"{parent}attn.scale": scale}
     if spec.kind != "conv":
         return {}
     attributes = _conv_attributes(config, numerics, spec)
@@ -73,22 +74,24 @@ def _conv_attributes(config: PVTConfig, numerics: Numerics, spec: TensorSpec) ->
 def conv_attributes(
     module: str, kernel: int, stride: Any, dilation: Any, groups: int, padding: Any
 ) -> Attributes:
-    """Returns the attributes of a convolution; the padding of a kernel of one pixel is none."""
+    """Returns the attributes of a convolution; the padding of a kernel of one pixel is none.
+
+    Strides, dilations and paddings may be one number or those of every axis.
+    """
     attributes = {"stride": stride, "dilation": dilation, "groups": groups}
     if kernel > 1:
         attributes["padding"] = padding
-    return {f"{module}.{key}": value for key, value in attributes.items()}
+    return {f"{module}.{key}": same_for_all(value) for key, value in attributes.items()}
 
 
-def attention_attributes(module: str, heads: int, scale: float) -> Attributes:
-    """Returns the attributes of an attention layer."""
-    return {f"{module}.heads": heads, f"{module}.scale": np.float32(scale)}
-
-
-def pos_embed_attributes(dtypes: Mapping[str, str], resize: str) -> Attributes:
-    """Returns the attributes of position embeddings, whose dtypes are given by name."""
-    return {f"{name}.dtype": dtype for name, dtype in dtypes.items()} | {
-        f"{name}.resize": resize for name in dtypes
+def pos_embed_attributes(
+    config: PVTConfig, numerics: Numerics, parameters: Mapping[str, Any]
+) -> Attributes:
+    """Returns the attributes of a model's position embeddings, whose dtypes are its parameters'."""
+    names = [spec.name for spec in tensor_specs(config) if spec.kind == "pos_embed"]
+    dtypes = {name: str(parameters[name].dtype).lower().removeprefix("torch.") for name in names}
+    return {f"{name}.dtype": dtypes[name] for name in names} | {
+        f"{name}.resize": numerics.pos_embed_resize for name in names
     }
 
 

@@ -5,14 +5,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pvt_spec import tensor_specs
-from pvt_spec.attributes import (
-    Attributes,
-    attention_attributes,
-    conv_attributes,
-    pos_embed_attributes,
-    same_for_all,
-)
+from pvt_spec.attributes import Attributes, conv_attributes, pos_embed_attributes, same_for_all
 from pvt_torch.model import Attention, Conv2d, PyramidVisionTransformer
 
 
@@ -22,9 +15,7 @@ def read_attributes(model: PyramidVisionTransformer) -> Attributes:
     for name, module in model.named_modules():
         attributes |= _layer_attributes(name, module)
     parameters = dict(model.named_parameters())
-    names = [spec.name for spec in tensor_specs(model.config) if spec.kind == "pos_embed"]
-    dtypes = {name: str(parameters[name].dtype).removeprefix("torch.") for name in names}
-    return attributes | pos_embed_attributes(dtypes, model.numerics.pos_embed_resize)
+    return attributes | pos_embed_attributes(model.config, model.numerics, parameters)
 
 
 def _layer_attributes(name: str, module: nn.Module) -> Attributes:
@@ -33,15 +24,11 @@ def _layer_attributes(name: str, module: nn.Module) -> Attributes:
     if isinstance(module, nn.GELU):
         return {f"{name}.gelu": "erf" if module.approximate == "none" else "tanh"}
     if isinstance(module, Attention):
-        return attention_attributes(name, module.num_heads, module.scale)
+        return {f"{name}.heads": module.num_heads, f"{name}.scale": np.float32(module.scale)}
     if isinstance(module, nn.Conv2d):
+        kernel, groups = module.kernel_size[0], module.groups
         return conv_attributes(
-            name,
-            kernel=module.kernel_size[0],
-            stride=same_for_all(module.stride),
-            dilation=same_for_all(module.dilation),
-            groups=module.groups,
-            padding=_padding(module),
+            name, kernel, module.stride, module.dilation, groups, _padding(module)
         )
     return {}
 
