@@ -79,14 +79,12 @@ class Search:
         """Searches on from one, by a hypothesis more, less or another, and in pairs if need be."""
         while True:
             better = self._step(held)
-            if better is None and self._strained(held):
+            strained = any(self.judged(held, name)[0] > STRAINED for name in self.trials.names)
+            if better is None and strained:
                 better = self._step_by_two(held)
             if better is None:
                 return self._as_a_profile(held)
             held = better
-
-    def _strained(self, held: Explanation) -> bool:
-        return any(self.judged(held, name)[0] > STRAINED for name in self.trials.names)
 
     def worth(self, held: Explanation) -> float:
         """Returns the logarithm of its likelihood, less the threshold for each hypothesis."""
@@ -162,21 +160,17 @@ class Search:
 
     def _as_a_profile(self, held: Explanation) -> Explanation:
         """Returns a known implementation's maths where that explains the same."""
-        if not any(h.topic in FIELDS for h in held):
+        info, topics = self.trials.subject.info, {h.topic for h in held}
+        if not topics & FIELDS.keys():
             return held
-        info = self.trials.subject.info
         for profile in PROFILES.values():
             numerics = profile[info.config.version]
-            theirs = [
-                h
-                for h in self.tried
-                if h.topic in FIELDS and h.name == f"{h.topic}={getattr(numerics, h.topic)}"
-            ]
+            theirs = {f"{field}={getattr(numerics, field)}" for field in FIELDS}
             whole, named = NONE.union(h for h in held if h.topic not in FIELDS), held
-            for hypothesis in theirs:
-                whole = with_(whole, hypothesis)
-                if any(h.topic == hypothesis.topic for h in held):
-                    named = with_(named, hypothesis)
+            for hypothesis in self.tried:
+                if hypothesis.name in theirs:
+                    whole = with_(whole, hypothesis)
+                    named = with_(named, hypothesis) if hypothesis.topic in topics else named
             # The profile as a whole must be able to explain the data, not only what is named of it.
             able = self.worth(whole) + THRESHOLD * len(whole)
             if able > self.worth(held) + THRESHOLD * (len(held) - 1) and (
