@@ -14,6 +14,7 @@ from PIL import Image, ImageEnhance
 
 from pvt_spec import ConfigError, Preprocessing
 from pvt_spec.arrays import Array
+from pvt_train.input.decoding import Box
 from pvt_train.input.erasing import erase, require_fill
 from pvt_train.input.image_operations import Canvas
 from pvt_train.input.rand_augment import parse_policy, rand_augment
@@ -24,9 +25,6 @@ CROP_ATTEMPTS = 10
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 """``interpolation`` -> how pixels are read between pixels."""
-
-Box = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels."""
 
 
 class Augmentation:
