@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from pvt_packages import PACKAGES
-
-ROOT = Path(__file__).parents[1]
+from tests.support.processes import ROOT
 
 
 def run(folder: Path, *words: str, home: Path = ROOT) -> "subprocess.CompletedProcess[str]":
