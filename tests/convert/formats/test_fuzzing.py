@@ -339,7 +339,7 @@ def test_names_of_storages_are_escaped(tmp_path, key):
 @pytest.mark.parametrize("location", ["\x1b[2J", "a" * 30_000, "a\u202eb"])
 def test_places_that_no_terminal_shows_are_refused(tmp_path, location):
     with pytest.raises(ConvertError, match=naming("folder")) as caught:
-        onnx_file._DataFiles(tmp_path / "file.onnx").open(location)
+        onnx_file._find(tmp_path, location)
     assert "\x1b" not in str(caught.value)
 
 
