@@ -31,7 +31,7 @@ class HiddenPackage(ImportError):
 
 
 def check_packages(package: str) -> None:
-    """Check that what a package may import are the packages beside it, and nobody else's.
+    """Checks that what a package may import are the packages beside it, and nobody else's.
 
     Args:
         package: Its name.
@@ -61,7 +61,7 @@ _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], Any
 
 
 def _message_alone(before: _Hook) -> _Hook:
-    """Return an ``excepthook`` that prints no traceback of a hidden package."""
+    """Returns an ``excepthook`` that prints no traceback of a hidden package."""
 
     def hook(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
@@ -75,7 +75,7 @@ def _message_alone(before: _Hook) -> _Hook:
 
 
 def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make the exports of a package that are imported when they are first asked for.
+    """Makes the exports of a package that are imported when they are first asked for.
 
     So ``--help``, and a program that needs one part of a package, load nothing else.
 

@@ -26,7 +26,7 @@ NOT_PACKAGES = {"benchmarks", "tests"}
 
 
 def docstring_lines(text: str) -> set[int]:
-    """Return the numbers of the lines that docstrings take."""
+    """Returns the numbers of the lines that docstrings take."""
     lines: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -42,7 +42,7 @@ def docstring_lines(text: str) -> set[int]:
 
 
 def count(path: Path) -> int:
-    """Return the lines of code in a file."""
+    """Returns the lines of code in a file."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
         return sum(bool(line.strip()) for line in text.splitlines())
@@ -54,7 +54,7 @@ def count(path: Path) -> int:
 
 
 def main(root: Path) -> None:
-    """Print a line for each folder and module at the top and the sum of the packages' code."""
+    """Prints a line for each folder and module at the top and the sum of the packages' code."""
     listed = subprocess.run(
         ["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True
     ).stdout.splitlines()

@@ -28,7 +28,7 @@ class ConvertCommands(Commands):
 
 
 def _asks_for_a_command(args: list[str]) -> bool:
-    """Whether arguments that start with no command's name are meant to: ``ckpt-to-onx a b``."""
+    """Returns whether arguments are meant to start with a command's name: ``ckpt-to-onx a b``."""
     if args[0].startswith("-"):
         return args[0] in ("-h", "--help")
     # A folder that is not there can be told from a mistyped command by what comes after it.
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _read_labels(_: click.Context, __: click.Parameter, path: Path | None) -> tuple[str, ...]:
-    """The class names in a file, one on each line."""
+    """Reads the class names in a file, one on each line."""
     if path is None:
         return ()
     try:
@@ -85,7 +85,7 @@ _SPECIAL = {name for row in FORMATS for name in row.options}
 
 
 def _rows(asked: Iterable[str]) -> Iterator[tuple[str, Field[Any]]]:
-    """The options of a command, with what they are part of: all formats' and those asked for."""
+    """Yields a command's options, with what they are part of: all formats' and those asked for."""
     for part, group in (("given", Given), ("changes", Changes)):
         yield from ((part, row) for row in fields(group))
     for row in fields(Options):
@@ -96,7 +96,7 @@ def _rows(asked: Iterable[str]) -> Iterator[tuple[str, Field[Any]]]:
 
 
 def _option(part: str, row: Field[Any]) -> Callable[[Any], Any]:
-    """What click is told of a field."""
+    """Returns what click is told of a field."""
     settings = {**KINDS[row.metadata["kind"]], "help": row.metadata["help"]}
     if row.metadata["choices"]:
         settings["type"] = click.Choice(row.metadata["choices"])

@@ -97,7 +97,7 @@ def convert_file(
 
 
 def _read_findings(read: Model, changes: Changes) -> Iterator[Finding]:
-    """What was found out about the source, less what does not matter to the target."""
+    """Yields what was found out about the source, less what does not matter to the target."""
     # v2 takes any size as it is: where one is given, what it was made for is of no account.
     any_size = read.info.config.version == 2 and changes.image_size and "image_size" in read.guesses
     for finding in read.findings:
@@ -151,7 +151,7 @@ def _settle_maths(
     options: Options,
     tell: Callable[[Iterable[Finding]], None],
 ) -> Model:
-    """The model with the maths that the code behind the target's dialect computes.
+    """Returns the model with the maths that the code behind the target's dialect computes.
 
     Raises:
         ConvertError: They are others, and that was not allowed.
@@ -173,7 +173,7 @@ def _settle_maths(
 
 
 def _maths_findings(differing: Differences, gap: Gap, names: Dialect) -> Iterator[Finding]:
-    """What the code behind the target's dialect computes otherwise, and what that changes."""
+    """Yields what the code behind the target's dialect computes otherwise, and what it changes."""
     for field, (ours, other) in differing.items():
         facts = {"field": field, "here": ours, "there": other}
         yield Finding("maths_differ", facts, text=f"{field}: {ours} here, {other} in {names.name}")
@@ -193,7 +193,7 @@ def _facts(model: Model) -> dict[str, str]:
 
 
 def count_not_finite(weights: Mapping[str, Array]) -> dict[str, str]:
-    """How many values are NaN and how many infinite, by the names of the tensors with any."""
+    """Returns how many values are NaN and how many infinite, by the tensors that have any."""
     found = {}
     for name, array in weights.items():
         # A sum of finite numbers may overflow, but none with others is finite: so this is quick.
@@ -222,7 +222,7 @@ def check_finite(path: Path, weights: Mapping[str, Array]) -> None:
 
 
 def _describe_target(read: Model, model: Model, names: Dialect) -> Iterator[Finding]:
-    """What became of the source's model and of its names."""
+    """Yields what became of the source's model and of its names."""
     before, after = _facts(read), _facts(model)
     changed = {what: value for what, value in after.items() if value != before[what]}
     if changed:
@@ -236,7 +236,7 @@ def _describe_target(read: Model, model: Model, names: Dialect) -> Iterator[Find
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """Name, size and hash of a file."""
+    """Returns the name, size and hash of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while piece := stream.read(1 << 20):

@@ -43,14 +43,14 @@ def _show(value: Any) -> str:
 
 
 def _entry(key: str, value: Any) -> str:
-    """A name and what it stands for, or how often it is there."""
+    """Returns a name and what it stands for, or how often it is there."""
     if type(value) is int:
         return key if value == 1 else f"{key} x{value}"
     return f"{key} {' / '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def as_facts(findings: Iterable[Finding]) -> dict[str, Any]:
-    """Findings for a program: by name, with those of :data:`REPEATED` as lists.
+    """Returns findings for a program: by name, with those of :data:`REPEATED` as lists.
 
     Notes are under ``notes``, by the same names.
     """
@@ -68,7 +68,7 @@ def as_facts(findings: Iterable[Finding]) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """A value with the numbers that JSON does not have, NaN and the infinities, as text."""
+    """Returns a value with the numbers that JSON does not have, NaN and the infinities, as text."""
     if isinstance(value, dict):
         return {key: _as_json(each) for key, each in value.items()}
     if isinstance(value, list):

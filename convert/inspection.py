@@ -30,7 +30,7 @@ from pvt_spec.errors import ConvertError
 
 
 def inspect_file(path: Path, given: Given = Given()) -> Iterator[Finding]:
-    """The facts of a model file, in the order in which they are read.
+    """Yields the facts of a model file, in the order in which they are read.
 
     A file that is no whole PVT ends in a finding ``problem``, after what can be said of it.
 
@@ -54,7 +54,7 @@ def inspect_file(path: Path, given: Given = Given()) -> Iterator[Finding]:
 
 
 def _contents(path: Path, file: WeightFile) -> Iterator[Finding]:
-    """What can be said of any file."""
+    """Yields what can be said of any file."""
     yield Finding("format", find_format(path).name)
     if file.container:
         yield Finding("container", file.container)
@@ -100,7 +100,7 @@ def _dtypes(tensors: Mapping[str, Array]) -> dict[str, int]:
 
 
 def is_good(findings: Iterable[Finding]) -> bool:
-    """Whether a file is a whole PVT, or two files are the same."""
+    """Returns whether a file is a whole PVT, or two files are the same."""
     return not any(finding.what == "problem" or finding.note == DIFFERS for finding in findings)
 
 
@@ -109,7 +109,7 @@ DIFFERS = "differs"
 
 
 def compare_files(path: Path, other: Path) -> Iterator[Finding]:
-    """How the second file differs from the first, whatever their formats and dialects.
+    """Yields how the second file differs from the first, whatever their formats and dialects.
 
     Weights are compared under canonical names where both files are whole PVTs, else all tensors
     under the files' own names. Where nothing differs there are no findings but ``same``.
@@ -131,7 +131,7 @@ def compare_files(path: Path, other: Path) -> Iterator[Finding]:
 
 
 def _described_differently(first: Model, second: Model) -> Iterator[Finding]:
-    """What decides a model's answers beside its weights."""
+    """Yields what decides a model's answers beside its weights."""
     ours, theirs = _description(first.info), _description(second.info)
     for what, value in ours.items():
         if value != theirs[what]:
@@ -179,7 +179,7 @@ def _tensor_differences(
 
 
 def _difference(first: Array, second: Array) -> dict[str, Any]:
-    """How two arrays of one shape differ; nothing where every bit is the same."""
+    """Returns how two arrays of one shape differ; nothing where every bit is the same."""
     kinds = [first.dtype.name, second.dtype.name]
     if kinds[0] == kinds[1] and contents(first) == contents(second):
         return {}

@@ -1,7 +1,7 @@
 """What a user can ask of a conversion, as frozen dataclasses; each field is an option of convert.
 
 A field's metadata says how the option is typed and what the help says of it, so that the command,
-its help and the library's arguments are one row. May import tables alone.
+its help and the library's arguments are one row. Nothing heavy is imported here.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 def option(
     flag: str, help: str, default: Any = None, *, choices: Sequence[str] = (), kind: str = ""
 ) -> Any:
-    """A field and its option.
+    """Returns a field, with its option in the metadata.
 
     Args:
         flag: The word that a user types.

@@ -24,13 +24,13 @@ DERIVED = re.compile(r"(?s)(<!-- derived: (\w+)(?: of (\w+))? -->\n).*?(<!-- end
 
 
 def table(*columns: str, rows: Iterable[Iterable[str]]) -> str:
-    """Return a table in Markdown."""
+    """Returns a table in Markdown."""
     lines = (" | ".join(cells) for cells in (columns, ["---"] * len(columns), *rows))
     return "".join(f"| {line} |\n" for line in lines)
 
 
 def profiles() -> str:
-    """Return the table of what each profile computes."""
+    """Returns the table of what each profile computes."""
     fields = [
         field
         for field in (*CHOICES, *EPSILONS)
@@ -46,7 +46,7 @@ def profiles() -> str:
 
 
 def dialects() -> str:
-    """Return the table of how each dialect names a tensor, and what its code computes."""
+    """Returns the table of how each dialect names a tensor, and what its code computes."""
     example = "block1.0.norm1.weight"
     rows = [
         (
@@ -66,7 +66,7 @@ def _takes_any(dialect: Dialect) -> bool:
 
 
 def formats() -> str:
-    """Return the table of formats."""
+    """Returns the table of formats."""
     rows = [
         (
             ", ".join(f"`{suffix}`" for suffix in row.suffixes) or "none, or a folder",
@@ -79,14 +79,14 @@ def formats() -> str:
 
 
 def precisions() -> str:
-    """Return the table of precisions."""
+    """Returns the table of precisions."""
     return table(
         "precision", "rounding", rows=((f"`{row.name}`", row.reason) for row in PRECISIONS.values())
     )
 
 
 def imports(graph: grimp.ImportGraph, house: str) -> str:
-    """Return a picture of the packages (``packages``), or of the rooms of one of them.
+    """Returns a picture of the packages (``packages``), or of the rooms of one of them.
 
     An arrow that others imply, as they lead there by another room, is left out.
     """
@@ -111,7 +111,7 @@ def imports(graph: grimp.ImportGraph, house: str) -> str:
 
 
 def _below(room: str, reached: dict[str, set[str]]) -> set[str]:
-    """Return every room that a room imports, itself or by way of others."""
+    """Returns every room that a room imports, itself or by way of others."""
     found: set[str] = set()
     ahead = [room]
     while ahead:
@@ -125,7 +125,7 @@ def _room(module: str, depth: int) -> str:
 
 
 def _key(room: str) -> str:
-    """Return a room's name as Mermaid takes it for a node's."""
+    """Returns a room's name as Mermaid takes it for a node's."""
     return room.replace(".", "-")
 
 
@@ -138,7 +138,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def main(*, check: bool) -> None:
-    """Write what is derived, or fail where a document has it otherwise."""
+    """Writes what is derived, or fails where a document has it otherwise."""
     graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
 
     def derive(found: re.Match[str]) -> str:

@@ -45,7 +45,7 @@ def linear(in_features: int, out_features: int) -> nn.Dense:
 
 
 def gelu(form: str) -> nn.GELU:
-    """Returns gELU, exact (``"erf"``) or approximated (``"tanh"``)."""
+    """Returns a GELU, exact (``"erf"``) or approximated (``"tanh"``)."""
     return nn.GELU(approximate=form == "tanh")
 
 

@@ -30,7 +30,7 @@ class OnnxFileError(PvtError):
 def open_session(
     model: Path | bytes, name: str, optimization: str = "all", provider: str = CPU
 ) -> onnxruntime.InferenceSession:
-    """An onnxruntime session.
+    """Opens an onnxruntime session.
 
     Args:
         model: A file, or a serialized model.
@@ -65,12 +65,12 @@ def open_session(
 
 
 def _explicit(provider: str) -> Any:
-    """A provider with every option that changes numbers: CUDA's TF32 is on by default."""
+    """Returns a provider with every option that changes numbers: CUDA's TF32 is on by default."""
     return (CUDA, {"use_tf32": "0"}) if provider == CUDA else provider
 
 
 def read_info(metadata: Mapping[str, str], name: str) -> ModelInfo:
-    """What travelled with the weights, from a model's metadata.
+    """Returns what travelled with the weights, from a model's metadata.
 
     Raises:
         OnnxFileError: The model was not written by ``convert``.
@@ -111,7 +111,7 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
 
 
 def load_proto(path: Path) -> onnx.ModelProto:
-    """An ONNX model as it is in a file, with weights that it keeps in another one.
+    """Reads an ONNX model as it is in a file, with weights that it keeps in another one.
 
     Raises:
         OnnxFileError: The file cannot be read, or onnx does not trust where it keeps weights.
@@ -129,7 +129,7 @@ def open_taps(
     optimization: str = "all",
     provider: str = CPU,
 ) -> Callable[[Array], dict[str, Array]]:
-    """A forward pass of onnxruntime that gives intermediate results.
+    """Opens a forward pass of onnxruntime that gives intermediate results.
 
     More outputs can change which nodes onnxruntime fuses, and so the last digits; the model's
     own outputs therefore come from a second session of the model as it is.
@@ -167,7 +167,7 @@ def open_taps(
 
 
 def with_outputs(model: onnx.ModelProto, name: str, taps: Sequence[str]) -> onnx.ModelProto:
-    """A copy of a model that answers more of its values.
+    """Returns a copy of a model that answers more of its values.
 
     Raises:
         OnnxFileError: It lacks a tap.

@@ -96,7 +96,7 @@ class FieldReader:
             yield value
 
     def text(self, span: tuple[int, int], encoding: str) -> str:
-        """data[start:stop] as text, where span is (start, stop)."""
+        """Returns data[start:stop] as text, where span is (start, stop)."""
         start, stop = span
         try:
             return str(self.data[start:stop], encoding)

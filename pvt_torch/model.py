@@ -59,7 +59,7 @@ def linear(in_features: int, out_features: int) -> nn.Linear:
 
 
 def gelu(form: str) -> nn.GELU:
-    """Returns gELU, exact (``"erf"``) or approximated (``"tanh"``)."""
+    """Returns a GELU, exact (``"erf"``) or approximated (``"tanh"``)."""
     return nn.GELU(approximate="tanh" if form == "tanh" else "none")
 
 

@@ -48,7 +48,7 @@ def train_command(
 
     Args:
         config: The recipe's file.
-        keys: Those of the recipe that are given, and their values.
+        keys: The recipe's keys that are given, and their values.
         force: Whether a run that is in the output folder may be replaced.
         plot: Whether to draw the curves at the end.
         open_twin: Starts the framework.
@@ -65,7 +65,7 @@ def train_command(
 
 
 def find_recipe(path: Path) -> Path:
-    """Return the path, or where the project's recipe of this name is if it is no file here.
+    """Returns the path, or where the project's recipe of this name is if it is no file here.
 
     Installed, ``configs/`` is inside this package; in the repository it is beside it.
     """

@@ -72,7 +72,7 @@ _CIPHERS = {
 
 
 def read(path: Path) -> WeightFile:
-    """What a ``.ckpt`` holds: parameters as ``tensors``, texts as ``metadata``.
+    """Reads what a ``.ckpt`` holds: parameters as ``tensors``, texts as ``metadata``.
 
     The arrays are read-only views of the mapped file; only parameters that the file splits are
     copied, their pieces joined. The CRC is verified where the file has one.
@@ -200,14 +200,14 @@ class _EntryReader(TensorFields):
         return _Piece(at, name, self.text(fields[SECOND], "utf-8"), tuple(dims), *fields[THIRD])
 
     def metadata(self, pieces: list[_Piece]) -> str:
-        """The text that an entry of type ``str`` holds."""
+        """Returns the text that an entry of type ``str`` holds."""
         entry = pieces[0]
         if len(pieces) > 1:
             raise self.error(pieces[1].at, f"{show(entry.name)} is there twice, expected once")
         return self.text((entry.start, entry.stop), "utf-32-le").rstrip("\0")
 
     def array(self, pieces: list[_Piece]) -> Array:
-        """The parameter that consecutive entries of one name hold."""
+        """Returns the parameter that consecutive entries of one name hold."""
         first, name = pieces[0], show(pieces[0].name)
         dtype = DTYPES.get(first.type)
         if dtype is None:
@@ -231,7 +231,7 @@ class _EntryReader(TensorFields):
         return as_array(name, first.type, values, shape, dtype, fail)
 
     def joined(self, pieces: list[_Piece]) -> memoryview:
-        """The contents of all pieces, copied one after the other."""
+        """Returns the contents of all pieces, copied one after the other."""
         values = np.empty(sum(piece.stop - piece.start for piece in pieces), np.uint8).data
         rest = values
         for piece in pieces:
@@ -240,7 +240,7 @@ class _EntryReader(TensorFields):
         return values.toreadonly()
 
     def steps(self, start: int, stop: int, into: memoryview | None = None) -> Iterator[memoryview]:
-        """The file from start to stop, bit by bit: read, as the pages of a map would stay."""
+        """Yields the file from start to stop in pieces: read, as the pages of a map would stay."""
         buffer = memoryview(bytearray(min(_STEP_BYTES, stop - start))) if into is None else into
         with self.path.open("rb", buffering=0) as stream:
             stream.seek(start)
@@ -279,7 +279,7 @@ def _tensor_head(name: str, array: Array) -> bytes:
 
 
 def _entry_head(name: str, tensor_head: bytes, length: int) -> bytes:
-    """Everything of an entry but its ``length`` bytes of contents, which come right after."""
+    """Returns all of an entry but its ``length`` bytes of contents, which come right after."""
     tensor_head += encode_header(THIRD, length)
     tensor = encode_header(SECOND, len(tensor_head) + length) + tensor_head
     value = encode_field(FIRST, encode_text(name, what="the name")) + tensor

@@ -79,7 +79,7 @@ _RECONVERT = "convert the checkpoint that it was made from"
 
 
 def read(path: Path) -> WeightFile:
-    """The weights and metadata of an ONNX model that ``convert`` wrote.
+    """Reads the weights and metadata of an ONNX model that ``convert`` wrote.
 
     Args:
         path: An ``.onnx`` file. Files that it keeps weights in are read from its folder.
@@ -132,7 +132,7 @@ class _Tensor:
 
 
 def _find(folder: Path, location: str) -> Path:
-    """The file at a location that a model names.
+    """Returns the file at a location that a model names.
 
     Raises:
         ConvertError: That is no plain path in the model's folder.
@@ -186,7 +186,7 @@ class _ModelReader(TensorFields):
                 found[tensor.name] = tensor
 
     def tensor(self, start: int, stop: int) -> _Tensor:
-        """What a ``TensorProto`` says."""
+        """Returns what a ``TensorProto`` says."""
         tensor = _Tensor(start)
         for key, begin, end in self.fields(start, stop):
             if key in (NUMBER, FIRST):  # one dim, or all of them packed
@@ -206,7 +206,7 @@ class _ModelReader(TensorFields):
         return tensor
 
     def array(self, tensor: _Tensor) -> Array:
-        """The weight that an initializer is."""
+        """Returns the weight that an initializer is."""
         dtype = DTYPES.get(tensor.type)
         if dtype is None:
             expected = ", ".join(f"{number} ({dtype})" for number, dtype in DTYPES.items())
@@ -232,7 +232,7 @@ class _ModelReader(TensorFields):
         return as_array(tensor.shown, dtype, values, tensor.dims, dtype, fail)
 
     def external_data(self, tensor: _Tensor, size: int) -> memoryview:
-        """The ``size`` bytes of a tensor that is kept in another file."""
+        """Returns the ``size`` bytes of a tensor that is kept in another file."""
         location = tensor.place.get("location", "")
         try:
             if tensor.raw:
@@ -263,7 +263,7 @@ def _count(place: dict[str, str], key: str, default: int) -> int:
 
 
 def planned(path: Path, *, external_data: bool, **_: object) -> list[Path]:
-    """The files of a model, the one to name first: with the weights inside, or beside it."""
+    """Returns a model's files, the one to name first: with the weights inside, or beside it."""
     return [path, path.with_name(f"{path.name}.data")] if external_data else [path]
 
 
@@ -365,7 +365,7 @@ def write_model(
 
 
 def _offsets(weights: Mapping[str, Array]) -> dict[str, int]:
-    """The byte at which each weight starts in a file of weights."""
+    """Returns the byte at which each weight starts in a file of weights."""
     offsets, at = {}, 0
     for name, array in weights.items():
         offsets[name] = at + -at % ALIGNMENT
@@ -374,7 +374,7 @@ def _offsets(weights: Mapping[str, Array]) -> dict[str, int]:
 
 
 def _heads(weights: Mapping[str, Array], location: str) -> dict[str, bytes]:
-    """A graph's initializer fields, up to the raw bytes or, in the file ``location``, whole."""
+    """Returns a graph's initializer fields: up to the raw bytes or, with a ``location``, whole."""
     offsets = _offsets(weights)
     heads = {}
     for name, array in weights.items():
@@ -393,7 +393,7 @@ def _heads(weights: Mapping[str, Array], location: str) -> dict[str, bytes]:
 
 
 def _beginning(skeleton: "onnx.ModelProto", heads: Mapping[str, bytes], held: int) -> bytes:
-    """Everything of a file that comes before the initializers, which hold so many bytes."""
+    """Returns everything of a file that comes before the initializers, which hold so many bytes."""
     graph: bytes = skeleton.graph.SerializeToString()
     rest = type(skeleton)()
     rest.CopyFrom(skeleton)

@@ -90,7 +90,7 @@ _OTHERS = {
 
 
 def read(path: Path) -> WeightFile:
-    """What a ``.safetensors`` holds: tensors in the order of its header, and its metadata.
+    """Reads what a ``.safetensors`` holds: tensors in its header's order, and its metadata.
 
     The arrays are read-only views of the mapped file.
 
@@ -161,7 +161,7 @@ def _damaged(problem: str) -> ConvertError:
 
 
 def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
-    """The header, as it is in the file, and everything after it."""
+    """Returns the header, as it is in the file, and everything after it."""
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     begin = bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + 1])
     if begin != b"{":
@@ -261,7 +261,7 @@ def _are_counts(value: Any) -> bool:
 
 
 def _check_layout(entries: Mapping[str, _Place], size: int) -> None:
-    """Every byte belongs to one tensor: nothing is hidden, and none is longer than the file."""
+    """Refuses a file unless every byte belongs to one tensor: none is hidden, none missing."""
     at = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
         if entry.start != at:
@@ -275,7 +275,7 @@ def _check_layout(entries: Mapping[str, _Place], size: int) -> None:
 
 
 def _aligned_order(tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """The tensors in their order if it aligns them all, or else those of wider items first."""
+    """Returns the tensors in their order if it aligns them all, else those of wider items first."""
     at = 0
     for array in tensors.values():
         if at % array.itemsize:

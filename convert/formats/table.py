@@ -1,8 +1,8 @@
 """The table of formats: one row for each way of keeping a model on a disk.
 
 What a path stands for, the commands ``X-to-Y`` and their options, and which module reads and
-writes: all of it is in the rows. May import the standard library alone, as help texts are made of
-them; a format's own module is loaded when a file is read or written.
+writes: all of it is in the rows. Help texts are made of them, so nothing heavy is imported here;
+a format's own module is loaded when a file is read or written.
 """
 
 import re
@@ -69,7 +69,7 @@ class Format:
         return import_module(f"convert.formats.{self.home or self.name}")
 
     def read(self, path: Path) -> "WeightFile":
-        """What a file holds under its own names.
+        """Reads what a file holds under its own names.
 
         Raises:
             ConvertError: The file cannot be read as this format.
@@ -78,7 +78,7 @@ class Format:
         return file
 
     def planned(self, path: Path, onnx: "OnnxOptions") -> list[Path]:
-        """The files that a target will consist of, the one to name first."""
+        """Returns the files that a target will consist of, the one to name first."""
         if self.single:
             return [path]
         files: list[Path] = self.module.planned(path, **self._asked(onnx))
@@ -107,7 +107,7 @@ class Format:
         return files
 
     def _asked(self, onnx: "OnnxOptions") -> dict[str, Any]:
-        """The values of this format's own options."""
+        """Returns the values of this format's own options."""
         return {name: getattr(onnx, name) for name in self.options if name not in NAMING}
 
 
@@ -173,7 +173,7 @@ FOLDER = next(row for row in FORMATS if not row.suffixes)
 
 
 def find_format(path: Path) -> Format:
-    """The format that a path stands for: by its ending; a folder, or no ending, is a folder.
+    """Returns the format of a path, by its ending; a folder, or no ending, is a folder.
 
     Raises:
         ConvertError: It stands for none.
@@ -202,7 +202,7 @@ def check_format(path: Path, command: str) -> None:
 
 
 def read_file(path: Path) -> "WeightFile":
-    """What a file holds under its own names, in any format.
+    """Reads what a file holds under its own names, in any format.
 
     Raises:
         ConvertError: The file cannot be read.
@@ -222,7 +222,7 @@ def read_file(path: Path) -> "WeightFile":
 
 
 def recognise(start: bytes) -> Format | None:
-    """The format that a file's first bytes are of, None where they tell nothing."""
+    """Returns the format that a file's first bytes are of, None where they tell nothing."""
     found = {row: re.match(row.begins, start, re.DOTALL) for row in FORMATS}
     lengths = {row: match.end() for row, match in found.items() if match}
     # The longest: a header's length may have the one byte that others begin with.

@@ -58,7 +58,7 @@ class WeightFile:
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """The bytes of a file, read from disk as they are touched. Slices of its memoryview are views.
+    """Maps a file, whose bytes are read as they are touched; slices of its memoryview are views.
 
     Raises:
         ConvertError: There is no such file, it is empty, no regular file, or not for us to read.
@@ -83,14 +83,14 @@ def map_file(path: Path) -> mmap.mmap:
 
 
 def little_endian(name: str) -> np.dtype[Any]:
-    """The dtype of a name that numpy or ml_dtypes has, in the byte order of files."""
+    """Returns the dtype of a name that numpy or ml_dtypes has, in the byte order of files."""
     return np.dtype(getattr(ml_dtypes, name, name)).newbyteorder("<")
 
 
 def dtype_name(
     name: str, array: Array, names: Mapping[str, np.dtype[Any]], problem: str = ""
 ) -> str:
-    """A format's name of an array's dtype, in any byte order.
+    """Returns a format's name of an array's dtype, in any byte order.
 
     Args:
         name: The tensor's name, for complaints.
@@ -119,7 +119,7 @@ def check_texts(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> No
 
 
 def encode_text(text: str, encoding: str = "utf-8", what: str = "") -> bytes:
-    """A text as a format keeps it.
+    """Returns a text as a format keeps it.
 
     Raises:
         ConvertError: It is no Unicode; ``what`` says in the complaint what it is.
@@ -132,7 +132,7 @@ def encode_text(text: str, encoding: str = "utf-8", what: str = "") -> bytes:
 
 
 def show(value: Any) -> str:
-    """A value from a file, fit for a terminal."""
+    """Returns a value from a file, fit for a terminal."""
     shown = repr(value) if isinstance(value, str) else reprlib.repr(value)
     return f"{shown:.200}"
 
@@ -145,7 +145,7 @@ def as_array(
     dtype: np.dtype[Any],
     fail: Callable[[str], ConvertError],
 ) -> Array:
-    """The array that bytes of a file are, a view of them.
+    """Returns the array that bytes of a file are, a view of them.
 
     Args:
         name: The tensor's name, fit for a terminal.
@@ -190,7 +190,7 @@ class TensorFields(FieldReader):
 
 
 def contents(array: Array) -> memoryview:
-    """The bytes of an array, little-endian and in C order; a copy only where it has to be one."""
+    """Returns an array's bytes, little-endian and in C order; a copy only where it has to be."""
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     # As uint8: bfloat16 has no buffer of its own.

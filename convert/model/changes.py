@@ -1,7 +1,6 @@
 """What a conversion can change in a model on the way: head, image size, features, dtype.
 
-Every function answers the changed weights and ModelInfo; what was lost is said in findings. May
-import numpy and pvt_spec.
+Every function answers the changed weights and ModelInfo; what was lost is said in findings.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ from pvt_spec.errors import ConvertError
 
 
 def apply(model: Model, changes: Changes) -> Model:
-    """The model with all changes made, their findings added.
+    """Returns the model with all changes made, their findings added.
 
     Raises:
         ConvertError: A change is not one of those above.
@@ -38,7 +37,7 @@ def apply(model: Model, changes: Changes) -> Model:
 
 
 def drop_head(model: Model, num_classes: int) -> Model:
-    """The model without its head: it answers features (B, C).
+    """Returns the model without its head: it answers features (B, C).
 
     Raises:
         ConvertError: ``num_classes`` is not 0: other classes take other weights.
@@ -54,7 +53,7 @@ def drop_head(model: Model, num_classes: int) -> Model:
 
 
 def keep_features(model: Model) -> Model:
-    """The backbone alone, as detectors use it: four maps; v1 loses class token and last norm."""
+    """Returns the backbone alone, as detectors use it: v1 loses class token and last norm."""
     config = dataclasses.replace(model.info.config, num_classes=0, features_only=True)
     if config.version == 1 and not model.info.config.features_only:
         last = pos_embeds(config)[-1]
@@ -65,7 +64,7 @@ def keep_features(model: Model) -> Model:
 
 
 def _reduced(model: Model, config: PVTConfig) -> Model:
-    """The model with this configuration's tensors alone."""
+    """Returns the model with this configuration's tensors alone."""
     weights = {spec.name: model.weights[spec.name] for spec in tensor_specs(config)}
     dropped = [name for name in model.weights if name not in weights]
     info = dataclasses.replace(model.info, config=config, labels=())
@@ -73,7 +72,7 @@ def _reduced(model: Model, config: PVTConfig) -> Model:
 
 
 def resize(model: Model, image_size: tuple[int, int]) -> Model:
-    """The model for images of another size; v1's position embeddings are interpolated.
+    """Returns the model for images of another size; v1's position embeddings are interpolated.
 
     They become float32 then, as they do where a model resizes them while it runs.
 
@@ -114,7 +113,7 @@ def _check_grids(config: PVTConfig, numerics: Numerics) -> None:
 
 
 def _resize_stage(model: Model, name: str, old: tuple[int, int], new: tuple[int, int]) -> Array:
-    """A position embedding (1, N, C) on another grid; a class token's row stays the first."""
+    """Returns a position embedding (1, N, C) on another grid; a class token's row stays first."""
     positions = model.weights[name].astype(np.float32)
     (_, N, C), tokens = positions.shape, old[0] * old[1]
     grid = positions[0, N - tokens :].reshape(*old, C)
@@ -124,7 +123,7 @@ def _resize_stage(model: Model, name: str, old: tuple[int, int], new: tuple[int,
 
 
 def resize_grid(grid: Array, size: tuple[int, int], *, align_corners: bool = False) -> Array:
-    """Bilinear interpolation, as PyTorch, onnxruntime and MindSpore resize in float32.
+    """Interpolates bilinearly, as PyTorch, onnxruntime and MindSpore resize in float32.
 
     Args:
         grid: float32 (H, W, C).
@@ -146,7 +145,7 @@ def resize_grid(grid: Array, size: tuple[int, int], *, align_corners: bool = Fal
 
 
 def _sample(old: int, new: int, align_corners: bool) -> tuple[Array, Array, Array]:
-    """The neighbours of each of ``new`` cells among ``old``, and how far the second counts."""
+    """Returns each new cell's neighbours among the old ones, and how far the second counts."""
     cell = np.arange(new, dtype=np.float32)
     if align_corners:
         place = cell * np.float32((old - 1) / max(new - 1, 1))
@@ -157,7 +156,7 @@ def _sample(old: int, new: int, align_corners: bool) -> tuple[Array, Array, Arra
 
 
 def cast(model: Model, dtype: str, names: Iterable[str] | None = None) -> Model:
-    """The model with weights in one dtype; the largest change is said.
+    """Returns the model with weights in one dtype; the largest change is said.
 
     Args:
         model: The model.
@@ -186,7 +185,7 @@ def cast(model: Model, dtype: str, names: Iterable[str] | None = None) -> Model:
 
 
 def cast_array(array: Array, dtype: np.dtype[Any]) -> tuple[Array, float]:
-    """An array in another dtype, and the largest absolute change; NaN where it made one."""
+    """Returns an array in another dtype, and the largest absolute change; NaN where it made one."""
     with np.errstate(over="ignore", invalid="ignore"):
         result = array.astype(np.float32).astype(dtype)
         difference = np.abs(result.astype(np.float32) - array.astype(np.float32))
@@ -196,7 +195,7 @@ def cast_array(array: Array, dtype: np.dtype[Any]) -> tuple[Array, float]:
 
 
 def with_numerics(model: Model, numerics: Numerics, *, changed: bool) -> Model:
-    """The model with the maths of the code that it is for.
+    """Returns the model with the maths of the code that it is for.
 
     Args:
         model: The model.
@@ -215,7 +214,7 @@ def with_numerics(model: Model, numerics: Numerics, *, changed: bool) -> Model:
 
 
 def _changed(model: Model, weights: dict[str, Array], info: ModelInfo, *findings: Finding) -> Model:
-    """The model with these, and with the maths that its weights are then kept for."""
+    """Returns the model with these, and with the maths that its weights are then kept for."""
     info = dataclasses.replace(info, numerics=stored_numerics(info, weights))
     return dataclasses.replace(
         model, weights=weights, info=info, findings=(*model.findings, *findings)

@@ -17,7 +17,7 @@ Differences = dict[str, tuple[object, object]]
 
 
 def computes(target: Numerics, numerics: Numerics) -> bool:
-    """Whether ``target`` gives the answers of ``numerics``, with embeddings kept as they are."""
+    """Returns whether ``target`` answers as ``numerics``, with embeddings kept as they are."""
     dtype = numerics.pos_embed_dtype
     if target.pos_embed_dtype == "float16" != dtype:
         return False
@@ -25,7 +25,7 @@ def computes(target: Numerics, numerics: Numerics) -> bool:
 
 
 def differences(model: Model, target: Numerics) -> Differences:
-    """What of the maths changes the model's answers, if ``target`` computes them."""
+    """Returns what of the maths changes the model's answers, if ``target`` computes them."""
     numerics, version = model.info.numerics, model.info.config.version
     found: Differences = {
         field.name: (getattr(numerics, field.name), getattr(target, field.name))
@@ -73,7 +73,7 @@ class Gap:
 
 
 def estimate_gap(model: Model, target: Numerics) -> Gap:
-    """Both maths with the same weights in onnxruntime, on two seeded images of noise."""
+    """Runs both maths with the same weights in onnxruntime, on two seeded images of noise."""
     rng = np.random.default_rng(0)
     shape = (2, model.info.config.in_chans, *model.info.preprocessing.image_size)
     images = rng.standard_normal(shape, np.float32)
@@ -88,7 +88,7 @@ def estimate_gap(model: Model, target: Numerics) -> Gap:
 
 
 def _answer(model: Model, numerics: Numerics, images: Array) -> Array:
-    """Everything that the model answers, as one float64 vector."""
+    """Returns everything that the model answers, as one float64 vector."""
     from pvt_onnx.graph.build import build
     from pvt_onnx.graph.model import INPUT
     from pvt_onnx.session import open_session

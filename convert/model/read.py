@@ -72,7 +72,7 @@ class Model:
 
 
 def load_model(path: Path | str) -> tuple[dict[str, Array], ModelInfo]:
-    """Canonical weights and ModelInfo of a model file in any format and dialect.
+    """Reads canonical weights and ModelInfo of a model file in any format and dialect.
 
     Raises:
         ConvertError: The file cannot be read, or is not a whole PVT.
@@ -82,7 +82,7 @@ def load_model(path: Path | str) -> tuple[dict[str, Array], ModelInfo]:
 
 
 def read_model(path: Path | str, given: Given = Given()) -> Model:
-    """A model file, understood: names translated, completeness checked, maths settled.
+    """Reads a model file and understands it: translates names, checks that it is whole.
 
     Args:
         path: A file of one of :data:`convert.formats.table.FORMATS`, or a folder of Hugging Face.
@@ -96,7 +96,7 @@ def read_model(path: Path | str, given: Given = Given()) -> Model:
 
 
 def understand(path: Path, file: WeightFile, given: Given = Given()) -> Model:
-    """What :func:`read_model` makes of a file's contents.
+    """Returns what :func:`read_model` makes of a file's contents.
 
     Raises:
         ConvertError: They are not a whole PVT; all problems at once.
@@ -138,7 +138,7 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
 
 
 def _choose_weights(file: WeightFile, given: Given) -> tuple[dict[str, Array], list[Finding]]:
-    """The raw or averaged weights by the file's names, and what was found beside them."""
+    """Returns the raw or averaged weights by the file's names, and what was found beside them."""
     state = {name: array for name, array in file.tensors.items() if is_training_state(name)}
     averaged = {
         weight: array for name, array in state.items() if (weight := averaged_name(name))
@@ -158,7 +158,7 @@ def _choose_weights(file: WeightFile, given: Given) -> tuple[dict[str, Array], l
 
 
 def _strip(weights: dict[str, Array]) -> tuple[dict[str, Array], list[Finding]]:
-    """The weights without what wrappers put before their names, or detectors beside them."""
+    """Returns the weights less what wrappers put before their names, or detectors beside them."""
     prefix, findings = find_prefix(weights), []
     beside = [name for name in weights if not name.startswith(prefix + BACKBONE)]
     if len(beside) < len(weights):
@@ -172,7 +172,7 @@ def _strip(weights: dict[str, Array]) -> tuple[dict[str, Array], list[Finding]]:
 
 
 def _said(file: WeightFile) -> tuple[ModelInfo | None, str, list[Finding]]:
-    """What the file says of its model beside the tensors, where it says it, and a warning."""
+    """Returns what the file says of its model, where it says it, and perhaps a warning."""
     written = file.metadata.get(METADATA_KEY)
     info = ModelInfo.from_json(written) if written else None
     described = file.described
@@ -189,7 +189,7 @@ def _said(file: WeightFile) -> tuple[ModelInfo | None, str, list[Finding]]:
 
 
 def _dialect(shapes: Shapes, given: Given, said: ModelInfo | None) -> Dialect:
-    """The names that the file uses, if those that were given are not others."""
+    """Returns the names that the file uses, if those that were given are not others."""
     name, detected = given.dialect, detect_dialect(shapes)
     if not name:
         return detected
@@ -205,7 +205,7 @@ def _dialect(shapes: Shapes, given: Given, said: ModelInfo | None) -> Dialect:
 def _infer(
     shapes: Shapes, dialect: Dialect, given: Given, said: ModelInfo | None
 ) -> tuple[PVTConfig, dict[str, str]]:
-    """The architecture that the file tells or shows, and what in it is a guess."""
+    """Returns the architecture that the file tells or shows, and what in it is a guess."""
     if said:
         size = given.image_size or said.config.image_size
         return dataclasses.replace(said.config, image_size=size), {}
@@ -231,7 +231,7 @@ def _named(name: str, inferred: PVTConfig) -> PVTConfig:
 def _without_class_row(
     weights: dict[str, Array], config: PVTConfig, dialect: Dialect
 ) -> tuple[dict[str, Array], list[Finding]]:
-    """The weights, less the row that whai362/PVT's detectors keep and never use.
+    """Returns the weights, less the row that whai362/PVT's detectors keep and never use.
 
     Their ``pos_embed4`` has the class token's row although they have no class token.
     """
@@ -289,7 +289,7 @@ def _describe(
     dialect: Dialect,
     weights: Mapping[str, Array],
 ) -> ModelInfo:
-    """The ModelInfo of a file, from what it says or its dialect, with what the user gives."""
+    """Returns a file's ModelInfo, from what it says or its dialect, with what the user gives."""
     profile = given.profile or dialect.profile
     numerics = profile_numerics(profile, config.version)
     if said is None:
@@ -317,7 +317,7 @@ def _describe(
 
 
 def _described(info: ModelInfo, given: Given, origin: str, told: str) -> Iterator[Finding]:
-    """What a model is, and where each fact comes from."""
+    """Yields what a model is, and where each fact comes from."""
     config, variant = info.config, info.variant
     linear = " linear" if config.linear else ""
     sizes = f"widths {config.embed_dims}, depths {config.depths}"
@@ -334,12 +334,12 @@ def _described(info: ModelInfo, given: Given, origin: str, told: str) -> Iterato
 
 
 def pos_embeds(config: PVTConfig) -> list[str]:
-    """The names of v1's position embeddings, by stage; v2 has none."""
+    """Returns the names of v1's position embeddings, by stage; v2 has none."""
     return [spec.name for spec in tensor_specs(config) if spec.kind == "pos_embed"]
 
 
 def stored_numerics(info: ModelInfo, weights: Mapping[str, Array]) -> Numerics:
-    """A model's maths, with the dtype that v1's position embeddings are really kept in."""
+    """Returns a model's maths, with the dtype that v1's position embeddings are really kept in."""
     first = next(iter(pos_embeds(info.config)), None)
     if first is None:
         return info.numerics

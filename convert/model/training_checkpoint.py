@@ -53,7 +53,7 @@ def save_training(
 
 
 def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, Any]]:
-    """What :func:`save_training` was given: the state, the weights' ModelInfo, the facts.
+    """Reads what :func:`save_training` wrote: the state, the weights' ModelInfo, the facts.
 
     Raises:
         ConvertError: The file cannot be read, is damaged, or holds no state of ours.
@@ -82,7 +82,7 @@ def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, An
 
 
 def digest(tensors: Mapping[str, Array], facts: Mapping[str, Any], model: str) -> str:
-    """SHA-256, in hex, of names, dtypes, shapes and bytes in their order, of facts and model."""
+    """Returns SHA-256, in hex, of names, dtypes, shapes, bytes in order, of facts and model."""
     found = hashlib.sha256(json.dumps([facts, model], sort_keys=True).encode())
     for name, array in tensors.items():
         found.update(f"{name} {array.dtype.name} {array.shape}".encode())
@@ -91,6 +91,6 @@ def digest(tensors: Mapping[str, Array], facts: Mapping[str, Any], model: str) -
 
 
 def _renamed(name: str, rename: Callable[[str], str | None]) -> str:
-    """A weight's or a state's name with the weight's part renamed; others stay as they are."""
+    """Returns a weight's or a state's name, the weight's part renamed; others stay as they are."""
     leading = next((part for part in LEADING if name.startswith(part)), "")
     return leading + (rename(name.removeprefix(leading)) or name.removeprefix(leading))

@@ -14,7 +14,7 @@ from pvt_spec.errors import ConvertError
 
 
 def target_dialect(path: Path, asked: str | None, version: int) -> Dialect:
-    """The names that a file is to be written with.
+    """Returns the names that a file is to be written with.
 
     Args:
         path: The target.

@@ -9,7 +9,7 @@ from pvt_spec import EPSILONS, Numerics, PVTConfig
 
 
 def one_epsilon(gelu: str, epsilon: float) -> Numerics:
-    """transformers' maths, but for what its configuration leaves open."""
+    """Returns transformers' maths, but for what its configuration leaves open."""
     epsilons: dict[str, Any] = dict.fromkeys(EPSILONS, epsilon)
     return Numerics(
         gelu=gelu,
@@ -21,7 +21,7 @@ def one_epsilon(gelu: str, epsilon: float) -> Numerics:
 
 
 def expressible(numerics: Numerics, config: PVTConfig) -> Numerics:
-    """What transformers computes where ``numerics`` is asked for, as near to it as it can.
+    """Returns what transformers computes where ``numerics`` is asked for, as near to it as it can.
 
     The GELU of linear attention is always the exact one.
     """

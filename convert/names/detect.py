@@ -16,7 +16,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def detect_dialect(shapes: Shapes, name: str | None = None) -> Dialect:
-    """The dialect in which most of the names are tensors of a PVT.
+    """Returns the dialect in which most of the names are tensors of a PVT.
 
     Args:
         shapes: The shapes of the file's weights, by the file's own names.
@@ -41,7 +41,7 @@ def detect_dialect(shapes: Shapes, name: str | None = None) -> Dialect:
 
 
 def canonical_shapes(shapes: Shapes, dialect: Dialect) -> dict[str, tuple[int, ...]]:
-    """The shapes under canonical names; names that are not in the dialect are left out.
+    """Returns the shapes under canonical names; names that are not in the dialect are left out.
 
     Where the dialect has several tensors for one, or one for several, the rows are the file's.
     """
@@ -52,7 +52,7 @@ def canonical_shapes(shapes: Shapes, dialect: Dialect) -> dict[str, tuple[int, .
 def infer_config(
     shapes: Shapes, image_size: tuple[int, int] | None, *, features_only: bool = False
 ) -> tuple[PVTConfig, dict[str, str]]:
-    """The configuration that tensors of these shapes belong to.
+    """Returns the configuration that tensors of these shapes belong to.
 
     Args:
         shapes: The tensors' shapes by canonical name.
@@ -75,7 +75,7 @@ def infer_config(
 
 
 def _architecture(shapes: Shapes, features_only: bool) -> tuple[PVTConfig, dict[str, str]]:
-    """The configuration but for the image size, and what in it is a guess."""
+    """Returns the configuration but for the image size, and what in it is a guess."""
     try:
         config = _read_sizes(shapes, features_only)
     except KeyError as error:

@@ -79,18 +79,18 @@ class Dialect:
         return [(_compile(pattern), rule) for rule in self.rules for pattern in rule.theirs]
 
     def numerics(self, wanted: Numerics, config: PVTConfig) -> Numerics:
-        """What the code that uses these names computes, as near to ``wanted`` as it can."""
+        """Returns what the code that uses these names computes, as near to ``wanted`` as it can."""
         if self.computes:
             return self.computes(wanted, config)
         return profile_numerics(self.profile, config.version)
 
     def from_canonical(self, name: str) -> tuple[str, ...]:
-        """The dialect's tensors that hold a canonical one's rows, without the base; () if none."""
+        """Returns the names that hold a canonical tensor's rows, without the base; () if none."""
         found = self._rule(name)
         return tuple(_fill(theirs, found[0]) for theirs in found[1].theirs) if found else ()
 
     def to_canonical(self, name: str) -> str | None:
-        """The canonical tensor that holds a dialect's rows, the first where there are more.
+        """Returns the canonical tensor that holds a dialect's rows, the first where there are more.
 
         None if no tensor is called so in the dialect.
         """
@@ -108,11 +108,11 @@ class Dialect:
         return re.compile(f"(?:{re.escape(self.base)})?(?:{patterns})")
 
     def knows(self, name: str) -> bool:
-        """Whether a tensor of some PVT could be called so in the dialect."""
+        """Returns whether a tensor of some PVT could be called so in the dialect."""
         return self._known.fullmatch(name) is not None
 
     def pairings(self, config: PVTConfig, *, bare: bool) -> Iterator[Pairing]:
-        """What holds what in a model, every tensor once, in canonical order.
+        """Yields what holds what in a model, every tensor once, in canonical order.
 
         Args:
             config: The architecture.
@@ -132,7 +132,7 @@ class Dialect:
             yield Pairing(ours, tuple(self._named(rule, match, ours, bare)))
 
     def _rule(self, name: str) -> tuple[re.Match[str], Rule] | None:
-        """The first rule that fits a canonical name, and what it found in it."""
+        """Returns the first rule that fits a canonical name, and what it found in it."""
         for pattern, rule in self._ours:
             if match := pattern.fullmatch(name):
                 return match, rule
@@ -167,13 +167,13 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def _source(pattern: str, fields: Mapping[str, str] = _FIELDS) -> str:
-    """A pattern as a regular expression."""
+    """Returns a pattern as a regular expression."""
     literal = re.escape(pattern).replace(r"\{", "{").replace(r"\}", "}")
     return literal.format(**fields)
 
 
 def _fill(pattern: str, match: re.Match[str]) -> str:
-    """A pattern with the stage, block and part of a name that matched another one."""
+    """Returns a pattern with the stage, block and part of a name that matched another one."""
     found = match.groupdict()
     for zero, one in ("si", "jk"):
         if zero in found:
@@ -211,7 +211,7 @@ def _rules(
     ms_norms: bool = False,
     pointwise: tuple[str, ...] = (),
 ) -> tuple[Rule, ...]:
-    """Canonical names but for their leading parts.
+    """Returns rules for names that differ from canonical ones in their leading parts alone.
 
     Args:
         names: A dialect's leading part, or several that hold its rows one below the other, by the
@@ -260,7 +260,7 @@ _TIMM = _rules(
 def _hf(
     version: int, patch: str, block: str, attn: str, rest: Mapping[str, str]
 ) -> tuple[Rule, ...]:
-    """transformers' names, by the leading parts of its patch embeddings, blocks and attention."""
+    """Returns transformers' names, by the leading parts of patch embeddings, blocks, attention."""
     names: dict[str, str | tuple[str, ...]] = {
         "patch_embed{i}.norm": patch + "layer_norm",
         _BLOCK + "norm1": block + "layer_norm_1",
@@ -308,7 +308,7 @@ _HF_V2 = _hf(
 
 
 def _mmdet(version: int, block: str, fc2: str) -> tuple[Rule, ...]:
-    """mmdet's names, whose blocks are called ``block`` and whose last linear layer ``fc2``."""
+    """Returns mmdet's names, whose blocks are called ``block``, their last linear layer ``fc2``."""
     names: dict[str, str | tuple[str, ...]] = {
         "pos_embed{i}": "layers.{s}.1.0.pos_embed",
         "patch_embed{i}.proj": "layers.{s}.0.projection",
@@ -350,7 +350,7 @@ NAMES = tuple(dict.fromkeys(dialect.name for dialect in DIALECTS))
 
 
 def find_dialect(name: str, version: int) -> Dialect:
-    """The table of a dialect for one PVT version.
+    """Returns the table of a dialect for one PVT version.
 
     Raises:
         ConvertError: There is no such dialect, or it has no such models.

@@ -10,7 +10,7 @@ BACKBONE = "backbone."
 
 
 def find_prefix(names: Iterable[str]) -> str:
-    """The known prefixes that all names share, put together; "" where they share none."""
+    """Returns the known prefixes that all names share, put together; "" where they share none."""
     names = list(names)
     found = ""
     while True:

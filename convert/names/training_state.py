@@ -32,13 +32,13 @@ OPTIMIZER = "optimizer."
 
 
 def is_training_state(name: str) -> bool:
-    """Whether a checkpoint's entry is training state, not a weight."""
+    """Returns whether a checkpoint's entry is training state, not a weight."""
     name = name.removeprefix(OPTIMIZER)
     return name in WHOLE or name.startswith(LEADING)
 
 
 def averaged_name(name: str) -> str | None:
-    """The weight that an entry is the average of; None if it is none."""
+    """Returns the weight that an entry is the average of; None if it is none."""
     name = name.removeprefix(OPTIMIZER)
     return name.removeprefix(AVERAGED) if name.startswith(AVERAGED) else None
 

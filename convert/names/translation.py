@@ -15,7 +15,7 @@ Holders = dict[str, tuple[str, ...]]
 
 
 def to_canonical(tensors: Mapping[str, Array], pairings: Iterable[Pairing]) -> dict[str, Array]:
-    """Canonical tensors of a file's: views where the file has a tensor for each, else copies.
+    """Returns canonical tensors of a file's: views where it has a tensor for each, else copies.
 
     Raises:
         ConvertError: Tensors that belong together are of different dtypes.
@@ -28,7 +28,7 @@ def to_canonical(tensors: Mapping[str, Array], pairings: Iterable[Pairing]) -> d
 
 
 def from_canonical(weights: Mapping[str, Array], pairings: Iterable[Pairing]) -> dict[str, Array]:
-    """What :func:`to_canonical` takes, of what it gives.
+    """Returns what :func:`to_canonical` takes, of what that gives.
 
     Raises:
         ConvertError: Tensors that belong together are of different dtypes.
@@ -43,7 +43,7 @@ def from_canonical(weights: Mapping[str, Array], pairings: Iterable[Pairing]) ->
 def _regroup(
     tensors: Mapping[str, Array], held: Sequence[TensorSpec], wanted: Sequence[TensorSpec]
 ) -> Iterable[tuple[TensorSpec, Array]]:
-    """The rows of the tensors ``held``, one below the other, cut into those ``wanted``."""
+    """Yields the rows of the tensors ``held``, one below the other, cut into those ``wanted``."""
     arrays = [tensors[spec.name] for spec in held]
     if len({array.dtype for array in arrays}) > 1:
         kinds = ", ".join(f"{spec.name} {tensors[spec.name].dtype.name}" for spec in held)
@@ -64,7 +64,7 @@ def _regroup(
 
 
 def names_by_canonical(pairings: Iterable[Pairing]) -> Holders:
-    """The tensors of the dialect that hold a canonical one's rows, by its name."""
+    """Returns the tensors of the dialect that hold a canonical one's rows, by its name."""
     return {
         spec.name: tuple(their.name for their in pairing.theirs)
         for pairing in pairings
@@ -73,7 +73,7 @@ def names_by_canonical(pairings: Iterable[Pairing]) -> Holders:
 
 
 def count_changes(source: Holders, target: Holders) -> dict[str, int]:
-    """How many tensors of a source keep, change or share their name in a target.
+    """Returns how many tensors of a source keep, change or share their name in a target.
 
     Returns:
         Of the target's tensors: ``renamed``, ``split`` (of a source's that became several) and

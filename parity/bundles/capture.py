@@ -46,7 +46,7 @@ class Shot:
         runtime: One of :data:`parity.runtimes.table.RUNTIMES`, or
             :data:`parity.bundles.record.REFERENCE`: float64, and rounding measured, by which others
             can be judged without torch.
-        precisions: With the reference, what rounding is measured for; all that can be if empty.
+        precisions: The precisions that a reference measures rounding for; all that can be if empty.
     """
 
     path: Path

@@ -12,7 +12,7 @@ from pvt_spec import ModelInfo
 from pvt_spec.attributes import Attributes
 
 FORMAT = 1
-"""Of the description; a change that a reader must know of counts it up."""
+"""The description's version; a change that a reader must know of counts it up."""
 
 REFERENCE = "reference"
 """The runtime of a bundle that others are judged by: PyTorch in float64, and what rounding does."""

@@ -88,7 +88,7 @@ class Trials:
 
         Args:
             held: What holds.
-            names: In forward order; all of them, unless only what is before the last is wanted.
+            names: The taps, in forward order; all, unless what comes after the last is not wanted.
             emulation: The emulation of a precision; in float64 without one.
             end_to_end: Whether they are computed from the images alone.
         """

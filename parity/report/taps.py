@@ -135,7 +135,7 @@ TAP_COLUMNS = (
     TapColumn("worst", "worst at", "", _worst_at, _PLACE, _worst, words=True),
     TapColumn("ulps", value=lambda tap: tap.error.ulp_histogram),
 )
-"""In the order of all three."""
+"""The columns, in the order of all three."""
 
 
 def explanations() -> Iterator[tuple[str, str]]:

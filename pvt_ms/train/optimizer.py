@@ -91,7 +91,7 @@ class Optimizer:
         return [scalar(number) for number in (*rates, *others)]
 
     def update_step(self) -> Callable[[Sequence[Tensor], Sequence[Tensor]], None]:
-        """One update of all tensors and moments as a function that can be compiled.
+        """Returns one update of all tensors and moments as a function that can be compiled.
 
         Returns:
             (gradients, numbers) -> None; gradients are float32, in the order of :attr:`weights`,
@@ -143,7 +143,7 @@ def _memory(name: str, weight: Parameter) -> Parameter:
 
 
 def _adamw(recipe: Recipe) -> Callable[..., Tensor]:
-    """MindSpore's one kernel for AdamW corrects no bias; the numbers are such that it does.
+    """Returns the rule of MindSpore's one kernel for AdamW, whose numbers correct the bias.
 
     (``mindspore.experimental.optim.AdamW`` gives the same weights, but as a dozen kernels per
     tensor: twice the compilation, and up to five times the step where other processes want the
@@ -167,7 +167,7 @@ def _adamw(recipe: Recipe) -> Callable[..., Tensor]:
 
 
 def _momentum(recipe: Recipe) -> Callable[..., Tensor]:
-    """MindSpore's SGD and Momentum, which are the same where nothing is dampened.
+    """Returns the rule of MindSpore's SGD and Momentum, one where nothing is dampened.
 
     Weight decay is added to the gradient. (Not by ``ops.ApplyMomentum``: on a CPU MindSpore 2.10
     takes ``use_nesterov`` and does without.)
@@ -191,7 +191,7 @@ def _momentum(recipe: Recipe) -> Callable[..., Tensor]:
 
 
 def _lamb(recipe: Recipe) -> Callable[..., Tensor]:
-    """LAMB as in the paper (You et al., ICLR 2020, algorithm 2), with phi the identity.
+    """Returns the rule of LAMB (You et al., ICLR 2020, algorithm 2), with phi the identity.
 
     A tensor whose weights or update are all 0 is updated at the rate itself.
     """
@@ -283,7 +283,7 @@ class Average:
         self.parameters = {p.name: p for p in self.of_weights.values()}
 
     def update_step(self) -> Callable[[Tensor], None]:
-        """One update as a function of the share that stays; it can be compiled."""
+        """Returns one update as a function of the share that stays; it can be compiled."""
         weights = ParameterTuple(self._weights.values())
         averages, one = ParameterTuple(self.parameters.values()), scalar(1.0)
 

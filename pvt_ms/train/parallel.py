@@ -47,7 +47,7 @@ class Workers:
 
         Args:
             tensors: Name -> array, of the same names on every worker.
-            what: They are, for the message.
+            what: The word for them in the message.
 
         Raises:
             TrainingError: A worker's are not the first one's; all that differ are named.
@@ -66,12 +66,12 @@ class Several(Workers):
         self._split = SplitWithSize()
 
     def sum_all(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """One message: the tensors end to end, so that nobody waits for each by itself."""
+        """Sends one message, the tensors end to end, so that nobody waits for each by itself."""
         flat = self._add(ops.cat(for_each(_flat, tensors)))
         return for_each(_shaped, self._split(flat, for_each(_size, tensors), 0), tensors)
 
     def total(self, values: Array) -> Array:
-        """Returns the bits are gathered as integers, as nothing wider than float32 is added up."""
+        """Gathers the bits as integers, as nothing wider than float32 is added up, and sums."""
         return self._gather(np.array(values, np.float64)).sum(axis=0)
 
     def _gather(self, values: Array) -> Array:

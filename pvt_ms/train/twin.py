@@ -137,7 +137,7 @@ class MindSporeTwin:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it, the weights are those of the moving average.
+        """Makes the weights those of the moving average while the block lasts.
 
         Raises:
             TrainingError: There is none.

@@ -41,7 +41,7 @@ def build_skeleton(
     dynamic_size: bool = False,
     opset: int = DEFAULT_OPSET,
 ) -> onnx.ModelProto:
-    """The whole model but for the weights' bytes.
+    """Returns the whole model but for the weights' bytes.
 
     Args:
         info: The architecture, the maths, and everything else that goes into the metadata.
@@ -83,7 +83,7 @@ def build_skeleton(
 def _outputs(
     config: PVTConfig, numerics: Numerics, size: tuple[int, int] | None
 ) -> list[onnx.ValueInfoProto]:
-    """The graph's outputs: of maps, height and width are named where they are dynamic."""
+    """Returns the graph's outputs: of maps, height and width are named where they are dynamic."""
     names = output_names(config)
     shapes: list[list[int | str]] = [[config.num_classes or config.embed_dims[-1]]]
     if config.features_only:
@@ -107,7 +107,7 @@ def build(
     dynamic_size: bool = False,
     opset: int = DEFAULT_OPSET,
 ) -> onnx.ModelProto:
-    """A complete ONNX model in memory.
+    """Returns a complete ONNX model in memory.
 
     Args:
         config: The architecture.

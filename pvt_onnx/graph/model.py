@@ -30,7 +30,7 @@ INPUT = "images"
 
 
 def conv_attributes(kernel: int, stride: int, group: int) -> dict[str, Any]:
-    """The attributes of a convolution but for its padding."""
+    """Returns the attributes of a convolution but for its padding."""
     square = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "dilations": [1, 1]}
     return {**square, "group": group}
 
@@ -63,55 +63,55 @@ class ModelWriter:
         self.grids = stage_grids(config, numerics, image_size) if image_size else None
 
     def weight(self, name: str) -> str:
-        """A weight as a float32 value."""
+        """Returns a weight as a float32 value."""
         if self.dtypes[name] == np.float32:
             return name
         return self.graph.add("Cast", name, name=f"{name}/float32", to=TensorProto.FLOAT)
 
     def rounded(self, name: str) -> str:
-        """A position embedding as a float32 value, rounded as the numerics say it is kept."""
+        """Returns a position embedding as a float32 value, rounded as the numerics say."""
         if self.numerics.pos_embed_dtype != "float16" or self.dtypes[name] == np.float16:
             return self.weight(name)
         x = self.graph.add("Cast", name, name=f"{name}/float16", to=TensorProto.FLOAT16)
         return self.graph.add("Cast", x, name=f"{name}/float32", to=TensorProto.FLOAT)
 
     def layer(self, op: str, x: str, layer: str, name: str, **attributes: Any) -> str:
-        """An operator with a layer's weight and bias."""
+        """Adds an operator with a layer's weight and bias."""
         weights = [self.weight(f"{layer}.{part}") for part in ("weight", "bias")]
         return self.graph.add(op, x, *weights, name=name, **attributes)
 
     def layer_norm(self, x: str, layer: str, eps: float, name: str) -> str:
-        """A layer norm over the channels."""
+        """Adds a layer norm over the channels."""
         kept: dict[str, Any] = {"axis": -1, "stash_type": TensorProto.FLOAT}
         return self.layer("LayerNormalization", x, layer, name, epsilon=eps, **kept)
 
     def linear(self, x: str, layer: str, name: str = "") -> str:
-        """Rows (n, in) to (n, out), with the weight as it is stored."""
+        """Maps rows (n, in) to (n, out), with the weight as it is stored."""
         kept: dict[str, Any] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
         return self.layer("Gemm", x, layer, name or f"{layer}/rows", **kept)
 
     def conv(
         self, x: str, layer: str, kernel: int, stride: int = 1, *, pad: int = 0, group: int = 1
     ) -> str:
-        """Maps (B, C, H, W): one that downsamples pads as the numerics say, else ``pad`` around."""
+        """Convolves maps; one that downsamples pads as the numerics say, else ``pad`` around."""
         same = stride > 1 and self.numerics.conv_padding == "same"
         padding = {"auto_pad": "SAME_UPPER"} if same else {"pads": [pad] * 4}
         shape = conv_attributes(kernel, stride, group)
         return self.layer("Conv", x, layer, f"{layer}/map", **shape, **padding)
 
     def pointwise(self, x: str, layer: str, in_features: int, out_features: int) -> str:
-        """A linear layer over the channels of a map (B, in, H, W), as a 1x1 convolution."""
+        """Adds a linear layer over the channels of a map (B, in, H, W), as a 1x1 convolution."""
         weight, name = self.weight(f"{layer}.weight"), f"{layer}.weight/kernel"
         kernel = self.graph.reshape(weight, out_features, in_features, 1, 1, name=name)
         bias, shape = self.weight(f"{layer}.bias"), conv_attributes(1, 1, 1)
         return self.graph.add("Conv", x, kernel, bias, name=f"{layer}/map", **shape, pads=[0] * 4)
 
     def gelu(self, x: str, name: str) -> str:
-        """GELU in the form that the numerics say."""
+        """Adds a GELU in the form that the numerics say."""
         return gelu(self.graph, x, self.numerics.gelu, self.opset, name)
 
     def to_map(self, x: str, C: int, H: Size, W: Size, name: str) -> str:
-        """Tokens (B, H * W, C) to a map (B, C, H, W).
+        """Maps tokens (B, H * W, C) to a map (B, C, H, W).
 
         Transposed with the grid's axes apart, here and in :meth:`to_tokens`: onnxruntime merges
         such a transpose into the reordering that its blocked convolutions need anyway.
@@ -120,18 +120,18 @@ class ModelWriter:
         return self.graph.transpose(x, 0, 3, 1, 2, name=name)
 
     def to_tokens(self, x: str, C: int, name: str) -> str:
-        """A map (B, C, H, W) to tokens (B, H * W, C)."""
+        """Maps a map (B, C, H, W) to tokens (B, H * W, C)."""
         x = self.graph.transpose(x, 0, 2, 3, 1, name=f"{name}/grid")
         return self.graph.reshape(x, 0, -1, C, name=name)
 
     def map_size(self, stage: int, x: str) -> tuple[Size, Size]:
-        """(H, W) of the map ``x`` (B, C, H, W) that starts a stage."""
+        """Returns (H, W) of the map ``x`` (B, C, H, W) that starts a stage."""
         if self.grids:
             return self.grids[stage]
         return self.graph.size_of(x, 2), self.graph.size_of(x, 3)
 
     def patch_embed(self, x: str, stage: int) -> tuple[str, Size, Size]:
-        """Image or feature map (B, C, H, W) to tokens: v1 cuts tiles, v2 overlapping ones."""
+        """Maps an image or map (B, C, H, W) to tokens: v1 cuts tiles, v2 overlapping ones."""
         name = f"patch_embed{stage + 1}"
         kernel, stride = self.config.patch_kernel(stage), PATCH_STRIDES[stage]
         x = self.conv(x, f"{name}.proj", kernel, stride, pad=symmetric_padding(self.config, stage))
@@ -140,7 +140,7 @@ class ModelWriter:
         return self.layer_norm(x, f"{name}.norm", self.numerics.patch_norm_eps, name), H, W
 
     def reduce(self, x: str, stage: int, H: Size, W: Size, name: str) -> tuple[str, Size]:
-        """The tokens (B, M, C) that keys and values are made of, and M."""
+        """Returns the tokens (B, M, C) that keys and values are made of, and M."""
         C, ratio = self.config.embed_dims[stage], self.config.sr_ratios[stage]
         x = self.to_map(x, C, H, W, f"{name}.norm1/map")
         if self.config.linear:
@@ -153,7 +153,7 @@ class ModelWriter:
         return (self.gelu(x, f"{name}.act") if self.config.linear else x), M
 
     def reduced_size(self, x: str, stage: int) -> Size:
-        """How many tokens a reduced map ``x`` (B, C, H, W) has."""
+        """Returns how many tokens a reduced map ``x`` (B, C, H, W) has."""
         if self.config.linear:
             return POOL_SIZE**2
         if not self.grids:
@@ -164,14 +164,14 @@ class ModelWriter:
         return ((H + up) // ratio) * ((W + up) // ratio)
 
     def to_heads(self, x: str, N: Size, heads: int, head_dim: int, name: str) -> str:
-        """Rows (B * N, heads * head_dim) to (B, heads, N, head_dim)."""
+        """Maps rows (B * N, heads * head_dim) to (B, heads, N, head_dim)."""
         if heads == 1:
             return self.graph.reshape(x, -1, 1, N, head_dim, name=name)
         x = self.graph.reshape(x, -1, N, heads, head_dim, name=f"{name}/heads")
         return self.graph.transpose(x, 0, 2, 1, 3, name=name)
 
     def attention(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:
-        """Spatial-reduction attention over tokens (B, N, C)."""
+        """Adds spatial-reduction attention over tokens (B, N, C)."""
         g, C, heads = self.graph, self.config.embed_dims[stage], self.config.num_heads[stage]
         head_dim = C // heads
         q = self.linear(g.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.q")
@@ -194,7 +194,7 @@ class ModelWriter:
         return g.reshape(x, -1, N, C, name=name)
 
     def mlp(self, x: str, stage: int, H: Size, W: Size, name: str) -> str:
-        """Feed-forward over tokens (B, N, C).
+        """Adds the feed-forward over tokens (B, N, C).
 
         Written over maps, the linear layers as 1x1 convolutions: only the narrow ends are
         transposed, and onnxruntime's blocked convolutions are quicker than its matrix products.
@@ -214,7 +214,7 @@ class ModelWriter:
         return self.to_tokens(x, C, name)
 
     def block(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:
-        """A transformer encoder layer over tokens (B, N, C)."""
+        """Adds a transformer encoder layer over tokens (B, N, C)."""
         norm1 = self.layer_norm(x, f"{name}.norm1", self.numerics.norm1_eps, f"{name}.norm1")
         attn = self.attention(norm1, stage, H, W, N, f"{name}.attn")
         x = self.graph.add("Add", x, attn, name=f"{name}/attended")
@@ -223,7 +223,7 @@ class ModelWriter:
         return self.graph.add("Add", x, mlp, name=name)
 
     def resized_pos_embed(self, pos_embed: str, stage: int, H: Size, W: Size) -> str:
-        """Position embeddings (1, N, C) of one stage's own grid, resized to (1, H * W, C)."""
+        """Resizes position embeddings (1, N, C) of a stage's own grid to (1, H * W, C)."""
         g, name = self.graph, f"embed{stage + 1}"
         grid_h, grid_w = self.config.pos_embed_grid(stage)
         if (grid_h, grid_w) == (H, W):
@@ -244,7 +244,7 @@ class ModelWriter:
         return self.to_tokens(x, C, f"{name}/positions")
 
     def add_positions(self, x: str, stage: int, H: Size, W: Size) -> str:
-        """v1: tokens (B, N, C) with position embeddings, and the class token where it joins."""
+        """Adds v1's position embeddings to tokens (B, N, C), and the class token where it joins."""
         g, name = self.graph, f"embed{stage + 1}"
         pos_embed = self.rounded(f"pos_embed{stage + 1}")
         if self.config.has_class_token(stage):
@@ -265,7 +265,7 @@ class ModelWriter:
         return g.add("Add", x, pos_embed, name=name)
 
     def features(self, x: str) -> str:
-        """Images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
+        """Maps images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
 
         With ``features_only``, to the map (B, C, H, W) of the last stage, as those before it are.
         """

@@ -9,7 +9,7 @@ from pvt_onnx.graph.writer import GraphWriter, Size
 
 
 def gelu(g: GraphWriter, x: str, form: str, opset: int, name: str) -> str:
-    """GELU of ``x``, exact (``"erf"``) or approximated (``"tanh"``)."""
+    """Adds the GELU of ``x``, exact (``"erf"``) or approximated (``"tanh"``)."""
     if opset >= 20:
         return g.add("Gelu", x, name=name, approximate="tanh" if form == "tanh" else "none")
     # In the order of operations that onnxruntime recognises and runs as one.
@@ -50,7 +50,7 @@ def adaptive_avg_pool(g: GraphWriter, x: str, H: Size, W: Size, out: int, name: 
 
 
 def pooling_matrix(g: GraphWriter, size: Size, out: int) -> str:
-    """float32 (out, size): row i is 1 / n where cell i averages its n pixels, else 0."""
+    """Returns float32 (out, size): row i is 1 / n where cell i averages its n pixels, else 0."""
     if isinstance(size, str):
         return _dynamic_matrix(g, size, out)
     pixel, cell = np.arange(size), np.arange(out)[:, None]

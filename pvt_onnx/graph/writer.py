@@ -34,21 +34,21 @@ class GraphWriter:
         return names
 
     def constant(self, name: str, values: Array) -> str:
-        """A constant; the same name always stands for the same values."""
+        """Returns a constant; the same name always stands for the same values."""
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(values, name)
         return name
 
     def number(self, value: float) -> str:
-        """A float32 scalar."""
+        """Returns a float32 scalar."""
         return self.constant(f"number/{value}", np.array(value, np.float32))
 
     def ints(self, *values: int) -> str:
-        """An int64 (len(values),)."""
+        """Returns an int64 (len(values),)."""
         return self.constant("ints/" + ",".join(map(str, values)), np.array(values, np.int64))
 
     def shape(self, *sizes: Size) -> str:
-        """An int64 (len(sizes),): a constant where all sizes are numbers, else put together."""
+        """Returns int64 (len(sizes),): a constant if all sizes are numbers, else put together."""
         if all(isinstance(size, int) for size in sizes):
             return self.ints(*map(int, sizes))
         parts = [self.ints(size) if isinstance(size, int) else size for size in sizes]
@@ -63,11 +63,11 @@ class GraphWriter:
         return self.add("Transpose", x, name=name, perm=list(axes))
 
     def size_of(self, x: str, axis: int) -> str:
-        """The length of one axis of ``x``, an int64 (1,) value."""
+        """Returns the length of one axis of ``x``, an int64 (1,) value."""
         return self.add("Shape", x, name=f"{x}/size{axis}", start=axis, end=axis + 1)
 
     def product(self, a: Size, b: Size) -> Size:
-        """a * b."""
+        """Returns a * b."""
         if isinstance(a, int) and isinstance(b, int):
             return a * b
         return self.add("Mul", self.shape(a), self.shape(b), name=f"{a}*{b}")

@@ -236,7 +236,7 @@ def _started_quietly() -> Iterator[None]:
 
 
 _HERE: Any = None
-"""In a process of the pool: what makes images, and the ring's arrays."""
+"""What makes images, and the ring's arrays, in a process of the pool."""
 
 
 def _begin(make: bytes, ring: _Ring) -> None:

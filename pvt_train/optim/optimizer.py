@@ -23,7 +23,7 @@ EMA_TEMPERATURE = 2000
 
 
 def decays(spec: TensorSpec, weight_decay_filter: str) -> bool:
-    """Whether weight decay applies to a tensor.
+    """Returns whether weight decay applies to a tensor.
 
     Args:
         spec: The tensor.

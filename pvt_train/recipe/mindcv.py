@@ -49,7 +49,7 @@ _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
 def is_same(key: str, value: Any) -> bool:
-    """Whether a value of one of :data:`OTHER_KEYS` loses nothing; options give it as text."""
+    """Returns whether a value of one of :data:`OTHER_KEYS` loses nothing; options give text."""
     return _plain(value) in OTHER_KEYS[key].same
 
 

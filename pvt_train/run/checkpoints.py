@@ -129,5 +129,5 @@ def _score(one: Kept) -> float:
 
 
 def is_better(new: Kept, best: Kept | None) -> bool:
-    """Whether a model is the best so far: of the highest Top-1, the first of equals."""
+    """Returns whether a model is the best so far: of the highest Top-1, the first of equals."""
     return new.top1 is not None and (best is None or _score(new) > _score(best))

@@ -83,7 +83,7 @@ MAX_DEPTH = 1000
 
 
 def model_version(config: Mapping[str, Any]) -> int:
-    """The PVT version of a ``config.json``.
+    """Returns the PVT version of a ``config.json``.
 
     Raises:
         ConvertError: It is of another kind of model.
@@ -100,7 +100,7 @@ def parse_config(
     *,
     headless: bool = False,
 ) -> ModelInfo:
-    """What a ``config.json`` says; where it is silent, transformers' own defaults.
+    """Returns what a ``config.json`` says; where it is silent, transformers' own defaults.
 
     Args:
         config: The content of ``config.json``.
@@ -173,12 +173,15 @@ def _activation_problems(name: Any, linear: bool) -> Iterator[str]:
 
 
 def _whole(value: Any) -> bool:
-    """Whether a JSON value is a number above 0 without a fraction: 4, and 4.0."""
+    """Returns whether a JSON value is a number above 0 without a fraction: 4, and 4.0."""
     return isinstance(value, int | float) and value is not True and value > 0 and value % 1 == 0
 
 
 def _image_size(value: Any) -> tuple[int, int]:
-    """(H, W) of a side, [height, width] or, as v2 admits, a dict of them; (0, 0) of all else."""
+    """Returns (H, W) of a side, [height, width] or, as v2 admits, a dict of them.
+
+    Of all else it is (0, 0).
+    """
     if _whole(value):
         return int(value), int(value)
     if isinstance(value, dict) and {*value} == {"height", "width"}:
@@ -189,7 +192,7 @@ def _image_size(value: Any) -> tuple[int, int]:
 
 
 def _kind(config: Mapping[str, Any], version: int, headless: bool) -> int:
-    """Which of the version's :data:`_ARCHITECTURES` the weights are of."""
+    """Returns which of the version's :data:`_ARCHITECTURES` the weights are of."""
     named = config.get("architectures")
     if not named:
         return int(headless)
@@ -199,7 +202,7 @@ def _kind(config: Mapping[str, Any], version: int, headless: bool) -> int:
 
 
 def _classes(config: Mapping[str, Any], version: int) -> tuple[int, tuple[str, ...]]:
-    """The number of classes and their names, () where they are transformers' placeholders.
+    """Returns the number of classes and their names, () where they are transformers' placeholders.
 
     Without ``num_labels`` the names are counted: v1 of transformers 4 wrote only them.
     """
@@ -246,7 +249,7 @@ def _architecture(
 
 
 def make_config(info: ModelInfo) -> dict[str, Any]:
-    """The ``config.json`` with which ``from_pretrained`` of transformers makes the model.
+    """Returns the ``config.json`` with which ``from_pretrained`` of transformers makes the model.
 
     It computes :func:`expressible` of ``info.numerics``: compare the two, and tell where they
     differ.

@@ -37,7 +37,7 @@ WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, PICKLED, PICKLED_INDEX)
 
 
 def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """``config.json``, of a PVT or of timm, and ``preprocessor_config.json`` or None without one.
+    """Reads ``config.json``, of a PVT or timm, and ``preprocessor_config.json``, None without one.
 
     Raises:
         ConvertError: The first is missing or of another model, or one is damaged.
@@ -53,7 +53,7 @@ def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
 
 
 def read_weights(folder: Path) -> WeightFile:
-    """The tensors of a folder, the metadata of their files, and these files.
+    """Reads the tensors of a folder, the metadata of their files, and these files.
 
     Raises:
         ConvertError: There are none, or a file is missing, damaged or not as the index says.
@@ -82,7 +82,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, in which no key hides another of the same name."""
+    """Returns a JSON object, in which no key hides another of the same name."""
     keys = [key for key, _ in pairs]
     if len({*keys}) != len(keys):
         twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -91,7 +91,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_shards(index: Path, read: Callable[[Path], WeightFile]) -> WeightFile:
-    """The tensors of the files that an index names, in its order.
+    """Reads the tensors of the files that an index names, in its order.
 
     Raises:
         ConvertError: A file is missing or lies elsewhere, or does not hold exactly the tensors
@@ -140,7 +140,7 @@ def _weight_map(index: Path) -> Mapping[str, str]:
 
 
 def _shards(index: Path, names: list[str]) -> dict[str, Path]:
-    """The paths of the files that an index names.
+    """Returns the paths of the files that an index names.
 
     Raises:
         ConvertError: One is missing or named so that it lies in another folder.
@@ -166,7 +166,7 @@ def _shards(index: Path, names: list[str]) -> dict[str, Path]:
 
 
 def _stays(path: Path) -> bool:
-    """Whether a file of a folder lies in it, or where the cache of huggingface_hub keeps it.
+    """Returns whether a folder's file lies in it, or where huggingface_hub's cache keeps it.
 
     In that cache, the files of ``snapshots/REVISION`` are links to ``../../blobs``.
     """

@@ -30,12 +30,12 @@ from pvt_spec.files import replacing_all
 
 
 def planned(path: Path) -> list[Path]:
-    """The files of a folder that we write, the one that it is known by first."""
+    """Returns the files of a folder that we write, the one that it is known by first."""
     return [path / name for name in (CONFIG, SAFETENSORS, PREPROCESSOR)]
 
 
 def read(path: Path) -> WeightFile:
-    """What a folder holds: tensors under transformers' names, and the model that it describes.
+    """Reads what a folder holds: tensors under transformers' names, and the model it describes.
 
     Raises:
         ConvertError: It is no folder of Hugging Face or of another model than a PVT, or a file of
@@ -50,7 +50,7 @@ def read(path: Path) -> WeightFile:
 
 
 def with_config(path: Path, file: WeightFile) -> WeightFile:
-    """A file of weights with what ``config.json`` beside it says, if they are from the hub.
+    """Returns a file of weights with what ``config.json`` beside it says, if they are from the hub.
 
     Args:
         path: The file, a ``model.safetensors`` or ``pytorch_model.bin``, say.
@@ -67,7 +67,7 @@ def with_config(path: Path, file: WeightFile) -> WeightFile:
 
 
 def _is_from_hub(file: WeightFile) -> bool:
-    """Whether the tensors have the names of a PVT in transformers or timm."""
+    """Returns whether the tensors have the names of a PVT in transformers or timm."""
     dialects = [dialect for dialect in DIALECTS if dialect.hub]
     return any(dialect.to_canonical(name) for name in file.tensors for dialect in dialects)
 
@@ -75,7 +75,7 @@ def _is_from_hub(file: WeightFile) -> bool:
 def _described(
     folder: Path, file: WeightFile, config: dict[str, Any], preprocessor: dict[str, Any] | None
 ) -> WeightFile:
-    """A file with what the folder's configurations say of it."""
+    """Returns a file with what the folder's configurations say of it."""
     headless = not any(name.startswith("classifier.") for name in file.tensors)
     dialect = "timm" if is_timm(config) else "hf"
     try:

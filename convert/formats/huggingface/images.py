@@ -47,14 +47,14 @@ PREPROCESSOR = "preprocessor_config.json"
 
 
 def unfit(file: str, key: str, value: object, expected: str) -> ConvertError:
-    """The error to raise for the value of a key of a file."""
+    """Returns the error to raise for the value of a key of a file."""
     return ConvertError(f"{file}: {key} is {short(value)}, expected {expected}")
 
 
 def parse_preprocessor(
     data: Mapping[str, Any], config: PVTConfig
 ) -> tuple[Preprocessing, list[str]]:
-    """What a ``preprocessor_config.json`` does, as near as :class:`Preprocessing` can say it.
+    """Reads what a ``preprocessor_config.json`` does, as near as a :class:`Preprocessing` says it.
 
     Args:
         data: The content of the file.
@@ -88,7 +88,7 @@ def parse_preprocessor(
 
 
 def _resizing(keys: Mapping[str, Any]) -> tuple[tuple[int, int], float, list[str]]:
-    """(H, W) of the input, the crop's share of the resized image, and what is otherwise."""
+    """Returns (H, W) of the input, the crop's share of the resized image, and what is otherwise."""
     resized = _size(keys, "size")
     if not keys["do_center_crop"]:
         if isinstance(resized, int):
@@ -109,7 +109,7 @@ def _resizing(keys: Mapping[str, Any]) -> tuple[tuple[int, int], float, list[str
 
 
 def _crop_pct(cut: int, edge: int) -> float:
-    """The shortest decimal that makes ``int(cut / crop_pct)`` the resized edge: 224, 248 -> 0.9.
+    """Returns the shortest decimal d for which ``int(cut / d)`` is the edge: 0.9 of 224 and 248.
 
     It is never above ``cut / edge``, so rounding down finds it.
     """
@@ -118,7 +118,7 @@ def _crop_pct(cut: int, edge: int) -> float:
 
 
 def _size(keys: Mapping[str, Any], key: str) -> tuple[int, int] | int:
-    """(H, W), or the length of the shorter side."""
+    """Returns (H, W), or the length of the shorter side."""
     value: Any = keys.get(key)
     if key == "size" and isinstance(value, dict) and {*value} == {"shortest_edge"}:
         value = value["shortest_edge"]
@@ -157,7 +157,7 @@ def _per_channel(keys: Mapping[str, Any], key: str, channels: int) -> tuple[floa
 
 
 def make_preprocessor(preprocessing: Preprocessing) -> dict[str, Any]:
-    """The ``preprocessor_config.json`` with which transformers does what we do.
+    """Returns the ``preprocessor_config.json`` with which transformers does what we do.
 
     Of a square input; another one is resized without its shape before it is cropped.
     """

@@ -13,12 +13,12 @@ from pvt_spec.errors import ConvertError
 
 
 def is_timm(config: Mapping[str, Any]) -> bool:
-    """Whether a ``config.json`` is one of timm's, not of transformers."""
+    """Returns whether a ``config.json`` is one of timm's, not of transformers."""
     return "architecture" in config and "model_type" not in config
 
 
 def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
-    """What timm's ``config.json`` says; the evaluation is what its ``pretrained_cfg`` asks for.
+    """Reads timm's ``config.json``; the evaluation is what its ``pretrained_cfg`` asks for.
 
     Raises:
         ConvertError: It is of no PVT v2, or a value is none that it can have.

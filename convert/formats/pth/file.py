@@ -43,7 +43,7 @@ ROOT = "archive/"
 
 
 def read(path: Path) -> WeightFile:
-    """What a ``.pth`` holds. Nothing in it is executed, and torch is not needed.
+    """Reads what a ``.pth`` holds. Nothing in it is executed, and torch is not needed.
 
     Tensors are those of the first of :data:`CONTAINERS` that holds any, or else of the top level.
     The other values of the top level are ``metadata`` where they are text and ``extras`` where

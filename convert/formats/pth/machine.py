@@ -47,7 +47,7 @@ def load(
     load_storage: Callable[[Any], Any],
     file_size: int,
 ) -> Any:
-    """The value that a pickle describes.
+    """Returns the value that a pickle describes. Nothing is executed.
 
     Args:
         data: The pickle, of protocol 0 to 5.
@@ -123,7 +123,7 @@ class _Machine:
             raise self.refuse(f"opcode {opcode}")
 
     def result(self) -> Any:
-        """The one value that is left when the program is done."""
+        """Returns the one value that is left when the program is done."""
         (value,) = self.stack
         return _resolve(value)
 
@@ -219,7 +219,7 @@ class _Machine:
             raise TypeError(f"state of a {type(target).__name__}")
 
     def target(self, kind: type) -> Any:
-        """The value on top of the stack, to which items are added."""
+        """Returns the value on top of the stack, to which items are added."""
         if not isinstance(self.stack[-1], kind):
             raise TypeError(f"items of a {type(self.stack[-1]).__name__}")
         return self.stack[-1]

@@ -66,7 +66,7 @@ class TensorReader:
         self._swapped: dict[tuple[str, int], memoryview] = {}
 
     def names(self) -> dict[str, Known]:
-        """torch's names that a pickle may hold, by "module.name"."""
+        """Returns torch's names that a pickle may hold, by "module.name"."""
         makers: dict[str, Callable[..., Any]] = {
             "torch.Size": _size,
             "torch.device": _device,
@@ -83,7 +83,7 @@ class TensorReader:
         }
 
     def load_storage(self, identity: Any) -> Storage:
-        """The storage of a persistent id ``("storage", type, key, device, number of elements)``.
+        """Returns the storage of an id ``("storage", type, key, device, number of elements)``.
 
         Raises:
             ConvertError: Its record is missing or damaged, or has another size.
@@ -109,7 +109,7 @@ class TensorReader:
     def _rebuild(
         self, more: int, storage: Any, offset: Any, size: Any, stride: Any, *rest: Any
     ) -> Array:
-        """A tensor of torch's ``_rebuild_tensor``, with as many arguments more.
+        """Returns a tensor of torch's ``_rebuild_tensor``, with as many arguments more.
 
         These are requires_grad, hooks, in ``_v3`` a dtype, and perhaps metadata.
         """
@@ -123,7 +123,7 @@ class TensorReader:
     def _view(
         self, storage: Storage, dtype: np.dtype[Any], offset: Any, size: Any, stride: Any
     ) -> Array:
-        """The array of a tensor, where all of it lies in its storage.
+        """Returns the array of a tensor, where all of it lies in its storage.
 
         Args:
             storage: What the tensor is a view of.
@@ -145,7 +145,7 @@ class TensorReader:
         return np.ndarray(size, dtype, values, offset * dtype.itemsize, steps)
 
     def _native(self, storage: Storage, dtype: np.dtype[Any]) -> memoryview:
-        """A big-endian storage's bytes in little-endian order; the two parts of complex apart."""
+        """Returns a big-endian storage's bytes in little-endian order, complex parts apart."""
         width = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
         key = (storage.key, width)
         if key not in self._swapped:
@@ -171,7 +171,9 @@ def _rebuild_parameter(tensor: Any, requires_grad: Any, hooks: Any, state: Any =
 
 
 def encode_checkpoint(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """The pickle ``{"state_dict": OrderedDict(tensors), **metadata}``, storages numbered from 0.
+    """Returns the pickle of ``{"state_dict": OrderedDict(tensors), **metadata}``.
+
+    Storages are numbered from 0.
 
     Raises:
         ConvertError: A tensor is of a dtype that torch has not.
@@ -185,7 +187,7 @@ def encode_checkpoint(tensors: Mapping[str, Array], metadata: Mapping[str, str])
 
 
 def _tensor(name: str, array: Array, key: int) -> bytes:
-    """A call of ``_rebuild_tensor_v2``, or ``_v3`` for the dtypes without a typed storage."""
+    """Returns a call of ``_rebuild_tensor_v2``, or ``_v3`` where no typed storage has the dtype."""
     dtype = dtype_name(name, array, DTYPES)
     typed = {known: storage for storage, known in STORAGES.items()}.get(dtype)
     storage_type = _global("torch", typed) if typed else _global("torch.storage", "UntypedStorage")

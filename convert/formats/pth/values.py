@@ -38,7 +38,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 
 
 def hashable(value: Any) -> Any:
-    """``value``, if it may be a key or a member of a set.
+    """Returns ``value``, if it may be a key or a member of a set.
 
     Raises:
         TypeError: It is neither plain nor a short tuple of plain values, whose hash is quick. (The
@@ -54,7 +54,7 @@ def hashable(value: Any) -> Any:
 
 
 def numbers(value: Any) -> tuple[int, ...]:
-    """``value``, if it may be a shape or the strides of an array.
+    """Returns ``value``, if it may be a shape or the strides of an array.
 
     Raises:
         TypeError: It is no tuple of at most 32 integers from 0 up that fit 64 bits.
@@ -67,5 +67,5 @@ def numbers(value: Any) -> tuple[int, ...]:
 
 
 def make_dict(items: list[Any]) -> dict[Any, Any]:
-    """A dict of keys and values that take turns."""
+    """Returns a dict of keys and values that take turns."""
     return {hashable(k): v for k, v in zip(items[::2], items[1::2], strict=True)}

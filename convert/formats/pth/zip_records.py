@@ -89,7 +89,7 @@ class Archive:
         return name in self._by_name
 
     def read(self, name: str) -> memoryview:
-        """The bytes of a record, a view of the file. Its CRC-32 is verified.
+        """Returns the bytes of a record, a view of the file. Its CRC-32 is verified.
 
         Args:
             name: The record's name without the top folder, such as ``data.pkl``.

@@ -81,7 +81,7 @@ class Axes:
         return round(self.left + (index + 0.5) * self.step, 1)
 
     def is_scaled(self, value: float) -> bool:
-        """Whether an error is one that a logarithm has a place for."""
+        """Returns whether an error is one that a logarithm has a place for."""
         return value != 0 and math.isfinite(value)
 
     def y(self, value: float) -> float:
