@@ -164,12 +164,12 @@ def inspect(file: Path, other: Path | None, as_json: bool) -> None:
     With --diff, how OTHER differs from it, whatever their formats and dialects. The exit code is
     1 if it does, or if FILE is no whole PVT.
     """
-    from convert.findings import as_facts
+    from convert.findings import to_dict
     from convert.inspection import compare_files, inspect_file, is_good
 
     findings = list(compare_files(file, other) if other else inspect_file(file))
     if as_json:
-        click.echo(json.dumps(as_facts(findings), indent=1))
+        click.echo(json.dumps(to_dict(findings), indent=1))
     else:
         for finding in findings:
             click.echo(str(finding))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convert.findings import Finding, as_facts
+from convert.findings import Finding, to_dict
 from convert.formats.table import find_format
 from convert.model.changes import apply, with_numerics
 from convert.model.maths import Differences, Gap, differences, estimate_gap
@@ -21,7 +21,7 @@ from convert.options import Changes, Given, Options
 from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import refuse_existing, replacing
+from pvt_spec.files import check_target, replacing
 
 
 def convert_file(
@@ -55,7 +55,7 @@ def convert_file(
     planned = row.planned(path, options.onnx)
     _check_source(source, planned)
     for file in [*planned, *filter(None, [options.report])]:
-        refuse_existing(file, options.force)
+        check_target(file, options.force)
     told: list[Finding] = []
 
     def tell_all(findings: Iterable[Finding]) -> None:
@@ -141,7 +141,7 @@ def _write_report(
     files = {"source": source, "target": target}
     facts = {what: [describe_file(file) for file in held] for what, held in files.items()}
     with replacing(path, force) as stream:
-        stream.write(json.dumps({**facts, **as_facts(told)}, indent=1).encode() + b"\n")
+        stream.write(json.dumps({**facts, **to_dict(told)}, indent=1).encode() + b"\n")
 
 
 def _settle_maths(

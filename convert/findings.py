@@ -49,7 +49,7 @@ def _entry(key: str, value: Any) -> str:
     return f"{key} {' / '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
-def as_facts(findings: Iterable[Finding]) -> dict[str, Any]:
+def to_dict(findings: Iterable[Finding]) -> dict[str, Any]:
     """Returns findings for a program: by name, with those of :data:`REPEATED` as lists.
 
     Notes are under ``notes``, by the same names.

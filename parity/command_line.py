@@ -123,9 +123,9 @@ def capture(
     from parity import selection
     from parity.bundles.capture import Shot, capture as write_answers
     from parity.bundles.record import REFERENCE
-    from pvt_spec.files import refuse_existing, replacing
+    from pvt_spec.files import check_target, replacing
 
-    refuse_existing(output, chosen.force)
+    check_target(output, chosen.force)
     read = read_model(model)
     inputs = choose_inputs(chosen, read.info)
     names = selection.wanted_taps(read.info.config, chosen.detail)
@@ -190,13 +190,13 @@ def validate(
     from parity.inputs.samples import Inputs, evenly_spaced, file_samples
     from parity.report.text import accuracy_table
     from parity.run import run as run_all
-    from pvt_data.labels import labelled_for, require_classes
+    from pvt_data.labels import check_classes, labelled_for
 
     chosen.check_files()
     pairs = selection.pair_up(models, chosen.runtime)
     read = selection.read_models(models)
     first = read[models[0]].info
-    require_classes(first)
+    check_classes(first)
     labelled = list(zip(*labelled_for(first, folder), strict=True))
     shown = evenly_spaced(labelled, limit or len(labelled))
     samples = file_samples([path for path, _ in shown], [int(label) for _, label in shown])

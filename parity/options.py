@@ -1,7 +1,6 @@
 """The options that commands of ``parity`` share: a field each of one dataclass.
 
-Everything heavier than click is imported inside
-functions, so that ``--help`` stays quick.
+Everything heavier than click is imported inside functions, so that ``--help`` stays quick.
 """
 
 import dataclasses
@@ -156,15 +155,15 @@ class Chosen:
         return Terms(self.detail, self.precision, fixed and FixedTolerance(*fixed))
 
     def check_files(self) -> None:
-        """Ends before any work where a report's file exists and may not be replaced.
+        """Refuses, before any work, a report's file that exists and may not be replaced.
 
         Raises:
             FileExists: One does.
         """
-        from pvt_spec.files import refuse_existing
+        from pvt_spec.files import check_target
 
         for target in filter(None, (self.junit, self.html)):
-            refuse_existing(target, self.force)
+            check_target(target, self.force)
 
     def tell(self, result: "Result") -> None:
         """Prints and writes a result, and ends with exit code 1 where it is *different*."""

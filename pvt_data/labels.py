@@ -18,8 +18,8 @@ from pvt_spec.model_info import ModelInfo
 from pvt_spec.taps import output_names
 
 
-def require_classes(info: ModelInfo) -> None:
-    """Does nothing if the model answers ``logits``.
+def check_classes(info: ModelInfo) -> None:
+    """Refuses a model that does not answer ``logits``.
 
     Raises:
         ConfigError: It has no head.

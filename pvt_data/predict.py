@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pvt_data.accuracy import Forward, batched, softmax, top_k
-from pvt_data.labels import require_classes
+from pvt_data.labels import check_classes
 from pvt_data.preprocessing import load_image
 from pvt_spec.model_info import ModelInfo
 
@@ -25,7 +25,7 @@ def predict(
         ConfigError: The model has no classes.
         ImageError: An image cannot be used.
     """
-    require_classes(info)
+    check_classes(info)
     rows = []
     for batch in batched(paths, batch_size):
         images = np.stack([load_image(path, info.preprocessing) for path in batch])

@@ -64,7 +64,7 @@ def index_tar(path: Path) -> TarIndex:
                 # Or it would keep a record of every member.
                 tar.members = []  # type: ignore[attr-defined]
             # To tarfile, any header that it cannot read is the end.
-            _require_end(path, tar.offset)
+            _check_end(path, tar.offset)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise ImageError(
             f"{path}: cannot be read as a tar file ({error}); expected a whole, uncompressed one"
@@ -87,7 +87,7 @@ def _add(index: TarIndex, member: Member, seen: set[str]) -> None:
         index.images.append(member)
 
 
-def _require_end(path: Path, offset: int) -> None:
+def _check_end(path: Path, offset: int) -> None:
     """Refuses a tar file whose end mark, a block of zeros, is not at ``offset``."""
     with path.open("rb") as file:
         file.seek(offset)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pvt_data.accuracy import Accuracy, Forward, Tally
-from pvt_data.labels import open_labelled, require_classes
+from pvt_data.labels import check_classes, open_labelled
 from pvt_spec.model_info import ModelInfo
 
 
@@ -28,7 +28,7 @@ def validate(
         ConfigError: The model has no classes.
         ImageError: The folder or an image in it cannot be used.
     """
-    require_classes(info)
+    check_classes(info)
     labelled, tally = open_labelled(info, folder), Tally()
     total = len(labelled.labels)
     for images, labels in labelled.batches(range(total), batch_size):

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from pvt_spec.errors import ConvertError, FileExists
 
 
-def refuse_existing(target: Path, force: bool) -> None:
+def check_target(target: Path, force: bool) -> None:
     """Refuses, before any work, a target that exists and may not be replaced.
 
     Raises:
@@ -60,14 +60,14 @@ def replacing_all(targets: Sequence[Path], force: bool) -> Iterator[list[BinaryI
         FileExists: A target exists, before or after the block, and ``force`` is not given.
         ConvertError: One cannot be written: no such folder, no permission, no space, no file.
     """
-    _refuse_targets(targets, force)
+    _check_targets(targets, force)
     with ExitStack() as stack:
         files = [stack.enter_context(_beside(target)) for target in targets]
         try:
             yield [file.stream for file in files]
             for file in files:
                 file.finish()
-            _refuse_targets(targets, force)
+            _check_targets(targets, force)
             _put_in_place(files, targets)
         except OSError as error:
             # Writing to an open file names no file; an error that does may be the block's own.
@@ -111,9 +111,9 @@ def _beside(target: Path) -> Iterator[_NewFile]:
         file.discard()
 
 
-def _refuse_targets(targets: Sequence[Path], force: bool) -> None:
+def _check_targets(targets: Sequence[Path], force: bool) -> None:
     for target in targets:
-        refuse_existing(target, force)
+        check_target(target, force)
         if os.path.exists(target) and not os.path.isfile(target):
             raise ConvertError(f"{target}: a folder or a device, expected a file to write")
 

@@ -42,7 +42,7 @@ from convert.formats.weight_file import (
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import refuse_existing, replacing, replacing_all
+from pvt_spec.files import check_target, replacing, replacing_all
 from pvt_spec.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ def write(
     """
     from pvt_onnx.graph.build import DEFAULT_OPSET, build_skeleton
 
-    refuse_existing(path, force)
+    check_target(path, force)
     skeleton = build_skeleton(
         ModelInfo.from_json(metadata[METADATA_KEY]),
         {name: array.dtype for name, array in tensors.items()},

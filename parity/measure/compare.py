@@ -147,7 +147,7 @@ class Comparison:
         error = self.errors.setdefault(name, {}).setdefault(group, TapError())
         theirs = reference[rows]
         if actual.shape != reference.shape:
-            error.refuse(actual.shape, reference.shape, len(theirs))
+            error.add_mismatch(actual.shape, reference.shape, len(theirs))
             return
         ours, known = actual[rows], error.worst
         error.add(ours, theirs)

@@ -125,7 +125,7 @@ class TapError:
             reference: float64 (B, …). Any other shape than this is kept in :attr:`mismatch`.
         """
         if actual.shape != reference.shape:
-            self.refuse(actual.shape, reference.shape, len(reference))
+            self.add_mismatch(actual.shape, reference.shape, len(reference))
             return
         size = max(1, _BLOCK * len(reference) // max(1, reference.size))
         for start in range(0, len(reference), size):
@@ -134,7 +134,9 @@ class TapError:
             with np.errstate(all="ignore"):
                 self.merge(_measure(actual[part], reference[part]))
 
-    def refuse(self, actual: tuple[int, ...], reference: tuple[int, ...], images: int) -> None:
+    def add_mismatch(
+        self, actual: tuple[int, ...], reference: tuple[int, ...], images: int
+    ) -> None:
         """Takes in images that cannot be compared, by the shapes of their batch."""
         self.merge(TapError(mismatch=ShapeMismatch(actual, reference), images=images))
 

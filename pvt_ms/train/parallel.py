@@ -43,7 +43,7 @@ class Workers:
         """Gives every worker the first one's parameters."""
 
     def check_same(self, tensors: Mapping[str, Array], what: str) -> None:
-        """Compares tensors between the workers, by their hashes.
+        """Refuses tensors that are not the same on every worker, by their hashes.
 
         Args:
             tensors: Name -> array, of the same names on every worker.
@@ -85,7 +85,7 @@ class Several(Workers):
             ops.assign(parameter, self._copy((parameter.value(),))[0])
 
     def check_same(self, tensors: Mapping[str, Array], what: str) -> None:
-        """Compares tensors between the workers; see :meth:`Workers.check_same`."""
+        """Refuses tensors that are not the same; see :meth:`Workers.check_same`."""
         digests = [
             hashlib.sha256(np.ascontiguousarray(a).data).digest()[:8] for a in tensors.values()
         ]

@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from pvt_data.labels import require_classes
+from pvt_data.labels import check_classes
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_ms.taps import run_taps
 from pvt_ms.train.optimizer import Average, Optimizer, scalar
@@ -60,7 +60,7 @@ class MindSporeTwin:
                 cannot be.
             TrainingError: The other workers cannot be joined, or are not the same program.
         """
-        require_classes(info)
+        check_classes(info)
         if ms.get_context("device_target") == "CPU":
             # Without its asynchronous queue, which waits by turning and takes the cores from those
             # who compute.

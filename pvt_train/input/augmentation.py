@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 from pvt_spec import ConfigError, Preprocessing
 from pvt_spec.arrays import Array
 from pvt_train.input.decoding import Box
-from pvt_train.input.erasing import erase, require_fill
+from pvt_train.input.erasing import check_fill, erase
 from pvt_train.input.image_operations import Canvas
 from pvt_train.input.rand_augment import parse_policy, rand_augment
 from pvt_train.recipe.keys import Recipe
@@ -77,7 +77,7 @@ def augmentation_problems(recipe: Recipe) -> Iterator[str]:
     checks: list[Callable[[], object]] = [
         lambda: recipe.auto_augment is None or parse_policy(recipe.auto_augment),
         lambda: jitter_strengths(recipe.color_jitter),
-        lambda: require_fill(recipe.re_value),
+        lambda: check_fill(recipe.re_value),
     ]
     for check in checks:
         try:

@@ -95,8 +95,8 @@ def fill(
     return np.asarray(np.rint(drawn * std + mean).clip(0, 255), np.uint8)
 
 
-def require_fill(value: float | str) -> None:
-    """Checks ``re_value``.
+def check_fill(value: float | str) -> None:
+    """Refuses a ``re_value`` that fills nothing.
 
     Raises:
         ConfigError: It is neither a finite number nor the name of a random fill.

@@ -14,8 +14,8 @@ BEST, LAST, LOG = "best.ckpt", "last.ckpt", "log.jsonl"
 _ROTATED = re.compile(r"pvt_\w+-\d+\.ckpt")
 
 
-def refuse_existing(folder: Path, force: bool) -> None:
-    """Ends before any work where the folder holds a run that may not be replaced.
+def check_output(folder: Path, force: bool) -> None:
+    """Refuses, before any work, a folder with a run that may not be replaced.
 
     A log alone, of a run that saved nothing, is none.
 

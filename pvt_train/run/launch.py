@@ -22,7 +22,7 @@ from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.fine_tuning import fit_weights
-from pvt_train.run.folder import clear, model_files, output_folder, refuse_existing, state_file
+from pvt_train.run.folder import check_output, clear, model_files, output_folder, state_file
 from pvt_train.run.loop import Outcome, Run, train
 from pvt_train.run.reporter import Reporter
 from pvt_train.run.standing import Standing
@@ -97,8 +97,8 @@ def train_recipe(
     data, output = Path(recipe.data_dir), Path(recipe.ckpt_save_dir)
     begins = resumed is None or resumed.path.parent.resolve() != output.resolve()
     if begins:
-        refuse_existing(output, force)
-        _spare_pretrained(recipe, output)
+        check_output(output, force)
+        _check_pretrained(recipe, output)
     images = open_source(data / recipe.train_split)
     weights, info, notes = _starting_point(recipe, images.classes, resumed)
     validation = open_labelled(info, data / recipe.val_split) if recipe.val_while_train else None
@@ -124,7 +124,7 @@ def train_recipe(
         return train(run)
 
 
-def _spare_pretrained(recipe: Recipe, output: Path) -> None:
+def _check_pretrained(recipe: Recipe, output: Path) -> None:
     """Refuses weights to start from that would go with the run that is replaced.
 
     Raises:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from convert import ConvertError, Given, convert_file, load_model, read_model, save_model
-from convert.findings import as_facts
+from convert.findings import to_dict
 from convert.inspection import inspect_file
 from pvt_spec import EPSILONS, PROFILES
 from tests.support.converting import refused, report_of, save, save_plain, succeed
@@ -95,7 +95,7 @@ def test_what_is_not_finite_is_shown(tmp_path: Path) -> None:
     weights = random_weights(SMALL["v2"])
     weights["head.bias"][:2] = np.nan, np.inf
     source = save_plain(tmp_path / "a.pth", weights)
-    facts = as_facts(inspect_file(source))
+    facts = to_dict(inspect_file(source))
     assert facts["not_finite"] == {"head.bias": "1 NaN, 1 infinite, of 7"}
     said = succeed(source, tmp_path / "b.onnx", "--allow-nonfinite")
     assert "not finite  head.bias 1 NaN, 1 infinite, of 7" in said

@@ -18,7 +18,7 @@ from convert.formats import ckpt
 from convert.formats.pth import file as pth
 from pvt_spec import FileExists, make_config
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import refuse_existing, replacing, replacing_all
+from pvt_spec.files import check_target, replacing, replacing_all
 from tests.support.messages import naming
 from tests.support.models import random_weights
 
@@ -71,11 +71,11 @@ def test_target_is_untouched_until_the_end(tmp_path):
 
 def test_refuses_existing_target(tmp_path):
     target = tmp_path / "a"
-    refuse_existing(target, force=False)
+    check_target(target, force=False)
     target.write_bytes(b"before")
-    refuse_existing(target, force=True)
+    check_target(target, force=True)
     with pytest.raises(FileExists, match="--force"):
-        refuse_existing(target, force=False)
+        check_target(target, force=False)
     with pytest.raises(FileExists, match="--force"), replacing(target, force=False):
         pytest.fail("the block ran")
     assert target.read_bytes() == b"before"

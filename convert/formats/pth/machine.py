@@ -120,14 +120,14 @@ class _Machine:
         elif opcode in _STEPS:
             _STEPS[opcode](self, argument)
         elif opcode not in _IGNORED:
-            raise self.refuse(f"opcode {opcode}")
+            raise self.refusal(f"opcode {opcode}")
 
     def result(self) -> Any:
         """Returns the one value that is left when the program is done."""
         (value,) = self.stack
         return _resolve(value)
 
-    def refuse(self, what: str) -> ConvertError:
+    def refusal(self, what: str) -> ConvertError:
         return ConvertError(
             f"{self.source} holds code ({_printable(what):.200}), which a checkpoint has no need "
             "of; nothing was executed. Expected tensors, numbers, texts, dicts and lists. If you "
@@ -147,12 +147,12 @@ class _Machine:
     def find(self, module: str, name: str) -> Known:
         module = "builtins" if module == "__builtin__" else module  # Python 2's and protocol 2's
         if (known := self.known.get(f"{module}.{name}")) is None:
-            raise self.refuse(f"{module}.{name}")
+            raise self.refusal(f"{module}.{name}")
         return known
 
     def call(self, function: Any, arguments: Any) -> Any:
         if not isinstance(function, Known) or function.make is None:
-            raise self.refuse(f"a call of {getattr(function, 'name', type(function).__name__)}")
+            raise self.refusal(f"a call of {getattr(function, 'name', type(function).__name__)}")
         self.spend(arguments)
         for argument in arguments:
             self.spend(argument)

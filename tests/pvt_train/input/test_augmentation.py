@@ -19,7 +19,7 @@ from pvt_train.input.augmentation import (
     jitter_colours,
     jitter_strengths,
 )
-from pvt_train.input.erasing import erase, erased_box, fill, require_fill
+from pvt_train.input.erasing import check_fill, erase, erased_box, fill
 from pvt_train.input.randomness import RandomUse, generator
 from pvt_train.recipe.keys import Recipe
 from tests.support.messages import naming
@@ -370,7 +370,7 @@ def test_random_fills_are_standard_normal_in_normalised_units(value):
 
 def test_fills_are_named_or_finite_numbers():
     for right in ("random", "pixel", "rand", 0, -1.5):
-        require_fill(right)
+        check_fill(right)
     for wrong in ("noise", "", float("nan"), float("inf")):
         with pytest.raises(ConfigError, match=naming("re_value")):
-            require_fill(wrong)
+            check_fill(wrong)

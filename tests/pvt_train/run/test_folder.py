@@ -11,7 +11,7 @@ from PIL import Image
 
 from pvt_spec import FileExists
 from pvt_train.run.checkpoints import is_better
-from pvt_train.run.folder import clear, refuse_existing, state_file
+from pvt_train.run.folder import check_output, clear, state_file
 from pvt_train.run.log import RunLog, read_log
 from pvt_train.run.plot import plot_run
 from pvt_train.run.standing import Kept, Standing
@@ -50,13 +50,13 @@ class TestRefusal:
     def test_a_run_is_not_replaced(self, tmp_path, name):
         (tmp_path / name).write_text("mine")
         with pytest.raises(FileExists, match=naming(name, "--force")) as error:
-            refuse_existing(tmp_path, force=False)
+            check_output(tmp_path, force=False)
         assert ("--resume" in str(error.value)) == (name == "last.ckpt")
-        refuse_existing(tmp_path, force=True)
+        check_output(tmp_path, force=True)
 
     def test_a_log_alone_is_no_run(self, tmp_path):
         (tmp_path / "log.jsonl").write_text("")
-        refuse_existing(tmp_path, force=False)
+        check_output(tmp_path, force=False)
 
     def test_only_a_runs_own_files_go(self, tmp_path):
         mine = ["model.ckpt", "pvt_tiny.ckpt", "pvt_tiny-best.ckpt", "pvt_tiny-1.onnx"]
