@@ -15,7 +15,6 @@ from convert.formats.table import find_format, read_file
 from convert.formats.weight_file import WeightFile, contents
 from convert.model.read import Model, understand
 from convert.names.training_state import count_leading_parts, is_training_state
-from convert.options import Given
 from pvt_spec import (
     METADATA_KEY,
     ModelInfo,
@@ -29,7 +28,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 
 
-def inspect_file(path: Path, given: Given = Given()) -> Iterator[Finding]:
+def inspect_file(path: Path) -> Iterator[Finding]:
     """Yields the facts of a model file, in the order in which they are read.
 
     A file that is no whole PVT ends in a finding ``problem``, after what can be said of it.
@@ -42,7 +41,7 @@ def inspect_file(path: Path, given: Given = Given()) -> Iterator[Finding]:
         text = f"{facts['file']} ({facts['bytes']:,} bytes, sha256 {facts['sha256']})"
         yield Finding("file", facts, text=text)
     try:
-        model = understand(path, file, given)
+        model = understand(path, file)
     except ConvertError as error:
         yield from _contents(path, file)
         yield Finding("problem", str(error))

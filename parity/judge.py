@@ -15,8 +15,9 @@ from typing import Any
 from convert.model.read import Model
 from parity.inputs.samples import Sample, labels_of
 from parity.measure.compare import Comparison, cut_rows, group_rows
-from parity.measure.envelope import Envelope, Taps, emulated_runs
+from parity.measure.envelope import Envelope, emulated_runs
 from pvt_spec.arrays import Array
+from pvt_spec.runtime import Taps
 
 MEASURED = 256
 """Images of a group after which its unit is no longer measured: more would not change it, and each
@@ -24,8 +25,8 @@ costs several forward passes."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Inputs that go through every runtime at a time.
+class QueuedBatch:
+    """Inputs that go through every runtime at a time, and are queued for the reference.
 
     Attributes:
         samples: What they are.
@@ -102,11 +103,11 @@ class Judge:
         """The :class:`pvt_torch.reference.Reference`, once it is there."""
         return self._models.result()[0]
 
-    def expect(self, samples: Sequence[Sample], images: Array) -> Batch:
+    def expect(self, samples: Sequence[Sample], images: Array) -> QueuedBatch:
         """Queues what the reference answers to a batch."""
-        return Batch(samples, images, self._submit(lambda: self.reference.taps(images)))
+        return QueuedBatch(samples, images, self._submit(lambda: self.reference.taps(images)))
 
-    def measure(self, emulations: Iterable[str], batch: Batch) -> "Future[None]":
+    def measure(self, emulations: Iterable[str], batch: QueuedBatch) -> "Future[None]":
         """Queues what rounding does to a batch, by each of some emulations."""
         groups = batch.groups
 
@@ -127,7 +128,7 @@ class Judge:
         """Returns what an emulation has done so far."""
         return self.envelopes.setdefault(emulation, Envelope(self.names))
 
-    def add(self, comparison: Comparison, batch: Batch, actual: Taps) -> "Future[None]":
+    def add(self, comparison: Comparison, batch: QueuedBatch, actual: Taps) -> "Future[None]":
         """Queues the taking in of what a runtime answered to a batch."""
         labels = labels_of(batch.samples)
         return self._submit(

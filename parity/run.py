@@ -15,7 +15,7 @@ from convert.model.read import Model
 from parity.bundles.bundle import Bundle
 from parity.errors import ParityError
 from parity.inputs.samples import Inputs, load_batch
-from parity.judge import Batch, Judge
+from parity.judge import Judge, QueuedBatch
 from parity.measure.compare import Comparison
 from parity.measure.structure import hash_weights, structure_differences
 from parity.measure.tolerance import FixedTolerance, find_tolerance
@@ -150,7 +150,9 @@ class Contest:
         preprocessing = self.inputs.resized((info or first).preprocessing)
         return Contestant(runner.taps, preprocessing, comparison)
 
-    def run_batch(self, contestants: Sequence[Contestant], batch: Batch) -> "list[Future[None]]":
+    def run_batch(
+        self, contestants: Sequence[Contestant], batch: QueuedBatch
+    ) -> "list[Future[None]]":
         """Runs a batch in every runtime, and returns what the judge still has to do of it."""
         given = {self.inputs.resized(self.first.preprocessing): batch.images}
         comparisons = [contestant.comparison for contestant in contestants]

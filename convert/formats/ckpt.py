@@ -82,7 +82,7 @@ def read(path: Path) -> WeightFile:
             name twice, or holds what numpy has no array for.
     """
     data = memoryview(map_file(path))
-    _check_format(path, data)
+    _check_magic(path, data)
     reader = _EntryReader(path, data, _AGAIN)
     tensors: dict[str, Array] = {}
     metadata: dict[str, str] = {}
@@ -254,7 +254,7 @@ class _EntryReader(TensorFields):
                     buffer = buffer[count:]
 
 
-def _check_format(path: Path, data: memoryview) -> None:
+def _check_magic(path: Path, data: memoryview) -> None:
     magic = bytes(data[:4])
     if magic == b"PK\x03\x04":
         raise ConvertError(

@@ -12,12 +12,13 @@ from itertools import groupby
 import numpy as np
 
 from parity.measure.decisions import Decisions
-from parity.measure.envelope import Envelope, Taps, Unit
+from parity.measure.envelope import Envelope, Unit
 from parity.measure.metrics import TapError
 from parity.measure.structure import INPUT, Difference
 from parity.measure.tolerance import FixedTolerance, allowed_times, find_tolerance, unit_of
 from pvt_data.accuracy import softmax, top_k
 from pvt_spec.arrays import Array
+from pvt_spec.runtime import Taps
 
 SHOWN_IMAGES = 32
 """Images whose most probable classes are kept for the report."""

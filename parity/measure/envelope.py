@@ -14,8 +14,7 @@ import numpy as np
 
 from parity.measure.metrics import TapError
 from pvt_spec.arrays import Array
-
-Taps = Mapping[str, Array]
+from pvt_spec.runtime import Taps
 
 ORDERS = 2
 """Random orders of summation that a unit is measured over.

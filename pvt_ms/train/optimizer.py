@@ -15,8 +15,8 @@ from pvt_spec import PVTConfig
 from pvt_train.optim.optimizer import (
     BETAS,
     adamw_update,
+    decaying_names,
     layer_scales,
-    parameter_groups,
     trainable_names,
 )
 from pvt_train.recipe.keys import Recipe
@@ -126,7 +126,7 @@ class Optimizer:
 def _grouped(config: PVTConfig, recipe: Recipe) -> tuple[list[str], list[Group]]:
     """Returns the names of the trained tensors, group by group, and the groups."""
     scales = layer_scales(config, recipe.layer_decay)
-    decaying = set(parameter_groups(config, recipe.weight_decay_filter)[0])
+    decaying = decaying_names(config, recipe.weight_decay_filter)
     members: dict[tuple[float, bool], list[str]] = {}
     for name in trainable_names(config, recipe.freeze):
         members.setdefault((scales[name], name in decaying), []).append(name)

@@ -9,6 +9,7 @@ import numpy as np
 
 from pvt_spec import ConfigError, Preprocessing
 from pvt_spec.arrays import Array
+from pvt_train.input.decoding import Box
 from pvt_train.recipe.keys import Recipe
 
 PER_PIXEL = {"random": True, "pixel": True, "rand": False}
@@ -47,7 +48,7 @@ def erased_box(
     ratio: tuple[float, float],
     attempts: int,
     rng: np.random.Generator,
-) -> tuple[int, int, int, int] | None:
+) -> Box | None:
     """Draws a box that is smaller than the image both ways.
 
     Its area is uniform in ``scale`` of the image's, its width over height uniform in ``ratio``

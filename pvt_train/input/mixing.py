@@ -12,10 +12,8 @@ from math import sqrt
 import numpy as np
 
 from pvt_spec.arrays import Array
+from pvt_train.input.decoding import Box
 from pvt_train.recipe.keys import Recipe
-
-Box = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels."""
 
 
 @dataclass(frozen=True)

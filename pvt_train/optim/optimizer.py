@@ -11,13 +11,6 @@ from pvt_spec import ConfigError, PVTConfig, TensorSpec, tensor_specs
 BETAS = (0.9, 0.999)
 """Decay rates of the first and second moment in adamw and lamb: of both papers, and of MindCV."""
 
-EPS = 1e-8
-"""What is added to the root of the corrected second moment if the recipe says nothing else.
-
-It is timm's, DeiT's and PVT's ``opt_eps``, and what MindCV's AdamW has: MindCV's own key ``eps``
-(1e-10) goes to its RMSProp alone. MindSpore's Lamb has 1e-6.
-"""
-
 EMA_TEMPERATURE = 2000
 """Updates over which the moving average of the weights sets in (MindCV ``train_step.py``)."""
 
@@ -42,16 +35,14 @@ def decays(spec: TensorSpec, weight_decay_filter: str) -> bool:
     return not exempt[weight_decay_filter]
 
 
-def parameter_groups(config: PVTConfig, weight_decay_filter: str) -> tuple[list[str], list[str]]:
-    """Returns the names of the tensors that decay, and of those that do not, in model order.
+def decaying_names(config: PVTConfig, weight_decay_filter: str) -> set[str]:
+    """Returns the names of the tensors that decay.
 
     Args:
         config: The architecture.
         weight_decay_filter: One of the names that :func:`decays` takes.
     """
-    specs = tensor_specs(config)
-    decaying = [spec.name for spec in specs if decays(spec, weight_decay_filter)]
-    return decaying, [spec.name for spec in specs if not decays(spec, weight_decay_filter)]
+    return {spec.name for spec in tensor_specs(config) if decays(spec, weight_decay_filter)}
 
 
 def trainable_names(config: PVTConfig, freeze: Sequence[str]) -> list[str]:
@@ -129,7 +120,7 @@ class Update:
     decay: float
 
 
-def adamw_update(count: int, learning_rate: float, weight_decay: float, eps: float = EPS) -> Update:
+def adamw_update(count: int, learning_rate: float, weight_decay: float, eps: float) -> Update:
     """Returns the numbers of one update.
 
     Args:

@@ -246,6 +246,8 @@ class Recipe:
     )
     momentum: float = key(0.9, "Of sgd and momentum.", check=below_one)
     use_nesterov: bool = key(False, "Nesterov's form of it.")
+    # timm's, DeiT's and PVT's opt_eps, and what MindCV's AdamW has: MindCV's own key eps (1e-10)
+    # goes to its RMSProp alone. MindSpore's Lamb has 1e-6.
     eps: float = key(
         1e-8, "Added to the root of the second moment in adamw and lamb.", check=positive
     )

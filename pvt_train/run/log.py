@@ -11,8 +11,8 @@ from typing import Any
 from pvt_train.run.folder import LAST, LOG
 from pvt_train.twin import TrainingError
 
-Record = dict[str, Any]
-"""One line: ``kind`` is ``step`` or ``epoch``, ``step`` the updates done, the rest numbers."""
+LogRecord = dict[str, Any]
+"""A line: ``kind`` is ``step`` or ``epoch``, ``step`` the updates done, the rest numbers."""
 
 
 class RunLog:
@@ -35,7 +35,7 @@ class RunLog:
             self._lines = (folder / LOG).open("a", encoding="utf-8")
             self._events = _open_events(folder, step)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: LogRecord) -> None:
         """Adds a record; its numbers become TensorBoard's scalars ``kind/name``.
 
         Raises:
@@ -75,7 +75,7 @@ class RunLog:
             ) from error
 
 
-def _replace_lines(folder: Path, records: Sequence[Record]) -> None:
+def _replace_lines(folder: Path, records: Sequence[LogRecord]) -> None:
     fresh = folder / f"{LOG}.new"
     fresh.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     fresh.replace(folder / LOG)
@@ -103,7 +103,7 @@ def _event(**values: Any) -> bytes:
     return encoded
 
 
-def read_log(folder: Path) -> list[Record]:
+def read_log(folder: Path) -> list[LogRecord]:
     """Returns the records of a run, in order; a last line that was cut off is left out.
 
     Raises:

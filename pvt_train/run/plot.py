@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pvt_train.run.log import Record, read_log
+from pvt_train.run.log import LogRecord, read_log
 from pvt_train.twin import TrainingError
 
 PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
@@ -44,7 +44,7 @@ def plot_run(folder: Path, target: Path) -> None:
 
 
 def _draw(
-    axes: Any, title: str, curves: Sequence[tuple[str, str]], records: Sequence[Record]
+    axes: Any, title: str, curves: Sequence[tuple[str, str]], records: Sequence[LogRecord]
 ) -> None:
     for name, label in curves:
         points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from convert.model.read import read_model
 from parity.errors import ParityError
 from parity.inputs.samples import Sample
-from parity.judge import Batch, Judge
+from parity.judge import Judge, QueuedBatch
 from parity.measure.compare import SHOWN_IMAGES, Comparison, best_classes, group_rows
 from parity.measure.envelope import Envelope, emulated_runs
 from parity.measure.metrics import TapError
@@ -525,7 +525,7 @@ def images_of(model: Any, count: int = 3) -> np.ndarray:
     return images
 
 
-def batch_of(judge: Judge, groups: Sequence[str], images: np.ndarray) -> Batch:
+def batch_of(judge: Judge, groups: Sequence[str], images: np.ndarray) -> QueuedBatch:
     samples = [Sample(str(row), group, lambda _: images[0]) for row, group in enumerate(groups)]
     return judge.expect(samples, images)
 
