@@ -42,12 +42,12 @@ class Job:
 
     Attributes:
         model: A variant, or one of the small models of ``benchmarks.models``.
-        profile: Of its maths.
+        profile: The profile of its maths.
         weights: ``"initial"`` or ``"random"``.
         images: One of :data:`IMAGES`.
-        seed: Of weights and images.
+        seed: The seed of weights and images.
         image_size: (H, W); None for the model's own.
-        runtimes: Which.
+        runtimes: The runtimes to run it in.
     """
 
     model: str
@@ -60,7 +60,7 @@ class Job:
 
 
 def jobs() -> Iterator[Job]:
-    """All of them; images and sizes take turns over the models."""
+    """Yields all jobs; images and sizes take turns over the models."""
     number = count()
     for model, profile, weights in product(SMALL, PROFILES, ("initial", "random")):
         turn = next(number)
@@ -116,7 +116,7 @@ def write_images(folder: Path) -> None:
 
 
 def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
-    """What ``parity run`` finds, one record per runtime."""
+    """Returns what ``parity run`` finds, one record per runtime."""
     from parity import run as parity
     from parity.inputs.samples import (
         Inputs,
@@ -145,7 +145,7 @@ def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
 
 
 def record(job: Job, comparison: Any) -> dict[str, Any]:
-    """What is kept of one run."""
+    """Returns what is kept of one run."""
     from parity.report.text import verdict
 
     judged = {
@@ -170,7 +170,7 @@ def record(job: Job, comparison: Any) -> dict[str, Any]:
 
 
 def run_with(threads: int, file: Path) -> None:
-    """All jobs in this process, on so many cores; their records go to a file."""
+    """Runs all jobs in this process, on so many cores; their records go to a file."""
     cores = sorted(os.sched_getaffinity(0))[:threads]
     os.sched_setaffinity(0, cores)
     records = []
@@ -182,7 +182,7 @@ def run_with(threads: int, file: Path) -> None:
 
 
 def rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row per runtime, per number of threads, per kind of images, and of all."""
+    """Returns a row per runtime, per number of threads, per kind of images, and of all."""
     kinds: dict[str, Callable[[dict[str, Any]], bool]] = {}
 
     def has(key: str, value: Any, each: dict[str, Any]) -> bool:

@@ -51,7 +51,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def rows(usages: Mapping[str, list[Usage]], size: int) -> list[dict[str, Any]]:
-    """A row for each contestant: medians, and how they stand to the floor and the file's size."""
+    """Returns a row for each contestant: medians, and how they stand to floor and file size."""
     floor = medians(usages["floor"])
     return [
         {

@@ -36,12 +36,12 @@ class Fault:
         kind: What the table counts it under.
         subject: The tensor, value or layer; of several faults with the same kind and subject the
             first that changes an answer is meant.
-        edit: Of the weights and maths that a runtime's model is made of.
-        file: Of the file that it is given, whose preprocessing its images then go through.
-        layers: Of an open PyTorch or MindSpore model, in place.
-        graph: Of an ONNX graph, in place: the same as ``layers``.
-        pixels: From uint8 (H, W, C) of any size to the input (C, H, W): wrong preprocessing of
-            which the runtime's model knows nothing.
+        edit: A change of the weights and maths that a runtime's model is made of.
+        file: A change of the file that it is given, whose preprocessing its images then go through.
+        layers: A change of an open PyTorch or MindSpore model, in place.
+        graph: A change of an ONNX graph, in place: the same as ``layers``.
+        pixels: A function from uint8 (H, W, C) of any size to the input (C, H, W): wrong
+            preprocessing of which the runtime's model knows nothing.
     """
 
     kind: str
@@ -54,7 +54,7 @@ class Fault:
 
 
 def tensor_faults(spec: TensorSpec) -> Iterator[Fault]:
-    """Of one tensor."""
+    """Yields the faults of one tensor."""
     name, shape = spec.name, spec.shape
 
     def fault(kind: str, change: Callable[[Array], Array]) -> Fault:
@@ -78,7 +78,7 @@ def tensor_faults(spec: TensorSpec) -> Iterator[Fault]:
 
 
 def one_percent(array: Array, start: float) -> Array:
-    """One element of ordinary size 1 % larger: not the largest, not one that is nearly 0."""
+    """Makes an element of ordinary size 1 % larger: not the largest, nor one that is nearly 0."""
     flat = array.reshape(-1)
     part = np.abs(flat[int(start * len(flat)) :])
     index = len(flat) - len(part) + int(np.argsort(part, kind="stable")[len(part) // 2])
@@ -87,7 +87,7 @@ def one_percent(array: Array, start: float) -> Array:
 
 
 def rows_swapped(array: Array, start: float) -> Array:
-    """Two neighbours along the first axis that has any."""
+    """Swaps two neighbours along the first axis that has any."""
     axis = next((i for i, length in enumerate(array.shape) if length > 1), 0)
     order, first = np.arange(array.shape[axis]), int(start * array.shape[axis])
     order[first : first + 2] = order[first : first + 2][::-1]
@@ -95,7 +95,7 @@ def rows_swapped(array: Array, start: float) -> Array:
 
 
 def numerics_faults(info: ModelInfo) -> Iterator[Fault]:
-    """Every field of the maths, at every other value of any profile's."""
+    """Yields every field of the maths, at every other value of any profile's."""
     for field in dataclasses.fields(Numerics):
         choices: tuple[Any, ...] = CHOICES.get(field.name, (1e-5, 1e-6, 1e-7))
         assert field.name in (*CHOICES, *EPSILONS)
@@ -106,7 +106,7 @@ def numerics_faults(info: ModelInfo) -> Iterator[Fault]:
 
 
 def of_info(**changes: Any) -> Edit:
-    """The model with other fields of its ModelInfo."""
+    """Returns the model with other fields of its ModelInfo."""
     return lambda model: dataclasses.replace(model, info=dataclasses.replace(model.info, **changes))
 
 
@@ -133,7 +133,7 @@ def of_preprocessing(field: str, value: Any) -> Edit:
 
 
 def bilinear(pixels: Array, preprocessing: Preprocessing) -> Array:
-    """Resized and cropped as it should be, with another filter."""
+    """Resizes and crops as it should be done, with another filter."""
     H, W = (int(side / preprocessing.crop_pct) for side in preprocessing.image_size)
     image = Image.fromarray(pixels)
     scale = max(H / image.height, W / image.width)
@@ -142,7 +142,7 @@ def bilinear(pixels: Array, preprocessing: Preprocessing) -> Array:
 
 
 def squashed(pixels: Array, preprocessing: Preprocessing) -> Array:
-    """All of the image, whatever its aspect."""
+    """Squashes all of the image into the input, whatever its aspect."""
     size = preprocessing.image_size[::-1]
     image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
     return normalise(np.asarray(image), preprocessing)
@@ -161,6 +161,6 @@ PIXELS: dict[str, Callable[[Array, Preprocessing], Array]] = {
 
 
 def of_pixels(preprocessing: Preprocessing, mean: float, std: float) -> Preprocessing:
-    """The same geometry with other numbers for every channel."""
+    """Returns the same geometry with other numbers for every channel."""
     channels = len(preprocessing.mean)
     return dataclasses.replace(preprocessing, mean=(mean,) * channels, std=(std,) * channels)

@@ -43,7 +43,7 @@ Take = Callable[[int], None]
 
 
 def write_photos(folder: Path, size: tuple[int, int]) -> None:
-    """Parts of scikit-learn's two photographs as baseline JPEGs, quality 90, 4:2:0."""
+    """Writes parts of scikit-learn's two photographs as baseline JPEGs, quality 90, 4:2:0."""
     from sklearn.datasets import load_sample_images
 
     photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
@@ -60,7 +60,7 @@ def write_photos(folder: Path, size: tuple[int, int]) -> None:
 
 
 def ours(folder: Path, recipe: Recipe) -> Take:
-    """What a worker process does for each image."""
+    """Returns what a worker process does for each image."""
     source = ClassFolders(folder)
     make = ImageMaker(source, Augmentation(recipe, _preprocessing()))
     out = np.empty((224, 224, 3), np.uint8)
@@ -75,7 +75,7 @@ def ours(folder: Path, recipe: Recipe) -> Take:
 
 
 def usual(folder: Path, recipe: Recipe) -> Take:
-    """The same augmentation of images that are decoded whole, then normalised on the host."""
+    """Returns the same for images that are decoded whole, then normalised on the host."""
     source, preprocessing = ClassFolders(folder), _preprocessing()
     augmentation = Augmentation(recipe, preprocessing)
     places = _places(len(source))
@@ -130,7 +130,7 @@ def _preprocessing() -> Any:
 
 
 def _places(count: int) -> Iterator[tuple[int, int, int]]:
-    """Epoch, image and repetition, one epoch after another."""
+    """Yields epoch, image and repetition, one epoch after another."""
     epoch = 0
     while True:
         yield from ((epoch, index, 0) for index in range(count))
@@ -138,7 +138,7 @@ def _places(count: int) -> Iterator[tuple[int, int, int]]:
 
 
 def measure(size: tuple[int, int], auto_augment: str | None, options: Any) -> dict[str, Any]:
-    """The figures of one size of images."""
+    """Returns the figures of one size of images."""
     recipe = Recipe("pvt_tiny", auto_augment=auto_augment, color_jitter=None)
     seconds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     with tempfile.TemporaryDirectory() as folder:

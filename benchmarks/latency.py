@@ -23,7 +23,7 @@ LEAST_CALLS = 3
 
 
 def serve(requests: Connection, model: Path, threads: int) -> None:
-    """A worker: answers each (batch, seconds) with the times of its calls and its logits."""
+    """Answers, as a worker, each (batch, seconds) with the times of its calls and its logits."""
     import numpy as np
     import onnxruntime
 
@@ -62,7 +62,7 @@ class Worker:
         self.process.join()
 
     def call(self, batch: int, seconds: float) -> tuple[float, Any]:
-        """Median seconds of as many calls as fit into ``seconds``, and the logits."""
+        """Returns the median seconds of as many calls as fit into ``seconds``, and the logits."""
         self.requests.send((batch, seconds))
         times, logits = self.requests.recv()
         return median(times), logits
@@ -89,7 +89,7 @@ def prepare(variant: str, profile: str, folder: Path) -> tuple[Path, Path]:
 
 
 def measure(model: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each batch size of one model, ``variant`` or ``variant:profile``."""
+    """Returns a row for each batch size of one model, ``variant`` or ``variant:profile``."""
     variant, _, profile = model.partition(":")
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = prepare(variant, profile or "official", Path(folder))
@@ -102,7 +102,7 @@ def measure(model: str, options: argparse.Namespace) -> list[dict[str, Any]]:
 def row(
     variant: str, profile: str, batch: int, ours: Worker, theirs: Worker, options: Any
 ) -> dict[str, Any]:
-    """The figures of one model at one batch size."""
+    """Returns the figures of one model at one batch size."""
     difference = abs(ours.call(batch, 0)[1] - theirs.call(batch, 0)[1]).max()
     times = compare({"ours": ours, "torch": theirs}, batch, options.rounds, options.seconds)
     ratios = [a / b for a, b in zip(times["ours"], times["torch"], strict=True)]
@@ -120,7 +120,7 @@ def row(
 
 
 def numbers(text: str) -> list[int]:
-    """``"1,8"`` as [1, 8]."""
+    """Returns ``"1,8"`` as [1, 8]."""
     return [int(number) for number in text.split(",")]
 
 

@@ -17,7 +17,7 @@ from pvt_spec import POOL_SIZE, ModelInfo, PVTConfig, stage_grids
 
 
 def layer_faults(info: ModelInfo) -> Iterator[Fault]:
-    """All of them, but for how position embeddings are resized."""
+    """Yields all faults of layers, but for how position embeddings are resized."""
     for name in attentions(info.config):
         yield from attention_faults(name)
     yield from block_orders(info.config)
@@ -25,7 +25,7 @@ def layer_faults(info: ModelInfo) -> Iterator[Fault]:
 
 
 def attentions(config: PVTConfig) -> list[str]:
-    """The attention layers."""
+    """Returns the attention layers."""
     return [
         f"block{stage}.{block}.attn"
         for stage, depth in enumerate(config.depths, start=1)
@@ -34,13 +34,13 @@ def attentions(config: PVTConfig) -> list[str]:
 
 
 def layer(model: Any, name: str) -> Any:
-    """A layer of an open PyTorch or MindSpore model, by its canonical name."""
+    """Returns a layer of an open PyTorch or MindSpore model, by its canonical name."""
     named = model.named_modules if hasattr(model, "named_modules") else model.cells_and_names
     return dict(named())[name]
 
 
 def attention_faults(name: str) -> Iterator[Fault]:
-    """Without its scale, with the heads of half the size."""
+    """Yields an attention without its scale, and one with heads of half the size."""
 
     def unscale(graph: onnx.GraphProto) -> None:
         (node,) = (node for node in graph.node if node.output[0] == f"{name}.scaled")
@@ -78,7 +78,7 @@ def block_orders(config: PVTConfig) -> Iterator[Fault]:
 
 
 def exchanged(first: str, second: str) -> Edit:
-    """The weights of two blocks under each other's names."""
+    """Returns the weights of two blocks under each other's names."""
 
     def edit(model: Model) -> Model:
         other = {first: second, second: first}
@@ -91,14 +91,14 @@ def exchanged(first: str, second: str) -> Edit:
 
 
 def reverse_layers(blocks: Any) -> None:
-    """The last block runs first; each keeps its name."""
+    """Lets the last block run first; each keeps its name."""
     attribute = "_modules" if hasattr(blocks, "_modules") else "_cells"
     named = getattr(blocks, attribute)
     setattr(blocks, attribute, type(named)(reversed(named.items())))
 
 
 def reverse_nodes(graph: onnx.GraphProto, stage: str) -> None:
-    """The second of two blocks runs first; values keep their names."""
+    """Lets the second of two blocks run first; values keep their names."""
     first, second = f"{stage}.0", f"{stage}.1"
     before = next(node.input[0] for node in graph.node if node.name == f"{first}.norm1")
     others: dict[str, dict[str, str]] = {first: {before: second}, second: {first: before}}
@@ -148,7 +148,7 @@ def poolings(info: ModelInfo) -> Iterator[Fault]:
 
 
 def sampled_keys(name: str, H: int, W: int) -> Fault:
-    """Linear attention whose keys are of the first pixel of each cell, not of the cell's mean."""
+    """Yields linear attention whose keys are of each cell's first pixel, not of its mean."""
     rows, columns = (np.arange(POOL_SIZE) * size // POOL_SIZE for size in (H, W))
 
     def sample_tokens(model: Any) -> None:
@@ -171,7 +171,7 @@ def sampled_keys(name: str, H: int, W: int) -> Fault:
 
 
 def nearest_positions() -> Fault:
-    """Position embeddings resized to the nearest one, not between them."""
+    """Yields position embeddings resized to the nearest one, not between them."""
 
     def layers(model: Any) -> None:
         def resized(pos_embed: Any, stage: int, H: int, W: int) -> Any:

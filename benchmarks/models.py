@@ -79,7 +79,7 @@ def write_random(variant: str, profile: str, path: Path, num_classes: int | None
 
 
 def export_with_torch(source: Path, target: Path) -> None:
-    """The usual way: the weights into a torch model, and PyTorch's exporter, batch open."""
+    """Converts the usual way: weights into a torch model, PyTorch's exporter, batch open."""
     import torch
 
     from pvt_torch import model_from_weights
@@ -99,7 +99,7 @@ def export_with_torch(source: Path, target: Path) -> None:
 
 
 def save_with_safetensors(source: Path, target: Path) -> None:
-    """The usual way from a ``.pth``: torch reads it, safetensors writes it."""
+    """Converts a ``.pth`` the usual way: torch reads it, safetensors writes it."""
     import torch
     from safetensors.torch import save_file
 

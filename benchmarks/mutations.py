@@ -59,7 +59,7 @@ AT_ONCE = 60
 """Faulty runtimes that are open at a time."""
 
 BEGINS = 1e-4
-"""Of a tap's largest value, what a fault that is found in float32 moves it by where it begins.
+"""The share of a tap's largest value that a fault found in float32 moves it by where it begins.
 
 Rounding moves it by less, those faults by much more."""
 
@@ -103,18 +103,18 @@ class Bench:
         self.float64 = [exact(images) for images in self.batches]
 
     def task(self, model: Model) -> Task:
-        """What a runtime is to open."""
+        """Returns what a runtime is to open."""
         return Task(model, self.path, self.names, self.size)
 
     def clean_taps(self, runtime: str, batch: int) -> Taps:
-        """What a runtime answers without a fault."""
+        """Returns what a runtime answers without a fault."""
         if runtime not in self.clean:
             taps = RUNTIMES[runtime].open(self.task(self.model)).taps
             self.clean[runtime] = [taps(images) for images in self.batches]
         return self.clean[runtime][batch]
 
     def float64_begins(self, fault: Fault) -> str | None:
-        """The first tap that a fault of weights or maths changes, in float64."""
+        """Returns the first tap that a fault of weights or maths changes, in float64."""
         assert fault.edit
         right, wrong = self.float64, open_reference(fault.edit(self.model), self.names)
         found = [
@@ -124,11 +124,11 @@ class Bench:
         return self.first(found)
 
     def first(self, taps: Iterable[str | None]) -> str | None:
-        """In forward order."""
+        """Returns the first of some taps in forward order."""
         return min(filter(None, taps), key=self.names.index, default=None)
 
     def open_faulty(self, case: Case, task: Task) -> OpenModel:
-        """A model with a fault in it, which keeps in ``case`` what the fault did."""
+        """Returns a model with a fault in it, which keeps in ``case`` what the fault did."""
         model = faulty_model(case, task, self.folder)
         pixels, number = case.fault.pixels, iter(range(len(self.batches)))
 
@@ -177,7 +177,7 @@ class FaultyRuntime:
         return RUNTIMES[self.case.runtime].kind
 
     def obstacle(self) -> None:
-        """Nothing is in its way."""
+        """Returns None: nothing is in its way."""
 
     def open(self, task: Task) -> OpenModel:
         """Opens a model with the fault in it."""
@@ -185,7 +185,7 @@ class FaultyRuntime:
 
 
 def begins(right: Taps, wrong: Taps, share: float) -> str | None:
-    """The first tap that is off by more than a share of its largest value."""
+    """Returns the first tap that is off by more than a share of its largest value."""
     for name, expected in right.items():
         found = wrong[name]
         if found.shape != expected.shape:
@@ -196,7 +196,7 @@ def begins(right: Taps, wrong: Taps, share: float) -> str | None:
 
 
 def faulty_model(case: Case, task: Task, folder: Path) -> OpenModel:
-    """A model in the runtime of a case, with its fault."""
+    """Returns a model in the runtime of a case, with its fault."""
     fault, runtime = case.fault, RUNTIMES[case.runtime]
     if fault.edit:
         task = dataclasses.replace(task, model=fault.edit(task.model))
@@ -210,7 +210,7 @@ def faulty_model(case: Case, task: Task, folder: Path) -> OpenModel:
 
 
 def with_faulty_layers(model: OpenModel, kind: str, fault: Fault) -> OpenModel:
-    """A model of PyTorch or MindSpore, which is changed while it is open and read again."""
+    """Returns a model of PyTorch or MindSpore, which is changed while it is open and read again."""
     assert fault.layers
     twin = model.taps.args[0]  # type: ignore[attr-defined]
     fault.layers(twin)
@@ -221,7 +221,7 @@ def with_faulty_layers(model: OpenModel, kind: str, fault: Fault) -> OpenModel:
 
 
 def all_faults(info: ModelInfo, image_size: tuple[int, int]) -> Iterator[Fault]:
-    """All that a model can have; those of its maths alone at another size than its positions'."""
+    """Yields all faults that a model can have; of its maths alone at another size than its own."""
     yield from numerics_faults(info)
     if image_size != info.config.image_size:
         yield nearest_positions()
@@ -233,7 +233,7 @@ def all_faults(info: ModelInfo, image_size: tuple[int, int]) -> Iterator[Fault]:
 
 
 def real_faults(bench: Bench) -> Iterator[tuple[Fault, str | None]]:
-    """Those that change an answer, each once, with the tap where it begins if that is known."""
+    """Yields faults that change an answer, each once, with the tap where it begins if known."""
     found = set()
     for fault in all_faults(bench.model.info, bench.size):
         if (fault.kind, fault.subject) not in found:
@@ -244,7 +244,7 @@ def real_faults(bench: Bench) -> Iterator[tuple[Fault, str | None]]:
 
 
 def cases_of(name: str, runtimes: Sequence[str]) -> list[Case]:
-    """Every fault of a model in every runtime, run."""
+    """Runs every fault of a model in every runtime."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(name, Path(folder))
         cases = [
@@ -258,7 +258,7 @@ def cases_of(name: str, runtimes: Sequence[str]) -> list[Case]:
 
 
 def figures(case: Case) -> dict[str, int]:
-    """What is counted of one case."""
+    """Returns what is counted of one case."""
     comparison = case.comparison
     assert comparison
     first = comparison.names[0] if case.begins == INPUT else case.begins
@@ -273,7 +273,7 @@ def figures(case: Case) -> dict[str, int]:
 
 
 def rows(cases: Mapping[str, Sequence[Case]]) -> list[dict[str, Any]]:
-    """A row for every kind of fault, every model, every runtime, and all."""
+    """Returns a row for every kind of fault, every model, every runtime, and all."""
     sums: dict[str, Counter[str]] = {}
     for model, found in cases.items():
         for case in found:
@@ -284,7 +284,7 @@ def rows(cases: Mapping[str, Sequence[Case]]) -> list[dict[str, Any]]:
 
 
 def mistakes(cases: Mapping[str, Sequence[Case]]) -> list[str]:
-    """A line for everything that was missed or misnamed."""
+    """Returns a line for everything that was missed or misnamed."""
     return [
         f"{model}, {case.runtime}, {case.fault.kind}, {case.fault.subject}: "
         f"{'missed' if case.comparison.same else 'named'} {case.comparison.first_different}, "

@@ -40,7 +40,7 @@ def run_plain(runtime: str, path: Path) -> None:
 
 
 def plain_mindspore(model: Any) -> Any:
-    """Op by op and without its asynchronous queue, as ``parity`` runs it."""
+    """Returns MindSpore op by op and without its asynchronous queue, as ``parity`` runs it."""
     from pvt_ms.environment import prepare_environment
 
     prepare_environment()
@@ -54,7 +54,7 @@ def plain_mindspore(model: Any) -> Any:
 
 
 def plain_torch(model: Any) -> Any:
-    """Eager."""
+    """Returns PyTorch in eager mode."""
     import torch
 
     import pvt_torch
@@ -69,7 +69,7 @@ def plain_torch(model: Any) -> Any:
 
 
 def plain_onnxruntime(model: Any) -> Any:
-    """All optimisations."""
+    """Returns onnxruntime with all optimisations."""
     import pvt_onnx
     from pvt_onnx.session import open_session
 
@@ -80,12 +80,12 @@ def plain_onnxruntime(model: Any) -> Any:
 
 
 def parity(model: Path, *arguments: object) -> list[str]:
-    """The command."""
+    """Returns the command."""
     return python("-m", "parity", "run", model, *arguments)
 
 
 def time_rows(model: Path, repeat: int) -> list[dict[str, Any]]:
-    """Processes in turn."""
+    """Times the processes in turn."""
     # Threads that spin while they wait, as parity's do not, would flatter it on a busy machine.
     plain = ["env", "OMP_WAIT_POLICY=passive", *python("-m", "benchmarks.parity_cost", "plain")]
     commands = {
@@ -115,7 +115,7 @@ def time_rows(model: Path, repeat: int) -> list[dict[str, Any]]:
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Small PNG files of noise."""
+    """Writes small PNG files of noise."""
     from PIL import Image
 
     folder.mkdir()
@@ -126,7 +126,7 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def memory_rows(model: Path, folder: Path, repeat: int) -> list[dict[str, Any]]:
-    """Few images and many, through two runtimes."""
+    """Measures memory over few images and many, through two runtimes."""
     commands = {}
     for count in (FEW, MANY):
         images = folder / f"{count}"

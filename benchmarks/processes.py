@@ -48,7 +48,7 @@ class Usage:
 
 
 def python(*arguments: object) -> list[str]:
-    """The command that runs this Python with ``arguments``."""
+    """Returns the command that runs this Python with ``arguments``."""
     return [sys.executable, *map(str, arguments)]
 
 
@@ -80,7 +80,7 @@ def run_in_turn(commands: Mapping[str, Sequence[str]], repeat: int) -> dict[str,
 
 
 def medians(usages: Sequence[Usage]) -> Usage:
-    """The median of each figure."""
+    """Returns the median of each figure."""
     return Usage(
         median(u.wall for u in usages),
         median(u.cpu for u in usages),
@@ -110,7 +110,7 @@ def _show(value: Any) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on, without names or paths."""
+    """Returns what the figures depend on, without names or paths."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

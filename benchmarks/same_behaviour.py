@@ -275,7 +275,7 @@ class Case:
 
 
 def cases(before: Path) -> Iterator[Case]:
-    """Every case, the golden ones of the files that BEFORE has."""
+    """Returns every case, the golden ones of the files that BEFORE has."""
     yield from golden_cases(before / "tests/golden")
     for source, target in permutations(FORMATS, 2):
         yield Case("golden", (f"convert {source}-to-{target} in/nano.{source} out.{target}",))
@@ -298,7 +298,7 @@ def cases(before: Path) -> Iterator[Case]:
 
 
 def golden_cases(golden: Path) -> Iterator[Case]:
-    """What every file of the peers is, and what it is converted to."""
+    """Yields what every file of the peers is, and what it is converted to."""
     for file in sorted(path for path in golden.glob("*/*") if path.suffix[1:] in FORMATS):
         path = f"in/golden/{file.relative_to(golden)}"
         yield Case("golden", (f"convert inspect {path}", f"convert inspect {path} --json"))
@@ -312,7 +312,7 @@ def golden_cases(golden: Path) -> Iterator[Case]:
 
 
 def run(command: str, checkout: Path, folder: Path) -> dict[str, str]:
-    """What a command of a checkout answers in a folder: exit code, stdout, stderr."""
+    """Returns what a command of a checkout answers in a folder: exit code, stdout, stderr."""
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(checkout)}
     words = [sys.executable, "-m", *shlex.split(command)]
     try:
@@ -354,7 +354,7 @@ def make_inputs(before: Path, folder: Path) -> None:
 
 
 def contents(path: Path) -> str:
-    """A file for comparison: its text, or the hash of its bytes or of those parts that last."""
+    """Returns a file for comparison: its text, or the hash of its bytes or of parts that last."""
     data = path.read_bytes()
     if path.suffix in TEXT:
         return data.decode(errors="replace")
@@ -381,12 +381,12 @@ def events(data: bytes) -> Iterator[bytes]:
 
 
 def digest(data: bytes) -> str:
-    """SHA-256, in hex."""
+    """Returns SHA-256, in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def answers(case: Case, checkout: Path, inputs: Path) -> dict[str, str]:
-    """Everything that a case says and writes, by what it is."""
+    """Returns everything that a case says and writes, by what it is."""
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="same-") as name:
         folder = Path(name)
@@ -407,7 +407,7 @@ def answers(case: Case, checkout: Path, inputs: Path) -> dict[str, str]:
 
 
 def without_what_varies(text: str) -> str:
-    """A text with words in place of what two runs differ in."""
+    """Returns a text with words in place of what two runs differ in."""
     for pattern, word, _ in VARIES:
         text = re.sub(pattern, word, text)
     return text
@@ -458,7 +458,7 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 
 def prepare(before: Path, cache: Path) -> Path:
-    """The folder in a cache of this BEFORE and what it makes: ``inputs``, and answers as JSON."""
+    """Returns the folder in a cache of this BEFORE and what it makes: inputs, answers as JSON."""
     state = b"".join(
         subprocess.run(["git", "-C", before, *words], capture_output=True, check=True).stdout
         for words in (("rev-parse", "HEAD"), ("diff", "HEAD"))
@@ -475,7 +475,7 @@ def prepare(before: Path, cache: Path) -> Path:
 
 
 def cached_answers(case: Case, before: Path, folder: Path) -> dict[str, str]:
-    """What BEFORE answered, now or earlier."""
+    """Returns what BEFORE answered, now or earlier."""
     kept = folder / f"{digest(repr(case).encode())[:16]}.json"
     if not kept.exists():
         found = {"case": case.name, "answers": answers(case, before, folder / "inputs")}
@@ -487,7 +487,7 @@ def cached_answers(case: Case, before: Path, folder: Path) -> dict[str, str]:
 
 
 def compare(case: Case, before: Path, after: Path, folder: Path) -> tuple[str, list[str]]:
-    """A case's verdict, and the lines that go with it."""
+    """Returns a case's verdict, and the lines that go with it."""
     lines = differences(
         cached_answers(case, before, folder), answers(case, after, folder / "inputs")
     )

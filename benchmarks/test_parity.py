@@ -39,7 +39,7 @@ def test_what_changes_no_answer_is_no_fault(tmp_path):
 
 
 def test_every_tensor_has_faults_that_change_an_answer(tmp_path):
-    """Of a key's bias, which a softmax takes out, and behind a ReLU that is off, another place."""
+    """Another place is tried in a key's bias, which a softmax takes out, and behind a dead ReLU."""
     bench = Bench("linear", tmp_path)
     found = {(fault.kind, fault.subject) for fault, tap in real_faults(bench) if tap}
     tensors = {spec.name for spec in tensor_specs(bench.model.info.config)}

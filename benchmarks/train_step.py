@@ -39,7 +39,7 @@ class Contestant:
     """Who steps, and with what in its environment beside the caller's.
 
     Attributes:
-        opens: From the number of images to a step that answers its loss.
+        opens: A function from the number of images to a step that answers its loss.
         environment: Variables, set before MindSpore is imported.
     """
 
@@ -48,7 +48,7 @@ class Contestant:
 
 
 def open_ours(batch: int, profile: str = "official") -> Step:
-    """Our twin, as ``pvt-ms train`` opens it."""
+    """Opens our twin, as ``pvt-ms train`` does."""
     from pvt_ms.environment import prepare_environment
 
     prepare_environment()
@@ -73,7 +73,7 @@ def open_ours(batch: int, profile: str = "official") -> Step:
 
 
 def open_ours_mindcv(batch: int) -> Step:
-    """Our twin with MindCV's maths."""
+    """Opens our twin with MindCV's maths."""
     return open_ours(batch, "mindcv")
 
 
@@ -128,7 +128,7 @@ CONTESTANTS = {
 
 
 def serve(requests: Connection, name: str, batch: int) -> None:
-    """A worker: answers a number of steps with the median of their seconds, a folder with a
+    """Answers, as a worker, a number of steps with their median seconds, a folder with a
     profile's."""
     contestant = CONTESTANTS[name]
     os.environ.update({"GLOG_v": "3", **contestant.environment})
@@ -203,7 +203,7 @@ class Worker:
 
 
 def compare(names: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each contestant, against the first."""
+    """Returns a row for each contestant, against the first."""
     workers = {name: Worker(name, options.batch) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(options.rounds):
@@ -227,7 +227,7 @@ def compare(names: Sequence[str], options: argparse.Namespace) -> list[dict[str,
 
 
 def profile(names: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The kernels of one contestant's step, the longest first."""
+    """Returns the kernels of one contestant's step, the longest first."""
     rows = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder, Worker(name, options.batch) as worker:
