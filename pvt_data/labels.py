@@ -37,7 +37,8 @@ class LabelledImages:
     """Images by number, N of them, and their classes.
 
     Attributes:
-        load: Returns an image, float32 (C, H, W), normalised; raises an ImageError if it cannot.
+        load: The function that returns an image, float32 (C, H, W), normalised; it raises an
+            ImageError if it cannot.
         labels: The images' class indices in the model's own order, int64 (N,).
     """
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Show = Callable[..., None]
-"""Is told what is done, what there is in all and, if need be, a text to stand beside it."""
+"""A function that is told what is done, what there is in all and, if need be, a text beside it."""
 
 
 @contextmanager
@@ -13,7 +13,7 @@ def progress_bar(title: str) -> Iterator[Show]:
     """Draws a bar on stderr while the block lasts if that is a terminal, and nothing elsewhere.
 
     Args:
-        title: Stands before the bar.
+        title: The text that stands before the bar.
 
     Yields:
         What to call whenever something is done.

@@ -22,7 +22,7 @@ def validate(
         info: What travels with the weights that it runs.
         folder: ``CLASS/*.png``, or tar files; see :func:`pvt_data.folders.open_source`.
         batch_size: Images per call; the last batch may hold fewer.
-        progress: Is told (images done, images in all) after every batch.
+        progress: The function that is told (images done, images in all) after every batch.
 
     Raises:
         ConfigError: The model has no classes.

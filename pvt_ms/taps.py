@@ -107,7 +107,7 @@ def insert_recorders(model: PyramidVisionTransformer, examples: Taps) -> dict[st
     """Puts a recorder around every tapped cell; returns what they record to.
 
     Args:
-        model: Changed in place; its own parameters keep their names.
+        model: The model, which is changed in place; its own parameters keep their names.
         examples: The taps, for their shapes.
     """
     named = [(parameter, parameter.name) for parameter in model.get_parameters()]

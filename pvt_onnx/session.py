@@ -137,7 +137,7 @@ def open_taps(
     Args:
         model: A model of :func:`pvt_onnx.build` or :func:`load_proto`.
         name: The model's name in an error.
-        wanted: Those wanted; all of :func:`pvt_spec.tap_names` by default.
+        wanted: The taps that are wanted; all of :func:`pvt_spec.tap_names` by default.
         optimization: One of :data:`OPTIMIZATIONS`.
         provider: The execution provider.
 

@@ -176,7 +176,8 @@ def make_config(
     Args:
         name: A key of :data:`VARIANTS`.
         num_classes: Outputs of the head; 0 for features.
-        features_only: Answer the maps of the four stages; ``num_classes`` is then 0 by itself.
+        features_only: Whether it answers the maps of the four stages; ``num_classes`` is then 0 by
+            itself.
         in_chans: Channels of the input image.
         image_size: Pixels, a square's side or (H, W).
         drop_path_rate: Stochastic depth of the last block.

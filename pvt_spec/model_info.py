@@ -31,8 +31,8 @@ class Preprocessing:
         image_size: The crop's (H, W) in pixels.
         crop_pct: Share of the resized image that the crop keeps: the image is resized so that it
             covers ``floor(image_size / crop_pct)``.
-        mean: Subtracted per channel, in units of [0, 1].
-        std: Divided by per channel, in units of [0, 1].
+        mean: What is subtracted per channel, in units of [0, 1].
+        std: What that is divided by per channel, in units of [0, 1].
     """
 
     image_size: tuple[int, int] = (224, 224)

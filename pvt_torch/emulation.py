@@ -67,7 +67,7 @@ def round_mantissa(x: Tensor, bits: int) -> Tensor:
 
     Args:
         x: float32, any shape.
-        bits: 1 to 22; float32 itself has 23.
+        bits: The bits that are kept, 1 to 22; float32 itself has 23.
     """
     drop = 23 - bits
     pattern = x.contiguous().view(torch.int32)

@@ -51,7 +51,7 @@ def train_command(
         keys: The recipe's keys that are given, and their values.
         force: Whether a run that is in the output folder may be replaced.
         plot: Whether to draw the curves at the end.
-        open_twin: Starts the framework.
+        open_twin: The function that starts the framework.
 
     Raises:
         PvtError: It cannot.

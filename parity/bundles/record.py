@@ -28,7 +28,7 @@ class Seen:
     Attributes:
         name: What a reader is shown.
         group: Inputs of one group are judged together.
-        hash: See :func:`parity.inputs.samples.hash_input`.
+        hash: Its hash, by :func:`parity.inputs.samples.hash_input`.
     """
 
     name: str

@@ -26,8 +26,9 @@ class Sample:
     Attributes:
         name: What a reader is shown: a file's path, or what was generated.
         group: Samples of one group are judged together.
-        load: Makes the model's input, float32 (C, H, W), normalised, by the preprocessing of the
-            model that it is for. Raises :class:`pvt_spec.ImageError` where that cannot be done.
+        load: The function that makes the model's input, float32 (C, H, W), normalised, by the
+            preprocessing of the model that it is for. It raises :class:`pvt_spec.ImageError` where
+            that cannot be done.
         label: Index of its class; None where that is not known.
     """
 
@@ -56,7 +57,7 @@ def noise_samples(count: int, seed: int) -> list[Sample]:
 
     Args:
         count: How many; the first ones are the same whatever it is.
-        seed: 0 or more. Releases of numpy may draw other normals from it.
+        seed: The seed, 0 or more. Releases of numpy may draw other normals from it.
     """
 
     def draw(index: int, preprocessing: Preprocessing) -> Array:
@@ -75,7 +76,7 @@ def default_samples(preprocessing: Preprocessing, seed: int = 0) -> list[Sample]
     Args:
         preprocessing: What decides the pixels, by its size and mean. ``load`` with another one
             begins with the same pixels.
-        seed: 0 or more.
+        seed: The seed, 0 or more.
     """
     H, W = preprocessing.image_size
     height, width = H * 13 // 10, W * 16 // 10
@@ -149,7 +150,7 @@ def thumbnail(sample: Sample, preprocessing: Preprocessing, side: int = 96) -> b
     has them) are clipped.
 
     Args:
-        sample: Any.
+        sample: The sample.
         preprocessing: What the model expects.
         side: Pixels of the longer side, at most.
 

@@ -46,7 +46,7 @@ class TapColumn:
         shown: The format of the value, or what makes a text in its place. None for three digits
             on the page and two on a terminal.
         meaning: What its title does not say.
-        value: Makes the value; None for the error's attribute that ``key`` names.
+        value: The function that makes the value; None for the error's attribute that ``key`` names.
         words: Whether it is text, which stands on the left.
     """
 

@@ -33,8 +33,8 @@ def cast_model(model: PyramidVisionTransformer, level: str) -> None:
     Every level computes forward and backward on a CPU too, where float16 is no faster.
 
     Args:
-        model: Changed in place: its cells, not its parameters, which keep name and dtype. Collect
-            them under their canonical names before.
+        model: The model, whose cells are changed in place, not its parameters, which keep name and
+            dtype. Collect them under their canonical names before.
         level: ``"O0"``, ``"O1"``, ``"O2"`` or ``"O3"``.
     """
     _CASTS[level](model)

@@ -126,7 +126,7 @@ def flip(image: Image.Image, hflip: float, vflip: float, rng: np.random.Generato
 
 
 Jitter = Callable[[Image.Image, float], Image.Image]
-"""Changes a colour's property by a factor; 1 changes nothing, hue's is 1 + turns of the circle."""
+"""A change of a property of colours by a factor: 1 is none, hue's is 1 + turns of the circle."""
 
 
 def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Jitter:
@@ -161,7 +161,7 @@ def jitter_colours(
 
     Args:
         image: The image.
-        strengths: Those of brightness, contrast, saturation and, if there is a fourth, hue.
+        strengths: The strengths of brightness, contrast, saturation and, if there is a fourth, hue.
         rng: The source of factors and order.
     """
     factors = [rng.uniform(max(0.0, 1 - strength), 1 + strength) for strength in strengths]

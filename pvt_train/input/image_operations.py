@@ -88,7 +88,7 @@ def _affine(matrix: Callable[[Image.Image, float], tuple[float, ...]]) -> Apply:
     """Returns what reads each pixel (x, y) from (ax + by + c, dx + ey + f).
 
     Args:
-        matrix: Gives (a, b, c, d, e, f) for an image and the argument.
+        matrix: The function that gives (a, b, c, d, e, f) for an image and the argument.
     """
     return lambda image, argument, canvas: image.transform(
         image.size,

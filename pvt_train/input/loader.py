@@ -35,7 +35,7 @@ class TrainingBatches:
         global_batch: Images of all workers per update.
         steps_per_epoch: Updates per epoch; images that are left over are left out.
         unreadable: (name, reason) of the images that could not be read in the latest epoch.
-        processes: Those that read images, or None where this one does.
+        processes: The processes that read images, or None where this one does.
     """
 
     def __init__(

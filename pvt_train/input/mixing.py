@@ -78,7 +78,7 @@ def apply(mix: Mix, pixels: Array, targets: Array) -> tuple[Array, Array, Array]
     """Mixes a batch, but for mixup's pixels, which the device mixes.
 
     Args:
-        mix: How.
+        mix: How to mix.
         pixels: uint8 (B, H, W, C); CutMix changes them in place.
         targets: float32 (B, num_classes), each row summing to 1; not changed.
 
@@ -103,7 +103,7 @@ def smooth_labels(labels: Array, num_classes: int, smoothing: float) -> Array:
 
     Args:
         labels: int64 (B,).
-        num_classes: C.
+        num_classes: The number of classes, C.
         smoothing: A share in [0, 1).
 
     Returns:

@@ -79,7 +79,7 @@ def make_here(make: Make, shape: tuple[int, int, int], batches: Iterable[Array])
     """Yields batches made one at a time when they are asked for, in this process.
 
     Args:
-        make: Makes an image.
+        make: What makes an image.
         shape: The size (H, W, C) of each.
         batches: The items of each batch, int64 (B, K).
     """
@@ -125,7 +125,7 @@ class ImageProcesses:
         """Starts nothing yet.
 
         Args:
-            make: Makes an image.
+            make: What makes an image.
             count: The number of processes, at least 1.
             items: The shape (B, K) of every batch's items.
             shape: The size (H, W, C) of each image.

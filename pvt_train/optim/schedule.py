@@ -18,7 +18,7 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
 
     Args:
         step: The step's number over all epochs, from 0; the schedule goes on beyond the last.
-        steps_per_epoch: At least 1.
+        steps_per_epoch: The number of steps in an epoch, at least 1.
         recipe: The keys from ``epoch_size`` to ``cycle_decay``.
     """
     if recipe.scheduler == "deit_cosine":

@@ -38,7 +38,7 @@ class Checkpoints:
         """Writes the model files of an epoch.
 
         Args:
-            twin: Holds the weights.
+            twin: The twin that holds the weights.
             standing: The place where the run stands.
             epoch: The epoch's number, from 1.
             accuracy: The accuracy of the weights that are kept; None where not validated.
@@ -106,7 +106,7 @@ def rotate(
     """Returns which model files stay once a new one is there, and which go.
 
     Args:
-        kept: Those that are there, oldest first.
+        kept: The files that are there, oldest first.
         new: The new one, which may itself be the one that goes.
         policy: ``latest_k``, ``top_k`` for those of the highest Top-1, earlier ones first, or
             ``all``.

@@ -25,7 +25,7 @@ def evaluate(twin: Twin, images: LabelledImages, batch_size: int, threads: int) 
     """Returns the accuracy over images that the workers share out.
 
     Args:
-        twin: Is called with at most ``batch_size`` images at a time.
+        twin: The twin, which is called with at most ``batch_size`` images at a time.
         images: All of them; each worker takes every ``ranks``-th.
         batch_size: Images per call; the last one may have fewer.
         threads: How many load images while the twin computes.

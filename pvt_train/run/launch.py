@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 OpenTwin = Callable[[ModelInfo, Recipe, Mapping[str, Array]], Twin]
-"""Starts the framework and joins the other workers."""
+"""A function that starts the framework and joins the other workers."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ def train_recipe(
     """Trains as a recipe says; checkpoints and the log are in its ``ckpt_save_dir``.
 
     Args:
-        recipe: Data folders, output folder, everything.
+        recipe: The recipe, which names the folders too.
         resumed: The run to go on with, or None.
         force: Whether a run that is in the output folder may be replaced.
-        open_twin: Starts the framework.
-        report: Is told one line per epoch, by the first worker.
-        say: Is told everything else.
+        open_twin: The function that starts the framework.
+        report: The function that is told one line per epoch, by the first worker.
+        say: The function that is told everything else.
 
     Raises:
         ConfigError: No data folder is named, or the model cannot be.

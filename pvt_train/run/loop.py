@@ -39,9 +39,9 @@ class Run:
         batches: What it is trained on, this worker's share of it.
         validation: What it is validated with; None where ``val_while_train`` is off.
         start: The place where the run stands.
-        say: Is told what every worker has to say for itself.
-        reporter: Says what becomes of the run; the first worker's alone.
-        checkpoints: Writes its files; the first worker's alone.
+        say: The function that is told what every worker has to say for itself.
+        reporter: What says and logs what becomes of the run; the first worker's alone.
+        checkpoints: What writes its files; the first worker's alone.
     """
 
     twin: Twin

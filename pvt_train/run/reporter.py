@@ -98,8 +98,8 @@ class Reporter:
             recipe: The folder, the interval of the log, and the number of epochs.
             start: The place where the run stands.
             steps_per_epoch: The number of updates in an epoch.
-            report: Is told one line per epoch.
-            say: Is told everything else.
+            report: The function that is told one line per epoch.
+            say: The function that is told everything else.
         """
         self.recipe, self.steps_per_epoch, self.report, self.say = (
             recipe, steps_per_epoch, report, say,

@@ -14,7 +14,7 @@ class Kept:
     """A model file of the run.
 
     Attributes:
-        epoch: After which it was written, from 1.
+        epoch: The epoch after which it was written, from 1.
         top1: The accuracy of its weights over the validation images, in percent, if validated.
         file: The file's name within the run's folder.
     """
