@@ -1,6 +1,6 @@
 """``train`` from its command line to its files, with a twin that learns nothing and takes no time.
 
-What a framework adds is in test_train_command.py; what is here needs none.
+What MindSpore adds is in ``tests/pvt_ms/test_command_line.py``; what is here needs no framework.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What the loop and its records say and keep: times, intervals, failures, what a state claims."""
+"""What a run says and keeps: times, intervals, failures, what a state claims."""
 
 import signal
 import threading
