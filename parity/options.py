@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from parity.bundles.bundle import Bundle
     from parity.inputs.samples import Inputs
     from parity.result import Result
-    from parity.run import Terms
+    from parity.selection import Terms
     from pvt_spec import ModelInfo
 
 
@@ -149,7 +149,7 @@ class Chosen:
     def terms(self) -> "Terms":
         """What is compared, and by what."""
         from parity.measure.tolerance import FixedTolerance
-        from parity.run import Terms
+        from parity.selection import Terms
 
         fixed = None if self.atol is self.rtol is None else (self.atol or 0.0, self.rtol or 0.0)
         return Terms(self.detail, self.precision, fixed and FixedTolerance(*fixed))

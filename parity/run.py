@@ -18,31 +18,16 @@ from parity.inputs.samples import Inputs, load_batch
 from parity.judge import Judge, QueuedBatch
 from parity.measure.compare import Comparison
 from parity.measure.structure import hash_weights, structure_differences
-from parity.measure.tolerance import FixedTolerance, find_tolerance
+from parity.measure.tolerance import find_tolerance
 from parity.result import Result
 from parity.runtimes.table import Runner, open_runner
-from parity.selection import check_same_layers, wanted_taps
+from parity.selection import Terms, check_same_layers, wanted_taps
 from pvt_spec import ModelInfo, Preprocessing, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.runtime import Taps, Task
 
 EMULATED = "emulated-"
 """What the name of a runtime starts with that is the reference in an emulated precision."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What is compared, and by what.
-
-    Attributes:
-        detail: Which taps are compared; see :func:`parity.selection.wanted_taps`.
-        precision: The tolerance class; None for that of what ran.
-        fixed: What the user allows instead.
-    """
-
-    detail: str = "all"
-    precision: str | None = None
-    fixed: FixedTolerance | None = None
 
 
 @dataclass(frozen=True)

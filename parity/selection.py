@@ -1,13 +1,15 @@
-"""What is compared: which file runs where, and at which taps."""
+"""What is compared: which file runs where, at which taps, and by what."""
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from convert.conversion import count_not_finite
 from convert.formats.table import find_format
 from convert.model.read import Model, read_model
 from parity.errors import ParityError
+from parity.measure.tolerance import FixedTolerance
 from parity.runtimes.table import DEFAULT_RUNTIMES, missing_for
 from pvt_spec import PVTConfig, TapSpec, output_names, tap_specs
 
@@ -19,6 +21,21 @@ HOME = {
     "onnx": "onnxruntime",
 }
 """Where a file of a format is run when several files are compared and no runtime is asked for."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is compared, and by what.
+
+    Attributes:
+        detail: Which taps are compared; see :func:`wanted_taps`.
+        precision: The tolerance class; None for that of what ran.
+        fixed: What the user allows instead.
+    """
+
+    detail: str = "all"
+    precision: str | None = None
+    fixed: FixedTolerance | None = None
 
 
 def choose_runtimes(wanted: Sequence[str], reference: bool = True) -> list[str]:

@@ -22,9 +22,8 @@ from parity.measure.compare import Comparison
 from parity.measure.structure import hash_weights, structure_differences
 from parity.measure.tolerance import find_tolerance
 from parity.result import Result
-from parity.run import Terms
 from parity.runtimes.table import Runner, machine_facts, open_runner
-from parity.selection import check_same_layers
+from parity.selection import Terms, check_same_layers
 from pvt_spec import ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.precisions import PRECISIONS

@@ -19,8 +19,8 @@ from parity.report.data import FORMAT, tap_to_dict, to_dict, to_junit
 from parity.report.taps import Tap
 from parity.report.text import explain, verdict
 from parity.result import Result
-from parity.run import Terms, run
-from parity.selection import pair_up, read_models
+from parity.run import run
+from parity.selection import Terms, pair_up, read_models
 from tests.support.models import GOLDEN
 
 MODEL = GOLDEN / "official_v2_small" / "weights.pth"
