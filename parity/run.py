@@ -27,7 +27,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.runtime import Taps, Task
 
 EMULATED = "emulated-"
-"""What the name of a runtime starts with that is the reference in an emulated precision."""
+"""The start of the name of a runtime that is the reference in an emulated precision."""
 
 
 @dataclass(frozen=True)

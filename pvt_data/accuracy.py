@@ -9,7 +9,7 @@ import numpy as np
 from pvt_spec.arrays import Array
 
 Forward = Callable[[Array], dict[str, Array]]
-"""float32 (B, C, H, W), normalised, to float32 arrays under :func:`pvt_spec.output_names`."""
+"""From float32 (B, C, H, W), normalised, to float32 arrays by :func:`pvt_spec.output_names`."""
 
 _T = TypeVar("_T")
 

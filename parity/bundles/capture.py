@@ -30,7 +30,7 @@ from pvt_spec.precisions import PRECISIONS
 from pvt_spec.runtime import Taps, Task
 
 Progress = Callable[[int, int], None]
-"""What is told (images done, images in all) after every batch."""
+"""A function that is told (images done, images in all) after every batch."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ where one tap alone was looked at, the worst of all.
 """
 
 COUNTED = 10
-"""Values of a tap that count of one image: its errors of rounding are not independent.
+"""The most values of a tap that count for an image: errors of rounding are not independent.
 
 Tokens that are alike (those of a constant image all are) round alike, and a framework's layer
 norm may err the same way at each: with 25 values counted, the 2.8 above are 7.0.

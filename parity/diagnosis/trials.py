@@ -24,7 +24,7 @@ Explanation = frozenset[Hypothesis]
 NONE: Explanation = frozenset()
 
 PARTS = ("attn", "mlp", "stage")
-"""The layers of taps that what comes after them does not start from alone."""
+"""The layers of taps that the next tap does not start from alone: a branch, or a stage's map."""
 
 
 @dataclass(frozen=True)

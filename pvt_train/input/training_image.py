@@ -11,7 +11,7 @@ from pvt_train.input.processes import Unreadable
 from pvt_train.input.randomness import RandomUse, generator
 
 NONE = -1
-"""Stands for the number of an image where none could be read."""
+"""The number of an image where none could be read."""
 
 
 class ImageMaker:
