@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from pvt_ms.environment import prepare_environment
 from pvt_spec import PVTConfig, PvtError
-from tests.support.models import MAPS, SMALL
+from tests.support.models import KINDS, MAPS, SMALL
 from tests.support.runtimes import RUNTIMES
 
 # One thread per framework: the cores belong to pytest's workers.
@@ -66,7 +66,7 @@ def maps(request: pytest.FixtureRequest) -> PVTConfig:
     return MAPS[request.param]
 
 
-@pytest.fixture(params=SMALL | MAPS)
+@pytest.fixture(params=KINDS)
 def small_or_maps(request: pytest.FixtureRequest) -> PVTConfig:
     """Each kind of PVT in turn, with a head and with maps for an answer."""
-    return (SMALL | MAPS)[request.param]
+    return KINDS[request.param]

@@ -15,11 +15,8 @@ from pvt_onnx.graph.model import INPUT
 from pvt_onnx.session import open_session
 from pvt_spec import (
     PROFILES,
-    ModelInfo,
-    Numerics,
     PVTConfig,
     PvtError,
-    default_preprocessing,
     make_config,
     output_names,
     stage_grids,
@@ -29,7 +26,15 @@ from pvt_spec import (
 from pvt_train.recipe.keys import Recipe
 from tests.support.detection import Size, as_map, detection_backbone
 from tests.support.messages import naming
-from tests.support.models import MAPS, SMALL, Weights, random_images, random_weights
+from tests.support.models import (
+    MAPS,
+    SMALL,
+    Weights,
+    info_of,
+    random_images,
+    random_weights,
+    weights_for,
+)
 from tests.support.runtimes import RUNTIMES, import_mindspore, run_float64
 
 OFFICIAL, MINDCV = PROFILES["official"], PROFILES["mindcv"]
@@ -130,7 +135,7 @@ def test_mindspore_answers_the_same_as_a_graph(kind: str) -> None:
     import pvt_ms
 
     config, numerics = MAPS[kind], MINDCV[MAPS[kind].version]
-    weights = random_weights(config, numerics.pos_embed_dtype)
+    weights = weights_for(config, numerics)
     twin = pvt_ms.model_from_weights(config, numerics, weights)
     images = ms.Tensor(random_images(config, (72, 104)))
     for graph, eager in zip(ms.jit(twin)(images), twin(images), strict=True):
@@ -143,16 +148,11 @@ def test_training_without_classes_is_refused(changes: dict[str, Any]) -> None:
     from pvt_ms.train.twin import MindSporeTwin
 
     config = make_config("pvt_nano", **changes)
-    info = ModelInfo(config, OFFICIAL[1], default_preprocessing(config, "official"))
     with pytest.raises(PvtError, match=naming("head")):
-        MindSporeTwin(info, Recipe("pvt_nano"), {})
+        MindSporeTwin(info_of(config), Recipe("pvt_nano"), {})
 
 
 # --- the graph
-
-
-def weights_of(config: PVTConfig, numerics: Numerics) -> Weights:
-    return random_weights(config, numerics.pos_embed_dtype)
 
 
 def dims(value: onnx.ValueInfoProto) -> list[Any]:
@@ -183,7 +183,7 @@ def test_outputs_say_their_shapes(opset: int, maps: PVTConfig) -> None:
 @pytest.mark.parametrize("profile", ["official", "mindcv"])
 def test_one_session_takes_any_size_and_batch(profile: str, maps: PVTConfig) -> None:
     numerics = PROFILES[profile][maps.version]
-    weights = weights_of(maps, numerics)
+    weights = weights_for(maps, numerics)
     model = build(maps, numerics, weights, dynamic_size=True)
     session = open_session(model.SerializeToString(), "maps")
     for size, count in (((64, 64), 1), ((100, 60), 3), ((33, 65), 1), ((224, 96), 3)):
@@ -198,7 +198,7 @@ def test_one_session_takes_any_size_and_batch(profile: str, maps: PVTConfig) -> 
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 def test_the_standards_own_evaluator_answers_the_same(dynamic: bool, maps: PVTConfig) -> None:
     numerics = MINDCV[maps.version]
-    weights, images = weights_of(maps, numerics), random_images(maps, (40, 72), 1)
+    weights, images = weights_for(maps, numerics), random_images(maps, (40, 72), 1)
     size = {"dynamic_size": True} if dynamic else {"image_size": (40, 72)}
     outputs = ReferenceEvaluator(build(maps, numerics, weights, **size)).run(None, {INPUT: images})
     expected = run_float64(maps, numerics, weights, images)

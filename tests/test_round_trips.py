@@ -21,7 +21,7 @@ from tests.support.converting import (
     save,
     succeed,
 )
-from tests.support.models import GOLDEN, MAPS, SMALL, Weights, random_weights
+from tests.support.models import GOLDEN, KINDS, SMALL, Weights, random_weights, weights_for
 from tests.support.runtimes import import_mindspore
 
 SOURCES = ("a.ckpt", "a.pth", "a.safetensors", "a.onnx", "a")
@@ -73,7 +73,7 @@ def test_every_pair_keeps_every_bit(name: str, tmp_path: Path) -> None:
     config = CONFIGS[name]
     for profile in PROFILES:
         info = describe(config, profile)
-        weights = random_weights(info.config, info.numerics.pos_embed_dtype)
+        weights = weights_for(info.config, info.numerics)
         paths = save_sources(tmp_path / profile, weights, info)
         named = [each for each in targets(config) if profile_of(each[1], config.version) == profile]
         for number, (ending, dialect) in enumerate(named):
@@ -92,9 +92,9 @@ def test_every_pair_keeps_every_bit(name: str, tmp_path: Path) -> None:
 
 def test_dtypes_stay_as_they_are_in_every_format(tmp_path: Path) -> None:
     """float16 position embeddings, a bfloat16 layer, and the rest float32."""
-    for name, config in (SMALL | MAPS).items():
+    for name, config in KINDS.items():
         info = describe(config, "mindcv")
-        weights = random_weights(info.config, info.numerics.pos_embed_dtype)
+        weights = weights_for(info.config, info.numerics)
         for number, layer in enumerate(("block1.0.attn.q", "block1.0.attn.kv", "block2.0.norm1")):
             dtype = (ml_dtypes.bfloat16, ml_dtypes.bfloat16, np.float16)[number]
             for part in (f"{layer}.weight", f"{layer}.bias"):

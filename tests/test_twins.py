@@ -41,6 +41,7 @@ from tests.support.models import (
     golden_weights,
     random_images,
     random_weights,
+    weights_for,
 )
 from tests.support.runtimes import RUNTIMES, import_mindspore, run_float64, run_mindspore
 
@@ -72,10 +73,6 @@ def distances(actual: Taps, config: PVTConfig, numerics: Numerics, weights: Weig
 def assert_same(comparison: Comparison) -> None:
     worst = {name: comparison.judge(name).times for name in comparison.names}
     assert comparison.same, f"differs from {comparison.first_out_of_bounds} on: {worst}"
-
-
-def weights_for(config: PVTConfig, numerics: Numerics, seed: int = 0) -> Weights:
-    return random_weights(config, numerics.pos_embed_dtype, seed)
 
 
 # --- the peers' own answers

@@ -10,25 +10,13 @@ import pytest
 
 from convert import Given, load_model, read_model
 from convert.findings import Finding
-from pvt_spec import ModelInfo, Preprocessing, default_preprocessing, profile_numerics
+from pvt_spec import Preprocessing
 from tests.support.converting import convert, refused, same_bits
 from tests.support.messages import tells
 from tests.support.models import GOLDEN, SMALL, random_weights
 
 TRAINING = GOLDEN / "mindcv_v1_training_ema" / "weights.ckpt"
 OFFICIAL_V1 = GOLDEN / "official_v1_small" / "training_checkpoint.pth"
-
-
-def small_model(name: str, profile: str = "mindcv") -> tuple[dict, ModelInfo]:
-    config = SMALL[name]
-    numerics = profile_numerics(profile, config.version)
-    labels = tuple(f"class {i}" for i in range(config.num_classes))
-    info = ModelInfo(config, numerics, default_preprocessing(config, profile), labels, {"by": "me"})
-    weights = random_weights(config)
-    if config.version == 1 and numerics.pos_embed_dtype == "float16":
-        for name in [n for n in weights if n.startswith("pos_embed")]:
-            weights[name] = weights[name].astype(np.float16)
-    return weights, info
 
 
 def test_prefixes_and_containers_are_removed_and_said(tmp_path):

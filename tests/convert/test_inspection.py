@@ -27,7 +27,7 @@ from tests.support.converting import (
 )
 from tests.support.huggingface import save_random_model
 from tests.support.messages import tells
-from tests.support.models import GOLDEN, MAPS, SMALL, golden_file, random_weights
+from tests.support.models import GOLDEN, KINDS, MAPS, SMALL, golden_file, random_weights
 
 OTHER = GOLDEN / "ckpt_format"
 """Files with the same tensors that are of no PVT."""
@@ -93,7 +93,7 @@ def test_reports_count_what_became_of_the_names(
     name: str, before: str, after: str, tmp_path: Path
 ) -> None:
     """A tensor that is cut or joined is told by its name; another is renamed if it is new."""
-    config = (SMALL | MAPS)[name]
+    config = KINDS[name]
     profile = find_dialect(before, config.version).profile
     source, target = save(tmp_path / "a.pth", config, profile, dialect=before), tmp_path / "b.pth"
     facts = report_of(source, target, "--to-dialect", after, *OTHER_MATHS)

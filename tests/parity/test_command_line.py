@@ -17,11 +17,11 @@ from parity.report.text import verdict
 from parity.runtimes import table as runners
 from parity.runtimes.table import DEFAULT_RUNTIMES
 from pvt_ms.runtime import MindSporeRuntime
-from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
+from pvt_spec import tap_names
 from pvt_spec.runtime import OpenModel, Task
 from tests.support.commands import refusal
 from tests.support.messages import tells
-from tests.support.models import GOLDEN, MAPS, random_weights
+from tests.support.models import GOLDEN, MAPS, info_of, weights_for
 
 MINDCV_V1 = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
 OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"
@@ -199,10 +199,8 @@ def test_values_that_are_not_finite_are_counted():
 
 @pytest.mark.parametrize("kind", ["v1 maps", "linear maps"])
 def test_models_that_answer_maps_are_compared_map_by_map(kind, tmp_path):
-    config = MAPS[kind]
-    numerics = profile_numerics("mindcv", config.version)
-    weights = random_weights(config, numerics.pos_embed_dtype)
-    info = ModelInfo(config, numerics, default_preprocessing(config, "mindcv"))
+    info = info_of(MAPS[kind], "mindcv")
+    weights = weights_for(info.config, info.numerics)
     save_model(tmp_path / "a.onnx", weights, info)
     done = parity_run(tmp_path / "a.onnx", "--random", 2)
     assert done.exit_code == 0, done.output

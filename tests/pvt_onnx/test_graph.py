@@ -30,14 +30,22 @@ from pvt_spec import (
     ModelInfo,
     Numerics,
     PVTConfig,
-    default_preprocessing,
     make_config,
     output_names,
     tap_names,
     tensor_specs,
 )
+from tests.support.converting import describe
 from tests.support.messages import naming
-from tests.support.models import MAPS, SMALL, Weights, random_images, random_weights
+from tests.support.models import (
+    MAPS,
+    SMALL,
+    Weights,
+    info_of,
+    random_images,
+    random_weights,
+    weights_for,
+)
 from tests.support.processes import ROOT
 from tests.support.runtimes import run_float64
 
@@ -55,20 +63,6 @@ def cheap_weights(config: PVTConfig) -> Weights:
         start = index * 7919 % (len(_POOL) - spec.size)
         weights[spec.name] = _POOL[start : start + spec.size].reshape(spec.shape)
     return weights
-
-
-def weights_for(config: PVTConfig, numerics: Numerics) -> Weights:
-    return random_weights(config, numerics.pos_embed_dtype)
-
-
-def info_of(config: PVTConfig, profile: str = "mindcv") -> ModelInfo:
-    return ModelInfo(
-        config,
-        PROFILES[profile][config.version],
-        default_preprocessing(config, profile),
-        tuple(f"class {index}" for index in range(config.num_classes)),
-        {"file": "weights.ckpt", "dialect": "mindcv"},
-    )
 
 
 def written(info: ModelInfo, weights: Weights, **options: Any) -> bytes:
@@ -108,7 +102,7 @@ def expected(
 def test_every_variant_passes_the_checker_with_its_weights_inside(
     variant: str, dynamic: bool
 ) -> None:
-    info = info_of(VARIANTS[variant])
+    info = describe(VARIANTS[variant], "mindcv")
     weights = cheap_weights(info.config)
     data = written(info, weights, dynamic_size=dynamic)
     onnx.checker.check_model(data, full_check=True)
@@ -178,7 +172,7 @@ def test_without_a_head_the_answer_is_the_features(small: PVTConfig) -> None:
 def test_a_written_file_is_the_model_that_build_gives(
     dynamic: bool, small: PVTConfig, tmp_path: Path
 ) -> None:
-    info = info_of(small)
+    info = describe(small, "mindcv")
     weights = weights_for(small, info.numerics)
     (tmp_path / "a.onnx").write_bytes(written(info, weights, dynamic_size=dynamic))
     model = build(small, info.numerics, weights, info=info, dynamic_size=dynamic)
@@ -187,12 +181,12 @@ def test_a_written_file_is_the_model_that_build_gives(
 
 
 def test_writing_the_same_twice_gives_the_same_bytes(small: PVTConfig) -> None:
-    info, weights = info_of(small), random_weights(small)
+    info, weights = describe(small, "mindcv"), random_weights(small)
     assert written(info, weights) == written(info, weights)
 
 
 def test_views_of_any_layout_are_written_in_order(small: PVTConfig) -> None:
-    info, weights = info_of(small), random_weights(small)
+    info, weights = describe(small, "mindcv"), random_weights(small)
     transposed = {name: np.asfortranarray(array) for name, array in weights.items()}
     assert written(info, transposed) == written(info, weights)
 
@@ -298,7 +292,7 @@ def test_half_precision_positions_stay_as_they_are() -> None:
 def test_half_precision_weights_are_widened_in_the_graph(dtype: Any, small: PVTConfig) -> None:
     numerics = OFFICIAL[small.version]
     half = {name: array.astype(dtype) for name, array in random_weights(small).items()}
-    data = written(info_of(small, "official"), half)
+    data = written(info_of(small), half)
     onnx.checker.check_model(data, full_check=True)
     stored = {tensor.name: tensor for tensor in onnx.ModelProto.FromString(data).graph.initializer}
     assert all(stored[name].raw_data == array.tobytes() for name, array in half.items())
@@ -489,7 +483,7 @@ def test_models_without_their_taps_are_refused() -> None:
 
 
 def test_load_forward_needs_nothing_but_the_file(small: PVTConfig, tmp_path: Path) -> None:
-    info = info_of(small)
+    info = describe(small, "mindcv")
     weights = weights_for(small, info.numerics)
     (tmp_path / "a.onnx").write_bytes(written(info, weights))
     forward, read = pvt_onnx.load_forward(tmp_path / "a.onnx")

@@ -29,7 +29,7 @@ from pvt_torch.emulation import (
     round_mantissa,
 )
 from tests.support.messages import naming
-from tests.support.models import MAPS, SMALL, Taps, Weights, random_images, random_weights
+from tests.support.models import KINDS, MAPS, SMALL, Taps, Weights, random_images, weights_for
 from tests.support.runtimes import (
     import_mindspore,
     run_float64,
@@ -43,10 +43,8 @@ Case = tuple[PVTConfig, Numerics, Weights, np.ndarray]
 
 def case(kind: str, profile: str = "official", size: tuple[int, int] | None = None) -> Case:
     """A small model, and images of its own or another size."""
-    config = (SMALL | MAPS)[kind]
-    numerics = profile_numerics(profile, config.version)
-    weights = random_weights(config, numerics.pos_embed_dtype)
-    return config, numerics, weights, random_images(config, size)
+    config, numerics = KINDS[kind], profile_numerics(profile, KINDS[kind].version)
+    return config, numerics, weights_for(config, numerics), random_images(config, size)
 
 
 def bit_patterns() -> np.ndarray:
@@ -232,8 +230,7 @@ def test_every_tap_of_every_model_is_emulated(kind, size):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_everything_that_flows_is_of_the_format(precision, small):
     numerics = profile_numerics("mindcv", small.version)
-    weights = random_weights(small, numerics.pos_embed_dtype)
-    model = pvt_torch.model_from_weights(small, numerics, weights)
+    model = pvt_torch.model_from_weights(small, numerics, weights_for(small, numerics))
     taps = emulated_taps(model, random_images(small, (96, 64)), ROUNDINGS[precision])
     for array in taps.values():
         tensor = torch.from_numpy(array)

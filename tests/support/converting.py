@@ -22,7 +22,7 @@ from pvt_spec import (
     profile_numerics,
 )
 from tests.support.commands import invoke, refusal
-from tests.support.models import MAPS, SMALL, Weights, random_weights
+from tests.support.models import MAPS, SMALL, Weights, weights_for
 
 CONFIGS = {"pvt_nano": make_config("pvt_nano"), **SMALL, **MAPS}
 """What is converted: a named variant, and one of each kind with a head and without."""
@@ -55,8 +55,7 @@ def describe(config: PVTConfig, numerics: Numerics | str) -> ModelInfo:
 def save(path: Path, config: PVTConfig, numerics: Numerics | str, **options: Any) -> Path:
     """A file of random weights, kept as the maths keep them."""
     info = describe(config, numerics)
-    weights = random_weights(config, info.numerics.pos_embed_dtype)
-    save_model(path, weights, info, **options)
+    save_model(path, weights_for(config, info.numerics), info, **options)
     return path
 
 

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 
 from convert import ConvertError, load_model
-from pvt_spec import PROFILES, Numerics, PVTConfig, tensor_specs
+from pvt_spec import (
+    PROFILES,
+    ModelInfo,
+    Numerics,
+    PVTConfig,
+    default_preprocessing,
+    profile_numerics,
+    tensor_specs,
+)
 from tests.support.processes import ROOT
 
 Weights = dict[str, np.ndarray]
@@ -54,6 +62,8 @@ MAPS = {
     for kind, config in SMALL.items()
 }
 """The same, as models that answer the maps of their stages."""
+
+KINDS = SMALL | MAPS
 
 
 @cache
@@ -149,6 +159,17 @@ def random_weights(config: PVTConfig, pos_embed_dtype: str = "float32", seed: in
         dtype = pos_embed_dtype if spec.kind == "pos_embed" else "float32"
         weights[spec.name] = values.astype(dtype)
     return weights
+
+
+def weights_for(config: PVTConfig, numerics: Numerics, seed: int = 0) -> Weights:
+    """Random weights as the maths keep them."""
+    return random_weights(config, numerics.pos_embed_dtype, seed)
+
+
+def info_of(config: PVTConfig, profile: str = "official", *labels: str) -> ModelInfo:
+    """What a file says of a model with a profile's maths and usual images."""
+    numerics = profile_numerics(profile, config.version)
+    return ModelInfo(config, numerics, default_preprocessing(config, profile), labels)
 
 
 def random_images(config: PVTConfig, size: tuple[int, int] | None = None, count: int = 2) -> Any:

@@ -5,20 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from pvt_spec import ModelInfo, default_preprocessing, profile_numerics
+from pvt_spec import ModelInfo
 from pvt_train.input.randomness import drop_path_scales
 from pvt_train.recipe.keys import Recipe
 from pvt_train.twin import Batch
-from tests.support.models import SMALL, Weights, random_weights
+from tests.support.models import SMALL, Weights, info_of, random_weights
 
 LR = (1e-3, 5e-3, 2e-3, 4e-3, 3e-3)
 FILTER = "vectors_and_cls_token"
 
 
 def described(kind: str) -> ModelInfo:
-    config = dataclasses.replace(SMALL[kind], drop_path_rate=0.3)
-    numerics = profile_numerics("official", config.version)
-    return ModelInfo(config, numerics, default_preprocessing(config, "official"))
+    return info_of(dataclasses.replace(SMALL[kind], drop_path_rate=0.3))
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -19,21 +19,12 @@ from convert.formats.onnx import ALIGNMENT, MAX_BYTES, model_size, write_model
 from pvt_onnx.graph.build import build_skeleton
 from pvt_onnx.graph.model import INPUT
 from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
-from pvt_spec import (
-    METADATA_KEY,
-    PROFILES,
-    ConfigError,
-    ModelInfo,
-    PVTConfig,
-    default_preprocessing,
-    output_names,
-    tensor_specs,
-)
+from pvt_spec import METADATA_KEY, ConfigError, PVTConfig, output_names, tensor_specs
 from pvt_spec.errors import ConvertError
 from pvt_spec.wire import encode_field
 from tests.support import formats
 from tests.support.messages import naming, tells
-from tests.support.models import SMALL, assert_same, random_images, random_weights
+from tests.support.models import SMALL, assert_same, info_of, random_images, random_weights
 
 read_bytes = partial(formats.read_bytes, "onnx")
 
@@ -43,11 +34,6 @@ DTYPES = [
     *(np.dtype(code) for code in ("u1", "u2", "u4", "u8", "?")),
     np.dtype(ml_dtypes.bfloat16),
 ]
-
-
-def info_of(config: PVTConfig) -> ModelInfo:
-    numerics = PROFILES["official"][config.version]
-    return ModelInfo(config, numerics, default_preprocessing(config, "official"))
 
 
 def skeleton_of(config: PVTConfig, weights) -> onnx.ModelProto:

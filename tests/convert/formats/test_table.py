@@ -17,17 +17,14 @@ from convert.formats.table import (
     recognise,
 )
 from convert.names.dialects import DIALECTS, NAMES
-from pvt_spec import PROFILES, ModelInfo, default_preprocessing
-from tests.support.models import SMALL, random_weights
+from tests.support.models import SMALL, info_of, random_weights
 
 FILES = [row for row in FORMATS if row is not FOLDER]
 README = Path(__file__).parents[3] / "README.md"
 
 
 def save_small(path: Path) -> list[Path]:
-    config = SMALL["v1"]
-    info = ModelInfo(config, PROFILES["hf"][1], default_preprocessing(config, "hf"))
-    return save_model(path, random_weights(config), info)
+    return save_model(path, random_weights(SMALL["v1"]), info_of(SMALL["v1"], "hf"))
 
 
 @pytest.mark.parametrize("row", FORMATS, ids=lambda row: row.name)

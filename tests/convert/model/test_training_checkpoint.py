@@ -9,17 +9,11 @@ import pytest
 from convert import ConvertError, load_model
 from convert.model.read import Given, read_model
 from convert.model.training_checkpoint import load_training, save_training
-from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tensor_specs
+from pvt_spec import tensor_specs
 from tests.support.messages import naming
-from tests.support.models import SMALL, assert_same, random_weights
+from tests.support.models import SMALL, assert_same, info_of, random_weights
 
 FACTS = {"run": {"step": 12, "loss_sum": 0.1 + 0.2, "best": None}, "recipe": {"lr": 1e-3}}
-
-
-def described(kind: str) -> ModelInfo:
-    config = SMALL[kind]
-    numerics = profile_numerics("official", config.version)
-    return ModelInfo(config, numerics, default_preprocessing(config, "official"))
 
 
 def full_state(kind: str) -> dict[str, np.ndarray]:
@@ -42,7 +36,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def saved(tmp_path, kind):
-    save_training(tmp_path / "last.ckpt", full_state(kind), described(kind), FACTS)
+    save_training(tmp_path / "last.ckpt", full_state(kind), info_of(SMALL[kind]), FACTS)
     return tmp_path / "last.ckpt"
 
 
@@ -50,13 +44,13 @@ class TestRoundTrip:
     def test_every_bit_comes_back(self, saved, kind):
         state, info, facts = load_training(saved)
         assert_same(state, full_state(kind))
-        assert info == described(kind)
+        assert info == info_of(SMALL[kind])
         assert facts == FACTS
 
     def test_it_is_a_model_file_too(self, saved, kind):
         weights, info = load_model(saved)
         assert_same(weights, random_weights(SMALL[kind]))
-        assert info == described(kind)
+        assert info == info_of(SMALL[kind])
 
     def test_its_averages_can_be_taken(self, saved, kind):
         averaged = read_model(saved, Given(weights="ema")).weights
@@ -105,21 +99,21 @@ class TestDamage:
     def test_a_model_file_is_no_state(self, tmp_path):
         from convert import save_model
 
-        save_model(tmp_path / "model.ckpt", random_weights(SMALL["v1"]), described("v1"))
+        save_model(tmp_path / "model.ckpt", random_weights(SMALL["v1"]), info_of(SMALL["v1"]))
         with pytest.raises(ConvertError, match=naming("last.ckpt", "--pretrained")):
             load_training(tmp_path / "model.ckpt")
 
 
 def test_a_full_disk_keeps_the_last_good_one(tmp_path):
     target = tmp_path / "last.ckpt"
-    save_training(target, full_state("v1"), described("v1"), FACTS)
+    save_training(target, full_state("v1"), info_of(SMALL["v1"]), FACTS)
     before = target.read_bytes()
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
         with pytest.raises(ConvertError, match=r"last\.ckpt"):
-            save_training(target, full_state("v1"), described("v1"), {"run": {"step": 13}})
+            save_training(target, full_state("v1"), info_of(SMALL["v1"]), {"run": {"step": 13}})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
@@ -129,7 +123,7 @@ def test_a_full_disk_keeps_the_last_good_one(tmp_path):
 
 def test_names_without_a_weight_stay_as_they_are(tmp_path):
     state = {**full_state("v1"), "good_steps": np.array(3, np.int64)}
-    save_training(tmp_path / "last.ckpt", state, described("v1"), FACTS)
+    save_training(tmp_path / "last.ckpt", state, info_of(SMALL["v1"]), FACTS)
     assert list(load_training(tmp_path / "last.ckpt")[0])[-1] == "good_steps"
     assert len(load_model(tmp_path / "last.ckpt")[0]) == len(tensor_specs(SMALL["v1"]))
 
@@ -139,7 +133,7 @@ def test_what_is_said_of_it_is_covered_too(tmp_path):
     from convert.model.training_checkpoint import STATE_KEY
     from pvt_spec import METADATA_KEY
 
-    save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
+    save_training(tmp_path / "last.ckpt", full_state("v1"), info_of(SMALL["v1"]), FACTS)
     file = ckpt.read(tmp_path / "last.ckpt")
     for name, old, new in (
         (METADATA_KEY, "0.485", "0.486"),
@@ -157,7 +151,7 @@ def test_what_is_said_of_it_is_covered_too(tmp_path):
 def test_the_same_bytes_as_another_tensor_are_noticed(tmp_path, change):
     from convert.formats import ckpt
 
-    save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
+    save_training(tmp_path / "last.ckpt", full_state("v1"), info_of(SMALL["v1"]), FACTS)
     file = ckpt.read(tmp_path / "last.ckpt")
     tensors = {**file.tensors, "head.bias": change(file.tensors["head.bias"])}
     with (tmp_path / "changed.ckpt").open("wb") as stream:
@@ -173,7 +167,7 @@ def test_what_is_said_is_no_json_of_ours(tmp_path, text):
     from convert.formats import ckpt
     from convert.model.training_checkpoint import STATE_KEY
 
-    save_training(tmp_path / "last.ckpt", full_state("v1"), described("v1"), FACTS)
+    save_training(tmp_path / "last.ckpt", full_state("v1"), info_of(SMALL["v1"]), FACTS)
     file = ckpt.read(tmp_path / "last.ckpt")
     with (tmp_path / "changed.ckpt").open("wb") as stream:
         ckpt.write(stream, file.tensors, {**file.metadata, STATE_KEY: text})

@@ -29,10 +29,10 @@ from parity.inputs.samples import (
     noise_samples,
 )
 from parity.selection import read_models
-from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names
+from pvt_spec import tap_names
 from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells
-from tests.support.models import GOLDEN, SMALL, random_weights
+from tests.support.models import GOLDEN, SMALL, info_of, random_weights
 from tests.support.processes import BLOCKED, ROOT
 
 MINDCV_V1 = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
@@ -426,10 +426,8 @@ class TestCapture:
     @pytest.mark.parametrize("kind", SMALL)
     def test_inputs_of_another_bundle(self, kind, tmp_path):
         """The generated images, once as they are and once out of a bundle: the same answers."""
-        config = SMALL[kind]
-        numerics = profile_numerics("official", config.version)
-        info = ModelInfo(config, numerics, default_preprocessing(config, "official"))
-        save_model(tmp_path / "m.pth", random_weights(config), info)
+        info = info_of(SMALL[kind])
+        save_model(tmp_path / "m.pth", random_weights(info.config), info)
         ours = ("capture", tmp_path / "m.pth", "--runtime", "onnxruntime")
         good(*ours, "-o", tmp_path / "a.npz")
         good(*ours, "-o", tmp_path / "b.npz", "--images", tmp_path / "a.npz")

@@ -19,25 +19,18 @@ from parity.diagnosis.trials import Observed
 from parity.errors import ParityError
 from parity.inputs.samples import default_samples, load_batch
 from pvt_data.preprocessing import to_pixels
-from pvt_spec import (
-    EPSILONS,
-    PROFILES,
-    ModelInfo,
-    Numerics,
-    default_preprocessing,
-    profile_numerics,
-    tap_names,
-)
+from pvt_spec import EPSILONS, PROFILES, Numerics, tap_names
 from tests.support.messages import Facts, tells
 from tests.support.models import (
     GOLDEN,
-    MAPS,
+    KINDS,
     SMALL,
     Taps,
     Weights,
     golden_arrays,
     golden_file,
-    random_weights,
+    info_of,
+    weights_for,
 )
 from tests.support.runtimes import Run, run_float64, run_mindspore, run_onnx_static, run_torch
 
@@ -59,11 +52,8 @@ def with_numerics(model: Model, numerics: Numerics) -> Model:
 
 
 def random_model(kind: str, profile: str = "official", seed: int = 0) -> Model:
-    config = (SMALL | MAPS)[kind]
-    numerics = profile_numerics(profile, config.version)
-    weights = random_weights(config, numerics.pos_embed_dtype, seed)
-    info = ModelInfo(config, numerics, default_preprocessing(config, profile))
-    return Model(weights, info, "pvt_ms", {}, (), {}, ())
+    info = info_of(KINDS[kind], profile)
+    return Model(weights_for(info.config, info.numerics, seed), info, "pvt_ms", {}, (), {}, ())
 
 
 def images_of(

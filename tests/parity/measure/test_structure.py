@@ -29,22 +29,12 @@ from parity.measure.structure import (
 )
 from pvt_ms.attributes import read_attributes as mindspore_attributes
 from pvt_onnx.attributes import read_attributes as onnx_attributes
-from pvt_spec import (
-    CHOICES,
-    EPSILONS,
-    PROFILES,
-    ModelInfo,
-    Preprocessing,
-    default_preprocessing,
-    tap_names,
-    tensor_specs,
-)
+from pvt_spec import CHOICES, EPSILONS, PROFILES, Preprocessing, tap_names, tensor_specs
 from pvt_spec.attributes import UNSEEN, expected_attributes
 from pvt_torch.attributes import read_attributes as torch_attributes
-from tests.support.models import MAPS, SMALL, random_images, random_weights
+from tests.support.models import KINDS, SMALL, info_of, random_images, weights_for
 from tests.support.runtimes import import_mindspore
 
-KINDS = SMALL | MAPS
 PROFILE = {"v1": "mindcv", "v2": "mindcv", "linear": "official"}
 """Of each kind of model here: both forms of padding and of GELU are in one of them."""
 
@@ -55,12 +45,7 @@ def numerics_of(kind: str) -> Any:
 
 @cache
 def weights_of(kind: str) -> dict[str, np.ndarray]:
-    return random_weights(KINDS[kind], numerics_of(kind).pos_embed_dtype)
-
-
-def info_of(kind: str) -> ModelInfo:
-    config = KINDS[kind]
-    return ModelInfo(config, numerics_of(kind), default_preprocessing(config, "official"))
+    return weights_for(KINDS[kind], numerics_of(kind))
 
 
 def torch_model(kind: str) -> Any:
@@ -657,7 +642,7 @@ def test_hash_is_of_values_and_shape_not_of_how_they_are_kept():
 
 
 def test_info_that_differs_is_reported_field_by_field():
-    first = info_of("v1")
+    first = info_of(SMALL["v1"])
     preprocessing = dataclasses.replace(first.preprocessing, crop_pct=0.5, mean=(0.1, 0.2, 0.3))
     numerics = dataclasses.replace(first.numerics, norm2_eps=1e-3, pos_embed_resize="align_corners")
     other = dataclasses.replace(first, preprocessing=preprocessing, numerics=numerics)
@@ -672,7 +657,7 @@ def test_info_that_differs_is_reported_field_by_field():
 
 
 def test_every_field_of_preprocessing_is_compared():
-    first = info_of("v2")
+    first = info_of(SMALL["v2"])
     others = {
         "image_size": (96, 96),
         "crop_pct": 1.0,
@@ -688,7 +673,7 @@ def test_every_field_of_preprocessing_is_compared():
 
 def test_labels_are_compared_where_both_have_some_and_shown_in_short():
     names = tuple(f"a long name of class {i}" for i in range(7))
-    plain = info_of("v2")
+    plain = info_of(SMALL["v2"])
     first = dataclasses.replace(plain, labels=names)
     other = dataclasses.replace(plain, labels=names[::-1])
     assert info_differences(first, plain) == info_differences(plain, first) == []

@@ -31,15 +31,8 @@ from parity.report.text import verdict
 from parity.result import Result
 from parity.run import run
 from parity.selection import pair_up, read_models
-from pvt_spec import (
-    ImageError,
-    ModelInfo,
-    default_preprocessing,
-    output_names,
-    profile_numerics,
-    tap_names,
-)
-from tests.support.models import GOLDEN, MAPS, SMALL, random_images, random_weights
+from pvt_spec import ImageError, output_names, tap_names
+from tests.support.models import GOLDEN, KINDS, MAPS, SMALL, info_of, random_images, weights_for
 from tests.support.runtimes import run_float64
 
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
@@ -123,18 +116,12 @@ def picture(source: str) -> np.ndarray:
 # --- results
 
 
-def model_info(kind: str = "v1", labels: tuple[str, ...] = ()) -> ModelInfo:
-    config = (SMALL | MAPS)[kind]
-    numerics = profile_numerics("mindcv", config.version)
-    return ModelInfo(config, numerics, default_preprocessing(config, "mindcv"), labels)
-
-
 @cache
 def reference_taps(kind: str, count: int = 2) -> dict[str, np.ndarray]:
     """Of a small model in float64, over images of noise."""
-    config, numerics = model_info(kind).config, model_info(kind).numerics
-    weights = random_weights(config, numerics.pos_embed_dtype)
-    return run_float64(config, numerics, weights, random_images(config, count=count))
+    config, numerics = KINDS[kind], info_of(KINDS[kind], "mindcv").numerics
+    images = random_images(config, count=count)
+    return run_float64(config, numerics, weights_for(config, numerics), images)
 
 
 def compared(
@@ -148,11 +135,11 @@ def compared(
     """A runtime that answers the reference rounded to float32, but for some taps: 1× rounding."""
     reference = reference_taps(kind, count)
     actual = {tap: array.astype(np.float32) for tap, array in reference.items()}
-    envelope = Envelope(tap_names(model_info(kind).config))
+    config = KINDS[kind]
+    envelope = Envelope(tap_names(config))
     envelope.add("noise", actual, reference)
     for tap, change in (changes or {}).items():
         actual[tap] = change(actual[tap].copy())
-    config = model_info(kind).config
     comparison = Comparison(
         **{
             "name": name,
@@ -172,7 +159,7 @@ def compared(
 
 
 def result_of(*comparisons: Comparison, kind: str = "v1", **given: Any) -> Result:
-    info = given.pop("info", model_info(kind))
+    info = given.pop("info", info_of(KINDS[kind], "mindcv"))
     return Result(
         **{
             "info": info,
@@ -377,7 +364,7 @@ def test_disagreement_is_marked() -> None:
 
     labels = tuple("abcdefg")
     other = compared(name="other", changes={"logits": swap})
-    result = result_of(compared(), other, info=model_info(labels=labels))
+    result = result_of(compared(), other, info=info_of(SMALL["v1"], "mindcv", *labels))
     first, second = parse(to_html(result)).section("images").all("table")
     assert not first.all("td", "out")
     marked = second.all("td", "out")
@@ -676,7 +663,7 @@ HOSTILE = "<script>alert('x')</script>&amp;\"><img src=http://example.org/x oner
 
 
 def test_whatever_comes_from_files_is_text() -> None:
-    info = model_info(labels=(HOSTILE, *"bcdefg"))
+    info = info_of(SMALL["v1"], "mindcv", HOSTILE, *"bcdefg")
     info = dataclasses.replace(info, provenance={f"key {HOSTILE}": f"value {HOSTILE}"})
     samples = [
         dataclasses.replace(s, name=f"{HOSTILE}.png", group=HOSTILE) for s in noise_samples(2, 0)

@@ -34,22 +34,14 @@ from parity.runtimes.table import (
 from parity.selection import choose_runtimes
 from pvt_onnx.runtime import CPU, CUDA
 from pvt_onnx.session import OPTIMIZATIONS, OnnxFileError, open_session, open_taps
-from pvt_spec import (
-    PROFILES,
-    ModelInfo,
-    Numerics,
-    PVTConfig,
-    default_preprocessing,
-    output_names,
-    tap_names,
-)
+from pvt_spec import PVTConfig, output_names, tap_names
 from pvt_spec.arrays import fill_up
 from pvt_spec.attributes import expected_attributes
 from pvt_spec.precisions import PRECISIONS
 from pvt_spec.runtime import RuntimeUnusable, Task
 from pvt_torch.reference import open_reference
 from tests.support.messages import naming, tells
-from tests.support.models import MAPS, SMALL, random_images, random_weights
+from tests.support.models import KINDS, SMALL, info_of, random_images, weights_for
 from tests.support.runtimes import run_float64
 
 ELSEWHERE = [name for name in RUNTIMES if "cuda" in name or "hf32" in name]
@@ -71,17 +63,7 @@ TINY = PVTConfig(
     num_classes=3,
 )
 
-CONFIGS = SMALL | MAPS | {"tiny": TINY}
-
-
-def numerics_of(kind: str) -> Numerics:
-    profile = "official" if kind == "linear" else "mindcv"
-    return PROFILES[profile][CONFIGS[kind].version]
-
-
-def info_of(kind: str) -> ModelInfo:
-    config = CONFIGS[kind]
-    return ModelInfo(config, numerics_of(kind), default_preprocessing(config, "official"))
+CONFIGS = KINDS | {"tiny": TINY}
 
 
 def wanted(kind: str) -> list[str]:
@@ -101,9 +83,10 @@ def saved(folder: Path) -> Callable[..., Path]:
 
     @cache
     def save(kind: str, ending: str = "pth", dynamic_size: bool = False) -> Path:
-        weights = random_weights(CONFIGS[kind], numerics_of(kind).pos_embed_dtype)
+        info = info_of(CONFIGS[kind], "official" if kind == "linear" else "mindcv")
+        weights = weights_for(info.config, info.numerics)
         path = folder / f"{kind} {'dynamic' if dynamic_size else 'static'}.{ending}"
-        save_model(path, weights, info_of(kind), onnx=OnnxOptions(dynamic_size=dynamic_size))
+        save_model(path, weights, info, onnx=OnnxOptions(dynamic_size=dynamic_size))
         return path
 
     return save

@@ -7,7 +7,7 @@ import pytest
 
 from convert import ConvertError, save_model
 from convert.model.read import read_model
-from pvt_spec import ModelInfo, PVTConfig, default_preprocessing, make_config, profile_numerics
+from pvt_spec import ModelInfo, PVTConfig, make_config
 from pvt_spec.initial import initial_weights
 from pvt_train.run.fine_tuning import fit_weights
 from tests.support.messages import naming, tells
@@ -19,14 +19,15 @@ from tests.support.models import (
     golden_config,
     golden_file,
     golden_weights,
+    info_of,
     random_weights,
 )
 
 
 def described(config: PVTConfig, profile: str = "official") -> ModelInfo:
-    numerics = profile_numerics(profile, config.version)
-    numerics = dataclasses.replace(numerics, pos_embed_dtype="float32")
-    return ModelInfo(config, numerics, default_preprocessing(config, profile))
+    info = info_of(config, profile)
+    numerics = dataclasses.replace(info.numerics, pos_embed_dtype="float32")
+    return dataclasses.replace(info, numerics=numerics)
 
 
 def fit(path, config, profile="official"):

@@ -9,9 +9,9 @@ import pytest
 from convert import ConvertError, read_model
 from convert.formats.huggingface.timm import is_timm, parse_timm
 from convert.model.write import save_model
-from pvt_spec import ModelInfo, Preprocessing, default_preprocessing, make_config, profile_numerics
+from pvt_spec import Preprocessing, make_config, profile_numerics
 from tests.support.messages import naming
-from tests.support.models import GOLDEN, random_weights
+from tests.support.models import GOLDEN, info_of, random_weights
 
 TRAINED = {"input_size": [3, 64, 96], "crop_pct": 0.9, "mean": [0.5, 0.4, 0.3], "std": [0.2] * 3}
 CONFIG = {"architecture": "pvt_v2_b0", "num_classes": 10, "pretrained_cfg": TRAINED}
@@ -28,10 +28,8 @@ def test_config_tells_everything_but_the_weights():
 def write_folder(folder: Path, name: str = "model.safetensors") -> Path:
     folder.mkdir()
     config = make_config("pvt_v2_b0", num_classes=10)
-    weights = random_weights(config)
-    info = ModelInfo(config, profile_numerics("official", 2), default_preprocessing(config, "hf"))
     made = folder.with_suffix(".safetensors")
-    save_model(made, weights, info, dialect="timm")
+    save_model(made, random_weights(config), info_of(config), dialect="timm")
     # timm writes no word of ours into its files.
     from safetensors.numpy import load_file, save_file
 
