@@ -1,8 +1,6 @@
 """What the documents say of the repository is there: files, modules, pictures, commands."""
 
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,8 +8,8 @@ import grimp
 import pytest
 
 from docs.derive import imports as draw
+from tests.support.processes import ROOT, run_python
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 ROOMS = r"(?:pvt_\w+|convert|parity|tests|benchmarks|docs|configs)"
 
@@ -54,9 +52,7 @@ def test_every_fixed_program_of_the_documents_is_a_module() -> None:
 
 
 def test_what_documents_derive_is_of_this_code() -> None:
-    command = [sys.executable, "-m", "docs.derive", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_python("-m", "docs.derive", "--check")
 
 
 def graph_of(*imports: tuple[str, str]) -> grimp.ImportGraph:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -10,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from pvt_packages import PACKAGES
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, run_python
+from tests.support.scripted_run import Done
 
 
-def run(folder: Path, *words: str, home: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    """Run a program in a folder that holds other files than the project's."""
+def run(folder: Path, *words: str, home: Path = ROOT) -> Done:
+    """Run Python in a folder that holds other files than the project's."""
     environment = {**os.environ, "PYTHONPATH": str(home)}
-    return subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return run_python(*words, cwd=folder, env=environment, check=False)
 
 
 def put_in_the_way(folder: Path, name: str, kind: str) -> Path:
@@ -30,7 +28,7 @@ def put_in_the_way(folder: Path, name: str, kind: str) -> Path:
     return path
 
 
-def refused(done: "subprocess.CompletedProcess[str]", path: Path) -> bool:
+def refused(done: Done, path: Path) -> bool:
     """Tell whether a process ended with one line, which names what is in the way."""
     return (
         done.returncode == 1
@@ -60,26 +58,26 @@ def test_a_file_in_the_way_is_named_in_one_line(
     hidden: str, module: str, kind: str, tmp_path: Path
 ) -> None:
     path = put_in_the_way(tmp_path, hidden, kind)
-    assert refused(run(tmp_path, sys.executable, "-m", module, "--help"), path)
+    assert refused(run(tmp_path, "-m", module, "--help"), path)
 
 
 def test_every_package_looks_at_each_that_it_may_import(tmp_path: Path) -> None:
     for number, package in enumerate(PACKAGES):
         for hidden in PACKAGES[:number]:
             path = put_in_the_way(tmp_path, hidden, "file")
-            assert refused(run(tmp_path, sys.executable, "-c", f"import {package}"), path)
+            assert refused(run(tmp_path, "-c", f"import {package}"), path)
             path.unlink()
 
 
 def test_what_a_package_never_imports_is_not_in_its_way(tmp_path: Path) -> None:
     put_in_the_way(tmp_path, "parity", "file")
     put_in_the_way(tmp_path, "convert", "package")
-    assert run(tmp_path, sys.executable, "-m", "pvt_onnx", "--help").returncode == 0
+    assert run(tmp_path, "-m", "pvt_onnx", "--help").returncode == 0
 
 
 def test_a_folder_that_is_no_package_hides_nothing_installed(tmp_path: Path) -> None:
     (tmp_path / "pvt_data").mkdir()
-    assert run(tmp_path, sys.executable, "-m", "pvt_onnx", "--help").returncode == 0
+    assert run(tmp_path, "-m", "pvt_onnx", "--help").returncode == 0
 
 
 def test_a_program_can_catch_it_and_sees_its_other_errors_as_ever(tmp_path: Path) -> None:
@@ -88,7 +86,7 @@ def test_a_program_can_catch_it_and_sees_its_other_errors_as_ever(tmp_path: Path
         "try:\n    import pvt_torch\nexcept ImportError as error:\n"
         "    print(error.name, error.path)\n1 / 0\n"
     )
-    done = run(tmp_path, sys.executable, "-c", program)
+    done = run(tmp_path, "-c", program)
     assert done.stdout.split() == ["convert", str(path)]
     assert done.stderr.startswith("Traceback") and "ZeroDivisionError" in done.stderr
 
@@ -109,7 +107,7 @@ def test_a_program_can_catch_it_and_sees_its_other_errors_as_ever(tmp_path: Path
 def test_the_installed_commands_work_there(command: str, tmp_path: Path) -> None:
     for package in PACKAGES:
         put_in_the_way(tmp_path, package, "file")
-    done = run(tmp_path, str(Path(sys.executable).with_name(command)), "--help")
+    done = run(tmp_path, Path(sys.executable).with_name(command), "--help")
     assert done.returncode == 0, done.stderr
 
 
@@ -123,7 +121,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pvt_packages.py", "setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy)
     build = "from setuptools import build_meta; build_meta.build_wheel('..')"
-    done = run(copy, sys.executable, "-c", build, home=copy)
+    done = run(copy, "-c", build, home=copy)
     assert done.returncode == 0, done.stderr
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(folder / "site")
@@ -150,7 +148,7 @@ RECIPE = Path("configs", "pvt", "pvt_tiny_ascend.yaml")
 def train(folder: Path, recipe: str, home: Path) -> list[str]:
     """Return what a training says on stderr that ends because it has no images."""
     words = ("-m", "pvt_ms", "train", "--config", recipe, "--data_dir", "absent")
-    done = run(folder, sys.executable, *words, home=home)
+    done = run(folder, *words, home=home)
     assert done.returncode == 1 and done.stdout == ""
     assert "absent" in done.stderr.splitlines()[-1]
     return done.stderr.splitlines()
@@ -179,7 +177,7 @@ def test_other_names_are_not_looked_for_elsewhere(
     recipe: str, installed: Path, tmp_path: Path
 ) -> None:
     words = ("-m", "pvt_ms", "train", "--config", recipe)
-    done = run(tmp_path, sys.executable, *words, home=installed)
+    done = run(tmp_path, *words, home=installed)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"Error: {recipe}: ")
     assert str(installed) not in done.stderr

@@ -1,7 +1,5 @@
 """Every format, dialect and kind of model, there and back from the command line, to the bit."""
 
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from tests.support.converting import (
     succeed,
 )
 from tests.support.models import GOLDEN, KINDS, SMALL, Weights, random_weights, weights_for
+from tests.support.processes import run_python
 from tests.support.runtimes import import_mindspore
 
 SOURCES = ("a.ckpt", "a.pth", "a.safetensors", "a.onnx", "a")
@@ -187,14 +186,5 @@ def test_nothing_imports_a_framework(tmp_path: Path) -> None:
     lines.append("a.ckpt b.onnx --features --external-data")
     for case in ("official_v1_small/training_checkpoint.pth", "mmdet_v2_small/weights.pth"):
         lines.append(f"{GOLDEN / case} {Path(case).parent}.onnx")
-    done = subprocess.run(
-        [sys.executable, "-c", BLOCKED],
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(GOLDEN.parents[1])},
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    run_python("-c", BLOCKED, input="\n".join(lines), cwd=tmp_path)
     assert len(list(tmp_path.glob("*.json"))) == len(SOURCES) ** 2

@@ -1,7 +1,5 @@
 """The digits as an image folder."""
 
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pvt_data.digits import write_digits
+from tests.support.processes import run_python
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +39,7 @@ def test_a_fifth_of_every_digit_is_for_validation(folder):
 
 
 def test_the_command_writes_the_same_bytes(folder, tmp_path):
-    command = [sys.executable, "-m", "pvt_data.digits", str(tmp_path / "again")]
-    subprocess.run(command, check=True, capture_output=True)
+    run_python("-m", "pvt_data.digits", tmp_path / "again")
     names = sorted(path.relative_to(folder) for path in folder.glob("*/*/*.png"))
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
@@ -49,6 +47,5 @@ def test_the_command_writes_the_same_bytes(folder, tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["a", "b"]])
 def test_anything_but_one_folder_is_answered_with_the_usage(arguments):
-    command = [sys.executable, "-m", "pvt_data.digits", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_python("-m", "pvt_data.digits", *arguments, check=False)
     assert (done.returncode, done.stderr) == (1, "usage: python -m pvt_data.digits DIR\n")

@@ -1,12 +1,11 @@
 """What a program that uses pvt_ms as a library gets of the set-up that the commands get."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from pvt_ms import environment, prepare_environment
+from tests.support.processes import run_python
 
 SETTINGS = ("GLOG_v", "ONEDNN_MAX_CPU_ISA")
 
@@ -25,10 +24,7 @@ print([os.environ.get(name) for name in {names}], "mindspore" in sys.modules)
 def test_the_first_export_that_needs_mindspore_sets_it_up_and_the_import_alone_does_not(asked):
     bare = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     program = PROGRAM.format(names=SETTINGS, asked=asked)
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=bare, capture_output=True, text=True, check=True
-    )
-    imported, listed, used = done.stdout.splitlines()
+    imported, listed, used = run_python("-c", program, env=bare).stdout.splitlines()
     assert imported == listed == "[None, None] False"
     assert used.startswith("['3', ") and used.endswith(" True")
 

@@ -1,9 +1,15 @@
 """Processes that tests start: in this checkout, without some imports, as workers."""
 
+import json
 import os
 import socket
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+Done = subprocess.CompletedProcess[str]
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +35,32 @@ for command in commands:
 print()
 print(json.dumps(sorted(sys.modules)))
 """
+
+
+def run_python(*words: object, check: bool = True, **options: Any) -> Done:
+    """What this Python ends with in this checkout: well, unless that is left to the caller."""
+    command = [sys.executable, *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    given = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, **options}
+    done = subprocess.run(command, check=False, **given)
+    assert done.returncode == 0 or not check, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def run_blocked(
+    blocked: Sequence[str],
+    modules: Sequence[str] = (),
+    commands: Sequence[Sequence[str]] = (),
+    path: Path = ROOT,
+) -> tuple[set[str], str]:
+    """What is in ``sys.modules`` after importing and running, and what that printed.
+
+    Raises:
+        AssertionError: Something asked for what is blocked, or failed.
+    """
+    task = json.dumps([blocked, modules, commands])
+    done = run_python("-c", BLOCKED, task, cwd=path, env={"PYTHONPATH": str(path)})
+    return set(json.loads(done.stdout.splitlines()[-1])), done.stdout
 
 
 def free_port() -> int:

@@ -1,7 +1,5 @@
 """``convert.formats.ckpt`` against MindSpore itself, its golden files, and files that mean harm."""
 
-import subprocess
-import sys
 import zipfile
 import zlib
 from functools import partial
@@ -18,6 +16,7 @@ from tests.support import formats
 from tests.support.formats import sample
 from tests.support.messages import naming
 from tests.support.models import GOLDEN, assert_cost_grows_with_the_file, assert_same
+from tests.support.processes import run_python
 
 read_bytes = partial(formats.read_bytes, "ckpt")
 written = partial(formats.written, "ckpt")
@@ -159,9 +158,7 @@ def test_joins_pieces_without_the_file_in_memory_twice(tmp_path, monkeypatch):
     path = tmp_path / "a.ckpt"
     path.write_bytes(data + b"crc_num" + zlib.crc32(data).to_bytes(10, "big"))
     assert ckpt.read(path).tensors["big"].tobytes() == values.tobytes()
-    command = [sys.executable, "-c", READ_AND_MEASURE, str(path)]
-    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert 0.9 < float(found) < 1.3
+    assert 0.9 < float(run_python("-c", READ_AND_MEASURE, path).stdout) < 1.3
 
 
 # What is no .ckpt

@@ -2,8 +2,6 @@
 
 import io
 import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from pvt_spec.wire import encode_field
 from tests.support import formats
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, assert_same, info_of, random_images, random_weights
+from tests.support.processes import run_python
 
 read_bytes = partial(formats.read_bytes, "onnx")
 
@@ -129,7 +128,7 @@ def test_reads_without_onnx(tmp_path):
         "onnx_file.read(Path(sys.argv[1])); "
         "sys.exit(any(name in sys.modules for name in ('onnx', 'google.protobuf')))"
     )
-    subprocess.run([sys.executable, "-c", code, path], check=True)
+    run_python("-c", code, path)
 
 
 # What is no ONNX model, or not ours

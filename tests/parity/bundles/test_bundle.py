@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -33,7 +30,7 @@ from pvt_spec import tap_names
 from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells
 from tests.support.models import GOLDEN, SMALL, info_of, random_weights
-from tests.support.processes import BLOCKED, ROOT
+from tests.support.processes import run_blocked
 
 MINDCV_V1 = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
 OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"
@@ -410,16 +407,8 @@ class TestCompare:
         write(tmp_path / "ref.npz", REFERENCE)
         write(tmp_path / "a.npz", "torch")
         arguments = ["parity", "compare", str(tmp_path / "ref.npz"), str(tmp_path / "a.npz")]
-        task = json.dumps([["mindspore", "torch", "onnxruntime"], [], [arguments]])
-        done = subprocess.run(
-            [sys.executable, "-c", BLOCKED, task],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert tells(done.stdout, "torch", "a.npz", "same")
+        _, said = run_blocked(["mindspore", "torch", "onnxruntime"], commands=[arguments])
+        assert tells(said, "torch", "a.npz", "same")
 
 
 class TestCapture:

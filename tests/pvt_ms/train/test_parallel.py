@@ -1,7 +1,6 @@
 """Data parallel training on a CPU: two workers under msrun against one with the same images."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,10 @@ import pytest
 
 from pvt_train.twin import TrainingError
 from tests.support.messages import naming
-from tests.support.processes import ROOT, free_port, launch_environment
+from tests.support.processes import ROOT, free_port, launch_environment, run_python
 from tests.support.training import LR, described, largest_difference, open_twin, recipe
 
 SECONDS = 240
-
-
-def run(*command: object) -> None:
-    done = subprocess.run(
-        [str(part) for part in command],
-        env=launch_environment(),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +21,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one worker and two workers ended with: ``RANKS_RANK.npz`` and ``.txt``."""
     path = tmp_path_factory.mktemp("workers")
     script = ROOT / "tests/support/parallel_worker.py"
-    run(sys.executable, script, path, "alone")
+    how = {"env": launch_environment(), "timeout": SECONDS}
+    run_python(script, path, "alone", **how)
     workers = ("--worker_num=2", "--local_worker_num=2", f"--master_port={free_port()}")
     msrun = Path(sys.executable).with_name("msrun")
-    run(msrun, *workers, "--join=True", f"--log_dir={path}/log", script, path)
+    run_python(msrun, *workers, "--join=True", f"--log_dir={path}/log", script, path, **how)
     return path
 
 
