@@ -26,7 +26,7 @@ from tests.support.converting import (
     tree,
 )
 from tests.support.messages import Facts, tells
-from tests.support.models import GOLDEN, SMALL, golden_file, random_weights
+from tests.support.models import GOLDEN, SMALL, golden_file, info_of, random_weights
 from tests.support.runtimes import run_torch
 
 ALLOWED = "--allow-different-maths"
@@ -235,6 +235,12 @@ def test_relative_names_need_no_command(tmp_path: Path, monkeypatch: pytest.Monk
         (("a.ckpt", "file"), 1, ("format",)),
         (("a.ckpt", "c.ckpt", "--labels", "latin.txt"), 1, ("latin.txt", "UTF-8")),
         (("a.ckpt", "c.ckpt", "--labels", "three.txt"), 1, ("3", "7")),
+        (("a.ckpt", "nowhere/c.onnx"), 1, ("folder", "first")),
+        (("a.ckpt", "c.onnx", "--model", "pvt_tinny"), 1, ("pvt_tiny",)),
+        (("a.ckpt", "c.onnx", "--image-size", "3f"), 1, ("HxW",)),
+        (("a.ckpt", "c.onnx", "--opset", "9"), 1, ("17", "23")),
+        (("a.ckpt", "c.onnx", "--profile", "foo"), 2, ("'foo'",)),
+        (("a.ckpt", "c.onnx", "--from-dialect", "foo"), 2, ("'foo'",)),
     ],
 )
 def test_names_that_cannot_be(
@@ -345,6 +351,7 @@ def test_training_state_is_listed_and_never_converted(tmp_path: Path) -> None:
     for part in {f"{n.partition('.')[0]}.* x129" if "." in n else n for n in others}:
         assert part in line
     assert line.endswith("(set aside)")
+    assert "averaged weights  129 (not taken: give --weights ema)\n" in said
     assert read_file(tmp_path / "a.ckpt").tensors.keys() == weights
 
 
@@ -360,4 +367,7 @@ def test_prefixes_and_containers_are_said(prefix: str, container: str, tmp_path:
     assert f"prefix removed  {prefix}\n" in said
     assert ("container  " in said) == bool(container)
     assert not container or f"container  {container}\n" in said
-    assert same_bits(read_model(tmp_path / "b.onnx").weights, weights)
+    model = read_model(tmp_path / "b.onnx")
+    assert same_bits(model.weights, weights)
+    usual = info_of(model.info.config)
+    assert (model.info.numerics, model.info.preprocessing) == (usual.numerics, usual.preprocessing)

@@ -12,26 +12,18 @@ from hypothesis import given, strategies as st
 
 from convert import ConvertError
 from convert.formats.table import read_file
-from convert.names.detect import (
-    canonical_shapes,
-    detect_dialect,
-    infer_config,
-)
+from convert.names.detect import canonical_shapes, detect_dialect, infer_config
 from convert.names.dialects import DIALECTS, NAMES, Dialect, find_dialect
 from convert.names.prefixes import PREFIXES, find_prefix
 from convert.names.training_state import LEADING, OPTIMIZER, WHOLE, is_training_state
 from convert.names.translation import from_canonical, to_canonical
 from pvt_spec import VARIANTS, PVTConfig, TensorSpec, make_config, tensor_specs
 from tests.support.messages import naming, tells
-from tests.support.models import SMALL, golden_config, golden_file
+from tests.support.models import KINDS, SMALL, golden_config, golden_file
 from tests.support.runtimes import import_mindspore
 
 Shapes = dict[str, tuple[int, ...]]
 
-SMALL_MODELS = SMALL | {
-    f"{name} maps": dataclasses.replace(config, num_classes=0, features_only=True)
-    for name, config in SMALL.items()
-}
 MAPS = {f"{name} maps": make_config(name, features_only=True) for name in VARIANTS}
 MODELS = {**VARIANTS, **MAPS}
 PAIRS = [
@@ -84,11 +76,11 @@ def test_dialects_are_bijections(dialect: Dialect, model: str) -> None:
 
 @pytest.mark.parametrize(
     ("dialect", "name"),
-    [(d, n) for d in DIALECTS for n, c in SMALL_MODELS.items() if c.version in d.versions],
+    [(d, n) for d in DIALECTS for n, c in KINDS.items() if c.version in d.versions],
 )
 def test_values_come_back_bit_for_bit(dialect: Dialect, name: str) -> None:
     """Each element is followed, by its place in the model."""
-    config, at = SMALL_MODELS[name], 0
+    config, at = KINDS[name], 0
     if dialect.features_only and not config.features_only:
         with pytest.raises(ConvertError, match=naming(dialect.name)):
             list(dialect.pairings(config, bare=False))

@@ -94,12 +94,6 @@ def test_reads_state_dict_of_module(protocol):
     assert (file.container, file.metadata, file.extras) == ("", {}, {})
 
 
-def test_reads_names_of_ddp():
-    module = torch.nn.Linear(2, 3)
-    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
-    assert list(read_bytes(saved(tensors)).tensors) == ["module.weight", "module.bias"]
-
-
 def test_reads_storages_without_checksums():
     torch.serialization.set_crc32_options(False)
     try:
