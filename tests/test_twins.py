@@ -8,8 +8,6 @@ import pytest
 
 from convert.formats import ckpt
 from convert.names.dialects import find_dialect
-from parity.measure.compare import Comparison
-from parity.measure.envelope import Envelope, emulated_runs
 from parity.measure.structure import Difference, attribute_differences
 from pvt_onnx.attributes import read_attributes as onnx_attributes
 from pvt_spec import (
@@ -19,7 +17,6 @@ from pvt_spec import (
     Numerics,
     PVTConfig,
     PvtError,
-    output_names,
     stage_grids,
     tap_names,
     tensor_specs,
@@ -31,8 +28,8 @@ from tests.support.models import (
     GOLDEN_SMALL,
     MAPS,
     SMALL,
-    Taps,
     Weights,
+    enlarge,
     golden_arrays,
     golden_config,
     golden_file,
@@ -43,7 +40,8 @@ from tests.support.models import (
     random_weights,
     weights_for,
 )
-from tests.support.runtimes import RUNTIMES, import_mindspore, run_float64, run_mindspore
+from tests.support.results import assert_same, judged
+from tests.support.runtimes import RUNTIMES, import_mindspore, run_mindspore
 
 Size = tuple[int, int]
 
@@ -52,27 +50,6 @@ PEER_TOLERANCE = 2e-5
 
 OFFICIAL, MINDCV = PROFILES["official"], PROFILES["mindcv"]
 TORCH_AND_MINDSPORE = ("torch", "mindspore")
-
-
-def distances(actual: Taps, config: PVTConfig, numerics: Numerics, weights: Weights, x: Any) -> Any:
-    """A runtime's taps compared with those of float64."""
-    import pvt_torch
-
-    names = tuple(tap_names(config))
-    exact = run_float64(config, numerics, weights, x)
-    model = pvt_torch.model_from_weights(config, numerics, weights)
-    envelope = Envelope(names)
-    for taps in emulated_runs(model, x, "fp32"):
-        envelope.add("images", taps, exact)
-    answers = output_names(config)
-    comparison = Comparison("a", "a", "a", "fp32", names, answers, envelope=envelope)
-    comparison.add(["images"] * len(x), actual, exact)
-    return comparison
-
-
-def assert_same(comparison: Comparison) -> None:
-    worst = {name: comparison.judge(name).times for name in comparison.names}
-    assert comparison.same, f"differs from {comparison.first_out_of_bounds} on: {worst}"
 
 
 # --- the peers' own answers
@@ -272,7 +249,7 @@ def test_answers_are_those_of_float64(situation: str, runtime: str) -> None:
     config, numerics, size = SITUATIONS[situation]
     weights, images = weights_for(config, numerics), random_images(config, size)
     actual = RUNTIMES[runtime](config, numerics, weights, images)
-    assert_same(distances(actual, config, numerics, weights, images))
+    assert_same(judged((config, numerics, weights), images, actual))
 
 
 # --- against numpy, for what float64 PyTorch computes with operators of its own
@@ -546,7 +523,7 @@ def test_a_choice_changed_in_one_twin_shows(
     if field == "pos_embed_dtype":
         mutated |= {n: w.astype(np.float16) for n, w in weights.items() if n[:9] == "pos_embed"}
     actual = RUNTIMES[runtime](config, mutant, mutated, images)
-    comparison = distances(actual, config, numerics, weights, images)
+    comparison = judged((config, numerics, weights), images, actual)
     assert comparison.first_out_of_bounds == first
     assert comparison.total("logits").max_abs > PEER_TOLERANCE
 
@@ -556,7 +533,7 @@ def test_a_tap_of_another_shape_is_out_of_bounds() -> None:
     weights = weights_for(V1, numerics)
     mutant = dataclasses.replace(numerics, conv_padding="same")
     actual = RUNTIMES["torch"](V1, mutant, weights, images)
-    comparison = distances(actual, V1, numerics, weights, images)
+    comparison = judged((V1, numerics, weights), images, actual)
     assert comparison.first_out_of_bounds == "block1.0.attn"
     assert comparison.total("patch_embed2").max_abs == np.inf
 
@@ -659,7 +636,7 @@ def faint_weights(config: PVTConfig) -> Weights:
 def test_answers_are_those_of_float64_where_variance_is_low(small: PVTConfig, runtime: str) -> None:
     weights, images = faint_weights(small), random_images(small)
     actual = RUNTIMES[runtime](small, LOW_VARIANCE, weights, images)
-    assert_same(distances(actual, small, LOW_VARIANCE, weights, images))
+    assert_same(judged((small, LOW_VARIANCE, weights), images, actual))
 
 
 @pytest.mark.parametrize("field", EPSILONS)
@@ -669,7 +646,7 @@ def test_an_epsilon_changed_in_one_twin_shows_where_variance_is_low(
     weights, images = faint_weights(LINEAR), random_images(LINEAR)
     mutant = dataclasses.replace(LOW_VARIANCE, **{field: getattr(LOW_VARIANCE, field) * 10})
     actual = RUNTIMES[runtime](LINEAR, mutant, weights, images)
-    assert not distances(actual, LINEAR, LOW_VARIANCE, weights, images).same
+    assert not judged((LINEAR, LOW_VARIANCE, weights), images, actual).same
 
 
 @pytest.mark.parametrize(
@@ -690,12 +667,8 @@ def test_a_weight_changed_by_one_percent_is_found_where_it_acts(
 ) -> None:
     numerics = OFFICIAL[1]
     weights, images = weights_for(V1, numerics), random_images(V1)
-    changed = dict(weights)
-    changed[tensor] = weights[tensor].copy()
-    largest = np.unravel_index(np.abs(weights[tensor]).argmax(), weights[tensor].shape)
-    changed[tensor][largest] *= 1.01
-    actual = RUNTIMES[runtime](V1, numerics, changed, images)
-    comparison = distances(actual, V1, numerics, weights, images)
+    actual = RUNTIMES[runtime](V1, numerics, enlarge(weights, tensor), images)
+    comparison = judged((V1, numerics, weights), images, actual)
     assert comparison.first_out_of_bounds == first
 
 

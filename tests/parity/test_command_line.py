@@ -21,7 +21,7 @@ from pvt_spec import tap_names
 from pvt_spec.runtime import OpenModel, Task
 from tests.support.commands import refusal
 from tests.support.messages import tells
-from tests.support.models import GOLDEN, MAPS, info_of, weights_for
+from tests.support.models import GOLDEN, MAPS, enlarge, info_of, weights_for
 
 MINDCV_V1 = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
 OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"
@@ -103,10 +103,7 @@ def test_images_are_preprocessed_as_the_file_says(tmp_path):
 def test_one_weight_changed_by_one_percent_is_named(tensor, tap, tmp_path):
     """The largest weight of a tensor, 1 % larger, in the ONNX file alone."""
     weights, info = load_model(OFFICIAL_V2)
-    changed = {name: array.copy() for name, array in weights.items()}
-    flat = changed[tensor].reshape(-1)
-    flat[np.abs(flat).argmax()] *= 1.01
-    save_model(tmp_path / "a.onnx", changed, info)
+    save_model(tmp_path / "a.onnx", enlarge(weights, tensor), info)
     done = parity_run(OFFICIAL_V2, tmp_path / "a.onnx", "--random", 2, "--json")
     assert done.exit_code == 1, done.output
     torch, onnxruntime = json.loads(done.stdout)["runtimes"]
@@ -208,9 +205,7 @@ def test_models_that_answer_maps_are_compared_map_by_map(kind, tmp_path):
         assert re.fullmatch(
             rf"{runtime}: same\. .*; stage[1-4], the worst of 4 maps, within .* on 2 images", line
         )
-    flat = weights["block3.0.mlp.fc2.weight"].reshape(-1)
-    flat[np.abs(flat).argmax()] *= np.float32(1.01)
-    save_model(tmp_path / "b.onnx", weights, info)
+    save_model(tmp_path / "b.onnx", enlarge(weights, "block3.0.mlp.fc2.weight"), info)
     done = parity_run(tmp_path / "a.onnx", tmp_path / "b.onnx", "--random", 2)
     assert done.exit_code == 1, done.output
     verdict = done.stdout.splitlines()[-1]
@@ -269,13 +264,10 @@ class TestErrors:
     def test_different_architectures(self):
         assert tells(refusal(main, "run", OFFICIAL_V2, MINDCV_V1), "layers")
 
-    def test_file_that_is_no_model(self, tmp_path):
-        (tmp_path / "a.onnx").write_text("text")
-        assert "a.onnx" in refusal(main, "run", tmp_path / "a.onnx")
-
-    def test_file_of_unknown_ending(self, tmp_path):
-        (tmp_path / "a.bin").write_text("text")
-        assert "a.bin" in refusal(main, "run", tmp_path / "a.bin")
+    @pytest.mark.parametrize("name", ["a.onnx", "a.bin"])
+    def test_file_that_is_no_model(self, name, tmp_path):
+        (tmp_path / name).write_text("text")
+        assert name in refusal(main, "run", tmp_path / name)
 
     def test_no_images(self, tmp_path):
         assert tells(refusal(main, "run", OFFICIAL_V2, "--images", tmp_path), "image")

@@ -47,6 +47,12 @@ def case(kind: str, profile: str = "official", size: tuple[int, int] | None = No
     return config, numerics, weights_for(config, numerics), random_images(config, size)
 
 
+def twin(kind: str, *given: Any, **options: Any) -> tuple[Any, np.ndarray]:
+    """The PyTorch model of a case, and its images."""
+    *model, images = case(kind, *given, **options)
+    return pvt_torch.model_from_weights(*model), images
+
+
 def bit_patterns() -> np.ndarray:
     """float32 of every exponent: hand-made ties and what is next to them, then random patterns."""
     exponents = np.arange(256, dtype=np.uint32)[:, None] << 23
@@ -255,8 +261,7 @@ ABSENT = {("v1", "mean"), ("v2", "resize"), ("linear", "resize")}
 @pytest.mark.parametrize("kind", sorted(OPERATION_KINDS))
 @pytest.mark.parametrize("model_kind", SMALL)
 def test_dropping_one_kind_shows_first_where_it_is_used(model_kind, kind):
-    config, numerics, weights, images = case(model_kind, size=(96, 64))
-    model = pvt_torch.model_from_weights(config, numerics, weights)
+    model, images = twin(model_kind, size=(96, 64))
     full = ROUNDINGS["bf16"]
     dropped = dataclasses.replace(
         full, operands=full.operands - {kind}, results=full.results - {kind}
@@ -344,32 +349,21 @@ def run_mindspore_amp(config: PVTConfig, numerics: Numerics, weights: Weights, i
     return pvt_ms.run_taps(model, images)
 
 
-REAL_RUNS = [
-    ("fp32", run_torch),
-    ("fp32", run_mindspore),
-    ("fp32", run_onnx_static),
-    ("fp16", run_mindspore_amp),
-    ("fp16", run_cast(torch.float16)),
-    ("fp16", run_autocast(torch.float16)),
-    ("bf16", run_cast(torch.bfloat16)),
-    ("bf16", run_autocast(torch.bfloat16)),
-]
-REAL_NAMES = [
-    "torch",
-    "mindspore",
-    "onnxruntime",
-    "mindspore O2",
-    "torch float16",
-    "autocast float16",
-    "torch bfloat16",
-    "autocast bfloat16",
-]
+REAL_RUNS = {
+    "torch": ("fp32", run_torch),
+    "mindspore": ("fp32", run_mindspore),
+    "onnxruntime": ("fp32", run_onnx_static),
+    "mindspore O2": ("fp16", run_mindspore_amp),
+    "torch float16": ("fp16", run_cast(torch.float16)),
+    "autocast float16": ("fp16", run_autocast(torch.float16)),
+    "torch bfloat16": ("bf16", run_cast(torch.bfloat16)),
+    "autocast bfloat16": ("bf16", run_autocast(torch.bfloat16)),
+}
 
 
 @cache
 def predicted(kind: str, profile: str, precision: str) -> Envelope:
-    config, numerics, weights, images = case(kind, profile)
-    model = pvt_torch.model_from_weights(config, numerics, weights)
+    model, images = twin(kind, profile)
     return predict(model, precision, images, reference(kind, profile))
 
 
@@ -387,7 +381,7 @@ def margins(actual: Taps, kind: str, profile: str, precision: str) -> Iterator[t
             yield tap, times / allowed_times(expected.size)
 
 
-@pytest.mark.parametrize(("precision", "run"), REAL_RUNS, ids=REAL_NAMES)
+@pytest.mark.parametrize(("precision", "run"), REAL_RUNS.values(), ids=REAL_RUNS)
 @pytest.mark.parametrize("profile", ["official", "mindcv"])
 @pytest.mark.parametrize("kind", SMALL)
 def test_real_runs_are_in_the_envelope_and_30_times_their_error_is_not(
@@ -427,8 +421,7 @@ def test_mindspore_o2_in_graph_mode_is_in_the_envelope(graph_mode):
 
 def test_a_coarser_precision_is_outside_a_finer_ones_envelope():
     """At every tap of more than a few values."""
-    config, numerics, weights, images = case("v2")
-    model = pvt_torch.model_from_weights(config, numerics, weights)
+    model, images = twin("v2")
     for coarse, fine in (("bf16", "fp16"), ("hf32", "fp32"), ("tf32", "fp32"), ("fp16", "fp32")):
         taps = emulated_taps(model, images, ROUNDINGS[coarse])
         taps = {tap: values for tap, values in taps.items() if values.size >= FEW}
@@ -503,8 +496,7 @@ class TestEnvelope:
     """What it is made of."""
 
     def test_the_same_seed_gives_the_same_envelope(self):
-        config, numerics, weights, images = case("linear")
-        model = pvt_torch.model_from_weights(config, numerics, weights)
+        model, images = twin("linear")
         exact = reference("linear", "official")
         first, again, other = (
             predict(model, "fp16", images, exact, seed).to_dict() for seed in (5, 5, 6)
@@ -535,8 +527,7 @@ class TestEnvelope:
 
     def test_another_order_is_the_same_function(self):
         """In float64's place float32: orders differ by its rounding and no more."""
-        config, numerics, weights, images = case("linear", "mindcv")
-        model = pvt_torch.model_from_weights(config, numerics, weights)
+        model, images = twin("linear", "mindcv")
         plain, shuffled = (
             emulated_taps(model, images, ROUNDINGS["fp32"], seed)["logits"] for seed in (None, 3)
         )

@@ -29,11 +29,12 @@ from parity.selection import read_models
 from pvt_spec import tap_names
 from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells
-from tests.support.models import GOLDEN, SMALL, info_of, random_weights
+from tests.support.models import GOLDEN, SMALL, enlarge, golden_arrays, info_of, random_weights
 from tests.support.processes import run_blocked
 
 MINDCV_V1 = GOLDEN / "mindcv_v1_small" / "weights.ckpt"
 OFFICIAL_V2 = GOLDEN / "official_v2_small" / "weights.pth"
+CASE = golden_arrays("official_v2_small")
 
 
 command, refused = partial(invoke, main), partial(refusal, main)
@@ -65,11 +66,14 @@ def in_one_batch(what: Shot) -> Shot:
 
 def with_weight_changed(path: Path, target: Path, tensor: str) -> Path:
     weights, info = load_model(path)
-    changed = {name: array.copy() for name, array in weights.items()}
-    flat = changed[tensor].reshape(-1)
-    flat[np.abs(flat).argmax()] *= np.float32(1.01)
-    save_model(target, changed, info)
+    save_model(target, enlarge(weights, tensor), info)
     return target
+
+
+def check_plain(target: Path, **arrays: np.ndarray) -> tuple[object, ...]:
+    """Writes the peer's input and logits but for these arrays; the command that checks them."""
+    np.savez(target, **{"input": CASE["input"], "logits": CASE["logits"], **arrays})
+    return ("check", target, OFFICIAL_V2, "--runtime", "torch")
 
 
 def with_record(path: Path, target: Path, **changes: object) -> Path:
@@ -143,18 +147,22 @@ class TestFile:
         with pytest.raises(ParityError, match=naming("0/logits.npy")):
             Bundle(tmp_path / "a.npz").rows(("features", "logits"), 0, 3)
 
-    def test_pickles_are_not_read(self, tmp_path):
-        np.savez(tmp_path / "a.npz", input=np.array([{}], object), logits=np.ones(1))
-        with pytest.raises(ParityError, match=naming("read")):
-            Bundle(tmp_path / "a.npz")
-
     def test_later_formats_are_refused(self, tmp_path):
         write(tmp_path / "a.npz")
         later = with_record(tmp_path / "a.npz", tmp_path / "b.npz", format=99)
         with pytest.raises(ParityError, match=naming("version")):
             Bundle(later)
 
-    @pytest.mark.parametrize("arrays", [{}, {"logits": np.ones((1, 2))}, {"input": np.ones(3)}])
+    @pytest.mark.parametrize(
+        "arrays",
+        [
+            {},
+            {"logits": np.ones((1, 2))},
+            {"input": np.ones(3)},
+            {"input": np.array([{}], object), "logits": np.ones(1)},
+        ],
+        ids=["nothing", "no input", "no logits", "pickles"],
+    )
     def test_plain_files_of_something_else_are_refused(self, arrays, tmp_path):
         np.savez(tmp_path / "a.npz", other=np.ones(2), **arrays)
         with pytest.raises(ParityError, match=naming("a.npz")):
@@ -228,10 +236,8 @@ class TestCheck:
             assert done.stdout.splitlines()[-1].startswith("plain arrays case.npz: same. ")
 
     def test_wrong_answers_of_a_plain_file(self, tmp_path):
-        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
-            given = dict(arrays)
-        np.savez(tmp_path / "a.npz", input=given["input"], logits=given["logits"] * 1.001)
-        done = command("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        check = check_plain(tmp_path / "a.npz", logits=CASE["logits"] * 1.001)
+        done = command(*check)
         assert done.exit_code == 1
         assert tells(done.stdout.splitlines()[-1], "a.npz", "DIFFERENT")
 
@@ -266,36 +272,25 @@ class TestCheck:
         )
         assert tells(message, "--image-size")
 
-    def test_inputs_of_other_channels_are_refused(self, tmp_path):
-        images, logits = np.ones((1, 1, 64, 64), np.float32), np.ones((1, 10))
-        np.savez(tmp_path / "a.npz", input=images, logits=logits)
-        message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
-        assert tells(message, "1", "64", "3")
-
-    def test_a_row_too_few_is_refused(self, tmp_path):
-        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
-            np.savez(tmp_path / "a.npz", input=arrays["input"], logits=arrays["logits"][:1])
-        message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
-        assert tells(message, "1", "10", "2")
-
-    def test_images_of_another_layout_are_refused(self, tmp_path):
-        images = np.ones((1, 64, 64, 3), np.float32)
-        np.savez(tmp_path / "a.npz", input=images, logits=np.ones((1, 10)))
-        message = refused("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
-        assert tells(message, "a.npz", "float32", "1", "64", "3")
+    @pytest.mark.parametrize(
+        ("arrays", "facts"),
+        [
+            ({"input": np.ones((2, 1, 64, 64), np.float32)}, ("1", "64", "3")),
+            ({"input": np.ones((2, 64, 64, 3), np.float32)}, ("a.npz", "float32", "64", "3")),
+            ({"logits": CASE["logits"][:1]}, ("1", "10", "2")),
+        ],
+        ids=["channels", "layout", "a row too few"],
+    )
+    def test_plain_arrays_that_do_not_fit_are_refused(self, arrays, facts, tmp_path):
+        assert tells(refused(*check_plain(tmp_path / "a.npz", **arrays)), *facts)
 
     def test_other_classes_are_another_shape(self, tmp_path):
-        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
-            np.savez(tmp_path / "a.npz", input=arrays["input"], logits=arrays["logits"][:, :7])
-        done = command("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        done = command(*check_plain(tmp_path / "a.npz", logits=CASE["logits"][:, :7]))
         assert done.exit_code == 1 and tells(done.stdout, "shape")
         assert tells(done.stdout, "2", "7", "10")
 
     def test_arrays_that_are_no_taps_are_named(self, tmp_path):
-        with np.load(GOLDEN / "official_v2_small" / "case.npz") as arrays:
-            given = {"input": arrays["input"], "logits": arrays["logits"]}
-        np.savez(tmp_path / "a.npz", **given, logit=given["logits"])
-        done = good("check", tmp_path / "a.npz", OFFICIAL_V2, "--runtime", "torch")
+        done = good(*check_plain(tmp_path / "a.npz", logit=CASE["logits"]))
         assert tells(done.stderr, "a.npz")
 
     def test_bundles_without_a_model_are_refused(self, tmp_path):

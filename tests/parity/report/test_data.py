@@ -3,14 +3,12 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from parity.inputs.samples import Inputs, noise_samples
 from parity.measure.compare import Comparison, Judged
 from parity.measure.metrics import TapError
 from parity.measure.structure import Difference
@@ -19,31 +17,10 @@ from parity.report.data import FORMAT, tap_to_dict, to_dict, to_junit
 from parity.report.taps import Tap
 from parity.report.text import explain, verdict
 from parity.result import Result
-from parity.run import run
-from parity.selection import Terms, pair_up, read_models
-from tests.support.models import GOLDEN
+from tests.support.converting import strict_json
+from tests.support.results import compared, result_of
 
-MODEL = GOLDEN / "official_v2_small" / "weights.pth"
 NAMES = ("block1.0", "features", "logits")
-
-
-@pytest.fixture(scope="module")
-def real() -> Result:
-    """A clean run of one runtime."""
-    path = Path(MODEL)
-    inputs = Inputs(noise_samples(3, 0), (32, 32))
-    return run(pair_up([path], ["torch"]), read_models([path]), inputs, Terms(detail="stages"))
-
-
-def comparison(
-    name: str, actual: dict[str, Any], reference: Any = None, **given: Any
-) -> Comparison:
-    """Of two groups of two images; what is not given is right."""
-    truth = dict(zip(NAMES, (np.ones((4, 5, 8)), np.ones((4, 8)), np.eye(4, 7)), strict=True))
-    truth |= reference or {}
-    found = Comparison(name, "torch", "a.pth", "fp32", NAMES, ("logits",), **given)
-    found.add(["a", "a", "b", "b"], {**truth, **actual}, truth)
-    return found
 
 
 def with_value(value: float) -> np.ndarray:
@@ -57,39 +34,46 @@ WRONG = [
     Difference("labels", "('<a> & \"b\"',)", "('c',)", None),
 ]
 
-COMPARISONS = {
-    "same": lambda: comparison("same", {}),
-    "off": lambda: comparison("off", {"block1.0": np.full((4, 5, 8), 1.5)}),
-    "nan": lambda: comparison("nan", {"logits": with_value(math.nan)}),
-    "inf": lambda: comparison("inf", {"features": np.full((4, 8), -math.inf)}),
-    "shape": lambda: comparison(
-        "shape", {"block1.0": np.ones((4, 6, 8)), "logits": np.ones((4, 3))}
-    ),
-    "reference": lambda: comparison("reference", {}, {"block1.0": np.full((4, 5, 8), math.nan)}),
-    "flips": lambda: comparison("flips", {"logits": with_value(9.0)}),
-    "zeros": lambda: comparison("zeros", {}, {"features": np.zeros((4, 8))}),
-    "noise": lambda: comparison(
-        "noise", {"features": np.ones((4, 8))}, {"features": np.zeros((4, 8))}
-    ),
-    "structure": lambda: comparison("structure", {}, differences=list(WRONG)),
-    "fixed": lambda: comparison(
-        "fixed", {"logits": with_value(math.nan)}, fixed=FixedTolerance(0.0, 0.0)
-    ),
-    "<odd> & \"named\" 'ü'": lambda: comparison(
-        "<odd> & \"named\" 'ü'", {"features": np.zeros((4, 8))}, differences=list(WRONG)
-    ),
+CASES: dict[str, dict[str, Any]] = {
+    "same": {},
+    "off": {"actual": {"block1.0": np.full((4, 5, 8), 1.5)}},
+    "nan": {"actual": {"logits": with_value(math.nan)}},
+    "inf": {"actual": {"features": np.full((4, 8), -math.inf)}},
+    "shape": {"actual": {"block1.0": np.ones((4, 6, 8)), "logits": np.ones((4, 3))}},
+    "reference": {"reference": {"block1.0": np.full((4, 5, 8), math.nan)}},
+    "flips": {"actual": {"logits": with_value(9.0)}},
+    "zeros": {"reference": {"features": np.zeros((4, 8))}},
+    "noise": {
+        "actual": {"features": np.ones((4, 8))},
+        "reference": {"features": np.zeros((4, 8))},
+    },
+    "structure": {"differences": WRONG},
+    "fixed": {"actual": {"logits": with_value(math.nan)}, "fixed": FixedTolerance(0.0, 0.0)},
+    "<odd> & \"named\" 'ü'": {"actual": {"features": np.zeros((4, 8))}, "differences": WRONG},
 }
 
 
-def result_of(real: Result, *names: str) -> Result:
-    found = [COMPARISONS[name]() for name in names or COMPARISONS]
-    return dataclasses.replace(real, comparisons=found)
+def comparison(case: str) -> Comparison:
+    """Of two groups of two images; what is not given is right."""
+    given = dict(CASES[case])
+    truth = dict(zip(NAMES, (np.ones((4, 5, 8)), np.ones((4, 8)), np.eye(4, 7)), strict=True))
+    truth |= given.pop("reference", {})
+    actual = {**truth, **given.pop("actual", {})}
+    found = Comparison(case, "torch", "a.pth", "fp32", NAMES, ("logits",), **given)
+    found.add(["a", "a", "b", "b"], actual, truth)
+    return found
 
 
 @pytest.fixture
-def everything(real: Result) -> Result:
+def everything() -> Result:
     """All that can happen to a runtime, in one result."""
-    return dataclasses.replace(real, comparisons=[*real.comparisons, *result_of(real).comparisons])
+    return result_of(compared(), *map(comparison, CASES))
+
+
+def only(found: Comparison) -> dict[str, Any]:
+    """What the document says of the one runtime of a result."""
+    (runtime,) = to_dict(result_of(found))["runtimes"]
+    return runtime
 
 
 # --- JSON
@@ -166,21 +150,11 @@ def assert_shape(data: dict[str, Any], schema: dict[str, Any], where: str) -> No
     assert not wrong, f"{where}: {wrong}"
 
 
-def parse(text: str) -> dict[str, Any]:
-    """As strict readers do: NaN and Infinity are no JSON."""
-
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} in a document")
-
-    data: dict[str, Any] = json.loads(text, parse_constant=refuse)
-    return data
-
-
 def test_document_is_strict_json_of_the_shape_that_readers_count_on(everything):
-    data = parse(json.dumps(to_dict(everything), allow_nan=False))
+    data = strict_json(json.dumps(to_dict(everything), allow_nan=False))
     assert_shape(data, DOCUMENT, "the document")
     assert data["format"] == FORMAT
-    assert [set(image) >= {"name", "group"} for image in data["images"]] == [True] * 3
+    assert [set(image) >= {"name", "group"} for image in data["images"]] == [True] * 2
     assert_shape(data["reference"], {"file": str, "computed_in": str}, "reference")
     for runtime in data["runtimes"]:
         assert_shape(runtime, RUNTIME, runtime["name"])
@@ -213,40 +187,39 @@ def test_document_says_what_the_comparisons_do(everything):
             assert tap["max_abs"] in (found.total(name).max_abs, None)
 
 
-def tap_of(real: Result, name: str, tap: str) -> dict[str, Any]:
-    (runtime,) = to_dict(result_of(real, name))["runtimes"]
-    found: dict[str, Any] = runtime["taps"][tap]
+def tap_of(name: str, tap: str) -> dict[str, Any]:
+    found: dict[str, Any] = only(comparison(name))["taps"][tap]
     return found
 
 
-def test_what_is_not_finite_is_none_and_counted(real):
-    tap = tap_of(real, "nan", "logits")
+def test_what_is_not_finite_is_none_and_counted():
+    tap = tap_of("nan", "logits")
     assert (tap["nans"], tap["infs"], tap["within"], tap["group"]) == (1, 0, False, "b")
     assert tap["max_abs"] is tap["times_rounding"] is tap["snr_db"] is None
     assert tap["worst"] == {"image": 3, "position": [2]}
     assert tap["groups"]["a"]["within"] and tap["groups"]["a"]["max_abs"] == 0
-    (runtime,) = to_dict(result_of(real, "nan"))["runtimes"]
+    runtime = only(comparison("nan"))
     assert runtime["decisions"]["not_finite"] == 1 and runtime["decisions"]["max_kl"] is None
-    tap = tap_of(real, "inf", "features")
+    tap = tap_of("inf", "features")
     assert (tap["nans"], tap["infs"], tap["exact"]) == (0, 32, False)
 
 
-def test_what_has_another_shape_is_not_within(real):
-    tap = tap_of(real, "shape", "block1.0")
+def test_what_has_another_shape_is_not_within():
+    tap = tap_of("shape", "block1.0")
     assert not tap["within"] and tap["times_rounding"] is None and tap["ulps"] is None
-    (runtime,) = to_dict(result_of(real, "shape"))["runtimes"]
+    runtime = only(comparison("shape"))
     assert runtime["decisions"]["top1_agreement"] == 0
 
 
-def test_exact_is_told_from_immeasurable(real):
-    tap = tap_of(real, "zeros", "features")
+def test_exact_is_told_from_immeasurable():
+    tap = tap_of("zeros", "features")
     assert (tap["exact"], tap["within"], tap["max_abs"], tap["snr_db"]) == (True, True, 0, None)
-    tap = tap_of(real, "noise", "features")
+    tap = tap_of("noise", "features")
     assert (tap["exact"], tap["within"], tap["max_abs"], tap["scaled"]) == (False, False, 1, None)
 
 
-def test_structure_is_listed_whole(real):
-    (runtime,) = to_dict(result_of(real, "structure"))["runtimes"]
+def test_structure_is_listed_whole():
+    runtime = only(comparison("structure"))
     assert runtime["structure"] == [
         {"subject": d.subject, "found": d.found, "expected": d.expected, "tap": d.tap}
         for d in WRONG
@@ -254,18 +227,18 @@ def test_structure_is_listed_whole(real):
     assert not runtime["same"] and runtime["first_out_of_bounds"] is None
 
 
-def test_decisions_are_shares_and_images(real):
-    (runtime,) = to_dict(result_of(real, "flips"))["runtimes"]
+def test_decisions_are_shares_and_images():
+    runtime = only(comparison("flips"))
     decisions = runtime["decisions"]
     assert (decisions["images"], decisions["top1_agreement"]) == (4, 0.75)
     assert decisions["flips_within_margin"] + decisions["flips_beyond_margin"] == 1
     assert decisions["first_flips_beyond_margin"] == [3]
 
 
-def test_models_without_classes_have_no_decisions(real):
+def test_models_without_classes_have_no_decisions():
     found = Comparison("a", "torch", "a.pth", "fp32", ("features",), ("features",))
     found.add(["a"], {"features": np.ones((1, 8))}, {"features": np.ones((1, 8))})
-    (runtime,) = to_dict(dataclasses.replace(real, comparisons=[found]))["runtimes"]
+    runtime = only(found)
     assert runtime["decisions"] is None and runtime["same"]
 
 
@@ -321,8 +294,8 @@ def test_junit_failures_carry_the_explanation(everything):
     assert explained >= 8
 
 
-def test_junit_names_everything_that_is_wrong_inside(real):
-    suite = suites_of(result_of(real, "structure"))["structure"]
+def test_junit_names_everything_that_is_wrong_inside():
+    suite = suites_of(result_of(comparison("structure")))["structure"]
     failure = suite.find("testcase[@name='structure']/failure")
     assert failure is not None and failure.text == "\n".join(map(str, WRONG))
     assert failure.attrib["message"] == str(WRONG[0])
@@ -336,11 +309,10 @@ def test_junit_is_a_file_in_utf8_that_begins_as_xml_does(everything):
 
 
 @pytest.mark.parametrize("name", ["bell \a.pth", "\x1b[31mred.pth", "\udce9t\udce9.pth", "\ufffe"])
-def test_junit_can_be_read_whatever_a_file_is_called(name, real):
+def test_junit_can_be_read_whatever_a_file_is_called(name):
     """XML has no such characters, and names of files may have any."""
-    odd = dataclasses.replace(COMPARISONS["off"](), name=f"torch {name}")
-    text = to_junit(dataclasses.replace(real, comparisons=[odd]))
-    (suite,) = ElementTree.fromstring(text.encode())
+    result = result_of(dataclasses.replace(comparison("off"), name=f"torch {name}"))
+    (suite,) = ElementTree.fromstring(to_junit(result).encode())
     assert suite.attrib["name"].startswith("torch ")
     assert suite.attrib["failures"] == "1"
-    assert json.loads(json.dumps(to_dict(dataclasses.replace(real, comparisons=[odd]))))
+    assert json.loads(json.dumps(to_dict(result)))

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from PIL import Image
 
 from convert import load_model, save_model
 from parity.inputs.samples import Inputs, Sample, default_samples, noise_samples
-from parity.measure.compare import SHOWN_IMAGES, Comparison
+from parity.measure.compare import SHOWN_IMAGES
 from parity.measure.envelope import Envelope
 from parity.measure.structure import Difference
 from parity.measure.tolerance import FixedTolerance
@@ -31,9 +30,9 @@ from parity.report.text import verdict
 from parity.result import Result
 from parity.run import run
 from parity.selection import pair_up, read_models
-from pvt_spec import ImageError, output_names, tap_names
-from tests.support.models import GOLDEN, KINDS, MAPS, SMALL, info_of, random_images, weights_for
-from tests.support.runtimes import run_float64
+from pvt_spec import ImageError, tap_names
+from tests.support.models import GOLDEN, MAPS, SMALL, enlarge, info_of
+from tests.support.results import compared, reference_taps, result_of
 
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
 """Elements of HTML without an end tag."""
@@ -116,64 +115,6 @@ def picture(source: str) -> np.ndarray:
 # --- results
 
 
-@cache
-def reference_taps(kind: str, count: int = 2) -> dict[str, np.ndarray]:
-    """Of a small model in float64, over images of noise."""
-    config, numerics = KINDS[kind], info_of(KINDS[kind], "mindcv").numerics
-    images = random_images(config, count=count)
-    return run_float64(config, numerics, weights_for(config, numerics), images)
-
-
-def compared(
-    kind: str = "v1",
-    name: str = "torch",
-    changes: dict[str, Any] | None = None,
-    count: int = 2,
-    labels: np.ndarray | None = None,
-    **given: Any,
-) -> Comparison:
-    """A runtime that answers the reference rounded to float32, but for some taps: 1× rounding."""
-    reference = reference_taps(kind, count)
-    actual = {tap: array.astype(np.float32) for tap, array in reference.items()}
-    config = KINDS[kind]
-    envelope = Envelope(tap_names(config))
-    envelope.add("noise", actual, reference)
-    for tap, change in (changes or {}).items():
-        actual[tap] = change(actual[tap].copy())
-    comparison = Comparison(
-        **{
-            "name": name,
-            "runtime": name,
-            "file": "a.pth",
-            "precision": "fp32",
-            "names": tuple(tap_names(config)),
-            "answers": output_names(config),
-            "facts": {"device": "CPU", "framework": f"{name} 1.0"},
-            "envelope": envelope,
-            "checked": {"weights": 129, "attributes": 81},
-            **given,
-        }
-    )
-    comparison.add(["noise"] * count, actual, reference, labels)
-    return comparison
-
-
-def result_of(*comparisons: Comparison, kind: str = "v1", **given: Any) -> Result:
-    info = given.pop("info", info_of(KINDS[kind], "mindcv"))
-    return Result(
-        **{
-            "info": info,
-            "reference": "a.ckpt",
-            "computed_in": "PyTorch, float64",
-            "image_size": info.preprocessing.image_size,
-            "samples": noise_samples(comparisons[0].images, 0),
-            "comparisons": list(comparisons),
-            "seconds": {"total": 1.5},
-            **given,
-        }
-    )
-
-
 def add_one(values: np.ndarray) -> np.ndarray:
     return values + np.float32(1)
 
@@ -184,10 +125,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Result:
     weights, info = load_model(GOLDEN / "mindcv_v1_small" / "weights.ckpt")
     folder: Path = tmp_path_factory.mktemp("page")
     save_model(folder / "a.pth", weights, info)
-    changed = {name: array.copy() for name, array in weights.items()}
-    flat = changed["block2.0.mlp.fc2.weight"].reshape(-1)
-    flat[np.abs(flat).argmax()] *= np.float32(1.01)
-    save_model(folder / "b.onnx", changed, info)
+    save_model(folder / "b.onnx", enlarge(weights, "block2.0.mlp.fc2.weight"), info)
     paths = [folder / "a.pth", folder / "b.onnx"]
     inputs = Inputs(default_samples(info.preprocessing), info.preprocessing.image_size)
     return run(pair_up(paths, ()), read_models(paths), inputs)

@@ -18,8 +18,6 @@ from convert import save_model
 from convert.model.read import Model, read_model
 from convert.options import OnnxOptions
 from parity.errors import ParityError
-from parity.measure.compare import Comparison
-from parity.measure.envelope import Envelope, emulated_runs
 from parity.measure.structure import attribute_differences, hash_weights
 from parity.runtimes import table as runners
 from parity.runtimes.table import (
@@ -34,7 +32,7 @@ from parity.runtimes.table import (
 from parity.selection import choose_runtimes
 from pvt_onnx.runtime import CPU, CUDA
 from pvt_onnx.session import OPTIMIZATIONS, OnnxFileError, open_session, open_taps
-from pvt_spec import PVTConfig, output_names, tap_names
+from pvt_spec import PVTConfig, tap_names
 from pvt_spec.arrays import fill_up
 from pvt_spec.attributes import expected_attributes
 from pvt_spec.precisions import PRECISIONS
@@ -42,6 +40,7 @@ from pvt_spec.runtime import RuntimeUnusable, Task
 from pvt_torch.reference import open_reference
 from tests.support.messages import naming, tells
 from tests.support.models import KINDS, SMALL, info_of, random_images, weights_for
+from tests.support.results import assert_same, judged
 from tests.support.runtimes import run_float64
 
 ELSEWHERE = [name for name in RUNTIMES if "cuda" in name or "hf32" in name]
@@ -98,26 +97,28 @@ def task_of(path: Path, names: list[str] | None = None, size: Any = None) -> Tas
     return Task(model, path, names or tap_names(config), size or config.image_size)
 
 
-def judged(runner: Runner, model: Model, names: list[str], images: Any, actual: Any) -> Comparison:
-    """Answers of a runtime, in units of its precision's rounding."""
-    import pvt_torch
-
-    info = model.info
-    exact = run_float64(info.config, info.numerics, model.weights, images)
-    twin = pvt_torch.model_from_weights(info.config, info.numerics, model.weights)
-    envelope = Envelope(names)
-    precision = runner.facts["precision"]
-    for taps in emulated_runs(twin, images, precision):
-        envelope.add("images", taps, exact)
-    answers = tuple(name for name in output_names(info.config) if name in names)
-    found = Comparison("a", "a", "a", precision, tuple(names), answers, envelope=envelope)
-    found.add(["images"] * len(images), actual, exact)
-    return found
+def assert_right(runner: Runner, model: Model, images: Any, taps: Any) -> None:
+    """The answers of a runtime are within its precision's rounding."""
+    assert_same(judged(given(model), images, taps, runner.facts["precision"]))
 
 
-def assert_same(found: Comparison) -> None:
-    worst = {name: found.judge(name).times for name in found.names}
-    assert found.same, f"differs from {found.first_out_of_bounds} on: {worst}"
+def given(model: Model) -> Any:
+    return model.info.config, model.info.numerics, model.weights
+
+
+def assert_two_batches_are_right(runner: Runner, model: Model, names: list[str]) -> None:
+    """The last one is smaller; the first one's answers are not touched by it."""
+    images = random_images(model.info.config, count=3)
+    first = dict(runner.taps(images[:2]))
+    kept = {name: tap.copy() for name, tap in first.items()}
+    last = dict(runner.taps(images[2:]))
+    for taps, batch in ((first, images[:2]), (last, images[2:])):
+        assert list(taps) == names
+        assert {tap.dtype for tap in taps.values()} <= {np.dtype("f4"), np.dtype("f2")}
+        assert {len(tap) for tap in taps.values()} == {len(batch)}
+        assert_right(runner, model, batch, taps)
+    for name, tap in first.items():
+        assert np.array_equal(tap, kept[name]), f"{name} of the first batch became another"
 
 
 # --- the same taps, whatever runs
@@ -133,21 +134,9 @@ RUNS = [
 
 @pytest.mark.parametrize(("runtime", "kind"), RUNS)
 def test_every_runtime_gives_the_taps_of_float64_within_its_rounding(runtime, kind, saved):
-    """Of two batches, the last one smaller; the first one's answers are not touched by it."""
     names = wanted(kind)
     task = task_of(saved(kind), names)
-    runner = open_runner(runtime, task)
-    images = random_images(CONFIGS[kind], count=3)
-    first = dict(runner.taps(images[:2]))
-    kept = {name: tap.copy() for name, tap in first.items()}
-    last = dict(runner.taps(images[2:]))
-    for taps, batch in ((first, images[:2]), (last, images[2:])):
-        assert list(taps) == names
-        assert {tap.dtype for tap in taps.values()} <= {np.dtype("f4"), np.dtype("f2")}
-        assert {len(tap) for tap in taps.values()} == {len(batch)}
-        assert_same(judged(runner, task.model, names, batch, taps))
-    for name, tap in first.items():
-        assert np.array_equal(tap, kept[name]), f"{name} of the first batch became another"
+    assert_two_batches_are_right(open_runner(runtime, task), task.model, names)
 
 
 @pytest.mark.parametrize("runtime", HERE)
@@ -200,14 +189,7 @@ def test_a_compiled_torch_gives_the_same_taps_and_takes_a_smaller_last_batch(sav
     names = tap_names(TINY)
     task = task_of(saved("tiny"), names)
     runner = open_runner(SLOW, task)
-    images = random_images(TINY, count=3)
-    first = dict(runner.taps(images[:2]))
-    kept = {name: tap.copy() for name, tap in first.items()}
-    last = dict(runner.taps(images[2:]))
-    for taps, batch in ((first, images[:2]), (last, images[2:])):
-        assert list(taps) == names
-        assert_same(judged(runner, task.model, names, batch, taps))
-    assert all(np.array_equal(first[name], kept[name]) for name in names)
+    assert_two_batches_are_right(runner, task.model, names)
     assert (runner.runtime, runner.kind) == (SLOW, "torch")
     assert runner.facts["mode"] == "compiled by inductor"
     assert runner.hashes == hash_weights(task.model.weights)
@@ -326,7 +308,7 @@ def test_a_file_of_any_size_is_run_at_any(saved):
         runner = open_runner(runtime, task)
         taps = dict(runner.taps(images))
         assert taps["embed1"].shape == (2, 24 * 16, 8)
-        assert_same(judged(runner, task.model, names, images, taps))
+        assert_right(runner, task.model, images, taps)
 
 
 def test_other_files_run_at_the_size_that_is_asked_for(saved):
@@ -334,7 +316,7 @@ def test_other_files_run_at_the_size_that_is_asked_for(saved):
     task = task_of(saved("v1"), names, (96, 64))
     for runtime in ("torch", "onnxruntime", "mindspore"):
         runner = open_runner(runtime, task)
-        assert_same(judged(runner, task.model, names, images, dict(runner.taps(images))))
+        assert_right(runner, task.model, images, dict(runner.taps(images)))
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "onnxruntime-disabled", "onnx-reference"])
@@ -355,7 +337,7 @@ def test_a_file_is_run_as_it_is_and_not_written_anew(runtime, saved, folder):
     known = hash_weights(task.model.weights)
     assert [name for name in known if runner.hashes[name] != known[name]] == ["head.bias"]
     images = random_images(SMALL["v2"])
-    found = judged(runner, task.model, list(task.names), images, dict(runner.taps(images)))
+    found = judged(given(task.model), images, dict(runner.taps(images)))
     assert found.first_out_of_bounds == "block3.0.attn"
 
 
@@ -368,7 +350,7 @@ def test_weights_in_a_file_beside_are_found(saved, folder):
     runner = open_runner("onnxruntime", task)
     assert runner.hashes == hash_weights(task.model.weights)
     images = random_images(SMALL["v2"])
-    assert_same(judged(runner, task.model, list(task.names), images, dict(runner.taps(images))))
+    assert_right(runner, task.model, images, dict(runner.taps(images)))
 
 
 # --- onnxruntime: what it may do, and where it runs
