@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from pvt_packages import PACKAGES
-from tests.support.processes import ROOT, run_python
-from tests.support.scripted_run import Done
+from tests.support.processes import ROOT, Ended, run_python
 
 
-def run(folder: Path, *words: str, home: Path = ROOT) -> Done:
+def run(folder: Path, *words: str, home: Path = ROOT) -> Ended:
     """Run Python in a folder that holds other files than the project's."""
     environment = {**os.environ, "PYTHONPATH": str(home)}
     return run_python(*words, cwd=folder, env=environment, check=False)
@@ -28,7 +27,7 @@ def put_in_the_way(folder: Path, name: str, kind: str) -> Path:
     return path
 
 
-def refused(done: Done, path: Path) -> bool:
+def refused(done: Ended, path: Path) -> bool:
     """Tell whether a process ended with one line, which names what is in the way."""
     return (
         done.returncode == 1

@@ -1,38 +1,41 @@
 """``predict`` and ``validate``: the same commands in every runtime."""
 
+import dataclasses
 import io
 import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 from convert import load_model, save_model
 from pvt_data.progress import progress_bar
 from pvt_onnx.command_line import main as pvt_onnx
-from pvt_spec import ModelInfo, make_config, output_names, profile_numerics
+from pvt_spec import make_config, output_names
 from pvt_spec.model_info import Preprocessing
 from pvt_torch.command_line import main as pvt_torch
 from tests.support.commands import invoke, refusal
 from tests.support.messages import tells
-from tests.support.models import random_images, random_weights
+from tests.support.models import info_of, random_images, random_weights
 from tests.support.runtimes import import_mindspore, run_float64
+
+
+def save_nano(path, *labels, **changes):
+    """A random pvt_nano, and what its file says of it."""
+    config = make_config("pvt_nano", **changes)
+    info = dataclasses.replace(
+        info_of(config, "official", *labels), preprocessing=Preprocessing((32, 32), 0.9)
+    )
+    save_model(path, random_weights(config), info)
+    return info
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A random pvt_nano with named classes, as ``.onnx`` and ``.pth``."""
+    """With named classes, as ``.onnx`` and ``.pth``."""
     folder = tmp_path_factory.mktemp("model")
-    config = make_config("pvt_nano", num_classes=4)
-    info = ModelInfo(
-        config,
-        profile_numerics("official", 1),
-        Preprocessing((32, 32), 0.9),
-        ("ant", "bee", "cat", "dog"),
-    )
     for ending in ("onnx", "pth"):
-        save_model(folder / f"m.{ending}", random_weights(config), info)
+        save_nano(folder / f"m.{ending}", "ant", "bee", "cat", "dog", num_classes=4)
     return folder
 
 
@@ -130,17 +133,13 @@ class TestErrors:
         assert "emu" in message and "ant" in message
 
     def test_model_without_head(self, images, tmp_path):
-        config = make_config("pvt_nano", num_classes=0)
-        info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
-        save_model(tmp_path / "f.onnx", random_weights(config), info)
+        save_nano(tmp_path / "f.onnx", num_classes=0)
         assert load_model(tmp_path / "f.onnx")[1].config.num_classes == 0
         assert tells(refusal(pvt_onnx, "predict", tmp_path / "f.onnx", images), "head")
 
     @pytest.mark.parametrize("command", [("predict",), ("validate", "--data-dir")])
     def test_model_that_answers_maps(self, command, images, tmp_path):
-        config = make_config("pvt_nano", features_only=True)
-        info = ModelInfo(config, profile_numerics("official", 1), Preprocessing((32, 32), 0.9))
-        save_model(tmp_path / "f.onnx", random_weights(config), info)
+        save_nano(tmp_path / "f.onnx", features_only=True)
         message = refusal(pvt_onnx, command[0], tmp_path / "f.onnx", *command[1:], images)
         assert tells(message, "stage1", "stage2", "stage3", "stage4")
 
@@ -153,12 +152,9 @@ def test_load_forward_names_the_outputs_in_every_runtime(changes, tmp_path):
     import_mindspore()
     import pvt_ms
 
-    config = make_config("pvt_nano", **changes)
-    numerics, weights = profile_numerics("official", 1), random_weights(config)
-    info = ModelInfo(config, numerics, Preprocessing((32, 32), 0.9))
-    save_model(tmp_path / "a.onnx", weights, info)
-    images = random_images(config)
-    expected = run_float64(config, numerics, weights, images)
+    info = save_nano(tmp_path / "a.onnx", **changes)
+    config, images = info.config, random_images(info.config)
+    expected = run_float64(config, info.numerics, random_weights(config), images)
     for runtime in (pvt_onnx, pvt_torch, pvt_ms):
         forward, read = runtime.load_forward(tmp_path / "a.onnx")
         outputs = forward(images)
@@ -186,10 +182,8 @@ class TestMindCVsSpelling:
         assert invoke(pvt_onnx, "predict", "--ckpt_path", model / "m.onnx", image).stdout == plain
 
     def test_another_variant_is_refused(self, model, images):
-        done = CliRunner().invoke(
-            pvt_onnx,
-            ["validate", str(model / "m.onnx"), "--model", "pvt_tiny", "--data-dir", str(images)],
-        )
+        more = ("--model", "pvt_tiny", "--data-dir", images)
+        done = invoke(pvt_onnx, "validate", model / "m.onnx", *more)
         assert done.exit_code == 1
         assert tells(done.stderr, "pvt_tiny")
 
@@ -197,7 +191,7 @@ class TestMindCVsSpelling:
         "command", [["validate", "--data-dir", "x"], ["predict"], ["predict", "m.onnx"]]
     )
     def test_a_model_or_images_are_missing(self, command):
-        done = CliRunner().invoke(pvt_onnx, command)
+        done = invoke(pvt_onnx, *command)
         assert done.exit_code == 2 and tells(done.stderr, "argument")
 
 

@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from pvt_data import folders as sources
 from pvt_data.folders import ClassFolders, Source, TarFiles, Texts, open_source
 from pvt_spec import ImageError
-from tests.support.messages import naming, tells
+from tests.support.messages import Facts, naming, tells
 
 ITEMS = [("cat/1.jpg", b"one"), ("cat/2.JPEG", b"22"), ("dog/1.png", b""), ("dog/x.y.jpg", b"4444")]
 
@@ -177,30 +178,24 @@ def test_tar_files_beside_folders_are_refused(tmp_path: Path) -> None:
     assert tells(refused(tmp_path), "cat.tar")
 
 
-def test_an_image_without_a_class_is_refused(tmp_path: Path) -> None:
-    write_tar(tmp_path / "0.tar", [("a.jpg", b"a"), ("a.cls", b"x"), ("b.jpg", b"b")])
-    assert tells(refused(tmp_path), "b.jpg", "b.cls")
-
-
-def test_a_class_tar_among_shards_is_refused(tmp_path: Path) -> None:
-    write_tar(tmp_path / "0.tar", [("a.jpg", b"a"), ("a.cls", b"x")])
-    write_tar(tmp_path / "n01.tar", [("b.jpg", b"b")])
-    assert tells(refused(tmp_path), "n01.tar/b.jpg", "b.cls")
-
-
-def test_an_empty_class_is_refused(tmp_path: Path) -> None:
-    write_tar(tmp_path / "0.tar", [("a.jpg", b"a"), ("a.cls", b" \n")])
-    assert tells(refused(tmp_path), "a.cls")
-
-
-def test_a_tar_file_without_images_is_refused(tmp_path: Path) -> None:
-    write_tar(tmp_path / "n01.tar", [("n01_1.tar", b"a")])
-    assert tells(refused(tmp_path), "n01.tar")
-
-
-def test_a_file_that_comes_twice_is_refused(tmp_path: Path) -> None:
-    write_tar(tmp_path / "n01.tar", [("a.jpg", b"a"), ("a.jpg", b"b")])
-    assert tells(refused(tmp_path), "a.jpg")
+@pytest.mark.parametrize(
+    ("tars", "facts"),
+    [
+        ({"0": [("a.jpg", b"a"), ("a.cls", b"x"), ("b.jpg", b"b")]}, ("b.jpg", "b.cls")),
+        (
+            {"0": [("a.jpg", b"a"), ("a.cls", b"x")], "n01": [("b.jpg", b"b")]},
+            ("n01.tar/b.jpg", "b.cls"),
+        ),
+        ({"0": [("a.jpg", b"a"), ("a.cls", b" \n")]}, ("a.cls",)),
+        ({"n01": [("n01_1.tar", b"a")]}, ("n01.tar",)),
+        ({"n01": [("a.jpg", b"a"), ("a.jpg", b"b")]}, ("a.jpg",)),
+    ],
+    ids=["no class", "a class tar among shards", "empty class", "no images", "a file twice"],
+)
+def test_tar_files_that_cannot_be_used_are_refused(tars: Any, facts: Facts, tmp_path: Path) -> None:
+    for name, members in tars.items():
+        write_tar(tmp_path / f"{name}.tar", members)
+    assert tells(refused(tmp_path), *facts)
 
 
 def damaged(content: bytes) -> dict[str, bytes]:

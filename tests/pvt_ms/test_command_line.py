@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from convert import load_model, save_model
 from convert.model.training_checkpoint import load_training
@@ -20,20 +20,20 @@ from pvt_ms.command_line import main
 from pvt_spec import make_config, tensor_specs
 from pvt_train.command_line import main as pvt_train
 from pvt_train.run.log import read_log
+from tests.support.commands import invoke, refusal
 from tests.support.messages import tells
 from tests.support.models import assert_same
-from tests.support.processes import run_python
-from tests.support.scripted_run import Done
+from tests.support.processes import Ended, run_python
 from tests.support.train_command import OP_BY_OP, arguments, run_here
 
 
-def run_command(data: Path, output: Path, *more: str) -> Done:
+def run_command(data: Path, output: Path, *more: str) -> Ended:
     """The command in a process of its own, as a user starts it."""
     return run_python("-m", "pvt_ms", *arguments(data, output, *more), check=False)
 
 
 @pytest.fixture(scope="module")
-def finished(few_digits, tmp_path_factory) -> tuple[Path, Done]:
+def finished(few_digits, tmp_path_factory) -> tuple[Path, Ended]:
     output = tmp_path_factory.mktemp("run") / "new" / "folder"
     return output, run_command(few_digits, output, "--plot", "--num-parallel-workers", "1")
 
@@ -111,6 +111,13 @@ def wait_for(path: Path, lines: int, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.02)
 
 
+def resume(folder: Path, *more: object) -> str:
+    """What a run says on stderr that goes on to its end."""
+    done = invoke(main, "train", "--resume", folder, *more)
+    assert done.exit_code == 0, done.output
+    return done.stderr
+
+
 LONGER = ("--epoch-size", "4", "--log-interval", "1", *OP_BY_OP)
 
 
@@ -159,17 +166,14 @@ class TestGoingOn:
         assert process.returncode == 128 + signal.SIGTERM
         assert said.splitlines()[-1] == f"stopped by SIGTERM; to go on: --resume {tmp_path}/run"
         # The recipe is in the state, so the folder is all that is needed.
-        done = CliRunner().invoke(main, ["train", "--resume", str(tmp_path / "run")])
-        assert done.exit_code == 0, done.output
-        assert re.search(r"going on after epoch \d( and \d steps)?$", done.stderr, re.MULTILINE)
+        said = resume(tmp_path / "run")
+        assert re.search(r"going on after epoch \d( and \d steps)?$", said, re.MULTILINE)
         assert_same_run(tmp_path / "run", straight)
 
     def test_another_number_of_epochs_plans_the_rate_anew(self, straight, tmp_path):
         shutil.copytree(straight, tmp_path / "run")
-        more = ["train", "--resume", str(tmp_path / "run"), "--epoch-size", "6"]
-        done = CliRunner().invoke(main, more)
-        assert done.exit_code == 0, done.output
-        assert tells(done.stderr, "epoch_size", "4", "6")
+        said = resume(tmp_path / "run", "--epoch-size", 6)
+        assert tells(said, "epoch_size", "4", "6")
         rates = [record["lr"] for record in numbers(tmp_path / "run")]
         # The last step of epoch 5 of 6: 14 of 18 steps of a cosine from 1e-3 to 1e-5.
         assert rates[4] == pytest.approx(1e-5 + 0.99e-3 * (1 + np.cos(np.pi * 14 / 18)) / 2)
@@ -177,15 +181,12 @@ class TestGoingOn:
 
     def test_with_the_images_of_an_update_in_other_parts(self, straight, tmp_path):
         shutil.copytree(straight, tmp_path / "run")
-        more = ["--batch-size", "10", "--gradient-accumulation-steps", "2", "--epoch-size", "5"]
-        done = CliRunner().invoke(main, ["train", "--resume", str(tmp_path / "run"), *more])
-        assert done.exit_code == 0, done.output
+        more = ("--batch-size", 10, "--gradient-accumulation-steps", 2, "--epoch-size", 5)
+        resume(tmp_path / "run", *more)
         assert len(numbers(tmp_path / "run")) == 5
 
     def test_into_another_folder(self, straight, tmp_path):
-        more = ["train", "--resume", str(straight), "--epoch-size", "5", "--output"]
-        done = CliRunner().invoke(main, [*more, str(tmp_path / "new")])
-        assert done.exit_code == 0, done.output
+        resume(straight, "--epoch-size", 5, "--output", tmp_path / "new")
         assert (tmp_path / "new/pvt_nano-5.ckpt").exists()
         assert not (straight / "pvt_nano-5.ckpt").exists()
 
@@ -200,20 +201,19 @@ class TestGoingOn:
         ],
     )
     def test_what_would_be_another_run_is_refused(self, straight, more, facts):
-        done = CliRunner().invoke(main, ["train", "--resume", str(straight), *more])
-        assert done.exit_code == 1
-        assert tells(done.output, *facts)
-        assert "--pretrained" in done.output or "give a larger --epoch-size" in done.output
+        said = refusal(main, "train", "--resume", straight, *more)
+        assert tells(said, *facts)
+        assert "--pretrained" in said or "give a larger --epoch-size" in said
 
     def test_a_cut_or_missing_state_is_refused(self, straight, tmp_path):
         whole = (straight / "last.ckpt").read_bytes()
         (tmp_path / "last.ckpt").write_bytes(whole[: len(whole) // 2])
-        done = CliRunner().invoke(main, ["train", "--resume", str(tmp_path)])
-        assert done.exit_code == 1 and f"{tmp_path}/last.ckpt" in done.output
-        done = CliRunner().invoke(main, ["train", "--resume", str(tmp_path / "none")])
-        assert done.exit_code == 1 and tells(done.output, "such")
-        done = CliRunner().invoke(main, ["train", "--resume", str(straight / "best.ckpt")])
-        assert done.exit_code == 1 and tells(done.output, "training")
+        for path, fact in (
+            (tmp_path, f"{tmp_path}/last.ckpt"),
+            (tmp_path / "none", "such"),
+            (straight / "best.ckpt", "training"),
+        ):
+            assert tells(refusal(main, "train", "--resume", path), fact)
 
 
 @pytest.fixture
@@ -303,48 +303,41 @@ class TestFailures:
         assert "Traceback" not in done.output
 
 
-def refused(data: Path, output: Path, *more: str) -> Result:
-    """A run that must end before its first step."""
-    result = CliRunner().invoke(main, arguments(data, output, *more))
-    assert result.exit_code == 1
-    assert result.output.count("Error: ") == 1
-    assert "Traceback" not in result.output
-    return result
+def refused(data: Path, output: Path, *more: str) -> str:
+    """What a run says that must end before its first step, and leave no folder."""
+    there = output.exists()
+    said = refusal(main, *arguments(data, output, *more))
+    assert output.exists() == there
+    return said
 
 
 class TestRefusals:
     def test_no_train_folder(self, tmp_path):
-        result = refused(tmp_path, tmp_path / "run")
-        assert tells(result.output, f"{tmp_path}/train")
-        assert not (tmp_path / "run").exists()
+        assert tells(refused(tmp_path, tmp_path / "run"), f"{tmp_path}/train")
 
     def test_no_data_folder_at_all(self, tmp_path):
-        done = CliRunner().invoke(main, ["train", "--model", "pvt_nano"])
-        assert done.exit_code == 1 and tells(done.output, "data_dir", "--data-dir")
+        assert tells(refusal(main, "train", "--model", "pvt_nano"), "data_dir", "--data-dir")
 
     def test_no_val_folder(self, data, tmp_path):
         shutil.rmtree(data / "val")
-        assert tells(refused(data, tmp_path / "run").output, f"{data}/val")
-        assert not (tmp_path / "run").exists()
+        assert tells(refused(data, tmp_path / "run"), f"{data}/val")
 
     def test_a_class_without_images(self, data, tmp_path):
         (data / "train/x").mkdir()
-        assert tells(refused(data, tmp_path / "run").output, f"{data}/train/x")
-        assert not (tmp_path / "run").exists()
+        assert tells(refused(data, tmp_path / "run"), f"{data}/train/x")
 
     def test_a_class_that_is_only_in_val(self, data, tmp_path):
         (data / "val/3").rename(data / "val/x")
-        assert tells(refused(data, tmp_path / "run").output, "10", "classes")
+        assert tells(refused(data, tmp_path / "run"), "10", "classes")
 
     def test_another_number_of_classes(self, data, tmp_path):
-        result = refused(data, tmp_path / "run", "--num-classes", "1000")
-        assert tells(result.output, "num_classes", "1000", "10")
+        said = refused(data, tmp_path / "run", "--num-classes", "1000")
+        assert tells(said, "num_classes", "1000", "10")
 
     def test_an_unknown_recipe_key(self, data, tmp_path):
         recipe = tmp_path / "recipe.yaml"
         recipe.write_text("model: pvt_nano\nepochs: 3\n")
-        result = refused(data, tmp_path / "run", "--config", str(recipe))
-        assert tells(result.output, "epoch_size")
+        assert tells(refused(data, tmp_path / "run", "--config", str(recipe)), "epoch_size")
 
     def test_force_leaves_nothing_of_the_run_before(self, straight, data, tmp_path):
         shutil.copytree(straight, tmp_path / "run")
@@ -363,24 +356,23 @@ class TestRefusals:
     @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
     def test_checkpoints_that_are_there(self, data, tmp_path, name):
         (tmp_path / name).write_text("mine")
-        result = refused(data, tmp_path)
-        assert tells(result.output, tmp_path / name) and "--force" in result.output
+        said = refused(data, tmp_path)
+        assert tells(said, tmp_path / name) and "--force" in said
         assert (tmp_path / name).read_text() == "mine"
 
     def test_a_file_where_the_folder_should_be(self, data, tmp_path):
         (tmp_path / "file").write_text("mine")
         for output in (tmp_path / "file", tmp_path / "file/run"):
-            assert tells(refused(data, output).output, output)
+            assert tells(refused(data, output), output)
 
     def test_a_device_that_is_not_there(self, data, tmp_path):
-        result = refused(data, tmp_path / "run", "--device-target", "Ascend")
-        assert tells(result.output, "--device-target")
-        assert not (tmp_path / "run").exists()
+        said = refused(data, tmp_path / "run", "--device-target", "Ascend")
+        assert tells(said, "--device-target")
 
     def test_a_pretrained_model_of_another_architecture(self, straight, data, tmp_path):
         more = ("--model", "pvt_tiny", "--pretrained", str(straight / "best.ckpt"))
-        result = refused(data, tmp_path / "run", *more, "--image-resize", "64")
-        assert tells(result.output, "best.ckpt", "pvt_nano", "pvt_tiny", "--model")
+        said = refused(data, tmp_path / "run", *more, "--image-resize", "64")
+        assert tells(said, "best.ckpt", "pvt_nano", "pvt_tiny", "--model")
 
 
 def test_mindcvs_recipe_is_read_as_it_is(few_digits, tmp_path):

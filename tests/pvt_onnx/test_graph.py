@@ -173,7 +173,7 @@ def test_a_written_file_is_the_model_that_build_gives(
     info = describe(small, "mindcv")
     weights = weights_for(small, info.numerics)
     (tmp_path / "a.onnx").write_bytes(written(info, weights, dynamic_size=dynamic))
-    model = build(small, info.numerics, weights, info=info, dynamic_size=dynamic)
+    model = build(info.config, info.numerics, weights, info=info, dynamic_size=dynamic)
     assert onnx.load(tmp_path / "a.onnx") == model
     assert load_proto(tmp_path / "a.onnx") == model
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-Done = subprocess.CompletedProcess[str]
+Ended = subprocess.CompletedProcess[str]
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-def run_python(*words: object, check: bool = True, **options: Any) -> Done:
+def run_python(*words: object, check: bool = True, **options: Any) -> Ended:
     """What this Python ends with in this checkout: well, unless that is left to the caller."""
     command = [sys.executable, *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from pvt_spec import ModelInfo
 from pvt_train.recipe.keys import Recipe
 from pvt_train.run.checkpoints import rotate
+from pvt_train.run.log import RunLog
 from pvt_train.run.loop import Outcome
 from pvt_train.run.standing import Kept
 from pvt_train.twin import Batch, StepResult
@@ -113,6 +115,14 @@ class Done:
     def records(self, kind: str) -> list[dict[str, Any]]:
         lines = (self.folder / "log.jsonl").read_text().splitlines()
         return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+def write_log(folder: Path, *records: Mapping[str, Any], after: int = 0) -> None:
+    """A log of these records, in place of what was after a step."""
+    log = RunLog(folder, after)
+    for record in records:
+        log.write(record)
+    log.close()
 
 
 def stopping_at(step: int, number: int) -> ScriptedTwin:

@@ -18,7 +18,7 @@ from pvt_train.run.standing import Kept, Standing
 from pvt_train.run.stopping import stop_request
 from pvt_train.twin import TrainingError
 from tests.support.messages import naming
-from tests.support.scripted_run import kept_epochs
+from tests.support.scripted_run import kept_epochs, write_log
 
 
 class TestRotation:
@@ -84,11 +84,12 @@ class TestRunState:
             Standing.from_dict(values)
 
 
-def write_log(folder, first, last):
-    log = RunLog(folder, first - 1)
-    for step in range(first, last + 1):
-        log.write({"kind": "epoch", "step": step, "epoch": step, "loss": 1 / step, "top1": None})
-    log.close()
+def write_epochs(folder, first, last):
+    epochs = [
+        {"kind": "epoch", "step": step, "epoch": step, "loss": 1 / step, "top1": None}
+        for step in range(first, last + 1)
+    ]
+    write_log(folder, *epochs, after=first - 1)
 
 
 def tensorboard_scalars(folder, tag):
@@ -102,26 +103,26 @@ def tensorboard_scalars(folder, tag):
 
 class TestLog:
     def test_tensorboard_reads_its_numbers(self, tmp_path):
-        write_log(tmp_path, 1, 3)
+        write_epochs(tmp_path, 1, 3)
         expected = [(1, 1.0), (2, 0.5), (3, np.float32(1 / 3))]
         assert tensorboard_scalars(tmp_path, "epoch/loss") == expected
 
     def test_every_line_is_json(self, tmp_path):
-        write_log(tmp_path, 1, 2)
+        write_epochs(tmp_path, 1, 2)
         lines = (tmp_path / "log.jsonl").read_text().splitlines()
         assert [json.loads(line)["loss"] for line in lines] == [1.0, 0.5]
 
     def test_taken_up_it_drops_what_came_after(self, tmp_path):
-        write_log(tmp_path, 1, 4)
+        write_epochs(tmp_path, 1, 4)
         with (tmp_path / "log.jsonl").open("a") as file:
             file.write('{"kind": "ep')  # killed in the middle of a line
-        write_log(tmp_path, 3, 3)
+        write_epochs(tmp_path, 3, 3)
         assert [record["step"] for record in read_log(tmp_path)] == [1, 2, 3]
         assert [step for step, _ in tensorboard_scalars(tmp_path, "epoch/loss")] == [1, 2, 3]
 
     def test_a_new_one_replaces_the_old(self, tmp_path):
-        write_log(tmp_path, 1, 4)
-        write_log(tmp_path, 1, 2)
+        write_epochs(tmp_path, 1, 4)
+        write_epochs(tmp_path, 1, 2)
         assert [record["step"] for record in read_log(tmp_path)] == [1, 2]
         assert [step for step, _ in tensorboard_scalars(tmp_path, "epoch/loss")] == [1, 2]
 
@@ -152,11 +153,9 @@ class TestLog:
 class TestPlot:
     @pytest.mark.parametrize("epochs", [1, 30])
     def test_it_draws_curves(self, tmp_path, epochs):
-        log = RunLog(tmp_path, 0)
-        for epoch in range(1, epochs + 1):
-            numbers = {"loss": 2 / epoch, "top1": 90.0, "ema_top1": 91.0, "val_loss": None}
-            log.write({"kind": "epoch", "step": epoch, "epoch": epoch, "lr": 1e-3, **numbers})
-        log.close()
+        same = {"kind": "epoch", "lr": 1e-3, "top1": 90.0, "ema_top1": 91.0, "val_loss": None}
+        numbers = range(1, epochs + 1)
+        write_log(tmp_path, *({**same, "step": i, "epoch": i, "loss": 2 / i} for i in numbers))
         plot_run(tmp_path, tmp_path / "curves.png")
         pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"), int)
         # matplotlib's first colour, that of the training loss.
@@ -164,15 +163,13 @@ class TestPlot:
         assert blue[: len(blue) // 2, : blue.shape[1] // 2].sum() > 10
 
     def test_a_run_without_an_epoch_has_no_curves(self, tmp_path):
-        log = RunLog(tmp_path, 0)
-        log.write({"kind": "step", "step": 1, "loss": 1.0})
-        log.close()
+        write_log(tmp_path, {"kind": "step", "step": 1, "loss": 1.0})
         with pytest.raises(TrainingError, match=naming("finished")):
             plot_run(tmp_path, tmp_path / "curves.png")
         assert not (tmp_path / "curves.png").exists()
 
     def test_an_unknown_ending_is_refused(self, tmp_path):
-        write_log(tmp_path, 1, 1)
+        write_epochs(tmp_path, 1, 1)
         with pytest.raises(TrainingError, match=naming("curves.docx")):
             plot_run(tmp_path, tmp_path / "curves.docx")
 

@@ -2,6 +2,7 @@
 
 import re
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pvt_train.run.loop import MOST_SKIPPED
 from pvt_train.run.standing import Standing
 from pvt_train.twin import TrainingError
 from tests.support.messages import naming, tells
-from tests.support.scripted_run import ScriptedBatches, ScriptedTwin, stopping_at
+from tests.support.scripted_run import Done, ScriptedBatches, ScriptedTwin, stopping_at
 
 
 class TestSteps:
@@ -127,6 +128,15 @@ class TestFiles:
         assert make_recipe(done.store.states[0][1]["recipe"], "") == done.recipe
 
 
+def without_times(done: Done) -> list[dict[str, Any]]:
+    """The log's epochs, but for what a clock tells."""
+    times = ("images_per_second", "seconds")
+    return [
+        {key: value for key, value in record.items() if key not in times}
+        for record in done.records("epoch")
+    ]
+
+
 class TestStopping:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_the_step_is_finished_and_the_state_saved(self, go, number):
@@ -144,23 +154,18 @@ class TestStopping:
     def test_in_the_last_epoch_it_is_finished(self, go):
         assert go(stopping_at(7, signal.SIGTERM)).outcome.stopped is None
 
-    @pytest.mark.parametrize("step", [2, 3, 4, 5])
+    @pytest.mark.parametrize("step", [2, 3, 4, 5, 6])
     def test_going_on_gives_the_same_log_and_files(self, go, step):
         straight = go(ScriptedTwin([1.0] * 8, learns_at=2))
-        expected = [
-            {key: value for key, value in record.items() if key not in TIMES}
-            for record in straight.records("epoch")
-        ]
+        expected = without_times(straight)
         first = go(stopping_at(step, signal.SIGTERM))
+        assert first.outcome.stopped == signal.SIGTERM
         state, facts = first.store.states[-1]
+        assert facts["run"]["step"] == step + 1
         twin = ScriptedTwin([1.0] * 8, learns_at=2)
         twin.load_state(state)
         second = go(twin, start=Standing.from_dict(facts["run"]))
-        found = [
-            {key: value for key, value in record.items() if key not in TIMES}
-            for record in second.records("epoch")
-        ]
-        assert found == expected
+        assert without_times(second) == expected
         assert second.outcome.standing == straight.outcome.standing
         assert first.twin.groups + second.twin.groups == straight.twin.groups
 
@@ -170,9 +175,6 @@ class TestStopping:
         done = go(twin)
         assert done.outcome.stopped == signal.SIGTERM and twin.done == 3
         assert not done.store.states and not done.lines  # the first worker's to write
-
-
-TIMES = ("images_per_second", "seconds")
 
 
 class TestNotFinite:

@@ -26,6 +26,7 @@ from tests.support.scripted_run import (
     ScriptedTwin,
     kept_epochs,
     stopping_at,
+    write_log,
 )
 
 
@@ -289,21 +290,6 @@ class TestStopRequest:
         assert seen == [(None, signal.getsignal(signal.SIGTERM))]
 
 
-class TestStoppingInTheLastEpoch:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_the_state_is_saved_there_too(self, go, number):
-        straight = go(ScriptedTwin([1.0] * 8, learns_at=2))
-        done = go(stopping_at(6, number))
-        assert done.outcome.stopped == number
-        state, facts = done.store.states[-1]
-        assert facts["run"]["step"] == 7
-        twin = ScriptedTwin([1.0] * 8, learns_at=2)
-        twin.load_state(state)
-        second = go(twin, start=Standing.from_dict(facts["run"]))
-        assert len(second.records("epoch")) == 4
-        assert second.outcome.standing == straight.outcome.standing
-
-
 def test_images_of_before_a_stop_are_counted(go):
     class Broken(ScriptedBatches):
         def epoch(self, epoch, start):
@@ -323,12 +309,11 @@ class TestPictures:
     @pytest.fixture
     def drawn(self, tmp_path, monkeypatch):
         """The curves by the title of their panel and their label: their points."""
-        log = RunLog(tmp_path, 0)
         for epoch in (1, 2):
             names = ("loss", "val_loss", "top1", "top5", "lr", "gradient_norm")
             numbers = {name: epoch + 10.0 * i for i, name in enumerate(names)}
-            log.write({"kind": "epoch", "step": epoch, "epoch": epoch, **numbers})
-        log.close()
+            record = {"kind": "epoch", "step": epoch, "epoch": epoch, **numbers}
+            write_log(tmp_path, record, after=epoch - 1)
         figures = []
         monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda f, _: figures.append(f))
         plot_run(tmp_path, tmp_path / "curves.png")
@@ -354,9 +339,7 @@ class TestPictures:
         assert {line.get_marker() for line in drawn.values()} == {"."}
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path):
-        log = RunLog(tmp_path, 0)
-        log.write({"kind": "epoch", "step": 1, "epoch": 1, "loss": 1.0})
-        log.close()
+        write_log(tmp_path, {"kind": "epoch", "step": 1, "epoch": 1, "loss": 1.0})
         with pytest.raises(TrainingError, match=naming("none/c.png")):
             plot_run(tmp_path, tmp_path / "none/c.png")
 
@@ -364,9 +347,7 @@ class TestPictures:
 def test_a_new_log_has_no_curve_of_steps(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log = RunLog(tmp_path, 0)
-    log.write({"kind": "step", "step": 1, "epoch": 1, "loss": 1.0})
-    log.close()
+    write_log(tmp_path, {"kind": "step", "step": 1, "epoch": 1, "loss": 1.0})
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert sorted(events.Tags()["scalars"]) == ["step/epoch", "step/loss"]
@@ -381,9 +362,7 @@ def test_a_loss_of_large_logits_is_exact():
 
 
 def test_a_number_that_is_not_finite_is_null(tmp_path):
-    log = RunLog(tmp_path, 0)
-    log.write({"kind": "epoch", "step": 1, "val_loss": float("nan"), "lr": float("inf")})
-    log.close()
+    write_log(tmp_path, {"kind": "epoch", "step": 1, "val_loss": float("nan"), "lr": float("inf")})
     assert "NaN" not in (tmp_path / "log.jsonl").read_text()
     assert read_log(tmp_path)[0] == {"kind": "epoch", "step": 1, "val_loss": None, "lr": None}
 
