@@ -81,22 +81,17 @@ def jobs() -> Iterator[Job]:
 
 def make_model(job: Job, path: Path) -> None:
     """Writes a job's model."""
-    from benchmarks.models import SMALL as CONFIGS, random_weights
-    from convert import save_model
-    from pvt_spec import ModelInfo, default_preprocessing, profile_numerics
+    from benchmarks.models import SMALL as CONFIGS, random_weights, write_model
+    from pvt_spec import profile_numerics
     from pvt_spec.initial import initial_weights
 
     config: PVTConfig = CONFIGS[job.model] if job.model in CONFIGS else make_config(job.model)
-    numerics = profile_numerics(job.profile, config.version)
     if job.weights == "initial":
         weights = initial_weights(config, job.seed)
-        for name in weights:
-            if name.startswith("pos_embed"):
-                weights[name] = weights[name].astype(numerics.pos_embed_dtype)
     else:
-        weights = random_weights(config, numerics.pos_embed_dtype, job.seed)
-    info = ModelInfo(config, numerics, default_preprocessing(config, job.profile))
-    save_model(path, weights, info, force=True)
+        kept = profile_numerics(job.profile, config.version).pos_embed_dtype
+        weights = random_weights(config, kept, job.seed)
+    write_model(path, config, job.profile, weights)
 
 
 def write_images(folder: Path) -> None:

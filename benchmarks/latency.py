@@ -7,23 +7,22 @@ Target: at most 1.0 times the export's time.
 """
 
 import argparse
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
-from benchmarks.processes import add_json_option, python, report, run
+from benchmarks.processes import Worker, add_json_option, in_turn, python, quartiles, report, run
 
 VARIANTS = "pvt_tiny,pvt_small,pvt_v2_b0,pvt_v2_b0:mindcv,pvt_v2_b2,pvt_v2_b2_li"
 LEAST_CALLS = 3
 
 
 def serve(requests: Connection, model: Path, threads: int) -> None:
-    """Answers, as a worker, each (batch, seconds) with the times of its calls and its logits."""
+    """Answers, as a worker, each (batch, seconds) with its calls' median time and its logits."""
     import numpy as np
     import onnxruntime
 
@@ -41,31 +40,7 @@ def serve(requests: Connection, model: Path, threads: int) -> None:
             start = time.perf_counter()
             session.run(None, feed)
             times.append(time.perf_counter() - start)
-        requests.send((times, logits))
-
-
-class Worker:
-    """A process that holds one model; a context manager that ends it."""
-
-    def __init__(self, model: Path, threads: int):
-        context = multiprocessing.get_context("spawn")
-        self.requests, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, model, threads), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.requests.send(None)
-        self.process.join()
-
-    def call(self, batch: int, seconds: float) -> tuple[float, Any]:
-        """Returns the median seconds of as many calls as fit into ``seconds``, and the logits."""
-        self.requests.send((batch, seconds))
-        times, logits = self.requests.recv()
-        return median(times), logits
+        requests.send((median(times), logits))
 
 
 def compare(
@@ -73,9 +48,8 @@ def compare(
 ) -> dict[str, list[float]]:
     """Seconds per call of every worker, round by round, in an order that turns each time."""
     times: dict[str, list[float]] = {name: [] for name in workers}
-    for turn in range(rounds):
-        for name in list(workers)[:: -1 if turn % 2 else 1]:
-            times[name].append(workers[name].call(batch, seconds)[0])
+    for name in in_turn(workers, rounds):
+        times[name].append(workers[name].call((batch, seconds))[0])
     return times
 
 
@@ -93,9 +67,11 @@ def measure(model: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     variant, _, profile = model.partition(":")
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = prepare(variant, profile or "official", Path(folder))
-        with Worker(ours, options.threads) as a, Worker(theirs, options.threads) as b:
+        workers = [Worker(serve, model, options.threads) for model in (ours, theirs)]
+        with workers[0], workers[1]:
             return [
-                row(variant, profile or "official", batch, a, b, options) for batch in options.batch
+                row(variant, profile or "official", batch, *workers, options)
+                for batch in options.batch
             ]
 
 
@@ -103,10 +79,9 @@ def row(
     variant: str, profile: str, batch: int, ours: Worker, theirs: Worker, options: Any
 ) -> dict[str, Any]:
     """Returns the figures of one model at one batch size."""
-    difference = abs(ours.call(batch, 0)[1] - theirs.call(batch, 0)[1]).max()
+    difference = abs(ours.call((batch, 0))[1] - theirs.call((batch, 0))[1]).max()
     times = compare({"ours": ours, "torch": theirs}, batch, options.rounds, options.seconds)
-    ratios = [a / b for a, b in zip(times["ours"], times["torch"], strict=True)]
-    low, middle, high = quantiles(ratios, n=4)
+    middle, spread = quartiles(times["ours"], times["torch"])
     return {
         "variant": variant,
         "profile": profile,
@@ -114,7 +89,7 @@ def row(
         "ours ms": 1e3 * median(times["ours"]),
         "torch's export ms": 1e3 * median(times["torch"]),
         "ratio": middle,
-        "quartiles": f"{low:.2f} to {high:.2f}",
+        "quartiles": spread,
         "max abs difference": float(difference),
     }
 

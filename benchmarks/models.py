@@ -65,17 +65,25 @@ def random_weights(
 def write_random(variant: str, profile: str, path: Path, num_classes: int | None = None) -> None:
     """Writes a model of random weights, of which none is 0 or 1 throughout."""
     config = make_config(variant, num_classes=num_classes)
-    numerics = profile_numerics(profile, config.version)
     rng = np.random.default_rng(0)
     weights = {
         name: values + np.float32(0.02) * rng.standard_normal(values.shape, np.float32)
         for name, values in initial_weights(config, 0).items()
     }
-    for name in weights:
-        if name.startswith("pos_embed"):
-            weights[name] = weights[name].astype(numerics.pos_embed_dtype)
+    write_model(path, config, profile, weights)
+
+
+def write_model(
+    path: Path, config: PVTConfig, profile: str, weights: dict[str, np.ndarray]
+) -> None:
+    """Writes a model with a profile's maths and usual images, as the maths keep its weights."""
+    numerics = profile_numerics(profile, config.version)
+    kept = {
+        name: array.astype(numerics.pos_embed_dtype) if name.startswith("pos_embed") else array
+        for name, array in weights.items()
+    }
     info = ModelInfo(config, numerics, default_preprocessing(config, profile))
-    save_model(path, weights, info, force=True)
+    save_model(path, kept, info, force=True)
 
 
 def export_with_torch(source: Path, target: Path) -> None:

@@ -28,9 +28,8 @@ import onnxruntime
 
 from benchmarks.faults import Fault, numerics_faults, preprocessing_faults, tensor_faults
 from benchmarks.layer_faults import layer_faults, nearest_positions
-from benchmarks.models import SMALL, random_weights
+from benchmarks.models import SMALL, random_weights, write_model
 from benchmarks.processes import add_json_option, report
-from convert import save_model
 from convert.model.read import Model
 from parity import run as parity
 from parity.inputs.samples import Inputs, default_samples, load_batch
@@ -40,7 +39,7 @@ from parity.runtimes.table import DEFAULT_RUNTIMES, RUNTIMES
 from parity.selection import read_models
 from pvt_data.accuracy import batched
 from pvt_onnx.runtime import load_graph
-from pvt_spec import ModelInfo, default_preprocessing, profile_numerics, tap_names, tensor_specs
+from pvt_spec import ModelInfo, profile_numerics, tap_names, tensor_specs
 from pvt_spec.runtime import OpenModel, Task
 from pvt_torch.reference import open_reference
 
@@ -89,12 +88,12 @@ class Bench:
     def __init__(self, name: str, folder: Path):
         kind, profile, self.size = MODELS[name]
         config = SMALL[kind]
-        numerics = profile_numerics(profile, config.version)
-        info = ModelInfo(config, numerics, default_preprocessing(config, profile))
+        kept = profile_numerics(profile, config.version).pos_embed_dtype
         self.folder, self.path = folder, folder / "model.pth"
-        save_model(self.path, random_weights(config, numerics.pos_embed_dtype), info)
+        write_model(self.path, config, profile, random_weights(config, kept))
         self.model = read_models([self.path])[self.path]
-        self.preprocessing = dataclasses.replace(info.preprocessing, image_size=self.size)
+        given = self.model.info.preprocessing
+        self.preprocessing = dataclasses.replace(given, image_size=self.size)
         self.inputs = Inputs(default_samples(self.preprocessing), self.size)
         self.names = tuple(tap_names(config))
         self.batches = [load_batch(batch, self.preprocessing) for batch in self.inputs.batches()]

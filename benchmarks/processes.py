@@ -6,17 +6,18 @@ starts, so whoever measures must stay small.
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -73,10 +74,50 @@ def run(command: Sequence[str]) -> Usage:
 def run_in_turn(commands: Mapping[str, Sequence[str]], repeat: int) -> dict[str, list[Usage]]:
     """Runs every command ``repeat`` times: A B C, then C B A, then A B C, …"""
     usages: dict[str, list[Usage]] = {name: [] for name in commands}
-    for turn in range(repeat):
-        for name in list(commands)[:: -1 if turn % 2 else 1]:
-            usages[name].append(run(commands[name]))
+    for name in in_turn(commands, repeat):
+        usages[name].append(run(commands[name]))
     return usages
+
+
+def in_turn(names: Iterable[str], rounds: int) -> Iterator[str]:
+    """Yields every name ``rounds`` times: A B C, then C B A, then A B C, …"""
+    there = list(names)
+    for turn in range(rounds):
+        yield from there[:: -1 if turn % 2 else 1]
+
+
+def quartiles(over: Sequence[float], under: Sequence[float]) -> tuple[float, str]:
+    """Returns the median of the ratios, round by round, and a text with their quartiles."""
+    low, middle, high = quantiles([a / b for a, b in zip(over, under, strict=True)], n=4)
+    return middle, f"{low:.2f} to {high:.2f}"
+
+
+class Worker:
+    """A process that holds one contestant and answers requests; a context manager that ends it.
+
+    Args:
+        serve: What runs there, until it is sent None: given its end of the pipe, and ``given``.
+        given: What it is to hold.
+    """
+
+    def __init__(self, serve: Callable[..., None], *given: object):
+        context = multiprocessing.get_context("spawn")
+        self.requests, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, *given), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.requests.send(None)
+        self.process.join()
+
+    def call(self, request: Any) -> Any:
+        """Returns what it answers to a request."""
+        self.requests.send(request)
+        return self.requests.recv()
 
 
 def medians(usages: Sequence[Usage]) -> Usage:

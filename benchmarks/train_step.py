@@ -13,7 +13,6 @@ A B C, C B A, … *theirs* is MindCV as its users run it; *theirs, same environm
 
 import argparse
 import csv
-import multiprocessing
 import os
 import platform
 import tempfile
@@ -22,10 +21,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
-from benchmarks.processes import add_json_option, report
+from benchmarks.processes import Worker, add_json_option, in_turn, quartiles, report
 
 CLASSES, SIDE, RATE = 1000, 224, 1e-3
 PROFILED = 3
@@ -175,51 +174,23 @@ def _profile(step: Step, folder: str) -> list[dict[str, Any]]:
     ]
 
 
-class Worker:
-    """A process that holds one contestant; a context manager that ends it.
-
-    Attributes:
-        first: Seconds of the first step, with compilation.
-    """
-
-    def __init__(self, name: str, batch: int):
-        context = multiprocessing.get_context("spawn")
-        self.requests, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, name, batch), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.first: float = self.requests.recv()
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.requests.send(None)
-        self.process.join()
-
-    def call(self, request: int | str) -> Any:
-        self.requests.send(request)
-        return self.requests.recv()
-
-
 def compare(names: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Returns a row for each contestant, against the first."""
-    workers = {name: Worker(name, options.batch) for name in names}
+    workers = {name: Worker(serve, name, options.batch) for name in names}
+    firsts = {name: worker.requests.recv() for name, worker in workers.items()}
     times: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(options.rounds):
-        for name in names[:: -1 if turn % 2 else 1]:
-            times[name].append(workers[name].call(options.steps))
+    for name in in_turn(names, options.rounds):
+        times[name].append(workers[name].call(options.steps))
     rows = []
     for name in names:
-        ratios = [a / b for a, b in zip(times[name], times[names[0]], strict=True)]
-        low, middle, high = quantiles(ratios, n=4)
+        middle, spread = quartiles(times[name], times[names[0]])
         rows.append(
             {
                 "step": name,
-                "first step s": workers[name].first,
+                "first step s": firsts[name],
                 "step ms": 1e3 * median(times[name]),
                 f"times {names[0]}": middle,
-                "quartiles": f"{low:.2f} to {high:.2f}",
+                "quartiles": spread,
             }
         )
         workers[name].__exit__()
@@ -230,7 +201,8 @@ def profile(names: Sequence[str], options: argparse.Namespace) -> list[dict[str,
     """Returns the kernels of one contestant's step, the longest first."""
     rows = []
     for name in names:
-        with tempfile.TemporaryDirectory() as folder, Worker(name, options.batch) as worker:
+        with tempfile.TemporaryDirectory() as folder, Worker(serve, name, options.batch) as worker:
+            worker.requests.recv()  # how long the first step took
             kernels = worker.call(folder)
             total = {"kernel": "all", "calls": 0, "ms": 0.0, "share %": 100.0}
             for kernel in kernels:
