@@ -152,8 +152,8 @@ print((peak() - before) / path.stat().st_size)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a program's peak")
 def test_joins_pieces_without_the_file_in_memory_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(ckpt, "PIECE_BYTES", 10_000_000)
-    values = np.random.default_rng(0).standard_normal(12_500_000, np.float32)  # 50 MB
+    monkeypatch.setattr(ckpt, "PIECE_BYTES", 40_000_000)
+    values = np.random.default_rng(0).standard_normal(50_000_000, np.float32)  # 200 MB
     data = written({"big": values, "small": values[:1000]})
     path = tmp_path / "a.ckpt"
     path.write_bytes(data + b"crc_num" + zlib.crc32(data).to_bytes(10, "big"))
