@@ -72,7 +72,7 @@ class Row:
         for kind in sorted(self.kinds, key=lambda kind: kind is not NoneType):
             try:
                 return _read(value, kind)
-            except ValueError:
+            except (ValueError, OverflowError):  # a whole number may be too large for a float
                 continue
         raise ValueError(value)
 

@@ -133,6 +133,7 @@ def test_a_number_may_be_written_as_mindcv_writes_it(tmp_path, text, lr):
         ("lr", 0.0, "expected more than 0"),
         ("lr", float("nan"), "expected more than 0"),
         ("lr", "fast", "expected a number"),
+        ("lr", 10**400, "expected a number"),
         ("min_lr", 1.0, "expected 0 to lr"),
         ("warmup_epochs", 451, "expected 0 to epoch_size"),
         ("weight_decay", -0.1, "expected at least 0"),
