@@ -28,7 +28,10 @@ SUFFIX = ".npz"
 
 _DESCRIPTION, _INPUT = "bundle.json", "input"
 
-_UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError)
+_UNREADABLE = (
+    zipfile.BadZipFile, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError,
+    RuntimeError,  # zipfile's for encryption, and for versions and compressions it does not know
+)  # fmt: skip
 
 
 def write_bundle(
@@ -100,11 +103,11 @@ class Bundle:
                 f"and results of taps ('logits', say); it holds {', '.join(entries) or 'nothing'}"
             )
         images = self._read(0, _INPUT)
-        plausible = images.ndim == 4 and min(images.shape[2:]) >= MIN_IMAGE_SIDE
+        plausible = images.ndim == 4 and len(images) and min(images.shape[2:]) >= MIN_IMAGE_SIDE
         if not plausible or images.dtype.kind != "f":
             raise ParityError(
                 f"{self.path}: its input is {images.dtype} {images.shape}, expected float32 "
-                f"(B, C, H, W), normalised, with H and W of at least {MIN_IMAGE_SIDE}"
+                f"(B, C, H, W) of an image or more, normalised, H and W at least {MIN_IMAGE_SIDE}"
             )
         return Record(
             runtime=PLAIN,

@@ -147,6 +147,14 @@ class TestFile:
         with pytest.raises(ParityError, match=naming("0/logits.npy")):
             Bundle(tmp_path / "a.npz").rows(("features", "logits"), 0, 3)
 
+    def test_zips_that_python_cannot_read_are_refused(self, tmp_path):
+        np.savez(tmp_path / "a.npz", input=CASE["input"], logits=CASE["logits"])
+        data = bytearray((tmp_path / "a.npz").read_bytes())
+        data[data.index(b"PK\x01\x02") + 6] = 97  # the zip version that its reader needs
+        (tmp_path / "a.npz").write_bytes(data)
+        with pytest.raises(ParityError, match=naming("a.npz", "version")):
+            Bundle(tmp_path / "a.npz")
+
     def test_later_formats_are_refused(self, tmp_path):
         write(tmp_path / "a.npz")
         later = with_record(tmp_path / "a.npz", tmp_path / "b.npz", format=99)
@@ -160,8 +168,9 @@ class TestFile:
             {"logits": np.ones((1, 2))},
             {"input": np.ones(3)},
             {"input": np.array([{}], object), "logits": np.ones(1)},
+            {"input": np.ones((0, 3, 32, 32)), "logits": np.ones((0, 3))},
         ],
-        ids=["nothing", "no input", "no logits", "pickles"],
+        ids=["nothing", "no input", "no logits", "pickles", "no images"],
     )
     def test_plain_files_of_something_else_are_refused(self, arrays, tmp_path):
         np.savez(tmp_path / "a.npz", other=np.ones(2), **arrays)
