@@ -101,7 +101,11 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
             f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
         )
     session = open_session(path, str(path))
-    info = read_info(session.get_modelmeta().custom_metadata_map, str(path))
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise OnnxFileError(f"{path}: its metadata is damaged ({error}): copy it again") from error
+    info = read_info(metadata, str(path))
     names = output_names(info.config)
 
     def forward(images: Array) -> dict[str, Array]:

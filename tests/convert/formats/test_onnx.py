@@ -372,6 +372,15 @@ def test_runtimes_refuse_to_look_elsewhere_too(folder, location):
             load(path)
 
 
+def test_onnxruntime_on_damaged_metadata_is_told_as_our_error(tmp_path):
+    path = tmp_path / "a.onnx"
+    write_small(path)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"config"', b'"\xffonfig"'))
+    with pytest.raises(OnnxFileError, match=naming("a.onnx", "metadata")):
+        load_forward(path)
+
+
 # Sizes
 
 
