@@ -32,7 +32,7 @@ def option(
     return field(default=default, metadata=row)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Given:
     """What the user says about a source, in place of what the file shows.
 
@@ -69,7 +69,7 @@ class Given:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Changes:
     """What to change in a model on the way; by default nothing.
 
@@ -96,7 +96,7 @@ class Changes:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OnnxOptions:
     """How an ``.onnx`` is written.
 
@@ -112,7 +112,7 @@ class OnnxOptions:
     external_data: bool = option("--external-data", "Weights go to DST.data.", False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """How to write the target.
 

@@ -7,6 +7,7 @@ the same arrays in ``write``.
 import mmap
 import reprlib
 import stat
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,9 @@ def map_file(path: Path) -> mmap.mmap:
 
 def little_endian(name: str) -> np.dtype[Any]:
     """Returns the dtype of a name that numpy or ml_dtypes has, in the byte order of files."""
-    return np.dtype(getattr(ml_dtypes, name, name)).newbyteorder("<")
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    # newbyteorder makes a copy, of which numpy says that it is not builtin.
+    return dtype if sys.byteorder == "little" else dtype.newbyteorder("<")
 
 
 def dtype_name(
