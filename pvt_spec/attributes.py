@@ -13,7 +13,7 @@ import numpy as np
 
 from pvt_spec.config import PATCH_STRIDES, PVTConfig
 from pvt_spec.numerics import EPSILONS, Numerics, symmetric_padding
-from pvt_spec.tensors import TensorSpec, tensor_specs
+from pvt_spec.tensors import DEPTHWISE, TensorSpec, tensor_specs
 
 Attributes = dict[str, Any]
 
@@ -23,9 +23,6 @@ UNSEEN: Mapping[str, Mapping[str, str]] = {
     "onnx": {"resize": "a graph whose grid is the position embeddings' own does not resize them"},
 }
 """Last parts of the keys that a kind of model may not show, each with the reason."""
-
-DEPTHWISE = "mlp.dwconv.dwconv"
-"""The one convolution with a group for each channel."""
 
 
 def expected_attributes(config: PVTConfig, numerics: Numerics) -> Attributes:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pvt_spec import Numerics, PVTConfig, TensorSpec, make_config, profile_numerics, tensor_specs
 from pvt_spec.arrays import Array
+from pvt_spec.tensors import DEPTHWISE
 
 _DEVIATION = 0.02
 
@@ -102,6 +103,6 @@ def _initial_conv(
         return rng.uniform(-bound, bound, spec.shape).astype(np.float32)
     if len(spec.shape) == 1:
         return np.zeros(spec.shape, np.float32)
-    depthwise = spec.layer == "mlp.dwconv.dwconv"
+    depthwise = spec.layer == DEPTHWISE
     fan_out = prod(kernel[2:]) * (1 if depthwise else kernel[0])
     return rng.standard_normal(spec.shape, np.float32) * np.float32(sqrt(2 / fan_out))

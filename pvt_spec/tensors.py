@@ -10,6 +10,9 @@ from typing import NamedTuple
 from pvt_spec.config import NUM_STAGES, PVTConfig
 from pvt_spec.errors import ConfigError
 
+DEPTHWISE = "mlp.dwconv.dwconv"
+"""The layer that is v2's depthwise convolution: the one with a group for each channel."""
+
 
 class TensorSpec(NamedTuple):
     """One tensor of a model.
@@ -124,7 +127,7 @@ def _block_layers(config: PVTConfig, stage: int) -> Iterator[tuple[str, str, tup
     yield "norm2", "norm", (dim,)
     yield "mlp.fc1", "linear", (hidden, dim)
     if config.version == 2:
-        yield "mlp.dwconv.dwconv", "conv", (hidden, 1, 3, 3)
+        yield DEPTHWISE, "conv", (hidden, 1, 3, 3)
     yield "mlp.fc2", "linear", (dim, hidden)
 
 
