@@ -4,7 +4,7 @@ The currency is ``dict[str, Array]`` under canonical names.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,14 +14,8 @@ import numpy as np
 from convert.findings import Finding
 from convert.formats.table import find_format, read_file
 from convert.formats.weight_file import WeightFile
-from convert.names.detect import (
-    Shapes,
-    canonical_shapes,
-    count_classes,
-    detect_dialect,
-    infer_config,
-)
-from convert.names.dialects import Dialect, Pairing, find_dialect
+from convert.names.dialects import Dialect
+from convert.names.naming import Naming, find_naming
 from convert.names.prefixes import BACKBONE, find_prefix
 from convert.names.training_state import averaged_name, count_leading_parts, is_training_state
 from convert.names.translation import Holders, names_by_canonical, to_canonical
@@ -33,7 +27,6 @@ from pvt_spec import (
     Numerics,
     PVTConfig,
     default_preprocessing,
-    make_config,
     output_names,
     profile_numerics,
     tensor_specs,
@@ -112,14 +105,17 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
     weights, stripped = _strip(weights)
     shapes = {name: array.shape for name, array in weights.items()}
     said, origin, warnings = _said(file)
-    dialect = _dialect(shapes, given, said)
-    inferred, guesses = _infer(canonical_shapes(shapes, dialect), dialect, given, said)
-    config = _named(given.model, inferred) if given.model else inferred
-    bare = not any(name.startswith(dialect.base) for name in weights if dialect.base)
-    pairings = list(dialect.pairings(config, bare=bare))
+    naming = find_naming(
+        shapes,
+        said.config if said else None,
+        model=given.model,
+        dialect=given.dialect,
+        image_size=given.image_size,
+    )
+    config, dialect = naming.config, naming.dialect
     weights, lost = _without_class_row(weights, config, dialect)
-    _check_tensors(weights, pairings, f"dialect {dialect.name}", given.model, config, inferred)
-    canonical = to_canonical(weights, pairings)
+    _check_tensors(weights, naming, given.model)
+    canonical = to_canonical(weights, naming.pairings)
     canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}
     info = _describe(path, given, said, config, dialect, canonical)
     findings = (
@@ -131,9 +127,14 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
         *lost,
         *_described(info, given, origin or "dialect", said.profile if said else ""),
     )
-    files = file.files or (path,)
     return Model(
-        canonical, info, dialect.name, names_by_canonical(pairings), findings, guesses, files
+        canonical,
+        info,
+        dialect.name,
+        names_by_canonical(naming.pairings),
+        findings,
+        naming.guesses,
+        file.files or (path,),
     )
 
 
@@ -188,46 +189,6 @@ def _said(file: WeightFile) -> tuple[ModelInfo | None, str, list[Finding]]:
     return described, "config.json", [warning] if info else []
 
 
-def _dialect(shapes: Shapes, given: Given, said: ModelInfo | None) -> Dialect:
-    """Returns the names that the file uses, if those that were given are not others."""
-    name, detected = given.dialect, detect_dialect(shapes)
-    if not name:
-        return detected
-    asked = find_dialect(name, said.config.version) if said else detect_dialect(shapes, name)
-    if sum(map(asked.knows, shapes)) < sum(map(detected.knows, shapes)):
-        raise ConvertError(
-            f"its names are those of dialect {detected.name}, not {name}: leave the dialect "
-            "of the source to be detected"
-        )
-    return asked
-
-
-def _infer(
-    shapes: Shapes, dialect: Dialect, given: Given, said: ModelInfo | None
-) -> tuple[PVTConfig, dict[str, str]]:
-    """Returns the architecture that the file tells or shows, and what in it is a guess."""
-    if said:
-        size = given.image_size or said.config.image_size
-        return dataclasses.replace(said.config, image_size=size), {}
-    try:
-        return infer_config(shapes, given.image_size, features_only=dialect.features_only)
-    except ConvertError:
-        if not given.model:
-            raise
-        classes = count_classes(shapes)
-        return make_config(given.model, num_classes=classes, image_size=given.image_size), {}
-
-
-def _named(name: str, inferred: PVTConfig) -> PVTConfig:
-    return make_config(
-        name,
-        num_classes=inferred.num_classes,
-        in_chans=inferred.in_chans,
-        image_size=inferred.image_size,
-        features_only=inferred.features_only,
-    )
-
-
 def _without_class_row(
     weights: dict[str, Array], config: PVTConfig, dialect: Dialect
 ) -> tuple[dict[str, Array], list[Finding]]:
@@ -245,20 +206,13 @@ def _without_class_row(
     return {**weights, name: held[:, 1:]}, [lost]
 
 
-def _check_tensors(
-    weights: Mapping[str, Array],
-    pairings: Iterable[Pairing],
-    naming: str,
-    asked: str | None,
-    config: PVTConfig,
-    inferred: PVTConfig,
-) -> None:
+def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | None) -> None:
     """Refuses tensors that are not exactly the configuration's.
 
     Raises:
         ConvertError: They are not; the problems, and which variant they look like.
     """
-    specs = {spec.name: spec for pairing in pairings for spec in pairing.theirs}
+    specs = {spec.name: spec for pairing in naming.pairings for spec in pairing.theirs}
     problems = [f"{name} is missing" for name in specs if name not in weights]
     for name, array in weights.items():
         if name not in specs:
@@ -270,14 +224,15 @@ def _check_tensors(
             expected = ", ".join(WEIGHT_DTYPES)
             problems.append(f"{name} is {array.dtype.name}, expected one of {expected}")
     if problems:
-        name = asked or variant_name(config) or "this architecture"
-        looks = variant_name(inferred)
+        name = asked or variant_name(naming.config) or "this architecture"
+        looks = variant_name(naming.shown)
         hint = f". It looks like {looks}: try --model {looks}" if looks not in (None, name) else ""
         shown = sorted(problems)[:_SHOWN]
         if len(problems) > _SHOWN:
             shown.append(f"and {len(problems) - _SHOWN} more")
         raise ConvertError(
-            f"{len(problems)} tensors ({naming}) do not fit {name}{hint}\n  " + "\n  ".join(shown)
+            f"{len(problems)} tensors (dialect {naming.dialect.name}) do not fit {name}{hint}\n  "
+            + "\n  ".join(shown)
         )
 
 
