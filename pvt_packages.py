@@ -74,7 +74,9 @@ def _message_alone(before: _Hook) -> _Hook:
     return hook
 
 
-def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy_exports(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Makes the exports of a package that are imported when they are first asked for.
 
     So ``--help``, and a program that needs one part of a package, load nothing else.
@@ -84,7 +86,7 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
         homes: Exported name -> module that defines it.
 
     Returns:
-        The module's ``__getattr__`` (PEP 562).
+        The module's ``__getattr__`` and ``__dir__`` (PEP 562).
 
     Raises:
         HiddenPackage: As :func:`check_packages` raises it.
@@ -96,4 +98,4 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(homes[name]), name)
 
-    return getattr_
+    return getattr_, lambda: sorted({*vars(sys.modules[package]), *homes})

@@ -17,4 +17,4 @@ _HOMES = {
     "save_model": "convert.model.write",
 }
 __all__ = list(_HOMES)
-__getattr__ = lazy_exports(__name__, _HOMES)
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

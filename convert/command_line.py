@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, fields
+from difflib import get_close_matches
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import click
 from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format
 from convert.options import Changes, Given, OnnxOptions, Options
 from pvt_data.command_line import Commands, parse_image_size, say
+from pvt_spec import NUM_STAGES
 from pvt_spec.errors import ConvertError
 
 _DIRECT = "any-to-any"
@@ -22,18 +24,19 @@ class ConvertCommands(Commands):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Reads the arguments; those that start with no command's name are files to convert."""
-        if args and args[0] not in self.commands and not _asks_for_a_command(args):
+        if args and args[0] not in self.commands and not self._asks_for_a_command(args):
             args = [_DIRECT, *args]
         return super().parse_args(ctx, args)
 
-
-def _asks_for_a_command(args: list[str]) -> bool:
-    """Returns whether arguments are meant to start with a command's name: ``ckpt-to-onx a b``."""
-    if args[0].startswith("-"):
-        return args[0] in ("-h", "--help")
-    # A folder that is not there can be told from a mistyped command by what comes after it.
-    named = args[:1] if "-to-" in args[0] else args[:2]
-    return not any(Path(name).suffix or "/" in name or Path(name).exists() for name in named)
+    def _asks_for_a_command(self, args: list[str]) -> bool:
+        """Returns whether arguments are meant to start with a command: ``ckpt-to-onx a b``."""
+        first, more = args[0], [word for word in args[1:] if not word.startswith("-")]
+        if first.startswith("-"):
+            return first in ("-h", "--help")
+        if Path(first).suffix or "/" in first or Path(first).exists():
+            return False
+        # A folder that is not there can be told from a mistyped command by what comes after it.
+        return not more or "-to-" in first or bool(get_close_matches(first, self.commands))
 
 
 @click.group(
@@ -70,11 +73,20 @@ def _read_size(_: Any, __: Any, text: str | None) -> tuple[int, int] | None:
     return parse_image_size(text) if text else None
 
 
+def _read_heads(_: Any, __: Any, text: str | None) -> tuple[int, ...]:
+    """Reads the heads of each stage: "1,2,5,8"."""
+    words = text.replace(" ", "").split(",") if text else []
+    if len(words) not in (0, NUM_STAGES) or not all(map(str.isdecimal, words)):
+        raise ConvertError(f"num_heads {text!r}: expected one number a stage, as in 1,2,5,8")
+    return tuple(map(int, words))
+
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 KINDS: dict[str, dict[str, Any]] = {
     "": {},
     "number": {"type": int},
     "file": {"type": click.Path(path_type=Path)},
+    "heads": {"metavar": "A,B,C,D", "callback": _read_heads},
     "labels": {"type": _FILE, "callback": _read_labels},
     "size": {"metavar": "S|HxW", "callback": _read_size},
 }

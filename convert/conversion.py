@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from convert.options import Changes, Given, Options
 from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import check_target, replacing
+from pvt_spec.files import check_folder, check_target, replacing
 
 
 def convert_file(
@@ -51,36 +52,13 @@ def convert_file(
         FileExists: The target or the report exists and may not be replaced.
     """
     source, path = Path(source), Path(target)
-    row = find_format(path)
-    planned = row.planned(path, options.onnx)
-    _check_source(source, planned)
-    for file in [*planned, *filter(None, [options.report])]:
-        check_target(file, options.force)
-    told: list[Finding] = []
-
-    def tell_all(findings: Iterable[Finding]) -> None:
-        for finding in findings:
-            told.append(finding)
-            tell(finding)
-
+    planned = _check_places(source, path, options)
+    log = _Log(tell)
     read = read_model(source, given)
-    tell_all(_read_findings(read, changes))
-    names = target_dialect(path, options.dialect, read.info.config.version)
+    log.add(_read_findings(read, changes))
     if options.report:
-        _check_report(options.report, path, [*read.files, *planned])
-    if not options.allow_nonfinite:
-        check_finite(source, read.weights)
-    if names.features_only and not read.info.config.features_only:
-        changes = dataclasses.replace(changes, features_only=True)
-    model = apply(read, changes)
-    if options.dialect or not row.carries_maths:
-        model = _settle_maths(model, names, path, options, tell_all)
-    held = {id(array) for array in read.weights.values()}
-    if not options.allow_nonfinite:
-        check_finite(path, {n: a for n, a in model.weights.items() if id(a) not in held})
-    tell_all([*model.findings[len(read.findings) :], *_describe_target(read, model, names)])
-    if options.allow_nonfinite and (not_finite := count_not_finite(model.weights)):
-        tell_all([Finding("not_finite", not_finite)])
+        _check_report(options.report, [*read.files, *planned])
+    model = _prepare(read, path, changes, options, log)
     written = save_model(
         path,
         model.weights,
@@ -90,9 +68,47 @@ def convert_file(
         onnx=options.onnx,
     )
     size = f"{sum(file.stat().st_size for file in written):,} bytes"
-    tell_all([Finding("wrote", [str(file) for file in written], size)])
+    log.add([Finding("wrote", [str(file) for file in written], size)])
     if options.report:
-        _write_report(options.report, read.files, written, told, options.force)
+        _write_report(options.report, read.files, written, log.told, options.force)
+    return model
+
+
+@dataclass(frozen=True)
+class _Log:
+    """What was found, told as soon as it is, and kept for the report."""
+
+    tell: Callable[[Finding], None]
+    told: list[Finding] = field(default_factory=list)
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Tells and keeps them."""
+        for finding in findings:
+            self.told.append(finding)
+            self.tell(finding)
+
+
+def _prepare(read: Model, path: Path, changes: Changes, options: Options, log: _Log) -> Model:
+    """Returns the model as it is to be written: changed as asked, with the target's maths.
+
+    Raises:
+        ConvertError: It cannot be changed or written so.
+    """
+    names = target_dialect(path, options.dialect, read.info.config.version)
+    if not options.allow_nonfinite:
+        check_finite(read.files[0], read.weights)
+    if names.features_only and not read.info.config.features_only:
+        changes = dataclasses.replace(changes, features_only=True)
+    model = apply(read, changes)
+    if options.dialect or not find_format(path).carries_maths:
+        model = _settle_maths(model, names, path, options, log)
+    held = {id(array) for array in read.weights.values()}
+    if not options.allow_nonfinite:
+        check_finite(path, {n: a for n, a in model.weights.items() if id(a) not in held})
+    log.add(model.findings[len(read.findings) :])
+    log.add(_describe_target(read, model, names))
+    if options.allow_nonfinite and (not_finite := count_not_finite(model.weights)):
+        log.add([Finding("not_finite", not_finite)])
     return model
 
 
@@ -103,32 +119,40 @@ def _read_findings(read: Model, changes: Changes) -> Iterator[Finding]:
     for finding in read.findings:
         if not (any_size and finding.what == "image_size"):
             yield finding
-    for field, guess in read.guesses.items():
-        if not (any_size and field == "image_size"):
+    for what, guess in read.guesses.items():
+        if not (any_size and what == "image_size"):
             yield Finding("guess", guess)
 
 
-def _check_source(source: Path, planned: Iterable[Path]) -> None:
-    """Refuses a target that is the source, of which it would keep the weights alone.
+def _check_places(source: Path, path: Path, options: Options) -> list[Path]:
+    """Refuses, before anything is read, a target that cannot be written; returns its files.
 
     Raises:
-        ConvertError: It is.
+        ConvertError: There is no folder for it, or it is the source, of which it would keep the
+            weights alone.
+        ConfigError: The opset cannot be written.
+        FileExists: It or the report exists and may not be replaced.
     """
+    planned = find_format(path).planned(path, options.onnx)
+    check_folder(path)
     for file in planned:
         if file.exists() and source.exists() and file.samefile(source):
             raise ConvertError(f"{file} is the source too: name another target")
+    if options.report and options.report.parent != path:
+        check_folder(options.report)
+    for file in [*planned, *filter(None, [options.report])]:
+        check_target(file, options.force)
+    return planned
 
 
-def _check_report(report: Path, path: Path, models: Iterable[Path]) -> None:
-    """Refuses a report that cannot be written without harm once the target is there.
+def _check_report(report: Path, models: Iterable[Path]) -> None:
+    """Refuses a report in the place of a file of the source or target.
 
     Raises:
-        ConvertError: It is a file of the source or target, or there is no such folder.
+        ConvertError: It is one.
     """
     if report.resolve() in [file.resolve() for file in models]:
         raise ConvertError(f"{report}: is a file of the source or target: name another report")
-    if report.parent != path and not report.parent.is_dir():
-        raise ConvertError(f"{report}: there is no folder {report.parent}: make it first")
 
 
 def _write_report(
@@ -149,7 +173,7 @@ def _settle_maths(
     names: Dialect,
     path: Path,
     options: Options,
-    tell: Callable[[Iterable[Finding]], None],
+    log: _Log,
 ) -> Model:
     """Returns the model with the maths that the code behind the target's dialect computes.
 
@@ -160,7 +184,7 @@ def _settle_maths(
     differing = differences(model, theirs)
     if differing:
         gap = estimate_gap(model, theirs)
-        tell(_maths_findings(differing, gap, names))
+        log.add(_maths_findings(differing, gap, names))
         if not options.allow_different_maths:
             other = "no --to-dialect" if options.dialect else "a file instead of a folder"
             raise ConvertError(
@@ -174,9 +198,9 @@ def _settle_maths(
 
 def _maths_findings(differing: Differences, gap: Gap, names: Dialect) -> Iterator[Finding]:
     """Yields what the code behind the target's dialect computes otherwise, and what it changes."""
-    for field, (ours, other) in differing.items():
-        facts = {"field": field, "here": ours, "there": other}
-        yield Finding("maths_differ", facts, text=f"{field}: {ours} here, {other} in {names.name}")
+    for what, (ours, other) in differing.items():
+        facts = {"field": what, "here": ours, "there": other}
+        yield Finding("maths_differ", facts, text=f"{what}: {ours} here, {other} in {names.name}")
     note = "two images of noise, in onnxruntime"
     yield Finding("estimated_gap", dataclasses.asdict(gap), note, str(gap))
 

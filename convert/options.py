@@ -42,6 +42,7 @@ class Given:
         profile: A numerics profile's name.
         image_size: The (H, W) in pixels of the images that the model was made for: what v1's
             position embeddings are laid out for.
+        num_heads: The attention heads of each stage, which no tensor shows.
         labels: Class names, in the order of the logits.
         weights: The kind of weights: ``"raw"``, or ``"ema"`` for the averaged ones of a training
             checkpoint.
@@ -54,6 +55,12 @@ class Given:
         "--from-image-size",
         "Image that SRC was made for: what v1's position embeddings are laid out for.",
         kind="size",
+    )
+    num_heads: tuple[int, ...] = option(
+        "--num-heads",
+        "Attention heads of each stage of SRC: no tensor shows them.",
+        (),
+        kind="heads",
     )
     labels: tuple[str, ...] = option(
         "--labels",

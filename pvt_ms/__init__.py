@@ -20,7 +20,7 @@ _HOMES = {
     "set_weights": "pvt_ms.weights",
 }
 __all__ = list(_HOMES)
-_export = lazy_exports(__name__, _HOMES)
+_export, __dir__ = lazy_exports(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:

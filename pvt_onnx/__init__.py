@@ -10,4 +10,4 @@ _HOMES = {
     "open_taps": "pvt_onnx.session",
 }
 __all__ = list(_HOMES)
-__getattr__ = lazy_exports(__name__, _HOMES)
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

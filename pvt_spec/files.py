@@ -22,6 +22,16 @@ def check_target(target: Path, force: bool) -> None:
         raise FileExists(f"{target} exists: name another target, or give --force to replace it")
 
 
+def check_folder(target: Path) -> None:
+    """Refuses, before any work, a target for which there is no folder.
+
+    Raises:
+        ConvertError: There is none.
+    """
+    if not target.parent.is_dir():
+        raise ConvertError(f"{target}: there is no folder {target.parent}: make it first")
+
+
 @contextmanager
 def replacing(target: Path, force: bool) -> Iterator[BinaryIO]:
     """Returns a stream whose bytes become ``target`` once they are all on the disk.

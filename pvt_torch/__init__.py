@@ -13,4 +13,4 @@ _HOMES = {
     "set_weights": "pvt_torch.weights",
 }
 __all__ = list(_HOMES)
-__getattr__ = lazy_exports(__name__, _HOMES)
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -174,3 +174,9 @@ def test_the_walk_sees_every_module() -> None:
     for package in PACKAGES:
         names = {m.name for m in pkgutil.walk_packages([str(ROOT / package)], f"{package}.")}
         assert names | {package} == set(modules(package))
+
+
+@pytest.mark.parametrize("package", ["convert", "pvt_ms", "pvt_onnx", "pvt_torch"])
+def test_a_package_lists_what_it_exports(package: str) -> None:
+    module = importlib.import_module(package)
+    assert {*module.__all__, "__doc__"} <= {*dir(module)}

@@ -262,8 +262,18 @@ def _count(place: dict[str, str], key: str, default: int) -> int:
     return int(text)
 
 
-def planned(path: Path, *, external_data: bool, **_: object) -> list[Path]:
-    """Returns a model's files, the one to name first: with the weights inside, or beside it."""
+def planned(
+    path: Path, *, external_data: bool, opset: int | None = None, **_: object
+) -> list[Path]:
+    """Returns a model's files, the one to name first: with the weights inside, or beside it.
+
+    Raises:
+        ConfigError: The opset cannot be written.
+    """
+    if opset is not None:
+        from pvt_onnx.graph.build import check_opset
+
+        check_opset(opset)
     return [path, path.with_name(f"{path.name}.data")] if external_data else [path]
 
 

@@ -23,6 +23,7 @@ from convert.options import WEIGHT_DTYPES, Given
 from pvt_spec import (
     METADATA_KEY,
     NUM_STAGES,
+    PROFILES,
     ModelInfo,
     Numerics,
     PVTConfig,
@@ -62,6 +63,13 @@ class Model:
     findings: tuple[Finding, ...]
     guesses: dict[str, str]
     files: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        """Says in one line what it is: not the weights."""
+        kind = self.info.variant or f"PVT v{self.info.config.version}"
+        return (
+            f"<Model {kind} ({self.info.profile}), {len(self.weights)} tensors of {self.files[0]}>"
+        )
 
 
 def load_model(path: Path | str) -> tuple[dict[str, Array], ModelInfo]:
@@ -111,6 +119,7 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
         model=given.model,
         dialect=given.dialect,
         image_size=given.image_size,
+        num_heads=given.num_heads,
     )
     config, dialect = naming.config, naming.dialect
     weights, lost = _without_class_row(weights, config, dialect)
@@ -118,6 +127,12 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
     canonical = to_canonical(weights, naming.pairings)
     canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}
     info = _describe(path, given, said, config, dialect, canonical)
+    guesses = {**naming.guesses}
+    if not said and not given.profile:
+        guesses["profile"] = (
+            f"profile {info.profile}: what code with {dialect.name}'s names computes; weights do "
+            f"not show it (--profile {'|'.join(PROFILES)})"
+        )
     findings = (
         Finding("format", find_format(path).name),
         *chosen,
@@ -125,7 +140,7 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
         *warnings,
         Finding("dialect", dialect.name, "given" if given.dialect else ""),
         *lost,
-        *_described(info, given, origin or "dialect", said.profile if said else ""),
+        *_described(info, given, origin or "dialect", said, guesses),
     )
     return Model(
         canonical,
@@ -133,7 +148,7 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
         dialect.name,
         names_by_canonical(naming.pairings),
         findings,
-        naming.guesses,
+        guesses,
         file.files or (path,),
     )
 
@@ -271,19 +286,30 @@ def _describe(
     )
 
 
-def _described(info: ModelInfo, given: Given, origin: str, told: str) -> Iterator[Finding]:
+def _described(
+    info: ModelInfo,
+    given: Given,
+    origin: str,
+    said: ModelInfo | None,
+    guesses: Mapping[str, str],
+) -> Iterator[Finding]:
     """Yields what a model is, and where each fact comes from."""
     config, variant = info.config, info.variant
     linear = " linear" if config.linear else ""
     sizes = f"widths {config.embed_dims}, depths {config.depths}"
     shown = variant or f"none named: v{config.version}{linear}, {sizes}"
-    yield Finding("variant", variant, "given" if given.model else "", shown)
+    note = "its num_heads are a guess" if "num_heads" in guesses else ""
+    yield Finding("variant", variant, "given" if given.model else note, shown)
+    if given.num_heads:
+        other = said.config.num_heads if said else config.num_heads
+        note = "given" if other == config.num_heads else f"given; the file says {other}"
+        yield Finding("num_heads", [*config.num_heads], note)
     yield Finding("classes", config.num_classes)
     if config.features_only:
         yield Finding("answers", [*output_names(config)], "feature maps, no classes")
     yield Finding("profile", info.profile, "given" if given.profile else origin)
-    if given.profile and told not in ("", info.profile):
-        yield Finding("file_says", told)
+    if said and given.profile and said.profile != info.profile:
+        yield Finding("file_says", said.profile)
     H, W = info.preprocessing.image_size
     yield Finding("image_size", [H, W], "given" if given.image_size else "", f"{H}x{W}")
 

@@ -50,7 +50,11 @@ def canonical_shapes(shapes: Shapes, dialect: Dialect) -> dict[str, tuple[int, .
 
 
 def infer_config(
-    shapes: Shapes, image_size: tuple[int, int] | None, *, features_only: bool = False
+    shapes: Shapes,
+    image_size: tuple[int, int] | None,
+    *,
+    features_only: bool = False,
+    num_heads: tuple[int, ...] = (),
 ) -> tuple[PVTConfig, dict[str, str]]:
     """Returns the configuration that tensors of these shapes belong to.
 
@@ -60,21 +64,25 @@ def infer_config(
             says it; else v1's position embeddings are taken to be laid out for a square.
         features_only: Whether the dialect names backbones alone. A v1 without class token, last
             norm and head is one in any dialect.
+        num_heads: The heads of each stage, where the user says them.
 
     Returns:
         The configuration, and what in it is a guess: its field, and the guess in words.
 
     Raises:
         ConvertError: A shape that decides something is missing, or no PVT has these.
+        ConfigError: No PVT of these has ``num_heads``.
     """
-    config, guesses = _architecture(shapes, features_only)
+    config, guesses = _architecture(shapes, features_only, num_heads)
     if image_size is None:
         image_size, guess = _image_size(shapes, config.version)
         guesses["image_size"] = guess
     return dataclasses.replace(config, image_size=image_size), guesses
 
 
-def _architecture(shapes: Shapes, features_only: bool) -> tuple[PVTConfig, dict[str, str]]:
+def _architecture(
+    shapes: Shapes, features_only: bool, num_heads: tuple[int, ...]
+) -> tuple[PVTConfig, dict[str, str]]:
     """Returns the configuration but for the image size, and what in it is a guess."""
     try:
         config = _read_sizes(shapes, features_only)
@@ -88,16 +96,20 @@ def _architecture(shapes: Shapes, features_only: bool) -> tuple[PVTConfig, dict[
             "cannot tell which PVT this is: its tensors have no PVT's shapes "
             f"({error}); give --model"
         ) from error
-    if variant_name(config) is not None:
-        return config, {}
-    width = config.embed_dims[0]
-    if any(dim % width for dim in config.embed_dims):
+    if num_heads:
+        return dataclasses.replace(config, num_heads=num_heads), {}
+    variant, width = variant_name(config), config.embed_dims[0]
+    if not variant and any(dim % width for dim in config.embed_dims):
         raise ConvertError(
             f"cannot tell num_heads from the tensors: widths {config.embed_dims} are no multiples "
-            "of the first; give --model, or a config.json or file of ours that says it"
+            "of the first; give --num-heads A,B,C,D, --model, or a config.json or file of ours "
+            "that says it"
         )
-    guess = f"num_heads {config.num_heads}: every head as wide as the first stage ({width})"
-    return config, {"num_heads": guess}
+    heads = ", ".join(map(str, config.num_heads))
+    why = f"those of {variant}" if variant else f"every head as wide as the first stage ({width})"
+    return config, {
+        "num_heads": f"num_heads {heads}: {why}; tensors do not show them (--num-heads)"
+    }
 
 
 def _read_sizes(shapes: Shapes, features_only: bool) -> PVTConfig:
@@ -108,7 +120,7 @@ def _read_sizes(shapes: Shapes, features_only: bool) -> PVTConfig:
     kernels = tuple(shapes.get(f"block{i}.0.attn.sr.weight", (0, 0, 0))[2] for i in stages)
     linear = kernels == (1,) * NUM_STAGES
     # Shapes do not show the heads; in every published PVT a head is as wide as the first stage.
-    heads = tuple(max(dim // dims[0], 1) for dim in dims)
+    heads = tuple(max(dim // dims[0], 1) if dim % dims[0] == 0 else 1 for dim in dims)
     version = 1 if {"cls_token", "pos_embed1"} & shapes.keys() else 2
     features_only = features_only or (version == 1 and not _CLASSIFIES & shapes.keys())
     return PVTConfig(

@@ -42,6 +42,7 @@ def find_naming(
     model: str | None,
     dialect: str | None,
     image_size: tuple[int, int] | None,
+    num_heads: tuple[int, ...],
 ) -> Naming:
     """Finds how tensors of these names and shapes are named, and what they are a model of.
 
@@ -51,18 +52,25 @@ def find_naming(
         model: The variant that is asked for, if one is.
         dialect: The dialect that is asked for, if one is.
         image_size: The (H, W) in pixels that is asked for, if one is.
+        num_heads: The heads of each stage that are asked for, if they are.
 
     Raises:
         ConvertError: They are not a PVT's, or not in the dialect that is asked for.
+        ConfigError: No PVT of these tensors has ``num_heads``.
     """
     table = _find_dialect(shapes, dialect, told)
     if told:
         size = image_size or told.image_size
-        shown = dataclasses.replace(told, image_size=size)
+        heads = num_heads or told.num_heads
+        shown = dataclasses.replace(told, image_size=size, num_heads=heads)
         guesses: dict[str, str] = {}
     else:
-        shown, guesses = _infer(canonical_shapes(shapes, table), table, model, image_size)
-    config = _named(model, shown) if model else shown
+        canonical = canonical_shapes(shapes, table)
+        shown, guesses = _infer(canonical, table, model, image_size, num_heads)
+    config = shown
+    if model:
+        config = _named(model, shown, num_heads)
+        guesses.pop("num_heads", None)
     bare = not any(name.startswith(table.base) for name in shapes if table.base)
     return Naming(table, config, shown, tuple(table.pairings(config, bare=bare)), guesses)
 
@@ -82,11 +90,16 @@ def _find_dialect(shapes: Shapes, name: str | None, told: PVTConfig | None) -> D
 
 
 def _infer(
-    shapes: Shapes, dialect: Dialect, model: str | None, image_size: tuple[int, int] | None
+    shapes: Shapes,
+    dialect: Dialect,
+    model: str | None,
+    image_size: tuple[int, int] | None,
+    num_heads: tuple[int, ...],
 ) -> tuple[PVTConfig, dict[str, str]]:
     """Returns the architecture that the tensors show, and what in it is a guess."""
     try:
-        return infer_config(shapes, image_size, features_only=dialect.features_only)
+        features = dialect.features_only
+        return infer_config(shapes, image_size, features_only=features, num_heads=num_heads)
     except ConvertError:
         if not model:
             raise
@@ -94,12 +107,13 @@ def _infer(
         return make_config(model, num_classes=classes, image_size=image_size), {}
 
 
-def _named(name: str, shown: PVTConfig) -> PVTConfig:
-    """Returns a variant with what is not the variant's own: classes, channels, size, answers."""
-    return make_config(
+def _named(name: str, shown: PVTConfig, num_heads: tuple[int, ...]) -> PVTConfig:
+    """Returns a variant with what is not its own: classes, channels, size, answers, heads given."""
+    config = make_config(
         name,
         num_classes=shown.num_classes,
         in_chans=shown.in_chans,
         image_size=shown.image_size,
         features_only=shown.features_only,
     )
+    return dataclasses.replace(config, num_heads=num_heads or config.num_heads)

@@ -33,6 +33,18 @@ DEFAULT_OPSET = 20
 """The first with a GELU operator."""
 
 
+def check_opset(opset: int) -> None:
+    """Refuses an opset in which no model is written.
+
+    Raises:
+        ConfigError: It is none of :data:`OPSETS`.
+    """
+    if opset not in OPSETS:
+        raise ConfigError(
+            f"opset {opset} cannot be written: choose {OPSETS.start} to {OPSETS.stop - 1}"
+        )
+
+
 def build_skeleton(
     info: ModelInfo,
     dtypes: Mapping[str, np.dtype[Any]],
@@ -53,10 +65,7 @@ def build_skeleton(
     Raises:
         ConfigError: The opset cannot be written, or the image is too small for four stages.
     """
-    if opset not in OPSETS:
-        raise ConfigError(
-            f"opset {opset} cannot be written: choose {OPSETS.start} to {OPSETS.stop - 1}"
-        )
+    check_opset(opset)
     config = info.config
     size = None if dynamic_size else image_size or info.preprocessing.image_size
     if size and min(size) < MIN_IMAGE_SIDE:

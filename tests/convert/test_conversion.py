@@ -221,7 +221,8 @@ def test_relative_names_need_no_command(tmp_path: Path, monkeypatch: pytest.Monk
         (("b.tar", "a.ckpt"), 1, ("a.ckpt",)),
         (("b.tar", "c.ckpt"), 1, ("b.tar",)),
         (("nowhere", "c.ckpt"), 1, ("nowhere",)),
-        (("nowhere", "elsewhere"), 2, ("'nowhere'",)),
+        (("nowhere", "elsewhere"), 1, ("nowhere", "no such file")),
+        (("inspct", "elsewhere"), 2, ("'inspct'",)),
         (("a.ckpt", "c.pth", "--external-data"), 2, ("c.pth", ".onnx")),
         (("./nowhere", "c.ckpt"), 1, ("nowhere",)),
         (("ckpt-to-onxx", "a.ckpt", "c.onnx"), 2, ("'ckpt-to-onxx'",)),
@@ -236,6 +237,9 @@ def test_relative_names_need_no_command(tmp_path: Path, monkeypatch: pytest.Monk
         (("a.ckpt", "c.ckpt", "--labels", "latin.txt"), 1, ("latin.txt", "UTF-8")),
         (("a.ckpt", "c.ckpt", "--labels", "three.txt"), 1, ("3", "7")),
         (("a.ckpt", "nowhere/c.onnx"), 1, ("folder", "first")),
+        (("file.pth", "nowhere/c.onnx"), 1, ("folder", "first")),
+        (("file.pth", "c.onnx", "--report", "nowhere/c.json"), 1, ("folder", "first")),
+        (("file.pth", "c.onnx", "--opset", "9"), 1, ("17", "23")),
         (("a.ckpt", "c.onnx", "--model", "pvt_tinny"), 1, ("pvt_tiny",)),
         (("a.ckpt", "c.onnx", "--image-size", "3f"), 1, ("HxW",)),
         (("a.ckpt", "c.onnx", "--opset", "9"), 1, ("17", "23")),
@@ -252,7 +256,8 @@ def test_names_that_cannot_be(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save(Path("a.ckpt"), SMALL["v1"], "hf")
-    Path("file").write_text("no model")
+    for name in ("file", "file.pth"):
+        Path(name).write_text("no model")
     Path("latin.txt").write_bytes("Käfer\n".encode("latin-1"))
     Path("three.txt").write_text("a\nb\nc\n")
     before = tree(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from convert import ConvertError, Given, convert_file, load_model, read_model, save_model
 from convert.findings import to_dict
 from convert.inspection import inspect_file
-from pvt_spec import EPSILONS, PROFILES
+from pvt_spec import EPSILONS, PROFILES, make_config
 from tests.support.converting import refused, report_of, save, save_plain, succeed
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, golden_file, random_weights
@@ -40,12 +40,51 @@ def test_heads_are_not_guessed_where_no_rule_holds(tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL["v2"], embed_dims=(8, 16, 20, 32), num_heads=(1, 2, 4, 4))
     source = save_plain(tmp_path / "a.pth", random_weights(config))
     said = refused(tmp_path, source, tmp_path / "b.onnx")
-    assert tells(said, "num_heads") and tells(said, "8", "16", "20", "32")
+    assert tells(said, "num_heads", "--num-heads") and tells(said, "8", "16", "20", "32")
+    said = succeed(source, tmp_path / "b.onnx", "--num-heads", "1,2,4,4")
+    assert tells(said, "num heads", "1", "2", "4", "given")
+    assert read_model(tmp_path / "b.onnx").info.config.num_heads == (1, 2, 4, 4)
+
+
+def test_heads_of_a_named_variant_are_a_guess_that_an_option_replaces(tmp_path: Path) -> None:
+    """No tensor shows them: the same names and shapes, and other answers."""
+    source, target = tmp_path / "a.pth", tmp_path / "b.onnx"
+    save_plain(source, random_weights(make_config("pvt_nano")))
+    said = succeed(source, target)
+    assert "variant  pvt_nano (its num_heads are a guess)\n" in said
+    guess = next(line for line in said.splitlines() if "guess  num_heads" in line)
+    assert tells(guess, "1", "2", "3", "4", "pvt_nano", "--num-heads")
+    said = succeed(source, target, "--num-heads", "2,4,6,8", "--force")
+    assert "guess  num_heads" not in said and "none named" in said
+    assert read_model(target).info.config.num_heads == (2, 4, 6, 8)
+    assert "guess" not in succeed(target, tmp_path / "c.ckpt")
+    said = succeed(target, tmp_path / "d.ckpt", "--num-heads", "1,2,3,4")
+    assert tells(said, "given", "2", "4", "6", "8")
+
+
+@pytest.mark.parametrize("heads", ["1,2,3", "1,2,3,a", "1,2,3,5", "0,2,3,4"])
+def test_heads_that_cannot_be_are_told(heads: str, tmp_path: Path) -> None:
+    source = save_plain(tmp_path / "a.pth", random_weights(make_config("pvt_nano")))
+    said = refused(tmp_path, source, tmp_path / "b.onnx", "--num-heads", heads)
+    assert tells(said, "num_heads")
+
+
+@pytest.mark.parametrize(
+    "case", ["official_v1_small", "official_v2_small", "timm_v2_linear_small", "mindcv_v2_small"]
+)
+def test_the_maths_of_a_file_that_says_nothing_is_a_guess(case: str, tmp_path: Path) -> None:
+    source, target = golden_file(case), tmp_path / "a.onnx"
+    profile = "mindcv" if case.startswith("mindcv") else "official"
+    said = succeed(source, target)
+    assert tells(said, f"guess  profile {profile}", "--profile")
+    assert "guess  profile" not in succeed(source, target, "--profile", "hf", "--force")
+    assert "guess" not in succeed(target, tmp_path / "b.ckpt")
 
 
 def test_paths_may_be_text(tmp_path: Path) -> None:
     source, target = save(tmp_path / "a.pth", SMALL["v1"], "official"), tmp_path / "b.ckpt"
-    convert_file(str(source), str(target))
+    model = convert_file(str(source), str(target))
+    assert "\n" not in repr(model) and len(repr(model)) < 300 and tells(repr(model), source)
     weights, info = load_model(str(target))
     assert save_model(str(tmp_path / "c.pth"), weights, info) == [tmp_path / "c.pth"]
     assert (tmp_path / "c.pth").read_bytes() == source.read_bytes()

@@ -337,7 +337,7 @@ def test_every_variant_is_recognised_in_every_dialect(dialect: Dialect, variant:
     assert inferred.features_only == (
         config.features_only and (config.version == 1 or dialect.features_only)
     )
-    assert guesses.keys() == {"image_size"}
+    assert guesses.keys() == {"image_size", "num_heads"}
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: f"{d.name}{d.versions}")
@@ -353,7 +353,9 @@ def test_heads_channels_and_classes_are_read_from_shapes(dialect: Dialect) -> No
     named = canonical_shapes(shapes, dialect)
     inferred, guesses = infer_config(named, (96, 96), features_only=maps)
     assert inferred == config
-    assert tells(guesses["num_heads"], "num_heads", "1", "2", "3", "4")
+    assert tells(guesses["num_heads"], "num_heads", "1", "2", "3", "4", "--num-heads")
+    given = infer_config(named, (96, 96), features_only=maps, num_heads=(2, 4, 6, 8))
+    assert given == (dataclasses.replace(config, num_heads=(2, 4, 6, 8)), {})
 
 
 @pytest.mark.parametrize("case", [*MINDCV_CASES, *OFFICIAL_CASES])
@@ -371,13 +373,14 @@ def test_position_embeddings_tell_a_square_image() -> None:
     inferred, guesses = infer_config(shapes, None)
     assert inferred == config
     guess = "image size 384x384, if square: pos_embed1 has 9216 rows (--from-image-size)"
-    assert guesses == {"image_size": guess}
+    assert guesses["image_size"] == guess
 
 
 def test_a_wide_image_is_taken_where_it_is_given() -> None:
     config = make_config("pvt_small", image_size=(96, 160))
     shapes = named_shapes(config, find_dialect("official", 1))
-    assert infer_config(shapes, (96, 160)) == (config, {})
+    inferred, guesses = infer_config(shapes, (96, 160))
+    assert inferred == config and guesses.keys() == {"num_heads"}
     with pytest.raises(ConvertError, match=naming("960", "--from-image-size", "HxW")):
         infer_config(shapes, None)
 
@@ -387,9 +390,11 @@ def test_what_v2_does_not_show_is_said_to_be_a_guess() -> None:
     inferred, guesses = infer_config(shapes, None)
     assert inferred.image_size == (224, 224)
     guess = "image size 224x224: PVT v2's tensors do not show it (--image-size)"
-    assert guesses == {"image_size": guess}
+    assert guesses["image_size"] == guess
     assert infer_config(shapes, (64, 96))[0].image_size == (64, 96)
-    assert infer_config(shapes, (64, 96))[1] == {}
+    assert infer_config(shapes, (64, 96))[1].keys() == {"num_heads"}
+    assert tells(guesses["num_heads"], "pvt_v2_b0", "1", "2", "5", "8", "--num-heads")
+    assert infer_config(shapes, (64, 96), num_heads=(1, 2, 5, 8))[1] == {}
 
 
 @pytest.mark.parametrize("missing", KEYS_OF_SIZE)
