@@ -17,6 +17,7 @@ from convert.model.read import Model, understand
 from convert.names.training_state import count_leading_parts, is_training_state
 from pvt_spec import (
     METADATA_KEY,
+    TASKS,
     ModelInfo,
     Numerics,
     Preprocessing,
@@ -76,6 +77,7 @@ def _model(model: Model) -> Iterator[Finding]:
         yield Finding("not_finite", not_finite, "convert takes them with --allow-nonfinite")
     yield Finding("labels", list(info.labels), "" if info.labels else "not known")
     yield _settings("preprocessing", info.preprocessing)
+    yield Finding("task", info.task, TASKS[info.task])
     yield Finding("provenance", dict(info.provenance))
 
 
@@ -138,16 +140,15 @@ def _described_differently(first: Model, second: Model) -> Iterator[Finding]:
 
 
 def _description(info: ModelInfo) -> dict[str, Any]:
-    config, preprocessing = info.config, info.preprocessing
+    config, preprocessing = info.config, vars(info.preprocessing)
     return {
         "variant": info.variant,
         "num_heads": config.num_heads,
         "profile": info.profile,
-        "image_size": "{}x{}".format(*preprocessing.image_size),
-        "crop_pct": preprocessing.crop_pct,
-        "mean": preprocessing.mean,
-        "std": preprocessing.std,
+        **preprocessing,
+        "image_size": "{}x{}".format(*info.preprocessing.image_size),
         "classes": config.num_classes,
+        "task": info.task,
         "answers": output_names(config),
         "labels": info.labels,
     }

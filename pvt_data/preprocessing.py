@@ -80,15 +80,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def normalise(pixels: Array, preprocessing: Preprocessing) -> Array:
     """Normalises pixels uint8 (H, W, C) of the model's size: float32 (C, H, W)."""
-    mean = np.asarray(preprocessing.mean, np.float32) * np.float32(255)
-    std = np.asarray(preprocessing.std, np.float32) * np.float32(255)
+    mean, std = preprocessing.pixel_mean, preprocessing.pixel_std
     return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
 def to_pixels(array: Array, preprocessing: Preprocessing) -> Array:
     """Returns the nearest pixels uint8 (H, W, C) of a normalised array (C, H, W)."""
-    mean, std = np.array(preprocessing.mean) * 255, np.array(preprocessing.std) * 255
-    pixels = array.transpose(1, 2, 0).astype(np.float64) * std + mean
+    pixels = array.transpose(1, 2, 0) * preprocessing.pixel_std.astype(np.float64)
+    pixels += preprocessing.pixel_mean
     return np.asarray(np.rint(pixels).clip(0, 255), np.uint8)
 
 

@@ -22,10 +22,15 @@ from pvt_spec.errors import (
     PvtError as PvtError,
 )
 from pvt_spec.model_info import (
+    CROP_MODES as CROP_MODES,
     CROP_PCT as CROP_PCT,
     IMAGENET_MEAN as IMAGENET_MEAN,
     IMAGENET_STD as IMAGENET_STD,
+    INTERPOLATIONS as INTERPOLATIONS,
     METADATA_KEY as METADATA_KEY,
+    ORIENTATIONS as ORIENTATIONS,
+    RESIZES as RESIZES,
+    TASKS as TASKS,
     ModelInfo as ModelInfo,
     Preprocessing as Preprocessing,
     default_preprocessing as default_preprocessing,

@@ -2,9 +2,14 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
+import numpy as np
+
+from pvt_spec.arrays import Array
 from pvt_spec.config import MIN_IMAGE_SIDE, PVTConfig, variant_name
 from pvt_spec.errors import ConfigError
 from pvt_spec.numerics import Numerics, describe_numerics
@@ -22,6 +27,54 @@ Sources: whai362/PVT ``datasets.py`` (resize 256, crop 224) and MindCV's PVT rec
 METADATA_KEY = "pvt_model_info"
 """The key under which every file format carries :meth:`ModelInfo.to_json`."""
 
+FORMAT = 2
+"""The format that is written. 2 has more of the preprocessing, and the task; both are read."""
+
+LEAST_CROP_PCT = 0.001
+"""The smallest share that a crop may be of the resized image: a file cannot ask for any size."""
+
+RESIZES = {
+    "cover": "the image keeps its shape and covers the size (sides are rounded down)",
+    "cover_nearest": "the same, with sides rounded to the nearest, as timm has it",
+    "shortest": "the image keeps its shape, its shorter side gets the shorter of the size",
+    "inside": "the image keeps its shape and fits into the size (sides are rounded to the nearest)",
+    "squash": "the image is stretched to the size",
+    "none": "the image stays as it is",
+}
+"""How an image is resized to ``floor(image_size / crop_pct)``, and what that means."""
+
+CROP_MODES = {
+    "center": "the centre, corner rounded half to even, missing pixels black, as torchvision does",
+    "center_floor": "the centre, corner rounded down, missing pixels black, as transformers does",
+    "border": "the centre, corner rounded half to even, missing pixels of the mean, as timm does",
+    "none": "nothing is cropped: an image of any other size is refused",
+}
+"""How a resized image becomes one of ``image_size``, and what that means."""
+
+INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+"""Pillow's filters, in the order of its numbers."""
+
+ORIENTATIONS = {
+    "exif": "turned as its EXIF orientation says",
+    "stored": "left as its pixels are stored",
+}
+"""What becomes of a photo that a camera kept sideways, and what that means."""
+
+TASKS = {
+    "single_label": "one class of several: softmax",
+    "multi_label": "any of the classes, each by itself: sigmoid",
+    "binary": "one class or not, in one logit: sigmoid",
+    "regression": "numbers: as they are",
+}
+"""What a model's logits mean, and what they become."""
+
+_CHOICES = {
+    "resize": RESIZES,
+    "interpolation": INTERPOLATIONS,
+    "crop_mode": CROP_MODES,
+    "orientation": ORIENTATIONS,
+}
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -29,29 +82,71 @@ class Preprocessing:
 
     Attributes:
         image_size: The crop's (H, W) in pixels.
-        crop_pct: Share of the resized image that the crop keeps: the image is resized so that it
-            covers ``floor(image_size / crop_pct)``.
-        mean: What is subtracted per channel, in units of [0, 1].
-        std: What that is divided by per channel, in units of [0, 1].
+        crop_pct: Share of the resized image that the crop keeps: the image is resized to
+            ``floor(image_size / crop_pct)``; above 1 the crop is larger than that.
+        mean: What is subtracted per channel, in units of rescaled pixels.
+        std: What that is divided by per channel, in units of rescaled pixels.
+        resize: How the image is resized, one of :data:`RESIZES`.
+        interpolation: The filter it is resized with, one of :data:`INTERPOLATIONS`.
+        crop_mode: How it is cropped, one of :data:`CROP_MODES`.
+        rescale: What pixels of 0 to 255 are multiplied with; 1.0 leaves them as they are.
+        normalise: Whether ``mean`` and ``std`` are applied.
+        orientation: What is done with a photo's EXIF orientation, one of :data:`ORIENTATIONS`.
     """
 
     image_size: tuple[int, int] = (224, 224)
     crop_pct: float = 0.9
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    resize: str = "cover"
+    interpolation: str = "bicubic"
+    crop_mode: str = "center"
+    rescale: float = 1 / 255
+    normalise: bool = True
+    orientation: str = "exif"
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < MIN_IMAGE_SIDE:
             least = f"(H, W), each at least {MIN_IMAGE_SIDE} pixels"
             raise ConfigError(f"preprocessing: image_size is {self.image_size}, expected {least}")
-        if not 0.0 < self.crop_pct <= 1.0:
+        if not LEAST_CROP_PCT <= self.crop_pct <= min(self.image_size):
             raise ConfigError(
-                f"preprocessing: crop_pct is {self.crop_pct}, expected 0 < share <= 1"
+                f"preprocessing: crop_pct is {self.crop_pct}, expected a share from "
+                f"{LEAST_CROP_PCT} to {min(self.image_size)}"
             )
-        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+        for name, known in _CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise ConfigError(
+                    f"preprocessing: {name} is {value!r}, expected one of {', '.join(known)}"
+                )
+        if not 0.0 < self.rescale < float("inf") or not isinstance(self.normalise, bool):
+            raise ConfigError(
+                f"preprocessing: rescale is {self.rescale}, expected a number above 0, and "
+                f"normalise {self.normalise}, expected true or false"
+            )
+        finite = all(map(isfinite, (*self.mean, *self.std)))
+        if len(self.mean) != len(self.std) or not finite or not all(s > 0 for s in self.std):
             raise ConfigError(
                 f"preprocessing: mean {self.mean} and std {self.std}: expected as many, std above 0"
             )
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """The (H, W) in pixels that :attr:`resize` is about."""
+        H, W = self.image_size
+        return int(H / self.crop_pct), int(W / self.crop_pct)
+
+    @property
+    def pixel_mean(self) -> Array:
+        """What is subtracted of pixels of 0 to 255, float32 (C,)."""
+        mean = self.mean if self.normalise else (0.0,) * len(self.mean)
+        return np.asarray(mean, np.float32) * np.float32(1 / self.rescale)
+
+    @property
+    def pixel_std(self) -> Array:
+        """What that is divided by, float32 (C,)."""
+        std = self.std if self.normalise else (1.0,) * len(self.std)
+        return np.asarray(std, np.float32) * np.float32(1 / self.rescale)
 
 
 @dataclass(frozen=True)
@@ -64,6 +159,7 @@ class ModelInfo:
         preprocessing: How an image becomes the input.
         labels: Class names in the order of the logits; empty when they are not known.
         provenance: Where the weights come from: source file, dialect, what trained them.
+        task: What the logits mean, one of :data:`TASKS`; by their number where it is not given.
     """
 
     config: PVTConfig
@@ -71,17 +167,27 @@ class ModelInfo:
     preprocessing: Preprocessing
     labels: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
+    task: str = ""
 
     def __post_init__(self) -> None:
+        classes = self.config.num_classes
+        if self.task == "":
+            object.__setattr__(self, "task", "binary" if classes == 1 else "single_label")
+        if self.task not in TASKS:
+            raise ConfigError(f"task is {self.task!r}, expected one of {', '.join(TASKS)}")
+        # A model without a head keeps what its logits meant.
+        if self.task == ("single_label" if classes == 1 else "binary") and classes:
+            raise ConfigError(
+                f"task is {self.task} for {classes} classes: binary is for one logit, single_label "
+                "for several"
+            )
         if len(self.preprocessing.mean) != self.config.in_chans:
             raise ConfigError(
                 f"preprocessing is for {len(self.preprocessing.mean)} channels, "
                 f"the model takes {self.config.in_chans}"
             )
-        if self.labels and len(self.labels) != self.config.num_classes:
-            raise ConfigError(
-                f"{len(self.labels)} labels for {self.config.num_classes} classes: expected as many"
-            )
+        if self.labels and len(self.labels) != classes:
+            raise ConfigError(f"{len(self.labels)} labels for {classes} classes: expected as many")
 
     @property
     def variant(self) -> str | None:
@@ -99,32 +205,47 @@ class ModelInfo:
 
     def to_json(self) -> str:
         """Returns one line of JSON that :meth:`from_json` reads back to an equal ModelInfo."""
-        return json.dumps({"format": 1, **dataclasses.asdict(self)}, separators=(",", ":"))
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "ModelInfo":
-        """Reads what :meth:`to_json` wrote.
+        """Reads what :meth:`to_json` wrote, or wrote in format 1.
 
         Raises:
             ConfigError: The text is not a model description, or one of a later format.
         """
         try:
             data = json.loads(text)
-            if data.pop("format") != 1:
+            version = data.pop("format")
+            if version not in range(1, FORMAT + 1):
                 raise ConfigError(
                     f"the file's {METADATA_KEY} has a format this version does not know: "
                     "use the version that wrote it, or a later one"
                 )
+            preprocessing = data.pop("preprocessing")
+            if version == 1:
+                # What format 1 had no words for is what the fields are by default.
+                data["task"] = ""
+            else:
+                _check_whole(preprocessing)
             return cls(
                 config=PVTConfig(**_tuples(data.pop("config"))),
                 numerics=Numerics(**data.pop("numerics")),
-                preprocessing=Preprocessing(**_tuples(data.pop("preprocessing"))),
+                preprocessing=Preprocessing(**_tuples(preprocessing)),
                 labels=tuple(data.pop("labels")),
+                task=data.pop("task"),
                 provenance=dict(data.pop("provenance")),
                 **data,
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"the file's {METADATA_KEY} cannot be read: {error!r}") from error
+
+
+def _check_whole(preprocessing: Mapping[str, Any]) -> None:
+    """Refuses a preprocessing that leaves a field to this version's default."""
+    missing = {each.name for each in dataclasses.fields(Preprocessing)} - {*preprocessing}
+    if missing:
+        raise KeyError(*sorted(missing))
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

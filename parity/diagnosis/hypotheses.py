@@ -237,7 +237,8 @@ def _feeding(name: str, says: str, fed: Callable[[Fed], Array]) -> Hypothesis:
 
 def _feed(fed: Callable[[Fed], Array], subject: Subject) -> Subject:
     preprocessing = subject.info.preprocessing
-    mean, std = (np.array(v)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
+    of_pixels = preprocessing.pixel_mean, preprocessing.pixel_std
+    mean, std = (each[:, None, None].astype(np.float64) / 255 for each in of_pixels)
     pixels = (subject.images * std + mean) * 255
     whole = np.round(pixels)
     # What float32 lost of dark pixels when they were normalised is more than rounding in what

@@ -80,7 +80,7 @@ def default_samples(preprocessing: Preprocessing, seed: int = 0) -> list[Sample]
     """
     H, W = preprocessing.image_size
     height, width = H * 13 // 10, W * 16 // 10
-    mean = np.array([round(255 * value) for value in preprocessing.mean]).clip(2, 253)
+    mean = np.rint(preprocessing.pixel_mean).astype(int).clip(2, 253)
     drawn = [
         (f"natural {i}", "natural", scene(Stream(seed, i), height, width, *SCENES[i - 1]))
         for i in range(1, len(SCENES) + 1)

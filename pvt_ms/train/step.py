@@ -6,7 +6,6 @@ Between them the host sees the loss and the gradient's norm, and decides.
 from collections.abc import Callable, Sequence
 
 import mindspore as ms
-import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, ops
 
 from pvt_ms.model import PyramidVisionTransformer
@@ -26,9 +25,7 @@ def preparation(preprocessing: Preprocessing) -> Callable[[Tensor, Tensor], Tens
     Returns:
         (pixels uint8 (B, H, W, C), mixing float32 (B,)) -> images float32 (B, C, H, W).
     """
-    scale = np.float32(255)
-    mean = Tensor(np.asarray(preprocessing.mean, np.float32) * scale)
-    std = Tensor(np.asarray(preprocessing.std, np.float32) * scale)
+    mean, std = Tensor(preprocessing.pixel_mean), Tensor(preprocessing.pixel_std)
 
     def prepare(pixels: Tensor, mixing: Tensor) -> Tensor:
         images = ((pixels.astype(ms.float32) - mean) / std).transpose(0, 3, 1, 2)

@@ -45,7 +45,7 @@ class Augmentation:
         self.preprocessing = preprocessing
         self._policy = None if recipe.auto_augment is None else parse_policy(recipe.auto_augment)
         self._jitter = jitter_strengths(recipe.color_jitter)
-        mean = tuple(round(255 * channel) for channel in preprocessing.mean)
+        mean = tuple(round(float(channel)) for channel in preprocessing.pixel_mean)
         self._canvas = Canvas(mean if len(mean) > 1 else mean[0], RESAMPLING[recipe.interpolation])
 
     def crop(self, width: int, height: int, rng: np.random.Generator) -> Box:

@@ -92,8 +92,8 @@ def fill(
         drawn = rng.standard_normal(shape if PER_PIXEL[value] else (1, 1, shape[2]))
     else:
         drawn = np.full((1, 1, shape[2]), value)
-    mean, std = np.array(preprocessing.mean) * 255, np.array(preprocessing.std) * 255
-    return np.asarray(np.rint(drawn * std + mean).clip(0, 255), np.uint8)
+    filled = drawn * preprocessing.pixel_std + preprocessing.pixel_mean
+    return np.asarray(np.rint(filled).clip(0, 255), np.uint8)
 
 
 def check_fill(value: float | str) -> None:

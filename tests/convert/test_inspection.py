@@ -141,6 +141,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "dtypes": dict,
     "labels": list,
     "preprocessing": dict,
+    "task": str,
     "provenance": dict,
     "other_entries": dict,
     "notes": dict,
@@ -158,7 +159,7 @@ SOMETIMES = {
 GOLDEN_FILES = sorted(
     path for path in GOLDEN.glob("*/*") if path.suffix in (".ckpt", ".pth", ".safetensors")
 )
-MODELS = [path for path in GOLDEN_FILES if path.parent != OTHER]
+MODELS = [path for path in GOLDEN_FILES if (path.parent / "case.json").exists()]
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parent.name)
@@ -293,12 +294,23 @@ def changed_info(info: ModelInfo, what: str) -> ModelInfo:
         "crop_pct": {"preprocessing": dataclasses.replace(prepared, crop_pct=0.9)},
         "std": {"preprocessing": dataclasses.replace(prepared, std=(1.0, 1.0, 1.0))},
         "image_size": {"preprocessing": dataclasses.replace(prepared, image_size=(96, 64))},
+        "resize": {"preprocessing": dataclasses.replace(prepared, resize="squash")},
+        "interpolation": {"preprocessing": dataclasses.replace(prepared, interpolation="box")},
+        "crop_mode": {"preprocessing": dataclasses.replace(prepared, crop_mode="border")},
+        "rescale": {"preprocessing": dataclasses.replace(prepared, rescale=1.0)},
+        "normalise": {"preprocessing": dataclasses.replace(prepared, normalise=False)},
+        "orientation": {"preprocessing": dataclasses.replace(prepared, orientation="stored")},
+        "task": {"task": "multi_label"},
     }
     return dataclasses.replace(info, **changes[what])
 
 
 @pytest.mark.parametrize(
-    "what", ["profile", "labels", "num_heads", "crop_pct", "std", "image_size"]
+    "what",
+    [
+        *("profile", "labels", "num_heads", "crop_pct", "std", "image_size", "resize"),
+        *("interpolation", "crop_mode", "rescale", "normalise", "orientation", "task"),
+    ],
 )
 def test_models_with_the_same_weights_may_differ(what: str, tmp_path: Path) -> None:
     info = describe(SMALL["v2"], "official")

@@ -9,12 +9,16 @@ from hypothesis import given, strategies as st
 from convert.formats.pth import file as pth
 from pvt_spec import (
     CHOICES,
+    CROP_MODES,
     CROP_PCT,
     EPSILONS,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    INTERPOLATIONS,
     NUM_STAGES,
+    ORIENTATIONS,
     PROFILES,
+    RESIZES,
     VARIANTS,
     ConfigError,
     ModelInfo,
@@ -397,12 +401,24 @@ def _infos() -> st.SearchStrategy[ModelInfo]:
         numerics = Numerics(**choices, **{field: draw(epsilon) for field in EPSILONS})
         shares = st.lists(st.floats(0.01, 1), min_size=config.in_chans, max_size=config.in_chans)
         mean, std = tuple(draw(shares)), tuple(draw(shares))
-        preprocessing = Preprocessing(draw(sizes), draw(st.floats(0.1, 1)), mean, std)
+        preprocessing = Preprocessing(
+            draw(sizes),
+            draw(st.floats(0.1, 2)),
+            mean,
+            std,
+            draw(st.sampled_from([*RESIZES])),
+            draw(st.sampled_from(INTERPOLATIONS)),
+            draw(st.sampled_from([*CROP_MODES])),
+            draw(st.floats(1e-3, 1)),
+            draw(st.booleans()),
+            draw(st.sampled_from([*ORIENTATIONS])),
+        )
         labels = draw(
             st.one_of(st.just([]), st.lists(st.text(), min_size=classes, max_size=classes))
         )
         provenance = draw(st.dictionaries(st.text(), st.text(), max_size=3))
-        return ModelInfo(config, numerics, preprocessing, tuple(labels), provenance)
+        task = draw(st.sampled_from(["", "multi_label", "regression"]))
+        return ModelInfo(config, numerics, preprocessing, tuple(labels), provenance, task)
 
     return info()
 
@@ -429,7 +445,8 @@ def _damaged() -> dict[str, str]:
         "cut": json.dumps(whole)[:-20],
         "list": "[1, 2]",
         "null": "null",
-        "later format": json.dumps({**whole, "format": 2}),
+        "later format": json.dumps({**whole, "format": 3}),
+        "format of text": json.dumps({**whole, "format": "2"}),
         "no format": json.dumps({k: v for k, v in whole.items() if k != "format"}),
         "unknown field": json.dumps({**whole, "surprise": 1}),
         "unknown config field": json.dumps({**whole, "config": {**config, "surprise": 1}}),
@@ -447,7 +464,18 @@ def _damaged() -> dict[str, str]:
     for field, value in (
         ("crop_pct", 0),
         ("crop_pct", "0.9"),
-        ("crop_pct", 1.5),
+        ("crop_pct", 1e-9),
+        ("crop_pct", 300),
+        ("crop_pct", float("nan")),
+        ("resize", "fill"),
+        ("resize", ["squash"]),
+        ("interpolation", 3),
+        ("crop_mode", None),
+        ("orientation", ""),
+        ("rescale", 0),
+        ("rescale", "on"),
+        ("normalise", 1),
+        ("mean", [0.5, 0.5, float("inf")]),
         ("image_size", [224]),
         ("image_size", [16, 224]),
         ("mean", [0.5]),
@@ -456,8 +484,13 @@ def _damaged() -> dict[str, str]:
     ):
         preprocessing = {**whole["preprocessing"], field: value}
         damaged[f"{field} {value}"] = json.dumps({**whole, "preprocessing": preprocessing})
-    for name in ("config", "numerics", "preprocessing", "labels", "provenance"):
+    for name in ("config", "numerics", "preprocessing", "labels", "provenance", "task"):
         damaged[f"without {name}"] = json.dumps({k: v for k, v in whole.items() if k != name})
+    for name in whole["preprocessing"]:
+        less = {k: v for k, v in whole["preprocessing"].items() if k != name}
+        damaged[f"preprocessing without {name}"] = json.dumps({**whole, "preprocessing": less})
+    for task in ("softmax", "binary", 1, None):
+        damaged[f"task {task}"] = json.dumps({**whole, "task": task})
     return damaged
 
 
@@ -479,3 +512,38 @@ def test_labels_fit_the_head_and_name_the_classes() -> None:
 def test_model_info_names_variant_and_profile() -> None:
     info = ModelInfo(V1, PROFILES["mindcv"][1], Preprocessing())
     assert (info.variant, info.profile) == ("pvt_tiny", "mindcv")
+
+
+@pytest.mark.parametrize(
+    ("classes", "task", "expected"),
+    [
+        (1000, "", "single_label"),
+        (1, "", "binary"),
+        (0, "", "single_label"),
+        (1, "multi_label", "multi_label"),
+        (4, "multi_label", "multi_label"),
+        (0, "binary", "binary"),
+        (1, "single_label", None),
+        (2, "binary", None),
+        (2, "softmax", None),
+    ],
+)
+def test_what_logits_mean_goes_with_their_number(
+    classes: int, task: str, expected: str | None
+) -> None:
+    config = make_config("pvt_nano", num_classes=classes)
+    if expected is None:
+        with pytest.raises(ConfigError, match=naming("task", task)):
+            ModelInfo(config, Numerics(), Preprocessing(), task=task)
+    else:
+        assert ModelInfo(config, Numerics(), Preprocessing(), task=task).task == expected
+
+
+def test_pixels_are_normalised_as_rescaling_and_switches_say() -> None:
+    plain = Preprocessing(mean=(0.25,), std=(0.5,))
+    assert (plain.pixel_mean, plain.pixel_std) == (63.75, 127.5)
+    raw = dataclasses.replace(plain, mean=(120.0,), std=(60.0,), rescale=1.0)
+    assert (raw.pixel_mean, raw.pixel_std) == (120, 60)
+    off = dataclasses.replace(raw, rescale=1 / 128, normalise=False)
+    assert (off.pixel_mean, off.pixel_std) == (0, 128)
+    assert off.resized == (248, 248)

@@ -658,6 +658,12 @@ def test_every_field_of_preprocessing_is_compared():
         "crop_pct": 1.0,
         "mean": (0.5, 0.5, 0.5),
         "std": (0.5, 0.5, 0.5),
+        "resize": "squash",
+        "interpolation": "bilinear",
+        "crop_mode": "none",
+        "rescale": 1.0,
+        "normalise": False,
+        "orientation": "stored",
     }
     assert set(others) == {field.name for field in dataclasses.fields(Preprocessing)}
     for field, value in others.items():
