@@ -13,7 +13,7 @@ from convert.conversion import count_not_finite, describe_file
 from convert.findings import Finding
 from convert.formats.table import find_format, read_file
 from convert.formats.weight_file import WeightFile, contents
-from convert.model.read import Model, understand
+from convert.model.read import Model, left_unread, understand
 from convert.names.training_state import count_leading_parts, is_training_state
 from pvt_spec import (
     METADATA_KEY,
@@ -63,6 +63,7 @@ def _contents(path: Path, file: WeightFile) -> Iterator[Finding]:
         yield Finding("training_state", count_leading_parts(state))
     yield Finding("tensors", len(file.tensors))
     yield Finding("dtypes", _dtypes(file.tensors))
+    yield from left_unread(file)
     yield from _beside(file)
 
 

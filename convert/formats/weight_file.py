@@ -46,6 +46,7 @@ class WeightFile:
         averaged: The tensors of that dict.
         described: The model as a file beside it (``config.json``) describes it; None for nothing.
         files: The files that were read; () for the named one alone.
+        unread: The names of the kinds of objects beside the tensors that were left unread.
     """
 
     tensors: dict[str, Array]
@@ -56,6 +57,7 @@ class WeightFile:
     averaged: dict[str, Array] = field(default_factory=dict)
     described: ModelInfo | None = None
     files: tuple[Path, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def map_file(path: Path) -> mmap.mmap:

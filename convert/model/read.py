@@ -105,7 +105,8 @@ def understand(path: Path, file: WeightFile, given: Given = Given()) -> Model:
     try:
         return _understand(path, file, given)
     except ConvertError as error:
-        raise ConvertError(f"{path}: {error}") from error
+        beside = "".join(f"\n  {finding}" for finding in left_unread(file))
+        raise ConvertError(f"{path}: {error}{beside}") from error
 
 
 def _understand(path: Path, file: WeightFile, given: Given) -> Model:
@@ -137,6 +138,7 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
         Finding("format", find_format(path).name),
         *chosen,
         *stripped,
+        *left_unread(file),
         *warnings,
         Finding("dialect", dialect.name, "given" if given.dialect else ""),
         *lost,
@@ -185,6 +187,12 @@ def _strip(weights: dict[str, Array]) -> tuple[dict[str, Array], list[Finding]]:
         return weights, findings
     findings.append(Finding("prefix_removed", prefix))
     return {n.removeprefix(prefix): a for n, a in weights.items() if n.startswith(prefix)}, findings
+
+
+def left_unread(file: WeightFile) -> list[Finding]:
+    """Returns what is said of the objects in a file that are no tensors."""
+    note = "no plain tensors or values; nothing of them was run"
+    return [Finding("left_unread", [*file.unread], note)] if file.unread else []
 
 
 def _said(file: WeightFile) -> tuple[ModelInfo | None, str, list[Finding]]:

@@ -1,6 +1,7 @@
 """PyTorch's ``.pth``: read without torch and without running anything, written for ``torch.load``.
 
-The file is a zip of uncompressed records under one top folder (torch >= 1.6)::
+The file is a zip of uncompressed records under one top folder (torch >= 1.6; what older ones
+wrote is in :mod:`convert.formats.pth.legacy`)::
 
     archive/data.pkl     a pickle of whatever was saved
     archive/byteorder    "little" or "big"; little where it is missing
@@ -17,16 +18,19 @@ Our own files are ``{"state_dict": {name: tensor, …}, "KEY": "text", …}``, w
 ``torch.load(path, weights_only=True)`` loads.
 """
 
+import dataclasses
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from convert.formats.pth import machine
+from convert.formats.pth.legacy import LegacyFile, is_legacy
 from convert.formats.pth.names import NAMES
-from convert.formats.pth.tensors import TensorReader, encode_checkpoint
+from convert.formats.pth.tensors import TensorReader, encode_checkpoint, state_dict
+from convert.formats.pth.values import Placeholder
 from convert.formats.pth.zip_records import Archive, write_record
 from convert.formats.weight_file import WeightFile, contents
 from pvt_spec.arrays import Array
@@ -37,6 +41,9 @@ AVERAGED = ("model_ema", "state_dict_ema", "ema_state_dict")
 
 CONTAINERS = ("state_dict", "model", "module", "net", "weights", *AVERAGED)
 """Keys that training scripts keep a model's tensors under; the first that is there is taken."""
+
+_SHOWN = 6
+"""Names that are listed of objects that are no tensors."""
 
 ROOT = "archive/"
 """Top folder of the files we write, and of torch's where it writes to a stream."""
@@ -51,30 +58,41 @@ def read(path: Path) -> WeightFile:
     tensors is in ``extras`` under ``"CONTAINER.KEY"``. Averaged tensors are those of the first of
     :data:`AVERAGED`.
 
+    Objects beside the tensors, and tensors that are no plain arrays (sparse, quantised), are left
+    unread. Of a module that was pickled whole, the tensors are taken.
+
     The arrays are read-only views of the mapped file; copies only where the file is big-endian.
 
     Raises:
-        ConvertError: The file cannot be read, is damaged or in a format before torch 1.6, holds
-            code, a kind of tensor that is no plain array, or no tensors at all.
+        ConvertError: The file cannot be read, is damaged, or holds no tensors at all.
     """
-    archive = Archive(path)
-    tensors = TensorReader(archive)
-    root = machine.load(
-        archive.read("data.pkl"),
+    saved = LegacyFile(path) if is_legacy(path) else Archive(path)
+    tensors = TensorReader(path, saved.storage, saved.big_endian)
+    root, unread = machine.load(
+        saved.pickle(),
         f"{path} (data.pkl)",
         {**NAMES, **tensors.names()},
         tensors.load_storage,
-        len(archive),
+        len(saved),
     )
+    try:
+        file = _choose_container(path, root)
+    except ConvertError as error:
+        raise ConvertError(f"{error}{_beside(unread)}") from error
+    return dataclasses.replace(file, unread=tuple(unread))
+
+
+def _beside(unread: Sequence[str]) -> str:
+    """Returns the words for objects that are no tensors, where there are any."""
+    more = f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
+    return f"; left unread: {', '.join(unread[:_SHOWN])}{more}: {machine.RESAVE}" if unread else ""
+
+
+def _choose_container(path: Path, root: Any) -> WeightFile:
     if not isinstance(root, dict):
         raise ConvertError(
-            f"{path}: holds a {type(root).__name__}, expected a dict of tensors: save the model's "
-            "tensors alone: torch.save(model.state_dict(), 'weights.pth')"
+            f"{path}: holds a {type(root).__name__}, expected a dict of tensors: {machine.RESAVE}"
         )
-    return _choose_container(path, root)
-
-
-def _choose_container(path: Path, root: dict[Any, Any]) -> WeightFile:
     container = next((key for key in CONTAINERS if _tensors(root.get(key))), "")
     held = root[container] if container else root
     tensors = _tensors(held)
@@ -100,6 +118,8 @@ def _choose_container(path: Path, root: dict[Any, Any]) -> WeightFile:
 def _tensors(value: Any) -> dict[str, Array]:
     if not isinstance(value, dict):
         return {}
+    if isinstance(value, Placeholder) and (of_module := state_dict(value)):
+        return of_module
     return {
         key: item
         for key, item in value.items()

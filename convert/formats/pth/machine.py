@@ -2,22 +2,29 @@
 
 A pickle is a program for a stack machine. Python's own ``pickle`` imports what the program names
 and calls it. This machine imports nothing: a name stands for an entry of a table that the caller
-gives, and any other name ends the reading. So lists, dicts, numbers and text come out as they
-were, an ``argparse.Namespace`` as a dict, and the rest not at all.
+gives, and any other name for a placeholder, as does whatever a call of it would make. So lists,
+dicts, numbers and text come out as they were, an ``argparse.Namespace`` as a dict, and the rest
+as placeholders, with the items and attributes that the program gives them.
 
 ``pickletools`` cuts the bytes into opcodes and checks every length against what is left. Time is
 bounded by :data:`MAX_OPCODES` and :data:`MAX_COPIES`, memory by :data:`MAX_GROWTH`. Standard
 library only.
 """
 
-import io
 import pickletools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
-from convert.formats.pth.values import Deferred, Known, Namespace, hashable, make_dict
+from convert.formats.pth.values import (
+    Deferred,
+    Known,
+    Namespace,
+    OfAnotherKind,
+    Placeholder,
+    hashable,
+)
 from pvt_spec.errors import ConvertError
 
 MAX_OPCODES = 2_000_000
@@ -39,35 +46,42 @@ MAX_GROWTH = 4
 SMALL = 1 << 19
 """Bytes of memory that the values of any pickle may take."""
 
+RESAVE = "save its tensors alone with torch: torch.save(model.state_dict(), 'weights.pth')"
+"""The way out where a file is not what is read here."""
+
+_NAME = 200
+"""Characters that are kept of the name of something that is not read."""
+
 
 def load(
-    data: memoryview,
+    stream: IO[bytes],
     source: str,
     known: Mapping[str, Known],
     load_storage: Callable[[Any], Any],
     file_size: int,
-) -> Any:
-    """Returns the value that a pickle describes. Nothing is executed.
+) -> tuple[Any, list[str]]:
+    """Returns the value that a pickle describes, and the names that placeholders stand for.
+
+    Nothing is executed.
 
     Args:
-        data: The pickle, of protocol 0 to 5.
+        stream: The pickle, of protocol 0 to 5; the stream stands at its end afterwards.
         source: The pickle's name in a complaint.
         known: The meanings of names in it, by "module.name" ("builtins", not "__builtin__").
         load_storage: A function that makes the value of a persistent id.
         file_size: Bytes of the file that the pickle is in.
 
     Raises:
-        ConvertError: The pickle is damaged or too long, makes too much of itself, or names
-            something that is not known. Nothing was executed.
+        ConvertError: The pickle is damaged or too long, or makes too much of itself.
     """
-    machine = _Machine(
-        source, known, load_storage, MAX_COPIES * len(data), MAX_GROWTH * file_size + SMALL
-    )
-    at: int | None = 0
+    machine = _Machine(source, known, load_storage, MAX_GROWTH * file_size + SMALL)
+    start = stream.tell()
+    at: int | None = start
     try:
-        for opcode, argument, at in pickletools.genops(io.BytesIO(data)):  # noqa: B007
+        for opcode, argument, at in pickletools.genops(stream):
+            machine.read = (at or 0) - start
             machine.step(opcode.name, argument)
-        return machine.result()
+        return machine.result(), [*machine.unread]
     except ConvertError:
         raise
     except Exception as error:
@@ -75,8 +89,7 @@ def load(
         problem = _printable(f"{type(error).__name__}: {error!s:.200}")
         raise ConvertError(
             f"{source}, byte {at}: cannot be read ({problem}). The file is damaged, or holds what "
-            "no checkpoint needs: copy or download it again, or save its tensors alone with "
-            "torch: torch.save(model.state_dict(), 'weights.pth')"
+            f"no checkpoint needs: copy or download it again, or {RESAVE}"
         ) from error
 
 
@@ -99,12 +112,14 @@ class _Machine:
     source: str
     known: Mapping[str, Known]
     load_storage: Callable[[Any], Any]
-    budget: int  # how many more items and bytes calls may be given
     room: int  # how many more bytes values may take
+    read: int = 0  # bytes of the program
+    given: int = 0  # items and bytes that calls were given
     steps: int = 0
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)  # heights of the stack
     memo: dict[int, Any] = field(default_factory=dict)
+    unread: dict[str, None] = field(default_factory=dict)  # names of what placeholders stand for
 
     def step(self, opcode: str, argument: Any) -> None:
         """Runs one opcode with the argument that follows it in the pickle."""
@@ -120,20 +135,12 @@ class _Machine:
         elif opcode in _STEPS:
             _STEPS[opcode](self, argument)
         elif opcode not in _IGNORED:
-            raise self.refusal(f"opcode {opcode}")
+            raise ValueError(f"opcode {opcode}")
 
     def result(self) -> Any:
         """Returns the one value that is left when the program is done."""
         (value,) = self.stack
         return _resolve(value)
-
-    def refusal(self, what: str) -> ConvertError:
-        return ConvertError(
-            f"{self.source} holds code ({_printable(what):.200}), which a checkpoint has no need "
-            "of; nothing was executed. Expected tensors, numbers, texts, dicts and lists. If you "
-            "trust whoever made the file, load it with torch and save its tensors alone: "
-            "torch.save(model.state_dict(), 'weights.pth')"
-        )
 
     def pop(self) -> Any:
         return _resolve(self.stack.pop())
@@ -144,19 +151,39 @@ class _Machine:
         del self.stack[height:]
         return items
 
-    def find(self, module: str, name: str) -> Known:
+    def find(self, module: Any, name: Any) -> Known | Placeholder:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise TypeError("a name that is no text")
         module = "builtins" if module == "__builtin__" else module  # Python 2's and protocol 2's
-        if (known := self.known.get(f"{module}.{name}")) is None:
-            raise self.refusal(f"{module}.{name}")
-        return known
+        name = f"{module}.{name}"
+        return self.known.get(name) or self.placeholder(name)
 
-    def call(self, function: Any, arguments: Any) -> Any:
-        if not isinstance(function, Known) or function.make is None:
-            raise self.refusal(f"a call of {getattr(function, 'name', type(function).__name__)}")
+    def placeholder(self, name: str) -> Placeholder:
+        """Returns what stands for something that is not read, and notes its name."""
+        name = _printable(name)[:_NAME]
+        if name not in self.unread:
+            self.take(2 * sys.getsizeof(name))
+            self.unread[name] = None
+        made = Placeholder(name)
+        self.take(sys.getsizeof(made))
+        return made
+
+    def call(self, function: Any, arguments: Any, keywords: Any = None) -> Any:
+        if not isinstance(function, Known | Placeholder):
+            raise TypeError(f"a call of a {type(function).__name__}")
         self.spend(arguments)
         for argument in arguments:
             self.spend(argument)
-        return function.make(*arguments)
+        if isinstance(function, Placeholder) or function.make is None or keywords:
+            return self.placeholder(function.name)
+        try:
+            return function.make(*arguments)
+        except OfAnotherKind:
+            return self.placeholder(function.name)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            if function.tensor:
+                raise
+            return self.placeholder(function.name)
 
     def take(self, size: int) -> None:
         """Accounts for bytes of memory; garbage counts too."""
@@ -166,13 +193,13 @@ class _Machine:
 
     def spend(self, value: Any) -> None:
         if isinstance(value, _TEXT_LIKE):
-            self.budget -= len(value)
+            self.given += len(value)
             self.take(len(value))
         elif isinstance(value, _CONTAINERS):
-            self.budget -= len(value)
+            self.given += len(value)
             self.steps += len(value)
             self.take(_ITEM * len(value))
-        if self.budget < 0:
+        if self.given > MAX_COPIES * self.read + SMALL:
             raise ValueError("the same values are used over and over")
 
     def drop(self, _: Any) -> None:
@@ -204,36 +231,64 @@ class _Machine:
         self.stack.append(self.call(function, arguments))
 
     def push_reduced_with_keywords(self, _: Any) -> None:
-        if self.pop():
-            raise TypeError("keyword arguments")
-        self.push_reduced(_)
+        keywords, arguments, function = self.pop(), self.pop(), self.pop()
+        self.stack.append(self.call(function, arguments, keywords))
+
+    def push_extension(self, code: int) -> None:
+        self.stack.append(self.placeholder(f"extension {code}"))
+
+    def push_storage(self, identity: Any) -> None:
+        try:
+            self.stack.append(self.load_storage(identity))
+        except OfAnotherKind as error:
+            self.stack.append(self.placeholder(str(error)))
 
     def build(self, _: Any) -> None:
         state, target = self.pop(), self.stack[-1]
         self.spend(state)
         if isinstance(target, Deferred):
-            target.set_state(state)
-        elif isinstance(target, Namespace):
-            target.update({**state})  # fails unless it is a dict
+            self.set_state(target, state)
+        elif isinstance(target, Namespace | Placeholder):
+            if isinstance(state, dict):
+                target.update(state)
         elif not isinstance(target, dict):  # a dict's attributes (_metadata) are left out
             raise TypeError(f"state of a {type(target).__name__}")
 
-    def target(self, kind: type) -> Any:
-        """Returns the value on top of the stack, to which items are added."""
-        if not isinstance(self.stack[-1], kind):
-            raise TypeError(f"items of a {type(self.stack[-1]).__name__}")
-        return self.stack[-1]
+    def set_state(self, target: Deferred, state: Any) -> None:
+        try:
+            target.set_state(state)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            target.value = self.placeholder(target.name)
 
     def append(self, items: list[Any]) -> None:
-        self.target(list).extend(items)
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, Placeholder):  # the items of a list of its own class
+            raise TypeError(f"items of a {type(target).__name__}")
 
     def add(self, items: list[Any]) -> None:
         self.take(_ITEM * len(items))
-        self.target(set).update(map(hashable, items))
+        if not isinstance(self.stack[-1], set):
+            raise TypeError(f"members of a {type(self.stack[-1]).__name__}")
+        self.stack[-1].update(map(self.key, items))
 
     def set_items(self, items: list[Any]) -> None:
+        if not isinstance(self.stack[-1], dict):
+            raise TypeError(f"items of a {type(self.stack[-1]).__name__}")
+        self.stack[-1].update(self.make_dict(items))
+
+    def make_dict(self, items: list[Any]) -> dict[Any, Any]:
+        """Returns a dict of keys and values that take turns."""
         self.take(_ITEM * len(items))
-        self.target(dict).update(make_dict(items))
+        return {self.key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
+
+    def key(self, value: Any) -> Any:
+        """Returns a key of a dict or a member of a set, or what stands for an odd one."""
+        try:
+            return hashable(value)
+        except TypeError:
+            return self.placeholder(f"key of type {type(value).__name__}")
 
     def memoize(self, index: int | None) -> None:
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
@@ -275,12 +330,12 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "APPEND": lambda m, _: m.append([m.pop()]),
     "APPENDS": lambda m, _: m.append(m.pop_mark()),
     "EMPTY_DICT": lambda m, _: m.stack.append({}),
-    "DICT": lambda m, _: m.stack.append(make_dict(m.pop_mark())),
+    "DICT": lambda m, _: m.stack.append(m.make_dict(m.pop_mark())),
     "SETITEM": lambda m, _: m.set_items([m.pop(), m.pop()][::-1]),
     "SETITEMS": lambda m, _: m.set_items(m.pop_mark()),
     "EMPTY_SET": lambda m, _: m.stack.append(set()),
     "ADDITEMS": lambda m, _: m.add(m.pop_mark()),
-    "FROZENSET": lambda m, _: m.stack.append(frozenset(map(hashable, m.pop_mark()))),
+    "FROZENSET": lambda m, _: m.stack.append(frozenset(map(m.key, m.pop_mark()))),
     **dict.fromkeys(_MEMOIZING, _Machine.memoize),
     **dict.fromkeys(_GETTING, lambda m, index: m.stack.append(m.memo[index])),
     "GLOBAL": _Machine.push_global,
@@ -291,6 +346,9 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "NEWOBJ": _Machine.push_reduced,
     "NEWOBJ_EX": _Machine.push_reduced_with_keywords,
     "BUILD": _Machine.build,
-    "PERSID": lambda m, identity: m.stack.append(m.load_storage(identity)),
-    "BINPERSID": lambda m, _: m.stack.append(m.load_storage(m.pop())),
+    "EXT1": _Machine.push_extension,
+    "EXT2": _Machine.push_extension,
+    "EXT4": _Machine.push_extension,
+    "PERSID": lambda m, identity: m.push_storage(identity),
+    "BINPERSID": lambda m, _: m.push_storage(m.pop()),
 }

@@ -23,6 +23,8 @@ _NUMPY_CORES = ("numpy.core", "numpy._core")
 class NumpyDtype(Deferred):
     """A ``numpy.dtype``; its state says the byte order."""
 
+    name = "numpy.dtype"
+
     def __init__(self, code: str, align: bool = False, copy: bool = True):
         # Not any text: numpy reads a whole language of record types.
         if not _DTYPE.fullmatch(code):
@@ -38,6 +40,8 @@ class NumpyDtype(Deferred):
 
 class NumpyArray(Deferred):
     """A ``numpy.ndarray``; all of it is in its state."""
+
+    name = "numpy.ndarray"
 
     def __init__(self, kind: Known, shape: Any, code: Any):
         pass

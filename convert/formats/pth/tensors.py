@@ -5,12 +5,12 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convert.formats.pth.values import Known, numbers
-from convert.formats.pth.zip_records import Archive
+from convert.formats.pth.values import Known, OfAnotherKind, Placeholder, numbers
 from convert.formats.weight_file import dtype_name, encode_text, little_endian
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
@@ -39,6 +39,22 @@ STORAGES = {
 """dtype of each typed storage, ``torch.NAME``; the other dtypes have none."""
 
 _UNTYPED = "torch.storage.UntypedStorage"
+_DEVICES = ("torch", "torch.cuda", "torch.npu")  # where old files have typed storages from
+
+OTHER_STORAGES = {
+    "QInt8Storage": 1,
+    "QUInt8Storage": 1,
+    "QUInt4x2Storage": 1,
+    "QUInt2x4Storage": 1,
+    "QInt32Storage": 4,
+}
+"""Bytes of an element of each typed storage that numpy has no dtype for."""
+
+MAX_PARTS = 100_000
+"""Most modules, parameters and buffers of a module: one that holds itself has them without end."""
+
+_PREFIX = 1000
+"""Most characters before a tensor's own name."""
 
 
 @dataclass(frozen=True)
@@ -51,59 +67,71 @@ class Storage:
 
 
 class TensorReader:
-    """Makes read-only arrays of what a pickle says about tensors, as views of the zip's records."""
+    """Makes read-only arrays of what a pickle says about tensors, as views of a file's bytes.
 
-    def __init__(self, archive: Archive):
-        self._archive = archive
-        order = bytes(archive.read("byteorder")) if "byteorder" in archive else b"little"
-        if order not in (b"little", b"big"):
-            raise ConvertError(
-                f"{archive.path}: record byteorder is {order!r:.60}, expected b'little' or b'big': "
-                "copy or download the file again"
-            )
-        self._swap = order == b"big"
+    Args:
+        path: The file, for complaints.
+        read: A function that returns the bytes of the storage of a key.
+        big_endian: Whether these are so.
+    """
+
+    def __init__(self, path: Path, read: Callable[[str], memoryview], big_endian: bool = False):
+        self._path, self._read, self._swap = path, read, big_endian
         self._values: dict[str, memoryview] = {}
         self._swapped: dict[tuple[str, int], memoryview] = {}
 
     def names(self) -> dict[str, Known]:
         """Returns torch's names that a pickle may hold, by "module.name"."""
-        makers: dict[str, Callable[..., Any]] = {
-            "torch.Size": _size,
-            "torch.device": _device,
+        tensors: dict[str, Callable[..., Any]] = {
             "torch._utils._rebuild_tensor": partial(self._rebuild, 0),
             "torch._utils._rebuild_tensor_v2": partial(self._rebuild, 2),
             "torch._utils._rebuild_tensor_v3": partial(self._rebuild, 3),
+            "torch_npu.utils.storage._rebuild_npu_tensor": self._rebuild_npu,
             "torch._utils._rebuild_parameter": _rebuild_parameter,
             "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+            "torch._utils._rebuild_device_tensor_from_cpu_tensor": _rebuild_on_device,
+            "torch._utils._rebuild_device_tensor_from_numpy": _rebuild_on_device,
+            "torch._utils._rebuild_xla_tensor": _rebuild_on_device,
+            "torch._tensor._rebuild_from_type": _rebuild_from_type,
+            "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
         }
-        values = [f"torch.{name}" for name in (*DTYPES, *STORAGES)]
+        others: dict[str, Callable[..., Any]] = {"torch.Size": _size, "torch.device": _device}
+        values = [f"torch.{name}" for name in DTYPES]
         return {
-            **{name: Known(name, make) for name, make in makers.items()},
-            **{name: Known(name) for name in (*values, _UNTYPED)},
+            **{name: Known(name, make, tensor=True) for name, make in tensors.items()},
+            **{name: Known(name, make) for name, make in others.items()},
+            **{name: Known(name) for name in values},
+            **storage_types(),
         }
 
-    def load_storage(self, identity: Any) -> Storage:
+    def load_storage(self, identity: Any) -> Any:
         """Returns the storage of an id ``("storage", type, key, device, number of elements)``.
 
+        Files before torch 1.6 have one item more: None, or ``(key, offset, number of elements)``
+        of the part of the storage that is meant.
+
         Raises:
-            ConvertError: Its record is missing or damaged, or has another size.
+            OfAnotherKind: It is of a type that numpy has no dtype for.
+            ConvertError: Its bytes are missing or damaged, or of another number.
         """
-        kind, storage_type, key, _, count = identity
-        numbers((count,))
-        if kind != "storage" or not isinstance(key, str):
-            raise TypeError("a persistent id")
-        if not key.isprintable() or len(key) > 100:  # torch counts
-            raise ValueError(f"a storage named {key!r:.100}")
-        name = storage_type.name
-        dtype = None if name == _UNTYPED else DTYPES[STORAGES[name.removeprefix("torch.")]]
+        if identity[0] == "module":  # before torch 1.6: a class, and its source
+            return identity[1]
+        key, dtype, count = storage_of(identity)
         if key not in self._values:
-            self._values[key] = self._archive.read(f"data/{key}")
+            self._values[key] = self._read(key)
         values = self._values[key]
-        if len(values) != (expected := count * (dtype.itemsize if dtype else 1)):
+        width = dtype.itemsize if dtype else 1
+        if len(values) != count * width:
             raise ConvertError(
-                f"{self._archive.path}: record data/{key} has {len(values)} bytes, expected "
-                f"{expected} for {name} of {count}: copy or download the file again"
+                f"{self._path}: the storage {key} has {len(values)} bytes, expected "
+                f"{count * width} for {identity[1].name} of {count}: copy or download the file "
+                "again"
             )
+        if identity[5:] not in ((), (None,)):
+            _, *part = identity[5]
+            start, length = numbers(tuple(part))
+            values = values[start * width : (start + length) * width]
+            key = f"{key}, {start}, {length}"
         return Storage(key, values, dtype)
 
     def _rebuild(
@@ -115,10 +143,17 @@ class TensorReader:
         """
         if len(rest) not in (more, more + bool(more)):
             raise TypeError(f"{len(rest)} arguments beside a view")
-        if any(rest[more:]):
-            raise TypeError("a lazily conjugated or negated tensor")
-        dtype = DTYPES[rest[2].name.removeprefix("torch.")] if more == 3 else storage.dtype
+        if isinstance(storage, Placeholder) or any(rest[more:]):  # lazily conjugated or negated
+            raise OfAnotherKind
+        dtype = _dtype(rest[2]) if more == 3 else storage.dtype
         return self._view(storage, dtype, offset, size, stride)
+
+    def _rebuild_npu(self, *parts: Any) -> Array:
+        """Returns a tensor that torch_npu saved: as ``_v2``, and the layout it had on the NPU.
+
+        The bytes are laid out as anywhere (``torch_npu/utils/storage.py``).
+        """
+        return self._rebuild(2, *parts[:6])
 
     def _view(
         self, storage: Storage, dtype: np.dtype[Any], offset: Any, size: Any, stride: Any
@@ -164,10 +199,86 @@ def _device(kind: str, index: int | None = None) -> str:
     return kind if index is None else f"{kind}:{index}"
 
 
-def _rebuild_parameter(tensor: Any, requires_grad: Any, hooks: Any, state: Any = None) -> Array:
-    if not isinstance(tensor, np.ndarray):
+def _dtype(known: Any) -> np.dtype[Any]:
+    if isinstance(known, Placeholder):
+        raise OfAnotherKind
+    return DTYPES[known.name.removeprefix("torch.")]
+
+
+def _rebuild_parameter(tensor: Any, requires_grad: Any, hooks: Any, state: Any = None) -> Any:
+    if not isinstance(tensor, np.ndarray | Placeholder):
         raise TypeError("a parameter without a tensor")
     return tensor
+
+
+def _rebuild_on_device(values: Any, dtype: Any, device: Any, requires_grad: Any) -> Array:
+    """Returns a tensor that a device without storages of its own keeps: its values, as they are."""
+    if not isinstance(values, np.ndarray) or values.dtype != _dtype(dtype):
+        raise OfAnotherKind
+    return values
+
+
+def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
+    """Returns a tensor of a class of its own, or with attributes, as the plain one."""
+    if not isinstance(function, Known) or not function.make or not function.tensor:
+        raise OfAnotherKind
+    return function.make(*arguments)
+
+
+def storage_types() -> dict[str, Known]:
+    """Returns the names of the types of storages, by "module.name"."""
+    typed = [f"{home}.{name}" for home in _DEVICES for name in (*STORAGES, *OTHER_STORAGES)]
+    return {name: Known(name) for name in (*typed, _UNTYPED)}
+
+
+def storage_of(identity: Any) -> tuple[str, np.dtype[Any] | None, int]:
+    """Returns the key, dtype and number of elements of a storage, of its persistent id.
+
+    Without a dtype elements are bytes.
+
+    Raises:
+        OfAnotherKind: It is of a type that numpy has no dtype for.
+    """
+    kind, storage_type, key, _, count = identity[:5]
+    numbers((count,))
+    if kind != "storage" or not isinstance(key, str):
+        raise TypeError("a persistent id")
+    if not key.isprintable() or len(key) > 100:  # torch counts
+        raise ValueError(f"a storage named {key!r:.100}")
+    name = storage_type.name.rpartition(".")[2]
+    if isinstance(storage_type, Placeholder) or name in OTHER_STORAGES:
+        raise OfAnotherKind(storage_type.name)
+    return key, None if storage_type.name == _UNTYPED else DTYPES[STORAGES[name]], count
+
+
+def state_dict(module: Placeholder) -> dict[str, Array]:
+    """Returns the tensors of a ``torch.nn.Module`` that was pickled whole; none of another object.
+
+    Raises:
+        ConvertError: It has more parts than any model, or they have no end.
+    """
+    tensors: dict[str, Array] = {}
+    waiting: list[tuple[str, Any]] = [("", module)]
+    parts = 0
+    while waiting:
+        prefix, module = waiting.pop()
+        own = {**_dict_in(module, "_parameters"), **_dict_in(module, "_buffers")}
+        children = _dict_in(module, "_modules")
+        parts += 1 + len(own) + len(children)
+        if parts > MAX_PARTS or len(prefix) > _PREFIX:
+            raise ConvertError(f"{module!r} has over {MAX_PARTS} parts, more than any model")
+        tensors |= {f"{prefix}{n}": a for n, a in own.items() if isinstance(a, np.ndarray)}
+        waiting += [(f"{prefix}{name}.", child) for name, child in [*children.items()][::-1]]
+    return tensors
+
+
+def _dict_in(module: Any, key: str) -> dict[str, Any]:
+    """Returns a dict of a module by name, less what the module would not keep."""
+    held = module.get(key) if isinstance(module, Placeholder) else None
+    left_out = module.get("_non_persistent_buffers_set", ()) if held else ()
+    if not isinstance(held, dict) or not isinstance(left_out, set | tuple):
+        return {}
+    return {n: v for n, v in held.items() if isinstance(n, str) and n not in left_out}
 
 
 def encode_checkpoint(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:

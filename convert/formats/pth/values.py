@@ -13,10 +13,39 @@ class Known:
         name: The module and the qualified name.
         make: A function that makes the value of a call of it from the call's arguments, and is
             harmless whatever these are. None where the name is only a value itself, as a dtype is.
+        tensor: Whether that is a tensor, which has to be right: any other value that cannot be
+            made is set aside as a :class:`Placeholder`.
     """
 
     name: str
     make: Callable[..., Any] | None = None
+    tensor: bool = False
+
+
+class Placeholder(dict[Any, Any]):
+    """What stands for an object that is not read: its items and attributes, where it has any.
+
+    Two are never equal, and a hash looks at none of what is in them, which may be themselves.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict has none
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+class OfAnotherKind(Exception):
+    """A name that is known makes a kind of value here that is not read."""
 
 
 class Namespace(dict[str, Any]):
@@ -24,8 +53,14 @@ class Namespace(dict[str, Any]):
 
 
 class Deferred:
-    """An object whose value is known only after its state was set (opcode ``BUILD``)."""
+    """An object whose value is known only after its state was set (opcode ``BUILD``).
 
+    Attributes:
+        name: The name of its class.
+        value: What it comes to; None before its state was set.
+    """
+
+    name = ""
     value: Any = None
 
     def set_state(self, state: Any) -> None:
@@ -33,7 +68,7 @@ class Deferred:
         raise NotImplementedError
 
 
-_PLAIN = (str, bytes, int, float, complex, bool, type(None))
+_PLAIN = (str, bytes, int, float, complex, bool, type(None), Placeholder)
 _INT64 = range(-(1 << 63), 1 << 63)
 
 

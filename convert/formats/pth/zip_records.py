@@ -4,11 +4,13 @@ A record is a file in the zip, under one top folder: ``archive/data.pkl``, ``arc
 Reading maps the zip and answers views of it; writing streams.
 """
 
+import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from convert.formats.weight_file import map_file
 from pvt_spec.errors import ConvertError
@@ -30,6 +32,7 @@ class Archive:
 
     Attributes:
         path: The zip, for complaints.
+        big_endian: Whether the storages are so.
 
     Raises:
         ConvertError: The file is no zip, or not such a one.
@@ -44,22 +47,25 @@ class Archive:
         roots = [name[: -len("data.pkl")] for name in entries if name.endswith("data.pkl")]
         roots = [root for root in roots if root.count("/") == 1 and root.endswith("/")]
         if len(roots) != 1:
-            held = ", ".join(f"{name!r:.60}" for name in [*entries][:4])
-            raise ConvertError(
-                f"{path}: a zip without exactly one FOLDER/data.pkl, expected what torch.save "
-                f"writes; it holds {held or 'nothing'}"
-            )
-        self._root = roots[0]
+            raise ConvertError(f"{path}: {_other_zip(path, entries)}")
         self._by_name = {
-            name.removeprefix(self._root): info
+            name.removeprefix(roots[0]): info
             for name, info in entries.items()
-            if name.startswith(self._root)
+            if name.startswith(roots[0])
         }
         if "constants.pkl" in self._by_name:
             raise ConvertError(
-                f"{path}: a TorchScript archive, which holds code; save its tensors alone: "
-                "torch.save(torch.jit.load(path).state_dict(), 'weights.pth')"
+                f"{path}: a TorchScript archive, which holds a program; save its tensors alone: "
+                f"torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pth')"
             )
+        self._check_size(entries.values())
+        order = bytes(self._read("byteorder")) if "byteorder" in self._by_name else b"little"
+        if order not in (b"little", b"big"):
+            raise ConvertError(
+                f"{path}: record byteorder is {order!r:.60}, expected b'little' or b'big': copy or "
+                "download the file again"
+            )
+        self.big_endian = order == b"big"
 
     def _entries(self) -> dict[str, zipfile.ZipInfo]:
         try:
@@ -72,31 +78,44 @@ class Archive:
                 f"{_AGAIN}"
             ) from error
         entries = {info.filename: info for info in infos}
-        # Without overlaps, so that checking all records takes as long as reading the file once.
-        total = sum(info.file_size for info in infos)
-        if len(entries) < len(infos) or total > len(self._data):
+        if len(entries) < len(infos):
             raise ConvertError(
-                f"{self.path}: its {len(infos)} records have {len(entries)} names and {total} "
-                f"bytes in a file of {len(self._data)}, expected every record once, not compressed"
+                f"{self.path}: its {len(infos)} records have {len(entries)} names, expected every "
+                f"record once; {_AGAIN}"
             )
         return entries
+
+    def _check_size(self, infos: Iterable[zipfile.ZipInfo]) -> None:
+        # Without overlaps, so that checking all records takes as long as reading the file once.
+        total = sum(info.file_size for info in infos)
+        if total > len(self._data):
+            raise ConvertError(
+                f"{self.path}: its records have {total} bytes in a file of {len(self._data)}, "
+                f"expected every record once, not compressed, as torch.save does: {_RESAVE}"
+            )
 
     def __len__(self) -> int:
         """Bytes of the zip."""
         return len(self._data)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._by_name
+    def pickle(self) -> IO[bytes]:
+        """Returns the pickle of what was saved.
 
-    def read(self, name: str) -> memoryview:
-        """Returns the bytes of a record, a view of the file. Its CRC-32 is verified.
+        Raises:
+            ConvertError: It is compressed, encrypted or damaged.
+        """
+        return io.BytesIO(self._read("data.pkl"))
 
-        Args:
-            name: The record's name without the top folder, such as ``data.pkl``.
+    def storage(self, key: str) -> memoryview:
+        """Returns the bytes of a storage, a view of the file.
 
         Raises:
             ConvertError: There is no such record, it is compressed, encrypted or damaged.
         """
+        return self._read(f"data/{key}")
+
+    def _read(self, name: str) -> memoryview:
+        """Returns the bytes of a record, without the top folder. Its CRC-32 is verified."""
         info = self._by_name.get(name)
         if info is None:
             raise ConvertError(f"{self.path}: record {name:.100} is missing; {_AGAIN}")
@@ -125,15 +144,27 @@ class Archive:
 
 def _other_format(data: memoryview) -> str:
     start = bytes(data[:300])
-    if start.startswith(
-        (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80\x02c", b"\x80\x02}")
-    ):
-        return f"written by a torch before 1.6, or a bare pickle, expected a zip: {_RESAVE}"
-    if b"ustar" in start[257:263]:
-        return f"a tar, as torch wrote before 0.2, expected a zip: {_RESAVE}"
+    if start[:1] == b"\x80":
+        return f"a bare pickle, as pickle.dump writes, expected a zip: {_RESAVE}"
     if start.startswith(b"PK"):
         return f"a zip without records, expected what torch.save writes; {_AGAIN}"
     return f"no zip, expected what torch.save writes; another format under this name, or {_AGAIN}"
+
+
+def _other_zip(path: Path, names: Iterable[str]) -> str:
+    """Returns what a zip is that has not one ``FOLDER/data.pkl``, and what to do about it."""
+    names = [*names]
+    held = ", ".join(f"{name!r:.60}" for name in names[:4]) or "nothing"
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    if any(name.endswith(("archive_format", "models/model.json")) for name in names):
+        return (
+            "a program of torch.export, which holds no names of ours; save its tensors alone: "
+            f"torch.save(torch.export.load('{path.name}').state_dict, 'weights.pth')"
+        )
+    return (
+        f"a zip without exactly one FOLDER/data.pkl, not what torch.save writes; it holds {held}"
+        f"{more}: unpack it, and give the model that is in it: python -m zipfile -e '{path.name}' ."
+    )
 
 
 def write_record(
