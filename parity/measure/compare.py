@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.measure.decisions import Decisions
 from parity.measure.envelope import Envelope, Unit
-from parity.measure.metrics import TapError
+from parity.measure.metrics import Place, TapError
 from parity.measure.structure import INPUT, Difference
 from parity.measure.tolerance import FixedTolerance, allowed_times, find_tolerance, unit_of
 from pvt_data.accuracy import softmax, top_k
@@ -49,27 +49,21 @@ class ErrorMap:
     """Where in one image a tap errs.
 
     Attributes:
-        image: The number of the image, from 0.
+        place: What is furthest off; images are counted from 0 over all groups.
         error: The largest |error| over channels, float64: (N,) of tokens (B, N, C), (H, W) of maps
             (B, C, H, W); of (B, C) the errors themselves.
     """
 
-    image: int
+    place: Place
     error: Array
 
     @classmethod
-    def of(cls, image: int, actual: Array, reference: Array) -> "ErrorMap":
+    def of(cls, place: Place, actual: Array, reference: Array) -> "ErrorMap":
         """Returns the map of an image's tap: (N, C) of tokens, (C, H, W) of maps, or (C,)."""
         with np.errstate(all="ignore"):
             error = np.abs(actual - reference, dtype=np.float64)
         axis = {2: 1, 3: 0}.get(error.ndim)
-        return cls(image, error if axis is None else error.max(axis=axis))
-
-    @property
-    def largest(self) -> float:
-        """The largest error; inf if any is not finite."""
-        largest = float(self.error.max())
-        return largest if math.isfinite(largest) else math.inf
+        return cls(place, error if axis is None else error.max(axis=axis))
 
 
 @dataclass
@@ -89,7 +83,7 @@ class Comparison:
         fixed: What the user allows instead of rounding.
         errors: tap -> group -> how far it is from the reference.
         decisions: What it decides; empty where the model has no classes.
-        maps: tap -> where its largest error so far is.
+        maps: tap -> group -> where it is furthest off so far.
         best: The five most probable classes of the first images: index and probability.
         reference_best: The same of the reference.
         against: What the reference is, in a word or two.
@@ -110,7 +104,7 @@ class Comparison:
     fixed: FixedTolerance | None = None
     errors: dict[str, dict[str, TapError]] = field(default_factory=dict)
     decisions: Decisions = field(default_factory=Decisions)
-    maps: dict[str, ErrorMap] = field(default_factory=dict)
+    maps: dict[str, dict[str, ErrorMap]] = field(default_factory=dict)
     best: list[list[tuple[int, float]]] = field(default_factory=list)
     reference_best: list[list[tuple[int, float]]] = field(default_factory=list)
     against: str = "float64"
@@ -152,14 +146,26 @@ class Comparison:
             return
         ours, known = actual[rows], error.worst
         error.add(ours, theirs)
-        if error.worst and error.worst is not known:
-            row = error.worst.image - (error.images - len(theirs))
-            found = ErrorMap.of(self.images + rows.start + row, ours[row], theirs[row])
-            if name not in self.maps or found.largest > self.maps[name].largest:
-                self.maps[name] = found
         if self.fixed:
-            excess = self.fixed.excess(ours, theirs)
-            self._excess[name, group] = max(self._excess.get((name, group), 0.0), excess)
+            worst = self._add_excess(name, group, self.fixed.excess(ours, theirs))
+        elif error.worst and error.worst is not known:
+            row = error.worst.image - (error.images - len(theirs))
+            worst = Place(row, error.worst.position)
+        else:
+            worst = None
+        if worst:
+            place = Place(self.images + rows.start + worst.image, worst.position)
+            found = ErrorMap.of(place, ours[worst.image], theirs[worst.image])
+            self.maps.setdefault(name, {})[group] = found
+
+    def _add_excess(self, name: str, group: str, excess: Array) -> Place | None:
+        """Takes in what a fixed tolerance says of a batch; returns its place if it is the worst."""
+        row, *position = (int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
+        largest = float(excess.max())
+        if largest <= self._excess.setdefault((name, group), 0.0):
+            return None
+        self._excess[name, group] = largest
+        return Place(row, tuple(position))
 
     @property
     def classifies(self) -> bool:

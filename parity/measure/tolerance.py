@@ -1,6 +1,5 @@
 """What counts as rounding: the unit of each precision, and how many of it are allowed."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,14 +57,14 @@ class FixedTolerance:
     atol: float
     rtol: float
 
-    def excess(self, actual: Array, reference: Array) -> float:
-        """Returns the largest |difference| over what is allowed there; inf if not finite."""
+    def excess(self, actual: Array, reference: Array) -> Array:
+        """Returns each |difference| over what is allowed there, float64; inf if not finite."""
         with np.errstate(all="ignore"):
             error = np.abs(actual - reference, dtype=np.float64)
             allowed = self.atol + self.rtol * np.abs(reference)
             # What is equal is within any tolerance, none at all too.
-            largest = float(np.max(np.divide(error, allowed, where=error != 0, out=error)))
-        return largest if math.isfinite(largest) else math.inf
+            excess: Array = np.divide(error, allowed, where=error != 0, out=error)
+        return np.where(np.isfinite(excess), excess, np.inf)
 
 
 def unit_of(

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from parity.measure.compare import Comparison
 from parity.measure.decisions import Decisions
-from parity.report.taps import TAP_COLUMNS, Tap, taps_of
+from parity.report.taps import TAP_COLUMNS, Tap, groups_of, taps_of
 from parity.report.text import explain, verdict
 from parity.result import Result
 
@@ -55,10 +55,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 
 
 def _tap(comparison: Comparison, tap: Tap) -> dict[str, Any]:
-    groups = {
-        group: tap_to_dict(Tap(tap.name, comparison.judge_group(tap.name, group), error))
-        for group, error in comparison.errors[tap.name].items()
-    }
+    groups = {group: tap_to_dict(each) for group, each in groups_of(comparison, tap.name).items()}
     for figures in groups.values():
         del figures["group"]
     return {**tap_to_dict(tap), "groups": groups}

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from parity.measure.compare import Comparison, Judged
-from parity.measure.metrics import TapError
+from parity.measure.metrics import Place, TapError
 from parity.report.numbers import figure, times
 
 
@@ -18,11 +18,13 @@ class Tap:
         name: Its name.
         judged: Its verdict.
         error: Its error over all images.
+        place: Where it is furthest off, of the images that it is judged by; None without any error.
     """
 
     name: str
     judged: Judged
     error: TapError
+    place: Place | None
 
     @property
     def units(self) -> str:
@@ -32,7 +34,27 @@ class Tap:
 
 def taps_of(comparison: Comparison) -> dict[str, Tap]:
     """Returns every tap that was compared, by name, in forward order."""
-    return {n: Tap(n, comparison.judge(n), comparison.total(n)) for n in comparison.names}
+    return {name: _tap(comparison, name) for name in comparison.names}
+
+
+def groups_of(comparison: Comparison, name: str) -> dict[str, Tap]:
+    """Returns a tap over each group of images alone."""
+    return {
+        group: Tap(
+            name, comparison.judge_group(name, group), error, _place(comparison, name, group)
+        )
+        for group, error in comparison.errors[name].items()
+    }
+
+
+def _tap(comparison: Comparison, name: str) -> Tap:
+    judged = comparison.judge(name)
+    return Tap(name, judged, comparison.total(name), _place(comparison, name, judged.group))
+
+
+def _place(comparison: Comparison, name: str, group: str) -> Place | None:
+    kept = comparison.maps.get(name, {}).get(group)
+    return kept.place if kept else None
 
 
 @dataclass(frozen=True)
@@ -89,12 +111,12 @@ def _near(tap: Tap) -> str:
 
 
 def _worst(tap: Tap) -> dict[str, Any] | None:
-    place = tap.error.worst
+    place = tap.place
     return {"image": place.image, "position": list(place.position)} if place else None
 
 
 def _worst_at(tap: Tap) -> str:
-    place, mismatch = tap.error.worst, tap.error.mismatch
+    place, mismatch = tap.place, tap.error.mismatch
     if mismatch:
         return f"shape {mismatch.actual}, expected {mismatch.reference}"
     return f"{place.image} {list(place.position)}" if place else "-"
@@ -105,7 +127,7 @@ _ANGLE = "of the angle between all values and the reference's"
 _RELATIVE = "share of values with so small a relative error"
 _NEAR = "share of values at most one float32 step away"
 _BROKEN = "how many where the reference is finite"
-_PLACE = "image, then position within its tensor, all counted from 0"
+_PLACE = "of the worst images: image, then position within its tensor, all counted from 0"
 
 TAP_COLUMNS = (
     TapColumn(

@@ -109,7 +109,7 @@ def error_maps(
     placed = [name for name in comparison.names if name not in _VECTORS]
     chosen = [comparison.worst_of(names) for names in (comparison.names, placed) if names]
     for name in dict.fromkeys(chosen):
-        kept = comparison.maps.get(name)
+        kept = comparison.maps.get(name, {}).get(comparison.judge(name).group)
         if kept is None:
             yield TapMap(name)
             continue
@@ -130,7 +130,7 @@ def error_maps(
             _picture(values, largest),
             largest,
             finite,
-            thumbnail_of(result.samples[kept.image], preprocessing),
+            thumbnail_of(result.samples[kept.place.image], preprocessing),
             None if token is None else (float(token[0, 0]), _picture(token, largest)),
         )
 

@@ -17,7 +17,7 @@ from parity.inputs.samples import Sample
 from parity.judge import Judge, QueuedBatch
 from parity.measure.compare import SHOWN_IMAGES, Comparison, best_classes, group_rows
 from parity.measure.envelope import Envelope, emulated_runs
-from parity.measure.metrics import TapError
+from parity.measure.metrics import Place, TapError
 from parity.measure.structure import INPUT, Difference
 from parity.measure.tolerance import (
     FACTOR,
@@ -96,7 +96,7 @@ def test_a_group_that_comes_back_is_the_same_group():
     found = comparison("x")
     found.add(["a", "b", "a"], {"x": off(reference, 0, 0, 2.0**-9)}, {"x": reference})
     assert list(found.errors["x"]) == ["a", "b"]
-    assert found.errors["x"]["a"].images == 2 and found.maps["x"].image == 2
+    assert found.errors["x"]["a"].images == 2 and found.maps["x"]["a"].place.image == 2
 
 
 def test_total_is_the_error_over_all_images():
@@ -340,29 +340,37 @@ def test_map_is_of_the_image_and_place_of_the_largest_error(shape, place, map_sh
     actual[place] = -2.0
     found = comparison("x")
     found.add(["a"] * 3, {"x": actual}, {"x": reference})
-    kept = found.maps["x"]
-    assert kept.image == place[0] and kept.error.shape == map_shape
+    kept = found.maps["x"]["a"]
+    assert kept.place == Place(place[0], place[1:]) and kept.error.shape == map_shape
     assert kept.error.dtype == np.float64
     assert kept.error[on_map] == 2.0 and np.sort(kept.error, axis=None)[-2] == 0.25
 
 
-def test_map_is_of_the_largest_error_over_groups_and_batches():
+def test_map_is_of_the_largest_error_of_its_group_over_batches():
     found = comparison("x")
     for groups, errors in (("ab", (1, 3)), ("bb", (2, 1)), ("ca", (4, 1)), ("ab", (3, 2))):
         found.add(list(groups), {"x": off(ones(2, 4), *errors)}, {"x": ones(2, 4)})
-        image = int(np.argmax(np.abs([*errors])))
-        if max(errors) == 4:
-            assert (image, found.maps["x"].image) == (0, 4)
-    assert found.maps["x"].image == 4 and found.maps["x"].error.max() == 4.0
+    kept = {group: (each.place.image, each.error.max()) for group, each in found.maps["x"].items()}
+    assert kept == {"a": (6, 3.0), "b": (1, 3.0), "c": (4, 4.0)}
+
+
+def test_map_is_of_what_is_furthest_beyond_a_fixed_tolerance():
+    """An error of 2 where 11 are allowed, of 1 where 1.01 are, and of 0.5 where as many are."""
+    found = comparison("x", fixed=FixedTolerance(1.0, 0.01))
+    reference = {"x": np.array([[1000.0, 1.0], [1.0, 1.0]])}
+    for errors in ([[2.0, 0.5], [0.0, 1.0]], [[2.0, 0.0], [0.0, 0.5]]):
+        found.add(["a", "a"], {"x": reference["x"] + errors}, reference)
+    assert found.maps["x"]["a"].place == Place(1, (1,))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_map_of_what_is_not_finite_stays(value):
-    found = comparison("x")
+@pytest.mark.parametrize("fixed", [None, FixedTolerance(1.0, 0.0)], ids=["rounding", "fixed"])
+def test_map_of_what_is_not_finite_stays(value, fixed):
+    found = comparison("x", fixed=fixed)
     for groups, errors in (("ab", (1, 2)), ("ab", (5, value)), ("cb", (9, 2)), ("aa", (8, 7))):
         found.add(list(groups), {"x": off(ones(2, 4), *errors)}, {"x": ones(2, 4)})
-    assert found.maps["x"].image == 3
-    assert not np.isfinite(found.maps["x"].error).any()
+    assert found.maps["x"]["b"].place.image == 3
+    assert not np.isfinite(found.maps["x"]["b"].error).any()
 
 
 def test_no_error_has_no_map():

@@ -246,11 +246,11 @@ def test_figures_of_float32_have_a_histogram():
     error = TapError()
     ours = np.array([[1.0, 1.0, np.nextafter(np.float32(1), np.float32(2))]], np.float32)
     error.add(ours, np.ones((1, 3)))
-    found = tap_to_dict(Tap("a", Judged(0.0, 4.0, "a"), error))
+    found = tap_to_dict(Tap("a", Judged(0.0, 4.0, "a"), error, error.worst))
     assert sum(found["ulps"].values()) == found["count"] == 3
     assert (found["ulps"]["0"], found["ulps"]["1"]) == (2, 1)
     assert found["worst"] == {"image": 0, "position": [2]}
-    nothing = tap_to_dict(Tap("a", Judged(math.inf, 4.0, "a"), TapError()))
+    nothing = tap_to_dict(Tap("a", Judged(math.inf, 4.0, "a"), TapError(), None))
     assert nothing["max_abs"] is nothing["times_rounding"] is nothing["worst"] is None
 
 

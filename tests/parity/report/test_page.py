@@ -404,6 +404,27 @@ def test_class_token_is_shown_apart() -> None:
     assert "class token, 2" in figure.text
 
 
+def test_the_image_is_shown_that_the_tap_failed_on() -> None:
+    """The second one, a tenth as far off as the first, all of whose values are much smaller."""
+    scale = np.array([1, 0.001])
+    reference = {tap: (a.T * scale).T for tap, a in reference_taps("v1").items()}
+    envelope = Envelope(tap_names(SMALL["v1"]))
+    rounded = {tap: array.astype(np.float32) for tap, array in reference.items()}
+    loud = {tap: array + np.float32(0.1) for tap, array in rounded.items()}
+    for group, taps, row in (("loud", loud, slice(0, 1)), ("quiet", rounded, slice(1, 2))):
+        envelope.add(
+            group, *({tap: a[row] for tap, a in each.items()} for each in (taps, reference))
+        )
+    actual = {tap: np.stack([a[0], rounded[tap][1]]) for tap, a in loud.items()}
+    actual["block2.0"][1, 1] += np.float32(0.01)
+    found = dataclasses.replace(compared(), envelope=envelope, errors={}, maps={}, images=0)
+    found.add(["loud", "quiet"], actual, reference)
+    page = parse(to_html(result_of(found)))
+    assert page.section("maps").all("figcaption")[0].text == "noise 2"
+    (row,) = [r for r in page.section("stages").all("tr", "out") if "block2.0 " in r.text]
+    assert " quiet " in row.text and " 1 [1, " in row.text
+
+
 def test_worst_tap_without_places_is_shown_beside_the_worst_one_with_them() -> None:
     section = parse(to_html(result_of(compared(changes={"logits": add_one})))).section("maps")
     codes = [code.text for code in section.all("code")]
