@@ -90,13 +90,23 @@ def _read(config: Path | None, keys: dict[str, Any]) -> "tuple[Recipe, Resumed |
         recipe = make_recipe(values, str(config or "recipe"))
         for line in recipe_warnings(recipe, values):
             say(f"warning: {line}")
+        _say_warm_up(recipe)
         return recipe, None
     resumed = load_resumed(Path(str(path)))
     folder = {"ckpt_save_dir": str(resumed.path.parent)}
     base = {**resumed.recipe, **folder, **values} if config is None else {**folder, **values}
     recipe = make_recipe(base, str(config or resumed.path))
     _compare(resumed, recipe)
+    _say_warm_up(recipe)
     return recipe, resumed
+
+
+def _say_warm_up(recipe: "Recipe") -> None:
+    """Says how long a short run warms up where the recipe leaves it open."""
+    from pvt_train.optim.schedule import warmup_epochs
+
+    if recipe.warmup_epochs is None and recipe.epoch_size < 100:
+        say(f"warmup_epochs: {warmup_epochs(recipe)}, as epoch_size is {recipe.epoch_size}")
 
 
 def _compare(resumed: "Resumed", recipe: "Recipe") -> None:
@@ -135,8 +145,10 @@ def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
     if plot:
         from pvt_train.run.plot import plot_run
 
-        plot_run(output, output / "curves.png")
-        say(f"curves: {output / 'curves.png'}")
+        curves = output / "curves.png"
+        replaced = " (in place of the one that was there)" if curves.exists() else ""
+        plot_run(output, curves)
+        say(f"curves: {curves}{replaced}")
 
 
 @click.group(cls=Commands)

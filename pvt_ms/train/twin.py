@@ -43,6 +43,7 @@ class MindSporeTwin:
         framework: MindSpore's name and version, and the device.
         rank: This worker's number, from 0.
         ranks: Number of workers.
+        compiles: Whether steps are compiled into graphs.
         model: The model, whose parameters the steps update.
     """
 
@@ -87,7 +88,8 @@ class MindSporeTwin:
             self._average = Average(self._weights)
 
     def _compile(self) -> None:
-        compiled: Callable[..., Any] = ms.jit if self._recipe.mode == 0 else lambda step: step
+        self.compiles = self._recipe.mode == 0
+        compiled: Callable[..., Any] = ms.jit if self.compiles else lambda step: step
         trained = list(self._optimizer.weights.values())
         gradients = gradient_step(self.model, trained, self._info.preprocessing)
         add = adding_step(gradients, BATCH_TENSORS)

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
-from math import cos, pi
+from math import ceil, cos, pi
 
 from pvt_train.recipe.keys import Recipe
 
@@ -24,20 +24,28 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     if recipe.scheduler == "deit_cosine":
         return _deit_cosine(step // steps_per_epoch, recipe)
     time: float = step // steps_per_epoch if recipe.lr_epoch_stair else step / steps_per_epoch
-    if time < recipe.warmup_epochs:
+    warmup = warmup_epochs(recipe)
+    if time < warmup:
         first = recipe.lr * recipe.warmup_factor
-        return first + time / recipe.warmup_epochs * (recipe.lr - first)
+        return first + time / warmup * (recipe.lr - first)
     # In whole steps, so that no rounding of a difference of times moves an epoch's first step.
-    since = step - recipe.warmup_epochs * steps_per_epoch
+    since = step - warmup * steps_per_epoch
     time = since // steps_per_epoch if recipe.lr_epoch_stair else since / steps_per_epoch
     return SCHEDULERS[recipe.scheduler](time, recipe)
+
+
+def warmup_epochs(recipe: Recipe) -> int:
+    """Returns the epochs of the warm-up: the recipe's, or a tenth of all up to 10, rounded up."""
+    if recipe.warmup_epochs is not None:
+        return recipe.warmup_epochs
+    return min(10, ceil(recipe.epoch_size / 10))
 
 
 def decay_epochs(recipe: Recipe) -> int:
     """Returns the epochs of a cosine or between steps: the recipe's, or all after the warm-up."""
     if recipe.decay_epochs is not None:
         return recipe.decay_epochs
-    return max(recipe.epoch_size - recipe.warmup_epochs, 1)
+    return max(recipe.epoch_size - warmup_epochs(recipe), 1)
 
 
 def _cosine(time: float, recipe: Recipe) -> float:
@@ -64,7 +72,7 @@ def _exponential(time: float, recipe: Recipe) -> float:
 
 
 def _polynomial(time: float, recipe: Recipe) -> float:
-    epochs = max(recipe.epoch_size - recipe.warmup_epochs, 1)
+    epochs = max(recipe.epoch_size - warmup_epochs(recipe), 1)
     return float(recipe.lr * (1 - min(time / epochs, 1.0)) ** recipe.decay_rate)
 
 
@@ -90,9 +98,9 @@ def _deit_cosine(epoch: int, recipe: Recipe) -> float:
     MindCV's begins after them; and DeiT's ``main.py`` steps the scheduler with the number of the
     epoch that has just ended, so that each epoch but the first has the rate of the one before it.
     """
-    time = max(epoch - 1, 0)
-    if time < recipe.warmup_epochs:
+    time, warmup = max(epoch - 1, 0), warmup_epochs(recipe)
+    if time < warmup:
         first = recipe.lr * recipe.warmup_factor
-        return first + time * (recipe.lr - first) / recipe.warmup_epochs
+        return first + time * (recipe.lr - first) / warmup
     share = 1 + cos(pi * min(time / recipe.epoch_size, 1.0))
     return recipe.min_lr + 0.5 * (recipe.lr - recipe.min_lr) * share

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pvt_train.input.augmentation import augmentation_problems
-from pvt_train.optim.schedule import decay_epochs
+from pvt_train.optim.schedule import decay_epochs, warmup_epochs
 from pvt_train.recipe.keys import ROWS, Recipe
 from pvt_train.recipe.mindcv import OTHER_KEYS, is_same
 
@@ -14,10 +14,10 @@ def list_problems(recipe: Recipe) -> Iterator[str]:
     yield from filter(None, (row.problem(vars(recipe)[key]) for key, row in ROWS.items()))
     if recipe.min_lr > recipe.lr:
         yield f"min_lr is {recipe.min_lr!r}, expected 0 to lr, which is {recipe.lr!r}"
-    if recipe.warmup_epochs > recipe.epoch_size:
+    if recipe.warmup_epochs is not None and recipe.warmup_epochs > recipe.epoch_size:
         yield (
             f"warmup_epochs is {recipe.warmup_epochs!r}, expected 0 to epoch_size, which is "
-            f"{recipe.epoch_size!r}: give --warmup-epochs too"
+            f"{recipe.epoch_size!r}: give --warmup-epochs too (null is a tenth of the epochs)"
         )
     for key in ("mean", "std"):
         values = getattr(recipe, key)
@@ -52,7 +52,7 @@ def _jitters(recipe: Recipe) -> bool:
 
 
 def _schedule_warnings(recipe: Recipe) -> Iterator[str]:
-    total, warmup = recipe.epoch_size, recipe.warmup_epochs
+    total, warmup = recipe.epoch_size, warmup_epochs(recipe)
     if recipe.scheduler == "cosine_decay":
         end = warmup + recipe.num_cycles * decay_epochs(recipe)
         parts = f"warmup_epochs {warmup} + decay_epochs {decay_epochs(recipe)}"

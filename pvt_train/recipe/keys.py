@@ -212,7 +212,11 @@ class Recipe:
         5e-4, "Learning rate at the end of the warm-up, for the global batch.", check=positive
     )
     min_lr: float = key(1e-6, "Learning rate that the cosine comes down to.", check=at_least(0))
-    warmup_epochs: int = key(10, "Epochs in which the learning rate rises.", check=at_least(0))
+    warmup_epochs: int | None = key(
+        None,
+        "Epochs in which the learning rate rises; by default 10, or a tenth of a shorter run.",
+        check=at_least(0),
+    )
     warmup_factor: float = key(0.0, "Where it rises from, as a share of lr.", check=share)
     decay_epochs: int | None = key(
         None,

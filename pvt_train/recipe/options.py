@@ -10,6 +10,7 @@ from pvt_data.command_line import Command
 from pvt_train.recipe.keys import ROWS
 from pvt_train.recipe.mindcv import OTHER_KEYS
 from pvt_train.recipe.rows import REQUIRED, Row
+from pvt_train.recipe.synonyms import nearest_key
 
 _Callback = TypeVar("_Callback", bound=Callable[..., Any])
 
@@ -30,6 +31,18 @@ class KeyType(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 
 class RecipeCommand(Command):
     """A command whose help has the recipe's keys in their sections."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the options; of one that is none, the key is named that it means elsewhere."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            meant = nearest_key(error.option_name, ROWS, cutoff=0.8)
+            if meant is None:
+                raise
+            option = (*ROWS[meant].also, _dashed(meant))[0]
+            message = f"No such option {error.option_name!r}. Did you mean {option!r}?"
+            raise click.NoSuchOption(error.option_name, message, ctx=ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the command's own options, then the recipe's by section."""

@@ -5,7 +5,6 @@ Keys are MindCV's YAML keys where MindCV has one.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pvt_train.optim.optimizer import trainable_names
 from pvt_train.recipe.checks import list_problems
 from pvt_train.recipe.keys import ROWS, Recipe
 from pvt_train.recipe.mindcv import FORMER_KEYS, OTHER_KEYS, is_same
+from pvt_train.recipe.synonyms import nearest_key
 
 
 def read_values(path: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,8 +163,8 @@ def _other(key: str, value: Any) -> Iterator[str]:
     if key in FORMER_KEYS:
         yield f"{key} is of MindCV before 0.3: write {FORMER_KEYS[key]}"
     elif key not in OTHER_KEYS:
-        near = get_close_matches(key, [*ROWS, *OTHER_KEYS], n=1, cutoff=0.0)
-        yield f"{key} is not a known key (the nearest is {near[0]})"
+        near = nearest_key(key, [*ROWS, *OTHER_KEYS])
+        yield f"{key} is not a known key (the nearest is {near})"
     elif OTHER_KEYS[key].refused and not is_same(key, value):
         yield f"{key} is {value!r}, which is not supported: {OTHER_KEYS[key].why}"
 

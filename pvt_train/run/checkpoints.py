@@ -75,7 +75,9 @@ class Checkpoints:
         if self.recipe.ema:
             facts["weights"] = "averaged"
         if accuracy:
-            facts |= {"top1": f"{accuracy.top1:.2f}", "top5": f"{accuracy.top5:.2f}"}
+            facts["top1"] = f"{accuracy.top1:.2f}"
+            if accuracy.top5 is not None:
+                facts["top5"] = f"{accuracy.top5:.2f}"
         return self._with(facts)
 
     def _with(self, facts: dict[str, str]) -> ModelInfo:

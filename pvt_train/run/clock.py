@@ -29,6 +29,10 @@ class Clock:
         """Makes :meth:`pace` begin here."""
         self._mark = (self._done, time.perf_counter())
 
+    def since_mark(self) -> float:
+        """Returns the seconds since the last mark."""
+        return time.perf_counter() - self._mark[1]
+
     def pace(self) -> float:
         """Returns the updates per second since the last mark."""
         return self._rate(*self._mark)

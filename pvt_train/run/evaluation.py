@@ -4,20 +4,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pvt_data.accuracy import Accuracy, Tally
+from pvt_data.accuracy import Tally
 from pvt_data.labels import LabelledImages
 from pvt_spec.arrays import Array
 from pvt_train.twin import Twin
 
 
 @dataclass(frozen=True)
-class Evaluation(Accuracy):
+class Evaluation:
     """The accuracy over the images of all workers, and the loss.
 
     Attributes:
+        top1: The share of images whose label came first, in percent.
+        top5: The share whose label was among the first five, in percent; None of five classes or
+            fewer, where it always is.
+        count: The number of images.
         loss: The mean cross-entropy against the label alone, without smoothing.
     """
 
+    top1: float
+    top5: float | None
+    count: int
     loss: float
 
 
@@ -33,15 +40,17 @@ def evaluate(twin: Twin, images: LabelledImages, batch_size: int, threads: int) 
     Raises:
         ImageError: An image cannot be used.
     """
-    tally, losses = Tally(), 0.0
+    tally, losses, classes = Tally(), 0.0, 0
     mine = range(twin.rank, len(images.labels), twin.ranks)
     for loaded, labels in images.batches(mine, batch_size, threads):
         logits = twin.forward(loaded)
+        classes = logits.shape[1]
         tally.add(logits, labels)
         losses += _loss_sum(logits, labels)
     sums = np.array([tally.first, tally.among_five, losses, tally.count], np.float64)
     first, among_five, loss, count = map(float, twin.total(sums))
-    return Evaluation(100 * first / count, 100 * among_five / count, int(count), loss / count)
+    top5 = 100 * among_five / count if classes > 5 else None
+    return Evaluation(100 * first / count, top5, int(count), loss / count)
 
 
 def _loss_sum(logits: Array, labels: Array) -> float:

@@ -46,6 +46,8 @@ def plot_run(folder: Path, target: Path) -> None:
 def _draw(
     axes: Any, title: str, curves: Sequence[tuple[str, str]], records: Sequence[LogRecord]
 ) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for name, label in curves:
         points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
         if points:
@@ -54,6 +56,7 @@ def _draw(
                 *zip(*points, strict=True), label=label, marker="." if len(points) < 20 else ""
             )
     axes.set_title(title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[1] and any(label for _, label in curves):

@@ -14,6 +14,9 @@ from pvt_train.run.log import RunLog
 from pvt_train.run.standing import Standing
 from pvt_train.twin import StepResult
 
+LONGEST_SILENCE = 30.0
+"""Seconds without a line within an epoch after which an update is told of, logged or not."""
+
 
 @dataclass(frozen=True)
 class EpochResult:
@@ -66,12 +69,14 @@ class EpochResult:
             parts.append(f"{self.skipped} skipped")
         for name, accuracy in (("", self.raw), ("EMA ", self.averaged)):
             if accuracy:
-                parts.append(f"{name}Top-1 {accuracy.top1:6.2f} %  Top-5 {accuracy.top5:6.2f} %")
+                parts.append(f"{name}Top-1 {accuracy.top1:6.2f} %")
+            if accuracy and accuracy.top5 is not None:
+                parts.append(f"Top-5 {accuracy.top5:6.2f} %")
         parts += [f"{self.images_per_second:.0f} images/s", f"{self.seconds:.1f} s"]
         return "  ".join([*parts, f"ETA {left}"] if left else parts)
 
     def to_record(self) -> dict[str, Any]:
-        """Returns the record for the log; what was not measured is null."""
+        """Returns the record for the log; what was not measured, or says nothing, is null."""
         record = {"kind": "epoch", **vars(self)}
         del record["raw"], record["averaged"]
         for prefix, accuracy in (("", self.raw), ("ema_", self.averaged)):
@@ -116,24 +121,29 @@ class Reporter:
             yield
 
     def note_step(self, standing: Standing, result: StepResult, learning_rate: float) -> None:
-        """Takes note of an update; every ``log_interval`` of them is logged."""
+        """Takes note of an update; every ``log_interval`` of them is logged.
+
+        What is logged is said, and what comes after long silence.
+        """
         self.clock.count()
         text = f"loss {result.loss:.4f}  {self.clock.pace() * standing.global_batch:.0f} images/s"
         epoch, step = divmod(standing.step - 1, self.steps_per_epoch)
         self.show(step + 1, self.steps_per_epoch, text)
-        if standing.step % self.recipe.log_interval:
+        due = standing.step % self.recipe.log_interval == 0
+        if due:
+            self.log.write(
+                {
+                    "kind": "step",
+                    "step": standing.step,
+                    "epoch": epoch + 1,
+                    "loss": result.loss,
+                    "lr": learning_rate,
+                    "gradient_norm": result.gradient_norm if result.updated else None,
+                    "loss_scale": result.loss_scale,
+                }
+            )
+        elif self.clock.since_mark() < LONGEST_SILENCE:
             return
-        self.log.write(
-            {
-                "kind": "step",
-                "step": standing.step,
-                "epoch": epoch + 1,
-                "loss": result.loss,
-                "lr": learning_rate,
-                "gradient_norm": result.gradient_norm if result.updated else None,
-                "loss_scale": result.loss_scale,
-            }
-        )
         self.say(
             f"epoch {epoch + 1}/{self.recipe.epoch_size}  step {step + 1}/{self.steps_per_epoch}  "
             f"{text}  lr {learning_rate:.2e}  ETA {self.clock.left()}"

@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 import pytest
 from hypothesis import given, strategies as st
 
-from pvt_train.optim.schedule import SCHEDULERS, learning_rate
+from pvt_train.optim.schedule import SCHEDULERS, learning_rate, warmup_epochs
 from pvt_train.recipe.keys import Recipe
 from tests.support.recipes import load_recipe
 
@@ -207,6 +207,17 @@ def test_decay_epochs_are_what_the_warm_up_leaves():
     left = Recipe("pvt_nano", epoch_size=30, warmup_epochs=10, min_lr=1e-5)
     for step in range(PEAK + SPAN):
         assert learning_rate(step, STEPS, given) == learning_rate(step, STEPS, left)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup"), [(1, 1), (4, 1), (10, 1), (11, 2), (30, 3), (91, 10), (450, 10)]
+)
+def test_a_short_run_warms_up_for_a_tenth_of_it(epochs, warmup):
+    assert warmup_epochs(Recipe("pvt_nano", epoch_size=epochs)) == warmup
+    left = Recipe("pvt_nano", epoch_size=epochs)
+    given = Recipe("pvt_nano", epoch_size=epochs, warmup_epochs=warmup)
+    for step in range(STEPS * epochs):
+        assert learning_rate(step, STEPS, left) == learning_rate(step, STEPS, given)
 
 
 def test_a_longer_run_follows_its_own_schedule_from_where_it_is():

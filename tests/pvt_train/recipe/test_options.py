@@ -10,6 +10,7 @@ from pvt_data.command_line import Commands
 from pvt_train.recipe.keys import ROWS
 from pvt_train.recipe.mindcv import OTHER_KEYS
 from pvt_train.recipe.options import RecipeCommand, recipe_options
+from pvt_train.recipe.synonyms import SYNONYMS
 from tests.support.messages import tells
 from tests.support.recipes import load_recipe
 
@@ -87,13 +88,27 @@ def test_an_option_can_take_a_key_of_the_file_away(word):
         ("--distribute maybe", "'maybe', expected True or False"),
         ("--scale 0.2 x", "'x' is not a valid float"),
         ("--pretrained True", "nothing is downloaded"),
-        ("--epochs 3", "No such option"),
+        ("--epochs 3", "--epoch-size"),
+        ("--num_train_epochs=3", "--epoch-size"),
+        ("--output-dir x", "--output"),
+        ("--resume-from x", "--resume"),
+        ("--workerz 4", "--num-parallel-workers"),
+        ("--epoch-sise 4", "--epoch-size"),
+        ("--confi 4", "--config"),
+        ("--xyzzy 4", "No such option"),
     ],
 )
 def test_an_option_that_cannot_be_read_is_wrong_usage(arguments, expected):
     result = CliRunner().invoke(main, ["train", *arguments.split()])
     assert result.exit_code == 2
     assert expected in result.output
+
+
+def test_other_programs_names_are_of_keys_and_are_none():
+    names = " ".join(SYNONYMS.values()).split()
+    assert {*SYNONYMS} <= {*ROWS} and len(names) == len(set(names))
+    options = {option.strip("-").replace("-", "_") for p in train.params for option in p.opts}
+    assert not options & {*names}
 
 
 def test_help_has_the_keys_in_their_sections_with_defaults():

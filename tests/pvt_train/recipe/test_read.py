@@ -48,7 +48,7 @@ def test_all_problems_are_told_at_once_with_the_nearest_keys(tmp_path):
         f"{path}: batch_size is 'many', expected a whole number; "
         "epochs_size is not a known key (the nearest is epoch_size); "
         "hflip is True, expected a number; "
-        "learning_rte is not a known key (the nearest is decay_rate)"
+        "learning_rte is not a known key (the nearest is lr)"
     )
 
 

@@ -33,7 +33,7 @@ COLOURS = {"black": 0, "white": 255}
 class AddingTwin:
     """Adds 1 to the head's bias at each step; knows black from white by looking."""
 
-    framework = "none"
+    framework, compiles = "none", False
     last: Any = None
 
     def __init__(self, weights: Any, rank: int = 0, ranks: int = 1, hook: Any = None):
@@ -138,6 +138,22 @@ class TestStart:
             "pvt_nano (official): 8 images of 2 classes, 4 to validate; 2 epochs of 2 steps of 4 "
             "images"
         )
+
+    def test_a_short_run_warms_up_for_a_tenth_of_it(self, data, tmp_path):
+        said = done(start(data, tmp_path / "run", "--warmup-epochs", "null")).stderr
+        assert tells(said, "warmup_epochs", "1", "epoch_size", "2")
+        assert "warmup_epochs" not in done(start(data, tmp_path / "2")).stderr
+
+    def test_what_compiles_says_so_before_the_first_step(self, data, tmp_path, monkeypatch):
+        monkeypatch.setattr(AddingTwin, "compiles", True)
+        assert "compiles" in done(start(data, tmp_path / "run")).stderr.splitlines()[-1]
+
+    def test_curves_that_are_replaced_are_said(self, data, tmp_path):
+        first = done(start(data, tmp_path / "run", "--plot")).stderr
+        again = done(go("--resume", tmp_path / "run", "--epoch-size", 3, "--plot")).stderr
+        path = f"{tmp_path}/run/curves.png"
+        assert first.splitlines()[-1] == f"curves: {path}"
+        assert again.splitlines()[-1].startswith(f"curves: {path} (")
 
     def test_fewer_images_than_a_batch_are_said(self, data, tmp_path):
         said = done(start(data, tmp_path / "run", "--gradient-accumulation-steps", 4)).stderr

@@ -100,6 +100,14 @@ class TestTimes:
         assert lines[1].endswith("ETA 0:00:08"), lines[1]
         assert "  1 images/s  " in lines[1]
 
+    def test_after_a_long_silence_an_update_is_told_of_that_is_not_logged(self, go, clock):
+        done = go(slow(ScriptedTwin([1.0] * 4), clock, step=20.0, forward=0.0))
+        assert [line[:21] for line in done.said] == [
+            "epoch 1/2  step 2/2  ",
+            "epoch 2/2  step 2/2  ",
+        ]
+        assert not done.records("step")
+
 
 class TestSkipping:
     def test_one_that_is_made_breaks_the_row(self, go):
@@ -181,6 +189,24 @@ class FailingStore(MemoryStore):
         super().save_state(path, state, info, facts)
 
 
+class TestTopFive:
+    def test_of_five_classes_it_says_nothing(self, go):
+        done = go(ScriptedTwin([1.0] * 2))
+        (record,) = done.records("epoch")
+        assert (record["top1"], record["top5"]) == (100.0, None)
+        assert "Top-1" in done.lines[0] and "Top-5" not in done.lines[0]
+        assert "top5" not in done.store.models[0][2].provenance
+
+    @pytest.mark.parametrize(("classes", "expected"), [(5, None), (6, 50.0)])
+    def test_of_six_it_does(self, classes, expected):
+        twin = ScriptedTwin([])
+        twin.forward = lambda images: np.tile(
+            np.arange(classes, 0, -1, np.float32), (len(images), 1)
+        )
+        images = LabelledImages(lambda i: np.zeros(1), np.array([0, classes - 1]))
+        assert evaluate(twin, images, 2, threads=1).top5 == expected
+
+
 class TestFiles:
     def test_models_have_their_interval_the_best_has_not(self, go):
         done = go(ScriptedTwin([1.0] * 10), ckpt_save_interval=2)
@@ -200,11 +226,6 @@ class TestFiles:
         start = Standing(0, 4, 2, kept=(Kept(0, None, "gone.ckpt"),))
         done = go(twin, start=start, keep_checkpoint_max=1)
         assert [one.epoch for one in done.outcome.standing.kept] == [2]
-
-    def test_top5_is_top5(self, go):
-        twin = ScriptedTwin([1.0] * 2, learns_at=9)
-        provenance = go(twin).store.models[0][2].provenance
-        assert (provenance["top1"], provenance["top5"]) == ("0.00", "100.00")
 
     def test_the_state_says_how_far_it_is(self, go, monkeypatch):
         infos = []
@@ -337,6 +358,8 @@ class TestPictures:
         }
         assert all(list(line.get_xdata()) == [1, 2] for line in drawn.values())
         assert {line.get_marker() for line in drawn.values()} == {"."}
+        ticks = {tick for line in drawn.values() for tick in line.axes.get_xticks()}
+        assert {1.0, 2.0} <= ticks and all(tick == round(tick) for tick in ticks)
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path):
         write_log(tmp_path, {"kind": "epoch", "step": 1, "epoch": 1, "loss": 1.0})
