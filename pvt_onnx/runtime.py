@@ -32,10 +32,12 @@ class OnnxRuntime:
 
     def obstacle(self) -> str | None:
         """Says why it cannot run here; see :class:`pvt_spec.runtime.Runtime`."""
+        if self.provider == CPU:
+            return None
         import onnxruntime
 
         there = onnxruntime.get_available_providers()
-        if self.provider == CPU or self.provider in there:
+        if self.provider in there:
             return None
         return (
             f"{self.name}: this build of onnxruntime has no {self.provider} ({', '.join(there)}): "

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -111,7 +110,7 @@ class _NewFile:
 def _beside(target: Path) -> Iterator[_NewFile]:
     try:
         real = Path(os.path.realpath(target))
-        temporary = real.parent / f".{secrets.token_hex(8)}.tmp"
+        temporary = real.parent / f".{os.urandom(8).hex()}.tmp"
         file = _NewFile(real, temporary, temporary.open("xb"))
     except (OSError, ValueError) as error:
         raise _cannot_write([target], error) from error

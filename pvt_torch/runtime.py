@@ -29,9 +29,12 @@ class TorchRuntime:
 
     def obstacle(self) -> str | None:
         """Says why it cannot run here; see :class:`pvt_spec.runtime.Runtime`."""
+        # Asking torch costs its import, which is the judge's to make: in a thread of its own.
+        if self.device == "cpu":
+            return None
         import torch
 
-        if self.device == "cuda" and not torch.cuda.is_available():
+        if not torch.cuda.is_available():
             return f"{self.name}: torch sees no CUDA device here; leave the runtime out"
         return None
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import replacing
 
 if TYPE_CHECKING:
     from convert.formats.weight_file import WeightFile
@@ -99,6 +98,8 @@ class Format:
             FileExists: A file exists and ``force`` is not given.
         """
         if self.single:
+            from pvt_spec.files import replacing
+
             with replacing(path, force) as stream:
                 self.module.write(stream, tensors, metadata)
             return [path]

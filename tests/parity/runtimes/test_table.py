@@ -40,6 +40,7 @@ from pvt_spec.runtime import RuntimeUnusable, Task
 from pvt_torch.reference import open_reference
 from tests.support.messages import naming, tells
 from tests.support.models import KINDS, SMALL, info_of, random_images, weights_for
+from tests.support.processes import run_python
 from tests.support.results import assert_same, judged
 from tests.support.runtimes import run_float64
 
@@ -473,3 +474,12 @@ def test_all_that_is_installed_of_the_usual_ones_runs_by_default(monkeypatch):
     gone.add("torch")
     with pytest.raises(ParityError, match=naming("torch")):
         choose_runtimes(["onnxruntime"])
+
+
+def test_choosing_runtimes_imports_no_framework():
+    """The judge's thread imports torch, beside all else, after it has said how its threads wait."""
+    code = (
+        "import sys; from parity.selection import choose_runtimes; choose_runtimes([]);"
+        "print({'torch', 'onnxruntime', 'mindspore'} & {*sys.modules})"
+    )
+    assert run_python("-c", code).stdout.strip() == "set()"
