@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format
+from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format, find_source
 from convert.options import Changes, Given, OnnxOptions, Options
 from pvt_data.command_line import Commands, parse_image_size, say
 from pvt_spec import NUM_STAGES
 from pvt_spec.errors import ConvertError
+from pvt_spec.model_files import find_model
 
 _DIRECT = "any-to-any"
 
@@ -123,9 +124,9 @@ def _add(name: str, source: str, target: str, asked: Iterable[str], description:
     """Adds a command that takes these formats, or any where they are "", with these options."""
 
     def command(src: Path, dst: Path, **options: Any) -> None:
-        for path, expected in ((src, source), (dst, target)):
-            if expected:
-                check_format(path, expected)
+        if source:
+            check_format(find_source(find_model(src)[0]), src, source)
+            check_format(find_format(dst), dst, target)
         _convert(src, dst, options)
 
     command.__doc__ = description
@@ -140,7 +141,7 @@ def _add(name: str, source: str, target: str, asked: Iterable[str], description:
 for _source, _target in permutations((row for row in FORMATS if not row.command), 2):
     _text = f"{_source.description} SRC to {_target.description} DST."
     _add(f"{_source.name}-to-{_target.name}", _source.name, _target.name, _target.options, _text)
-_text = "SRC to DST, by the endings of their names: what convert SRC DST does."
+_text = "SRC to DST, by the content of SRC and the ending of DST: what convert SRC DST does."
 _add(_DIRECT, "", "", _SPECIAL, _text)
 
 

@@ -23,6 +23,7 @@ from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_folder, check_target, replacing
+from pvt_spec.model_files import find_model
 
 
 def convert_file(
@@ -52,7 +53,7 @@ def convert_file(
         FileExists: The target or the report exists and may not be replaced.
     """
     source, path = Path(source), Path(target)
-    planned = _check_places(source, path, options)
+    planned = _check_places(find_model(source)[0], path, options)
     log = _Log(tell)
     read = read_model(source, given)
     log.add(_read_findings(read, changes))

@@ -11,9 +11,9 @@ import numpy as np
 
 from convert.conversion import count_not_finite, describe_file
 from convert.findings import Finding
-from convert.formats.table import find_format, read_file
+from convert.formats.table import read_file
 from convert.formats.weight_file import WeightFile, contents
-from convert.model.read import Model, left_unread, understand
+from convert.model.read import Model, format_of, left_unread, understand
 from convert.names.training_state import count_leading_parts, is_training_state
 from pvt_spec import (
     METADATA_KEY,
@@ -27,6 +27,7 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.model_files import find_model
 
 
 def inspect_file(path: Path) -> Iterator[Finding]:
@@ -37,7 +38,10 @@ def inspect_file(path: Path) -> Iterator[Finding]:
     Raises:
         ConvertError: The file cannot be read.
     """
+    path, taken = find_model(path)
     file = read_file(path)
+    if taken:
+        yield Finding("taken", str(path), text=taken)
     for facts in map(describe_file, file.files or (path,)):
         text = f"{facts['file']} ({facts['bytes']:,} bytes, sha256 {facts['sha256']})"
         yield Finding("file", facts, text=text)
@@ -55,7 +59,7 @@ def inspect_file(path: Path) -> Iterator[Finding]:
 
 def _contents(path: Path, file: WeightFile) -> Iterator[Finding]:
     """Yields what can be said of any file."""
-    yield Finding("format", find_format(path).name)
+    yield format_of(path)
     if file.container:
         yield Finding("container", file.container)
     state = [name for name in file.tensors if is_training_state(name)]
@@ -119,7 +123,7 @@ def compare_files(path: Path, other: Path) -> Iterator[Finding]:
     Raises:
         ConvertError: A file cannot be read.
     """
-    files = [(each, read_file(each)) for each in (path, other)]
+    files = [(each, read_file(each)) for each, _ in map(find_model, (path, other))]
     try:
         models = [understand(each, file) for each, file in files]
     except ConvertError as error:

@@ -14,6 +14,7 @@ from parity.options import (
     NameIn,
     choose_inputs,
     introduce,
+    model_argument,
     path_argument,
     precision_name,
     runtime_name,
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("models", nargs=-1, required=True, type=path_argument)
+@click.argument("models", nargs=-1, required=True, type=model_argument)
 @takes("runtime")
 @click.option(
     "--emulate",
@@ -58,7 +59,7 @@ def run(models: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> N
 
 @main.command()
 @click.argument("bundle", type=path_argument)
-@click.argument("model", type=path_argument)
+@click.argument("model", type=model_argument)
 @takes("runtime", "detail", *JUDGING, *REPORT)
 def check(bundle: Path, model: Path, chosen: Chosen) -> None:
     """Judge a BUNDLE that was made on another machine.
@@ -89,7 +90,7 @@ def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> N
 
 
 @main.command()
-@click.argument("model", type=path_argument)
+@click.argument("model", type=model_argument)
 @click.option(
     "--runtime",
     required=True,
@@ -162,7 +163,7 @@ def compare(first: Path, others: tuple[Path, ...], chosen: Chosen) -> None:
 
 
 @main.command()
-@click.argument("models", nargs=-1, required=True, type=path_argument)
+@click.argument("models", nargs=-1, required=True, type=model_argument)
 @click.option(
     *("--images", "--data-dir", "folder"),
     required=True,
@@ -212,8 +213,8 @@ def validate(
 
 
 @main.command()
-@click.argument("trusted", type=path_argument)
-@click.argument("other", type=path_argument)
+@click.argument("trusted", type=model_argument)
+@click.argument("other", type=model_argument)
 @click.option(
     "--runtime", type=runtime_name, help="Where to run OTHER; default: as parity run does."
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pvt_data.command_line import parse_image_size, say
+from pvt_spec.model_files import find_model
 
 if TYPE_CHECKING:
     from parity.bundles.bundle import Bundle
@@ -74,6 +75,22 @@ class NameIn(click.ParamType):  # type: ignore[type-arg]
 runtime_name = NameIn("RUNTIME", "parity.runtimes.table:RUNTIMES")
 precision_name = NameIn("PRECISION", "pvt_spec.precisions:PRECISIONS")
 path_argument = click.Path(path_type=Path)
+
+
+class _ModelPath(click.ParamType):  # type: ignore[type-arg]
+    """A model, or a folder that stands for one; a bundle is taken as it is."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Returns the path of the model, and says how it was chosen."""
+        path, taken = find_model(Path(value))
+        if taken:
+            say(taken)
+        return path
+
+
+model_argument = _ModelPath()
 
 
 INPUTS = ("images", "limit", "random", "seed", "image_size", "batch_size")

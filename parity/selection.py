@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convert.conversion import count_not_finite
-from convert.formats.table import find_format
+from convert.formats.table import find_source
 from convert.model.read import Model, read_model
 from parity.errors import ParityError
 from parity.measure.tolerance import FixedTolerance
@@ -106,7 +106,7 @@ def pair_up(paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, st
     """
     if len(paths) == 1 or wanted:
         return [(path, runtime) for path in paths for runtime in choose_runtimes(wanted)]
-    homes = [HOME[find_format(path).name] for path in paths]
+    homes = [HOME[find_source(path).name] for path in paths]
     choose_runtimes(homes)
     return list(zip(paths, homes, strict=True))
 

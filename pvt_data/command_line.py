@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pvt_spec.errors import PvtError
+from pvt_spec.model_files import find_model
 
 if TYPE_CHECKING:
     from pvt_data.accuracy import Forward
@@ -92,6 +93,9 @@ def _open(package: str, path: Path, variant: str | None) -> "tuple[Forward, Mode
     Raises:
         PvtError: It does not, or cannot be opened.
     """
+    path, taken = find_model(path)
+    if taken:
+        say(taken)
     load: Callable[[Path], tuple[Forward, ModelInfo]] = import_module(package).load_forward
     forward, info = load(path)
     if variant and info.variant != variant:

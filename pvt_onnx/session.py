@@ -13,6 +13,7 @@ from pvt_onnx.graph.model import INPUT
 from pvt_onnx.runtime import CPU, CUDA
 from pvt_spec import METADATA_KEY, ModelInfo, PvtError, output_names, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.model_files import check_model_file
 
 OPTIMIZATIONS = {
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -100,6 +101,7 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
         raise OnnxFileError(
             f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
         )
+    check_model_file(path)
     session = open_session(path, str(path))
     try:
         metadata = session.get_modelmeta().custom_metadata_map

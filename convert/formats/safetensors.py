@@ -34,7 +34,7 @@ from typing import Any, BinaryIO, NoReturn
 import ml_dtypes
 import numpy as np
 
-from convert.formats.table import recognise
+from convert.formats.table import START, recognise
 from convert.formats.weight_file import (
     MAX_ENTRIES,
     WeightFile,
@@ -83,10 +83,6 @@ _MARKS = 12
 _LENGTH_BYTES = 8
 _MAX_COUNT = 1 << 63
 _AGAIN = "the file is cut off, damaged or no safetensors file: copy or download it again"
-_OTHERS = {
-    b"\x80": "a pickle, as PyTorch wrote before 1.6: load it with torch and save it again",
-    b"version https://git-lfs": "a Git LFS pointer, not the file itself: run git lfs pull",
-}
 
 
 def read(path: Path) -> WeightFile:
@@ -165,12 +161,10 @@ def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     begin = bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + 1])
     if begin != b"{":
-        problems = (problem for magic, problem in _OTHERS.items() if data[: len(magic)] == magic)
-        problem = next(problems, None)
-        if other := recognise(bytes(data[:9])):
-            problem = f"{other.looks}: convert it as .{other.name}"
-        if problem:
-            raise ConvertError(f"expected a safetensors file, got {problem}")
+        if other := recognise(bytes(data[:START])):
+            raise ConvertError(
+                f"expected a safetensors file, got {other.looks}: convert it as .{other.name}"
+            )
         raise _damaged(f"at byte {_LENGTH_BYTES}: got {begin!r}, expected b'{{'")
     most = min(MAX_HEADER_BYTES, len(data) - _LENGTH_BYTES)
     if length > most:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvt_spec.errors import ConvertError
+from pvt_spec.model_files import check_model_file, first_bytes
 
 if TYPE_CHECKING:
     from convert.formats.weight_file import WeightFile
@@ -34,7 +35,7 @@ class Format:
         dialect: The names that it is written with where no others are asked for. Canonical names
             are then those of our own twins: the file says which maths its weights are for.
         home: The module in this package that holds its ``read`` and ``write``; "" for its name's.
-        begins: A pattern of the first 9 bytes.
+        begins: A pattern of the first bytes.
         looks: The words for a file that begins so.
         fixed: The words for it in the error for another dialect; "" where any can be written.
         options: The options of the file that is written: fields of
@@ -73,6 +74,8 @@ class Format:
         Raises:
             ConvertError: The file cannot be read as this format.
         """
+        if self.suffixes:
+            check_model_file(path)
         file: WeightFile = self.module.read(path)
         return file
 
@@ -118,7 +121,7 @@ FORMATS = (
         (".ckpt",),
         "MindSpore checkpoint",
         "pvt_ms",
-        begins=rb"\x0a",  # the key of a checkpoint's first parameter
+        begins=rb"\x0a[\x80-\xff]{,9}[\x00-\x7f]\x0a",  # a parameter: its key, length, tag's key
         looks="what MindSpore writes as a checkpoint",
     ),
     Format(
@@ -127,8 +130,8 @@ FORMATS = (
         "PyTorch file",
         "official",
         home="pth.file",
-        begins=rb"PK\x03\x04",
-        looks="a zip, as PyTorch writes",
+        begins=rb"PK\x03\x04|\x80[\x02-\x05]",  # a zip; before torch 1.6, a pickle
+        looks="what PyTorch writes",
         beside_config=True,
     ),
     Format(
@@ -145,7 +148,7 @@ FORMATS = (
         (".onnx",),
         "ONNX model",
         "official",
-        begins=rb"\x08",  # the key of a model's ir_version
+        begins=rb"\x08[\x01-\x7f][\x12\x1a\x22\x28\x32\x3a\x42]",  # ir_version, another field's key
         looks="what ONNX models look like",
         fixed="an .onnx",
         options=("opset", "dynamic_size", "external_data"),
@@ -169,6 +172,9 @@ FORMATS = (
 SUFFIXES = {suffix: row for row in FORMATS for suffix in row.suffixes}
 """The format of each ending of a file's name."""
 
+START = 32
+"""First bytes of a file that tell its format."""
+
 FOLDER = next(row for row in FORMATS if not row.suffixes)
 """The format of a path without an ending."""
 
@@ -190,16 +196,41 @@ def find_format(path: Path) -> Format:
     return SUFFIXES[ending]
 
 
-def check_format(path: Path, command: str) -> None:
-    """Refuses a path that stands for no format of a command.
+def find_source(path: Path) -> Format:
+    """Returns the format of a model that is there, by what is in its file.
+
+    Its ending decides where its first bytes fit that, or tell nothing.
 
     Raises:
-        ConvertError: It stands for another format, or for none.
+        ConvertError: It is no model, or neither bytes nor ending tell of which format.
     """
-    row = find_format(path)
+    if not path.is_file():
+        return find_format(path)
+    check_model_file(path)
+    start = first_bytes(path, START)
+    named = SUFFIXES.get(path.suffix.lower())
+    if named and re.match(named.begins, start, re.DOTALL):
+        return named
+    if found := recognise(start) or named:
+        return found
+    raise ConvertError(
+        f"{path}: cannot tell its format from its content, nor from its name; expected a file that "
+        f"ends in {', '.join(SUFFIXES)}, or a folder of Hugging Face"
+    )
+
+
+def check_format(row: Format, path: Path, command: str) -> None:
+    """Refuses a path whose format is none of a command.
+
+    Raises:
+        ConvertError: It is not.
+    """
     if command not in (row.name, row.command):
         endings = ", ".join(ending for ending, row in SUFFIXES.items() if row.name == command)
-        raise ConvertError(f"{path}: expected a file name that ends in {endings}")
+        raise ConvertError(
+            f"{path} is a {row.description.rstrip(',')}: expected a file name that ends in "
+            f"{endings}, or another command"
+        )
 
 
 def read_file(path: Path) -> "WeightFile":
@@ -208,14 +239,13 @@ def read_file(path: Path) -> "WeightFile":
     Raises:
         ConvertError: The file cannot be read.
     """
-    row = find_format(path)
+    row = find_source(path)
     try:
         file = row.read(path)
     except ConvertError as error:
-        looks = _recognise_file(path)
-        if looks in (row, None):
-            raise
-        raise ConvertError(f"{error}. It looks like .{looks.name}: give it that ending") from error
+        if row.suffixes and path.suffix.lower() not in row.suffixes:
+            raise ConvertError(f"{error} (It begins as .{row.name}, and was read so.)") from error
+        raise
     if row.beside_config:
         described: WeightFile = FOLDER.module.with_config(path, file)
         return described
@@ -228,10 +258,3 @@ def recognise(start: bytes) -> Format | None:
     lengths = {row: match.end() for row, match in found.items() if match}
     # The longest: a header's length may have the one byte that others begin with.
     return max(lengths, key=lambda row: lengths[row], default=None)
-
-
-def _recognise_file(path: Path) -> Format | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as stream:
-        return recognise(stream.read(9))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.findings import Finding
-from convert.formats.table import find_format, read_file
+from convert.formats.table import find_source, read_file
 from convert.formats.weight_file import WeightFile
 from convert.names.dialects import Dialect
 from convert.names.naming import Naming, find_naming
@@ -35,6 +35,7 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.model_files import find_model
 
 _SHOWN = 40
 """Problems that are listed; of another model than was asked for, every tensor is one."""
@@ -92,8 +93,10 @@ def read_model(path: Path | str, given: Given = Given()) -> Model:
     Raises:
         ConvertError: The file cannot be read, or is not a whole PVT; all problems at once.
     """
-    path = Path(path)
-    return understand(path, read_file(path), given)
+    path, taken = find_model(Path(path))
+    model = understand(path, read_file(path), given)
+    chosen = [Finding("taken", str(path), text=taken)] if taken else []
+    return dataclasses.replace(model, findings=(*chosen, *model.findings))
 
 
 def understand(path: Path, file: WeightFile, given: Given = Given()) -> Model:
@@ -135,7 +138,7 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
             f"not show it (--profile {'|'.join(PROFILES)})"
         )
     findings = (
-        Finding("format", find_format(path).name),
+        format_of(path),
         *chosen,
         *stripped,
         *left_unread(file),
@@ -187,6 +190,13 @@ def _strip(weights: dict[str, Array]) -> tuple[dict[str, Array], list[Finding]]:
         return weights, findings
     findings.append(Finding("prefix_removed", prefix))
     return {n.removeprefix(prefix): a for n, a in weights.items() if n.startswith(prefix)}, findings
+
+
+def format_of(path: Path) -> Finding:
+    """Returns what is said of a file's format."""
+    row = find_source(path)
+    named = not row.suffixes or path.suffix.lower() in row.suffixes
+    return Finding("format", row.name, "" if named else "by what is in it, whatever its name says")
 
 
 def left_unread(file: WeightFile) -> list[Finding]:

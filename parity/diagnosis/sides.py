@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.formats.table import find_format
+from convert.formats.table import find_source
 from convert.model.read import Model, read_model
 from convert.options import Given
 from parity.bundles.bundle import Bundle
@@ -118,7 +118,7 @@ def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None)
     """
     info, inputs = trusted.model.info, trusted.inputs
     check_same_layers(model.info.config, str(path), info.config, str(trusted.path))
-    (runtime,) = choose_runtimes([wanted or HOME[find_format(path).name]])
+    (runtime,) = choose_runtimes([wanted or HOME[find_source(path).name]])
     names = tap_names(info.config)
     runner = open_runner(runtime, Task(model, path, names, inputs.image_size))
     images, size = trusted.load(model.info.preprocessing), inputs.batch_size

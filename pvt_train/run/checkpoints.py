@@ -7,10 +7,10 @@ from convert.model.training_checkpoint import save_training
 from convert.model.write import save_model
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
+from pvt_spec.model_files import BEST, LAST
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import to_dict
 from pvt_train.run.evaluation import Evaluation
-from pvt_train.run.folder import BEST, LAST
 from pvt_train.run.standing import Kept, Standing
 from pvt_train.twin import Twin
 

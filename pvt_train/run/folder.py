@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pvt_spec import FileExists, PvtError
+from pvt_spec.model_files import BEST, LAST
 
-BEST, LAST, LOG = "best.ckpt", "last.ckpt", "log.jsonl"
-"""The best model, the whole training state, and the log."""
+LOG = "log.jsonl"
+"""The log, beside the best model and the whole training state."""
 
 _ROTATED = re.compile(r"pvt_\w+-\d+\.ckpt")
 

@@ -17,6 +17,7 @@ from pvt_data.labels import open_labelled
 from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.initial import initial_weights
+from pvt_spec.model_files import find_model
 from pvt_train.input.loader import TrainingBatches
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
@@ -159,10 +160,11 @@ def _starting_point(
     if not recipe.pretrained:
         info = model_info(recipe, classes)
         return initial_weights(info.config, recipe.seed), info, []
-    model = read_model(Path(recipe.pretrained))
+    path, taken = find_model(Path(recipe.pretrained))
+    model = read_model(path)
     info = model_info(recipe, classes, model.info)
     weights, notes = fit_weights(model, info, initial_weights(info.config, recipe.seed))
-    return weights, info, notes
+    return weights, info, [*filter(None, [taken]), *notes]
 
 
 def _take_up(

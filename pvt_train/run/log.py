@@ -8,7 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from pvt_train.run.folder import LAST, LOG
+from pvt_spec.model_files import LAST
+from pvt_train.run.folder import LOG
 from pvt_train.twin import TrainingError
 
 LogRecord = dict[str, Any]

@@ -70,7 +70,7 @@ class TestErrors:
             ("cut.ckpt", "cut.ckpt"),
             ("encrypted.ckpt", "dec_key"),
             ("plain.ckpt", "PVT"),
-            ("text.onnx", "ONNX"),
+            ("text.onnx", "a text"),
             ("other.onnx", "pvt_model_info"),
         ],
     )

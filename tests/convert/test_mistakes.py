@@ -99,17 +99,6 @@ def test_a_folder_with_other_weights_is_not_written_into(tmp_path: Path) -> None
     assert tells(said, "model.safetensors.index.json")
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [("onnx", "a.ckpt"), ("safetensors", "a.pth"), ("pth", "a.onnx"), ("ckpt", "a.onnx")],
-)
-def test_a_wrong_ending_is_told(kind: str, name: str, tmp_path: Path) -> None:
-    made = save(tmp_path / f"made.{kind}", SMALL["v2"], "official")
-    made.rename(tmp_path / name)
-    said = refused(tmp_path, tmp_path / name, tmp_path / "b.pt")
-    assert tells(said, f".{kind}")
-
-
 def test_names_of_another_dialect_than_was_given_are_told(tmp_path: Path) -> None:
     source = save_plain(tmp_path / "a.pth", random_weights(SMALL["v1"]))
     said = refused(tmp_path, source, tmp_path / "b.onnx", "--from-dialect", "mindcv")

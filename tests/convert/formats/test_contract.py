@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_file
 from convert.formats.pth import file as pth_file
 from convert.formats.pth.tensors import DTYPES as PTH_DTYPES
-from convert.formats.table import recognise
+from convert.formats.table import START, recognise
 from pvt_spec import METADATA_KEY
 from pvt_spec.errors import ConvertError
 from tests.support.formats import FORMATS, read_bytes, sample, write_stream, written
@@ -198,7 +198,7 @@ def test_other_contents_are_refused_by_name(kind: str, data: bytes) -> None:
 @kinds
 def test_a_file_of_another_format_is_recognised_and_refused(kind: str, other: str) -> None:
     data = written(other, {"a": np.ones(3, np.float32)})
-    assert recognise(data[:9]) == FORMATS[other]
+    assert recognise(data[:START]) == FORMATS[other]
     if kind != other:
         with pytest.raises(ConvertError, match=naming(f"file.{kind}")):
             read_bytes(kind, data)

@@ -10,12 +10,15 @@ from convert.command_line import main
 from convert.formats.table import (
     FOLDER,
     FORMATS,
+    START,
     SUFFIXES,
     Format,
     find_format,
+    find_source,
     read_file,
     recognise,
 )
+from convert.model.read import read_model
 from convert.names.dialects import DIALECTS, NAMES
 from tests.support.models import SMALL, info_of, random_weights
 
@@ -36,22 +39,47 @@ def test_every_format_reads_what_it_writes(row: Format, tmp_path: Path) -> None:
     assert {row.dialect} <= set(NAMES)
     if row is not FOLDER:
         with written[0].open("rb") as stream:
-            assert recognise(stream.read(9)) is row
+            assert recognise(stream.read(START)) is row
+
+
+ENDINGS = (*SUFFIXES, ".tar", ".pkl", ".CKPT", "")
 
 
 @pytest.mark.parametrize("row", FILES, ids=lambda row: row.name)
-@pytest.mark.parametrize("other", FILES, ids=lambda row: row.name)
-def test_a_file_under_another_ending_is_told_its_own(
-    row: Format, other: Format, tmp_path: Path
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_is_read_for_what_is_in_it(row: Format, ending: str, tmp_path: Path) -> None:
+    save_small(tmp_path / f"model{row.suffixes[0]}")
+    moved = (tmp_path / f"model{row.suffixes[0]}").rename(tmp_path / f"moved.v2{ending}")
+    assert find_source(moved) is row
+    model = read_model(moved)
+    (said,) = (finding for finding in model.findings if finding.what == "format")
+    assert said.value == row.name
+    assert bool(said.note) == (ending.lower() not in row.suffixes)
+    assert {*model.weights} == {*random_weights(SMALL["v1"])}
+
+
+@pytest.mark.parametrize("row", FILES, ids=lambda row: row.name)
+def test_a_damaged_file_under_another_ending_says_how_it_was_read(
+    row: Format, tmp_path: Path
 ) -> None:
-    path = tmp_path / f"model{row.suffixes[0]}"
-    save_small(path)
-    moved = path.rename(tmp_path / f"moved{other.suffixes[0]}")
-    if row is other:
-        assert other.read(moved).tensors
-        return
-    with pytest.raises(ConvertError, match=rf"It looks like \.{row.name}: give it that ending"):
-        read_file(moved)
+    (path,) = save_small(tmp_path / f"model{row.suffixes[0]}")[:1]
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ConvertError) as caught:
+        read_file(path.rename(tmp_path / "moved.other"))
+    assert f".{row.name}" in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_is_no_model_is_named_by_every_command(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model{ending}"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    for act in (read_file, find_source, read_model):
+        with pytest.raises(ConvertError, match="Git LFS pointer"):
+            act(path)
+    path.write_bytes(b"\0" * 100)
+    expected = "byte|file|format" if ending.lower() in SUFFIXES else "cannot tell its format"
+    with pytest.raises(ConvertError, match=expected):
+        read_file(path)
 
 
 def test_commands_and_the_readme_have_every_row() -> None:

@@ -1,0 +1,176 @@
+"""What a path to a model stands for, and what files are that people take for models.
+
+No format of a model is known here, only what none of them can be.
+"""
+
+import codecs
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pvt_spec.errors import ConvertError
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+"""The best model and the whole training state in a run's folder."""
+
+CONFIG = "config.json"
+"""What every folder of Hugging Face has."""
+
+_MOST = 4  # names that are listed
+
+
+def find_model(path: Path) -> tuple[Path, str]:
+    """Returns the file or folder that a path to a model stands for, and how it was chosen.
+
+    A run's folder stands for its best model; the folder that huggingface_hub keeps a repository in
+    (``models--ORG--NAME``) for the revision of its branch main, or the only one. Any other path
+    stands for itself, and "" is said of it.
+
+    Raises:
+        ConvertError: It is such a folder, and it cannot be told what it stands for.
+    """
+    if not path.is_dir() or (path / CONFIG).exists():
+        return path, ""
+    if (path / BEST).is_file():
+        return path / BEST, f"{path} is the folder of a run: its {BEST} is taken"
+    if (path / LAST).is_file():
+        raise ConvertError(
+            f"{path}: the folder of a run that has no {BEST} yet: give {path / LAST}, or wait for "
+            "the first validation"
+        )
+    if (path / "snapshots").is_dir():
+        return _find_snapshot(path)
+    if repositories := sorted(each.name for each in path.glob("models--*--*") if each.is_dir()):
+        raise ConvertError(
+            f"{path}: a cache of Hugging Face, which holds {_listed(repositories)}: give one of "
+            "these folders"
+        )
+    return path, ""
+
+
+def _find_snapshot(path: Path) -> tuple[Path, str]:
+    kept = sorted(each for each in (path / "snapshots").iterdir() if each.is_dir())
+    main = path / "refs" / "main"
+    revision = main.read_text(errors="replace").strip()[:100] if main.is_file() else ""
+    chosen = [each for each in kept if each.name == revision] or kept
+    if len(chosen) != 1:
+        raise ConvertError(
+            f"{path}: a cache of Hugging Face without one revision that is its main: it holds "
+            f"{_listed([each.name for each in kept])}: give the folder of one of them, "
+            f"{path / 'snapshots' / 'REVISION'}, or download the model again"
+        )
+    return chosen[0], f"{path} is a cache of Hugging Face: its {chosen[0].name} is taken"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return (", ".join(f"{name!r:.100}" for name in names[:_MOST]) or "nothing") + more
+
+
+@dataclass(frozen=True)
+class _Other:
+    """A kind of file that is no model.
+
+    Attributes:
+        begins: A pattern of its first bytes; what its group finds is shown.
+        what: The words for it.
+        way: What to do; ``{path}`` stands for the file, ``{gunzip}`` for a command.
+    """
+
+    begins: bytes
+    what: str
+    way: str
+
+
+_UNPACK = "unpack it, and give the model that is in it: "
+_AGAIN = "download the model itself"
+_OF_A_PVT = "give the weights of a PVT"
+
+_OTHERS = (
+    _Other(
+        rb"version https://git-lfs",
+        "a Git LFS pointer, not the file itself",
+        "run git lfs pull in its folder, or download the file itself",
+    ),
+    _Other(
+        rb"(?i)[\xef\xbb\xbf\s]*<(?:!doctype html|html|head)\b(?:.*?<title[^>]*>([^<]{,60}))?",
+        "a web page, not the file that it offers",
+        f"{_AGAIN}, by the address of its content and not of its page",
+    ),
+    _Other(rb"\x1f\x8b", "compressed by gzip", _UNPACK + "{gunzip}"),
+    _Other(rb"BZh[1-9]", "compressed by bzip2", _UNPACK + "bunzip2 -k '{path}'"),
+    _Other(rb"\xfd7zXZ\x00", "compressed by xz", _UNPACK + "unxz -k -S .xz '{path}'"),
+    _Other(rb"\x28\xb5\x2f\xfd", "compressed by Zstandard", _UNPACK + "unzstd '{path}'"),
+    _Other(rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK + "7z x '{path}'"),
+    _Other(rb"Rar!\x1a\x07", "a RAR archive", _UNPACK + "unrar x '{path}'"),
+    _Other(rb"(?=.{257}ustar)([^\0]{1,100})", "a tar archive", _UNPACK + "tar xf '{path}'"),
+    _Other(rb"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _OF_A_PVT),
+    _Other(rb"GGUF", "a GGUF file, as of language models", _OF_A_PVT),
+    _Other(rb"\x93NUMPY", "an array of numpy", _OF_A_PVT),
+    _Other(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF.{4}WEBP", "an image", "give a model here"),
+    _Other(rb"%PDF-", "a PDF document", _AGAIN),
+)
+"""Kinds of files that people have in a model's place, and what to do about each."""
+
+_TEXTS = (
+    _Other(rb"\s*<([^\n]{,60})", "an XML text, as a server answers", _AGAIN),
+    _Other(rb"\s*([\[{][^\n]{,60})", "a JSON text, as settings are or a server answers", _AGAIN),
+    _Other(rb"\s*([^\n]{1,60})", "a text", _AGAIN),
+)
+"""The same of texts that are none of these."""
+
+_TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+")
+
+
+def check_model_file(path: Path) -> None:
+    """Refuses a file that is no model but what people have in its place, and says what it is.
+
+    Of what cannot be read nothing is said.
+
+    Raises:
+        ConvertError: It is one of these.
+    """
+    start = first_bytes(path, 1024)
+    for other in (*_OTHERS, *(_TEXTS if _is_text(start) else ())):
+        if match := re.match(other.begins, start, re.DOTALL):
+            found = match[1] if match.re.groups else None
+            shown = f" ({found.decode(errors='replace').strip()!a})" if found else ""
+            way = other.way.format(path=path, gunzip=_gunzip(path, start))
+            if path.suffix == ".json":
+                way = f"give the folder that it is in, {path.parent}"
+            raise ConvertError(f"{path}: {other.what}{shown}; {way}")
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """Returns so many bytes of a file, or fewer; none of what is no file or cannot be read."""
+    try:
+        if path.is_file():
+            with path.open("rb") as stream:
+                return stream.read(count)
+    except OSError:
+        pass
+    return b""
+
+
+def _is_text(start: bytes) -> bool:
+    if not _TEXT.fullmatch(start):
+        return False
+    try:
+        # It may end within a character.
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _gunzip(path: Path, start: bytes) -> str:
+    """Returns the command that unpacks a file of gzip, which may be a tar."""
+    try:
+        inside = zlib.decompressobj(31).decompress(start, 300)
+    except zlib.error:
+        inside = b""
+    if inside[257:262] == b"ustar":
+        return f"tar xzf '{path}'"
+    plain = path.stem if path.suffix == ".gz" else f"unpacked-{path.name}"
+    return f"gunzip < '{path}' > '{path.with_name(plain)}'"
