@@ -45,7 +45,7 @@ class ConvertCommands(Commands):
     help=f"""
     Move PVT weights between MindSpore, PyTorch, Hugging Face and ONNX without losing a digit.
 
-    convert SRC DST goes by the endings of the names ({", ".join(SUFFIXES)};
+    convert SRC DST goes by what is in SRC and by the ending of DST ({", ".join(SUFFIXES)};
     a folder is one of Hugging Face); convert ckpt-to-onnx SRC DST and so on take no other. The
     options are the same: convert any-to-any --help lists all of them.
 

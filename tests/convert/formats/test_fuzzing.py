@@ -258,6 +258,11 @@ def test_messages_are_written_as_they_were(ending):
 
 def test_zips_pickles_and_headers_are_written_as_they_were():
     for seed in SEEDS["pth"]():
+        if not seed.data.startswith(b"PK"):
+            parts = damage_pickles.split_pickles(seed.data, 5)
+            assert b"".join(parts) == seed.data
+            assert len(parts) == 6
+            continue
         records = seeds.records_of(seed.data)
         whole = [damage_zips.Record(n.encode(), d, {}, {}) for n, d in records.items()]
         assert seeds.records_of(damage_zips.Zip(whole, {}).encode()) == records
@@ -304,12 +309,29 @@ def test_two_tensors_in_one_entry_are_refused(tmp_path):
         b"(l",
         b"2",
         b"h\0",
+        b"ca\nb\n",
+        b"ca\nb\n)\x81",
+        b"(ia\nb\n",
+        b"\x82\x01",
+        b"}(]NNNu",
     ],
     ids=str,
 )
 def test_memory_of_a_pickle_is_bounded_by_its_file(tmp_path, program):
     start = b"c__builtin__\nset\nq\0" if program in (b"h\0", b"2") else b""
     data = start + program * (400_000 // len(program))
+    path = tmp_path / "file.pth"
+    path.write_bytes(seeds.zipped({"archive/data.pkl": data}))
+    tracemalloc.start()
+    with pytest.raises(ConvertError, match=r"file\.pth"):
+        pth.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < fuzzing.most_memory(len(data))
+
+
+def test_memory_of_names_that_are_not_known_is_bounded_by_the_file(tmp_path):
+    data = b"".join(b"ca\n%d\n" % number for number in range(40_000))
     path = tmp_path / "file.pth"
     path.write_bytes(seeds.zipped({"archive/data.pkl": data}))
     tracemalloc.start()

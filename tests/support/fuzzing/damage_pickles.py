@@ -18,6 +18,21 @@ from tests.support.fuzzing.damage_bytes import (
 PROGRAMS = (
     *(op.code.encode("latin1") for op in pickletools.opcodes if op.arg is None),
     b"cos\nsystem\n",
+    b"cgone\nThing\n",
+    b"cgone\nThing\n)\x81",
+    b"cgone\nThing\n)R}b",
+    b"cgone\nThing\n)}\x92",
+    b"(igone\nThing\n",
+    b"V_modules\n",
+    b"V_modules\n}V_parameters\n}",
+    b"\x82\x01",
+    b"ctorch\nQInt8Storage\n",
+    b"ctorch\nqint8\n",
+    b"ctorch._utils\n_rebuild_sparse_tensor\n",
+    b"ctorch._utils\n_rebuild_device_tensor_from_numpy\n",
+    b"ctorch._tensor\n_rebuild_from_type_v2\n",
+    b"ctorch_npu.utils.storage\n_rebuild_npu_tensor\n",
+    b"Vmodule\n",
     b"ctorch\nFloatStorage\n",
     b"ctorch\nfloat32\n",
     b"ctorch\nSize\n",
@@ -57,6 +72,16 @@ def parse_pickle(program: bytes) -> list[bytes]:
     starts = [at for *_, at in pickletools.genops(io.BytesIO(program))]
     ends = [*starts[1:], len(program)]
     return [program[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def split_pickles(data: bytes, count: int) -> list[bytes]:
+    """The pickles that a file begins with, and the rest of it."""
+    stream, ends = io.BytesIO(data), [0]
+    for _ in range(count):
+        for _ in pickletools.genops(stream):
+            pass
+        ends.append(stream.tell())
+    return [data[start:end] for start, end in zip(ends, [*ends[1:], len(data)], strict=True)]
 
 
 def _pushed(value: Any) -> bytes:

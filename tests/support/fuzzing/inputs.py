@@ -93,7 +93,29 @@ def _parts_of_zip(data: bytes) -> dict[str, bytes]:
     return seeds.records_of(data)
 
 
+_PICKLES = 5
+_SAVED = 3  # of these pickles that of what was saved; the next is of the storages' keys
+
+
+def _grammar_of_legacy(draw: Draw, seed: Seed) -> tuple[bytes, list[str]]:
+    parts, done = damage_pickles.split_pickles(seed.data, _PICKLES), []
+    for _ in range(several(draw, 0, 3)):
+        at = chosen(draw, (_SAVED, _SAVED, _SAVED, _SAVED + 1, 0, 1, 2))
+        try:
+            opcodes = damage_pickles.parse_pickle(parts[at])
+        except ValueError:  # it is damaged as it is
+            continue
+        done.append(damage_pickles.damage_pickle(draw, opcodes))
+        parts[at] = b"".join(opcodes)
+    if chosen(draw, (False, False, True)):
+        parts[-1] = damaged_bytes(draw, parts[-1])
+        done.append("storages")
+    return b"".join(parts), done
+
+
 def _grammar_of_pth(draw: Draw, seed: Seed) -> tuple[bytes, list[str]]:
+    if not seed.data.startswith(b"PK"):
+        return _grammar_of_legacy(draw, seed)
     parts = _parts_of_zip(seed.data)
     archive = damage_zips.Zip(
         [damage_zips.Record(n.encode(), d, {}, {}) for n, d in parts.items()], {}

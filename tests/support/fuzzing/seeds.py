@@ -8,7 +8,8 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from datetime import date, timedelta
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,6 +160,19 @@ def pth_seeds() -> list[Seed]:
         "optimizer": {"state": {0: {"step": 5, "exp_avg": torch.ones(2)}}, "param_groups": []},
         "note": "héllo",
     }
+    objects = {
+        "state_dict": OrderedDict(tensors),
+        "net": torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.BatchNorm1d(2)),
+        "loss": torch.nn.CrossEntropyLoss(),
+        "kinds": [torch.optim.AdamW, torch.strided, torch.qint8, timedelta, partial(print, 1)],
+        "times": {timedelta(1): date(2020, 1, 1), (1, (2, 3)): 4},
+        "odd": (torch.eye(2).to_sparse(), torch.ones(1, dtype=torch.complex64).conj()),
+        "records": np.zeros(2, [("a", "f4")]),
+        "attributed": _attributed(torch.ones(2)),
+    }
+    module = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.LayerNorm(2))
+    of_module = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    old = {"_use_new_zipfile_serialization": False}
     parameter = torch.nn.Parameter(torch.ones(2, 2))
     big = {
         name: values
@@ -178,9 +192,20 @@ def pth_seeds() -> list[Seed]:
         Seed("training, protocol 4", by_torch(training, pickle_protocol=4), plain),
         Seed("parameter", by_torch({"model": {"p": parameter}}), {"p": np.ones((2, 2), "f4")}),
         Seed("big-endian", zipped(big), {"a": grid}),
+        Seed("objects", by_torch(objects), plain),
+        Seed("objects, protocol 4", by_torch(objects, pickle_protocol=4), plain),
+        Seed("module", by_torch(module), of_module),
+        Seed("old", by_torch(training, **old), plain),
+        Seed("old, objects", by_torch(objects, **old), plain),
+        Seed("old, views", by_torch({n: a for n, (a, _) in views.items()}, **old), _second(views)),
         Seed("ours", written.getvalue(), assortment),
         Seed("one", zipped(records_of(by_torch({"a": ours[0, :2].clone()}))), {"a": grid[0, :2]}),
     ]
+
+
+def _attributed(tensor: Any) -> Any:
+    tensor.tag = "x"
+    return tensor
 
 
 def _second(pairs: Mapping[str, tuple[Any, Any]]) -> Arrays:
