@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-import numpy as np
-
-from pvt_spec.arrays import Array
 from pvt_spec.config import MIN_IMAGE_SIDE, PVTConfig, variant_name
 from pvt_spec.errors import ConfigError
 from pvt_spec.numerics import Numerics, describe_numerics
@@ -135,18 +132,6 @@ class Preprocessing:
         """The (H, W) in pixels that :attr:`resize` is about."""
         H, W = self.image_size
         return int(H / self.crop_pct), int(W / self.crop_pct)
-
-    @property
-    def pixel_mean(self) -> Array:
-        """What is subtracted of pixels of 0 to 255, float32 (C,)."""
-        mean = self.mean if self.normalise else (0.0,) * len(self.mean)
-        return np.asarray(mean, np.float32) * np.float32(1 / self.rescale)
-
-    @property
-    def pixel_std(self) -> Array:
-        """What that is divided by, float32 (C,)."""
-        std = self.std if self.normalise else (1.0,) * len(self.std)
-        return np.asarray(std, np.float32) * np.float32(1 / self.rescale)
 
 
 @dataclass(frozen=True)

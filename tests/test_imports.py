@@ -118,6 +118,10 @@ def test_importing_a_package_stays_cheap(package: str) -> None:
     assert not found & LAZY[package]
 
 
+def test_the_help_of_convert_needs_no_numpy() -> None:
+    run_blocked(["numpy"], ["convert.command_line"], [["convert", "--help"]])
+
+
 def test_every_package_is_under_contract() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages - {"benchmarks", "tests"} == set(PACKAGES)

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from convert.model.read import Model
+from pvt_data.preprocessing import pixel_mean, pixel_std
 from pvt_spec import CHOICES, EPSILONS, ModelInfo, PVTConfig, tensor_specs
 from pvt_spec.arrays import Array
 
@@ -237,7 +238,7 @@ def _feeding(name: str, says: str, fed: Callable[[Fed], Array]) -> Hypothesis:
 
 def _feed(fed: Callable[[Fed], Array], subject: Subject) -> Subject:
     preprocessing = subject.info.preprocessing
-    of_pixels = preprocessing.pixel_mean, preprocessing.pixel_std
+    of_pixels = pixel_mean(preprocessing), pixel_std(preprocessing)
     mean, std = (each[:, None, None].astype(np.float64) / 255 for each in of_pixels)
     pixels = (subject.images * std + mean) * 255
     whole = np.round(pixels)

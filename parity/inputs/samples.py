@@ -12,7 +12,13 @@ import numpy as np
 
 from parity.inputs.drawing import SCENES, Stream, cloud, dots, edges, scene, with_channels
 from pvt_data.accuracy import batched
-from pvt_data.preprocessing import encode_png, load_image, load_pixels, to_pixels
+from pvt_data.preprocessing import (
+    encode_png,
+    load_image,
+    load_pixels,
+    pixel_mean,
+    to_pixels,
+)
 from pvt_spec.arrays import Array
 from pvt_spec.model_info import Preprocessing
 
@@ -80,7 +86,7 @@ def default_samples(preprocessing: Preprocessing, seed: int = 0) -> list[Sample]
     """
     H, W = preprocessing.image_size
     height, width = H * 13 // 10, W * 16 // 10
-    mean = np.rint(preprocessing.pixel_mean).astype(int).clip(2, 253)
+    mean = np.rint(pixel_mean(preprocessing)).astype(int).clip(2, 253)
     drawn = [
         (f"natural {i}", "natural", scene(Stream(seed, i), height, width, *SCENES[i - 1]))
         for i in range(1, len(SCENES) + 1)

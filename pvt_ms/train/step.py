@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, ops
 
+from pvt_data.preprocessing import pixel_mean, pixel_std
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_ms.train.optimizer import Average, Optimizer, for_each
 from pvt_ms.train.parallel import Workers
@@ -25,7 +26,7 @@ def preparation(preprocessing: Preprocessing) -> Callable[[Tensor, Tensor], Tens
     Returns:
         (pixels uint8 (B, H, W, C), mixing float32 (B,)) -> images float32 (B, C, H, W).
     """
-    mean, std = Tensor(preprocessing.pixel_mean), Tensor(preprocessing.pixel_std)
+    mean, std = Tensor(pixel_mean(preprocessing)), Tensor(pixel_std(preprocessing))
 
     def prepare(pixels: Tensor, mixing: Tensor) -> Tensor:
         images = ((pixels.astype(ms.float32) - mean) / std).transpose(0, 3, 1, 2)

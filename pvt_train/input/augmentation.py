@@ -12,6 +12,7 @@ from math import exp, log, sqrt
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from pvt_data.preprocessing import pixel_mean
 from pvt_spec import ConfigError, Preprocessing
 from pvt_spec.arrays import Array
 from pvt_train.input.decoding import Box
@@ -45,7 +46,7 @@ class Augmentation:
         self.preprocessing = preprocessing
         self._policy = None if recipe.auto_augment is None else parse_policy(recipe.auto_augment)
         self._jitter = jitter_strengths(recipe.color_jitter)
-        mean = tuple(round(float(channel)) for channel in preprocessing.pixel_mean)
+        mean = tuple(round(float(channel)) for channel in pixel_mean(preprocessing))
         self._canvas = Canvas(mean if len(mean) > 1 else mean[0], RESAMPLING[recipe.interpolation])
 
     def crop(self, width: int, height: int, rng: np.random.Generator) -> Box:

@@ -7,6 +7,7 @@ from math import sqrt
 
 import numpy as np
 
+from pvt_data.preprocessing import pixel_mean, pixel_std
 from pvt_spec import ConfigError, Preprocessing
 from pvt_spec.arrays import Array
 from pvt_train.input.decoding import Box
@@ -92,7 +93,7 @@ def fill(
         drawn = rng.standard_normal(shape if PER_PIXEL[value] else (1, 1, shape[2]))
     else:
         drawn = np.full((1, 1, shape[2]), value)
-    filled = drawn * preprocessing.pixel_std + preprocessing.pixel_mean
+    filled = drawn * pixel_std(preprocessing) + pixel_mean(preprocessing)
     return np.asarray(np.rint(filled).clip(0, 255), np.uint8)
 
 

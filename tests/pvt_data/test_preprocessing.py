@@ -16,7 +16,15 @@ from sklearn.datasets import load_sample_images
 from pvt_data.accuracy import Accuracy, Tally, batched, softmax, top_k
 from pvt_data.labels import labelled_for
 from pvt_data.predict import predict
-from pvt_data.preprocessing import SUFFIXES, list_images, list_labelled, load_image, open_image
+from pvt_data.preprocessing import (
+    SUFFIXES,
+    list_images,
+    list_labelled,
+    load_image,
+    open_image,
+    pixel_mean,
+    pixel_std,
+)
 from pvt_data.validate import validate
 from pvt_spec import (
     IMAGENET_MEAN,
@@ -463,3 +471,13 @@ def test_validate_matches_names_whatever_the_order(batch_size: int, colours: Pat
     assert seen[-1] == (9, 9) and len(seen) == -(-9 // batch_size)
     # Without names the folders are classes in alphabetical order: blue and red change places.
     assert validate(channel_means, info_of(3), colours, batch_size).top1 == pytest.approx(100 / 3)
+
+
+def test_pixels_are_normalised_as_rescaling_and_switches_say() -> None:
+    plain = Preprocessing(mean=(0.25,), std=(0.5,))
+    assert (pixel_mean(plain), pixel_std(plain)) == (63.75, 127.5)
+    raw = dataclasses.replace(plain, mean=(120.0,), std=(60.0,), rescale=1.0)
+    assert (pixel_mean(raw), pixel_std(raw)) == (120, 60)
+    off = dataclasses.replace(raw, rescale=1 / 128, normalise=False)
+    assert (pixel_mean(off), pixel_std(off)) == (0, 128)
+    assert off.resized == (248, 248)

@@ -537,13 +537,3 @@ def test_what_logits_mean_goes_with_their_number(
             ModelInfo(config, Numerics(), Preprocessing(), task=task)
     else:
         assert ModelInfo(config, Numerics(), Preprocessing(), task=task).task == expected
-
-
-def test_pixels_are_normalised_as_rescaling_and_switches_say() -> None:
-    plain = Preprocessing(mean=(0.25,), std=(0.5,))
-    assert (plain.pixel_mean, plain.pixel_std) == (63.75, 127.5)
-    raw = dataclasses.replace(plain, mean=(120.0,), std=(60.0,), rescale=1.0)
-    assert (raw.pixel_mean, raw.pixel_std) == (120, 60)
-    off = dataclasses.replace(raw, rescale=1 / 128, normalise=False)
-    assert (off.pixel_mean, off.pixel_std) == (0, 128)
-    assert off.resized == (248, 248)
