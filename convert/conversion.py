@@ -23,6 +23,7 @@ from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_folder, check_target, replacing
+from pvt_spec.hashes import describe_changes
 from pvt_spec.model_files import find_model
 
 
@@ -49,7 +50,8 @@ def convert_file(
         The model as it was written.
 
     Raises:
-        ConvertError: The source cannot be read, or the target not be written as asked.
+        ConvertError: The source cannot be read or was changed since it was written, or the target
+            not be written as asked.
         FileExists: The target or the report exists and may not be replaced.
     """
     source, path = Path(source), Path(target)
@@ -57,6 +59,11 @@ def convert_file(
     log = _Log(tell)
     read = read_model(source, given)
     log.add(_read_findings(read, changes))
+    if read.changed and not options.allow_changed:
+        raise ConvertError(
+            f"{source}: {describe_changes(read.changed)}; copy or download it again, or give "
+            "--allow-changed to convert its weights as they are, with the maths that it says"
+        )
     if options.report:
         _check_report(options.report, [*read.files, *planned])
     model = _prepare(read, path, changes, options, log)
@@ -67,6 +74,7 @@ def convert_file(
         force=options.force,
         dialect=options.dialect,
         onnx=options.onnx,
+        hashes=model.hashes,
     )
     size = f"{sum(file.stat().st_size for file in written):,} bytes"
     log.add([Finding("wrote", [str(file) for file in written], size)])

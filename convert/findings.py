@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-_REPEATED = "extra file guess lost maths_differ missing other_bytes other_shape warning"
+_REPEATED = "extra file guess lost maths_differ missing other_bytes other_graph other_shape warning"
 REPEATED = _REPEATED.split()
 """Findings that there may be several of."""
 

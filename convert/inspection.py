@@ -27,6 +27,7 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.hashes import GRAPH_KEY
 from pvt_spec.model_files import find_model
 
 
@@ -95,7 +96,7 @@ def _settings(what: str, record: PVTConfig | Numerics | Preprocessing) -> Findin
 
 def _beside(file: WeightFile) -> Iterator[Finding]:
     beside = {**file.extras, **file.metadata}
-    hidden = (METADATA_KEY, file.averaged_container)
+    hidden = (METADATA_KEY, GRAPH_KEY, file.averaged_container)
     entries = {name: short(value) for name, value in beside.items() if name not in hidden}
     text = ", ".join(f"{n} {v}" if len(v) < 20 else n for n, v in entries.items()) or "none"
     yield Finding("other_entries", entries, text=text)
@@ -142,6 +143,11 @@ def _described_differently(first: Model, second: Model) -> Iterator[Finding]:
     for what, value in ours.items():
         if value != theirs[what]:
             yield Finding(what, [_short(value), _short(theirs[what])], DIFFERS)
+    changes = [{c for c in model.changed if c not in model.weights} for model in (first, second)]
+    for number, word in ((0, "the first"), (1, "the second")):
+        for change in sorted(changes[number] - changes[1 - number]):
+            facts = {"file": word, "change": change}
+            yield Finding("other_graph", facts, DIFFERS, f"{word}'s {change}")
 
 
 def _description(info: ModelInfo) -> dict[str, Any]:

@@ -129,6 +129,7 @@ class Options:
             the source's.
         onnx: How an ``.onnx`` is written; other formats take no notice of it.
         allow_nonfinite: Whether weights may be NaN or infinite.
+        allow_changed: Whether weights or a graph may be others than the file was written with.
         report: A JSON file to write about the conversion.
         force: Whether existing files are replaced.
     """
@@ -147,6 +148,9 @@ class Options:
     onnx: OnnxOptions = OnnxOptions()
     allow_nonfinite: bool = option(
         "--allow-nonfinite", "Convert NaN and infinite weights too.", False
+    )
+    allow_changed: bool = option(
+        "--allow-changed", "Convert a file that was changed since it was written.", False
     )
     report: Path | None = option("--report", "Write what was done as JSON.", kind="file")
     force: bool = option("--force", "Replace DST if it exists.", False)

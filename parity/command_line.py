@@ -1,8 +1,10 @@
 """``parity``: the command line. No logic lives here."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +24,9 @@ from parity.options import (
 )
 from pvt_data.command_line import Commands, say
 from pvt_data.progress import progress_bar
+
+if TYPE_CHECKING:
+    from convert.model.read import Model
 
 
 @click.group(cls=Commands)
@@ -71,6 +76,14 @@ def check(bundle: Path, model: Path, chosen: Chosen) -> None:
     _run((model, bundle), (), chosen)
 
 
+def _tell_changes(models: "Mapping[Path, Model]") -> None:
+    from pvt_spec.hashes import describe_changes
+
+    for path, model in models.items():
+        if model.changed:
+            say(f"{path}: {describe_changes(model.changed)}")
+
+
 def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> None:
     from parity import selection
     from parity.bundles.bundle import open_bundles
@@ -80,6 +93,7 @@ def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> N
     files, bundles = open_bundles(paths)
     pairs = selection.pair_up(files, chosen.runtime)
     read = selection.read_models(files)
+    _tell_changes(read)
     info = read[files[0]].info
     inputs = choose_inputs(chosen, info, bundles)
     pairs += [(files[0], f"{EMULATED}{name}") for name in emulate]
@@ -128,6 +142,7 @@ def capture(
 
     check_target(output, chosen.force)
     read = read_model(model)
+    _tell_changes({model: read})
     inputs = choose_inputs(chosen, read.info)
     names = selection.wanted_taps(read.info.config, chosen.detail)
     if runtime != REFERENCE:
@@ -196,6 +211,7 @@ def validate(
     chosen.check_files()
     pairs = selection.pair_up(models, chosen.runtime)
     read = selection.read_models(models)
+    _tell_changes(read)
     first = read[models[0]].info
     check_classes(first)
     labelled = list(zip(*labelled_for(first, folder), strict=True))
@@ -250,6 +266,7 @@ def diagnose(
     if bundles and runtime:
         raise click.UsageError("--runtime is for a file, and the other side is a bundle")
     read = selection.read_models(files)
+    _tell_changes(read)
     model = read[files[0]]
     side = sides.Trusted(files[0], model, choose_inputs(chosen, model.info, bundles))
     if bundles:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -17,13 +16,14 @@ from parity.errors import ParityError
 from parity.inputs.samples import Inputs, load_batch
 from parity.judge import Judge, QueuedBatch
 from parity.measure.compare import Comparison
-from parity.measure.structure import hash_weights, structure_differences
+from parity.measure.structure import structure_differences
 from parity.measure.tolerance import find_tolerance
 from parity.result import Result
 from parity.runtimes.table import Runner, open_runner
 from parity.selection import Terms, check_same_layers, wanted_taps
 from pvt_spec import ModelInfo, Preprocessing, output_names
 from pvt_spec.arrays import Array
+from pvt_spec.hashes import hash_weights
 from pvt_spec.runtime import Taps, Task
 
 EMULATED = "emulated-"
@@ -64,11 +64,6 @@ class Contest:
     def first(self) -> ModelInfo:
         """What travels with the reference's weights."""
         return self.models[self.first_path].info
-
-    @cached_property
-    def hashes(self) -> dict[str, str]:
-        """The hashes of the reference's weights."""
-        return hash_weights(self.models[self.first_path].weights)
 
     def enter(self, path: Path, runtime: str) -> Contestant:
         """Opens one file in one runtime.
@@ -118,6 +113,7 @@ class Contest:
         """Returns what ran; without ``info`` nothing is known of it, or nothing could differ."""
         first, fixed = self.first, self.terms.fixed
         emulation = None if fixed else find_tolerance(precision).emulation
+        hashes = hash_weights(self.models[self.first_path].weights, runner.hashes) if info else {}
         only = len(self.models) == 1 and path == self.first_path
         comparison = Comparison(
             name=runner.runtime if only else f"{runner.runtime} {path.name}",
@@ -126,7 +122,7 @@ class Contest:
             precision=precision,
             names=tuple(names),
             answers=tuple(n for n in output_names(first.config) if n in names),
-            differences=structure_differences(first, self.hashes, info, runner) if info else [],
+            differences=structure_differences(first, hashes, info, runner) if info else [],
             facts=runner.facts,
             envelope=self.judge.envelope(emulation) if emulation else None,
             fixed=fixed,

@@ -96,8 +96,8 @@ def _open(package: str, path: Path, variant: str | None) -> "tuple[Forward, Mode
     path, taken = find_model(path)
     if taken:
         say(taken)
-    load: Callable[[Path], tuple[Forward, ModelInfo]] = import_module(package).load_forward
-    forward, info = load(path)
+    load: Callable[..., tuple[Forward, ModelInfo]] = import_module(package).load_forward
+    forward, info = load(path, say)
     if variant and info.variant != variant:
         hint = f"--model {info.variant} or " if info.variant else ""
         raise PvtError(

@@ -1,14 +1,16 @@
 """Running any model file in MindSpore, which is imported when a model is opened."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from convert import load_model
+from convert import read_model
 from pvt_data.accuracy import Forward
 from pvt_ms.environment import prepare_environment
 from pvt_spec import ModelInfo, output_names
+from pvt_spec.hashes import describe_changes
 from pvt_spec.runtime import OpenModel, RuntimeUnusable, Task
 
 
@@ -93,11 +95,14 @@ class MindSporeRuntime:
         return "convolutions" if wanted else "off"
 
 
-def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
+def load_forward(
+    path: Path, tell: Callable[[str], None] | None = None
+) -> tuple[Forward, ModelInfo]:
     """Opens a model file: its forward pass, op by op, and what travelled with the weights.
 
     Args:
         path: Any format and dialect that ``convert`` reads.
+        tell: A function that is told if the file was changed since it was written.
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
@@ -111,6 +116,9 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
     from pvt_ms.taps import run_taps
     from pvt_ms.weights import model_from_weights
 
-    weights, info = load_model(path)
-    model = model_from_weights(info.config, info.numerics, weights)
+    read = read_model(path)
+    if tell and read.changed:
+        tell(f"{path}: {describe_changes(read.changed)}")
+    info = read.info
+    model = model_from_weights(info.config, info.numerics, read.weights)
     return partial(run_taps, model, names=output_names(info.config)), info

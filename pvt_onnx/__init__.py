@@ -6,7 +6,7 @@ _HOMES = {
     "build": "pvt_onnx.graph.build",
     "list_models": "pvt_spec",
     "load_forward": "pvt_onnx.session",
-    "load_proto": "pvt_onnx.session",
+    "load_proto": "pvt_onnx.files",
     "open_taps": "pvt_onnx.session",
 }
 __all__ = list(_HOMES)

@@ -104,8 +104,8 @@ def load_graph(task: Task) -> "onnx.ModelProto":
     Raises:
         RuntimeUnusable: The file's graph is for images of another size.
     """
+    from pvt_onnx.files import load_proto
     from pvt_onnx.graph.build import build
-    from pvt_onnx.session import load_proto
 
     info = task.model.info
     if task.path.is_dir() or task.path.suffix.lower() != ".onnx":

@@ -6,13 +6,15 @@ from typing import Any
 
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import EncodeError
 
 from pvt_data.accuracy import Forward
+from pvt_onnx.files import OnnxFileError, load_proto
 from pvt_onnx.graph.model import INPUT
 from pvt_onnx.runtime import CPU, CUDA
-from pvt_spec import METADATA_KEY, ModelInfo, PvtError, output_names, tap_names
+from pvt_spec import METADATA_KEY, ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.hashes import describe_changes
 from pvt_spec.model_files import check_model_file
 
 OPTIMIZATIONS = {
@@ -22,10 +24,6 @@ OPTIMIZATIONS = {
     "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
 """What onnxruntime may do to a graph before it runs it."""
-
-
-class OnnxFileError(PvtError):
-    """A file that is not an ONNX model, or not one that says what it is."""
 
 
 def open_session(
@@ -84,11 +82,15 @@ def read_info(metadata: Mapping[str, str], name: str) -> ModelInfo:
     return ModelInfo.from_json(metadata[METADATA_KEY])
 
 
-def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
+def load_forward(
+    path: Path, tell: Callable[[str], None] | None = None
+) -> tuple[Forward, ModelInfo]:
     """Opens a model file: its forward pass, and what travelled with the weights.
 
     Args:
         path: An ``.onnx`` file written by ``convert``.
+        tell: A function that is told if the file was changed since it was written; without one,
+            that is not looked for.
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
@@ -108,6 +110,8 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
     except UnicodeDecodeError as error:
         raise OnnxFileError(f"{path}: its metadata is damaged ({error}): copy it again") from error
     info = read_info(metadata, str(path))
+    if tell:
+        _tell_changes(path, info, tell)
     names = output_names(info.config)
 
     def forward(images: Array) -> dict[str, Array]:
@@ -116,16 +120,11 @@ def load_forward(path: Path) -> tuple[Forward, ModelInfo]:
     return forward, info
 
 
-def load_proto(path: Path) -> onnx.ModelProto:
-    """Reads an ONNX model as it is in a file, with weights that it keeps in another one.
+def _tell_changes(path: Path, info: ModelInfo, tell: Callable[[str], None]) -> None:
+    from pvt_onnx.changes import find_changes
 
-    Raises:
-        OnnxFileError: The file cannot be read, or onnx does not trust where it keeps weights.
-    """
-    try:
-        return onnx.load(path)
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
+    if changes := find_changes(load_proto(path), info):
+        tell(f"{path}: {describe_changes(changes)}")
 
 
 def open_taps(

@@ -145,6 +145,8 @@ class ModelInfo:
         labels: Class names in the order of the logits; empty when they are not known.
         provenance: Where the weights come from: source file, dialect, what trained them.
         task: What the logits mean, one of :data:`TASKS`; by their number where it is not given.
+        hashes: The hash of every weight in the file, by :func:`pvt_spec.hashes.hash_weights`;
+            empty where it is not known. Two descriptions are equal whatever the weights are.
     """
 
     config: PVTConfig
@@ -153,6 +155,7 @@ class ModelInfo:
     labels: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     task: str = ""
+    hashes: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         classes = self.config.num_classes
@@ -220,6 +223,7 @@ class ModelInfo:
                 labels=tuple(data.pop("labels")),
                 task=data.pop("task"),
                 provenance=dict(data.pop("provenance")),
+                hashes={str(k): str(v) for k, v in data.pop("hashes", {}).items()},
                 **data,
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:

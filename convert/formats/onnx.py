@@ -13,6 +13,9 @@ file is one protobuf message; of it we need (``onnx/onnx.proto``, field numbers 
                              external_data = 13; DataLocation data_location = 14 }
     StringStringEntryProto { string key = 1; string value = 2 }
 
+What else decides what the graph computes (its nodes, constants, inputs and outputs, the opsets and
+functions) is only hashed, as it stands in the file.
+
 A tensor's bytes are its ``raw_data``, little-endian and in C order, or, where ``data_location`` is
 1, the ``length`` bytes at ``offset`` of the file ``location`` beside the model, all three in
 ``external_data``. (``float_data`` and its like are other places for values, which we do not
@@ -43,6 +46,7 @@ from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_target, replacing, replacing_all
+from pvt_spec.hashes import GRAPH_PARTS, PartsHash, encode_maths
 from pvt_spec.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
 
 if TYPE_CHECKING:
@@ -69,6 +73,8 @@ ALIGNMENT = 4096
 """What offsets in a file of weights are a multiple of: a page, as ONNX advises for mapping it."""
 
 _GRAPH, _METADATA_PROPS = 7 << 3 | 2, 14 << 3 | 2
+_MODEL_PARTS = {8 << 3 | 2: "opset", 25 << 3 | 2: "function"}
+_GRAPH_PARTS = {1 << 3 | 2: "node", 11 << 3 | 2: "input", 12 << 3 | 2: "output"}
 _INITIALIZER, _SPARSE_INITIALIZER = 5 << 3 | 2, 15 << 3 | 2
 _DATA_TYPE, _NAME, _RAW_DATA = 2 << 3, 8 << 3 | 2, 9 << 3 | 2
 _EXTERNAL_DATA, _DATA_LOCATION = 13 << 3 | 2, 14 << 3
@@ -94,13 +100,16 @@ def read(path: Path) -> WeightFile:
     reader = _ModelReader(path, memoryview(map_file(path)), _AGAIN)
     tensors: dict[str, _Tensor] = {}
     metadata: dict[str, str] = {}
+    digest = PartsHash(GRAPH_PARTS)
     graphs = 0
     for key, start, stop in reader.fields(0, len(reader.data)):
         if key == _GRAPH:  # in several pieces, it is all of them
             graphs += 1
-            reader.add_initializers(start, stop, tensors)
+            reader.add_graph(start, stop, tensors, digest)
         elif key == _METADATA_PROPS:
             reader.add_text(start, stop, metadata)
+        elif key in _MODEL_PARTS:
+            digest.add(_MODEL_PARTS[key], reader.data[start:stop])
     if not graphs:
         raise ConvertError(f"{path}: without a graph, expected an ONNX model; {_AGAIN}")
     if METADATA_KEY not in metadata:
@@ -109,14 +118,19 @@ def read(path: Path) -> WeightFile:
             f"exporters rename and fold weights: {_RECONVERT}"
         )
     arrays = {name: reader.array(t) for name, t in tensors.items() if "/" not in name}
-    return WeightFile(arrays, metadata, files=(path, *(file for file, _ in reader.beside.values())))
+    for _, constant in sorted(each for each in tensors.items() if "/" in each[0]):
+        digest.add("constant", reader.data[constant.at : constant.stop])
+    digest.add("description", encode_maths(metadata[METADATA_KEY]))
+    files = (path, *(file for file, _ in reader.beside.values()))
+    return WeightFile(arrays, metadata, files=files, graph_hash=digest.hexdigest())
 
 
 @dataclass(slots=True)  # a hostile file has many
 class _Tensor:
-    """A ``TensorProto``, with its raw bytes at data[start:stop] where it has them."""
+    """A ``TensorProto``, at data[at:stop], and where in it its raw bytes are."""
 
     at: int
+    stop: int
     name: str = ""
     type: int = 0
     dims: list[int] = field(default_factory=list)
@@ -173,9 +187,13 @@ class _ModelReader(TensorFields):
         self.check_count(len(found), start)
         found[name] = self.text(parts.get(SECOND, (start, start)), "utf-8")
 
-    def add_initializers(self, start: int, stop: int, found: dict[str, _Tensor]) -> None:
-        """Adds the initializers of a ``GraphProto``."""
+    def add_graph(
+        self, start: int, stop: int, found: dict[str, _Tensor], digest: PartsHash
+    ) -> None:
+        """Adds the initializers of a ``GraphProto``, and what else decides what it computes."""
         for key, begin, end in self.fields(start, stop):
+            if key in _GRAPH_PARTS:
+                digest.add(_GRAPH_PARTS[key], self.data[begin:end])
             if key == _SPARSE_INITIALIZER:
                 raise self.error(begin, f"a sparse tensor, which is not read: {_RECONVERT}")
             if key == _INITIALIZER:
@@ -187,7 +205,7 @@ class _ModelReader(TensorFields):
 
     def tensor(self, start: int, stop: int) -> _Tensor:
         """Returns what a ``TensorProto`` says."""
-        tensor = _Tensor(start)
+        tensor = _Tensor(start, stop)
         for key, begin, end in self.fields(start, stop):
             if key in (NUMBER, FIRST):  # one dim, or all of them packed
                 self.add_dims(tensor.dims, (begin, end), start, "a tensor of")

@@ -47,6 +47,7 @@ class WeightFile:
         described: The model as a file beside it (``config.json``) describes it; None for nothing.
         files: The files that were read; () for the named one alone.
         unread: The names of the kinds of objects beside the tensors that were left unread.
+        graph_hash: The hash of what an ``.onnx`` computes; "" of a file without a graph.
     """
 
     tensors: dict[str, Array]
@@ -58,6 +59,7 @@ class WeightFile:
     described: ModelInfo | None = None
     files: tuple[Path, ...] = ()
     unread: tuple[str, ...] = ()
+    graph_hash: str = ""
 
 
 def map_file(path: Path) -> mmap.mmap:

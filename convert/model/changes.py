@@ -216,6 +216,6 @@ def with_numerics(model: Model, numerics: Numerics, *, changed: bool) -> Model:
 def _changed(model: Model, weights: dict[str, Array], info: ModelInfo, *findings: Finding) -> Model:
     """Returns the model with these, and with the maths that its weights are then kept for."""
     info = dataclasses.replace(info, numerics=stored_numerics(info, weights))
-    return dataclasses.replace(
-        model, weights=weights, info=info, findings=(*model.findings, *findings)
-    )
+    hashes = {n: h for n, h in model.hashes.items() if weights.get(n) is model.weights[n]}
+    findings = (*model.findings, *findings)
+    return dataclasses.replace(model, weights=weights, info=info, findings=findings, hashes=hashes)

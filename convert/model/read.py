@@ -5,7 +5,7 @@ The currency is ``dict[str, Array]`` under canonical names.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -17,7 +17,12 @@ from convert.formats.weight_file import WeightFile
 from convert.names.dialects import Dialect
 from convert.names.naming import Naming, find_naming
 from convert.names.prefixes import BACKBONE, find_prefix
-from convert.names.training_state import averaged_name, count_leading_parts, is_training_state
+from convert.names.training_state import (
+    AVERAGED,
+    averaged_name,
+    count_leading_parts,
+    is_training_state,
+)
 from convert.names.translation import Holders, names_by_canonical, to_canonical
 from convert.options import WEIGHT_DTYPES, Given
 from pvt_spec import (
@@ -35,6 +40,7 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
 from pvt_spec.model_files import find_model
 
 _SHOWN = 40
@@ -55,6 +61,9 @@ class Model:
         guesses: The guesses at what the file does not settle, in words, by the configuration's
             field.
         files: The files that were read: first the one that was named, then those beside it.
+        changed: What is not as it was written, by the file's own hashes: weights by name, and
+            what an ``.onnx`` computes, in words.
+        hashes: The hashes of weights, where they are known.
     """
 
     weights: dict[str, Array]
@@ -64,6 +73,8 @@ class Model:
     findings: tuple[Finding, ...]
     guesses: dict[str, str]
     files: tuple[Path, ...]
+    changed: tuple[str, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Says in one line what it is: not the weights."""
@@ -116,7 +127,9 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
     weights, chosen = _choose_weights(file, given)
     weights, stripped = _strip(weights)
     shapes = {name: array.shape for name, array in weights.items()}
-    said, origin, warnings = _said(file)
+    written = file.metadata.get(METADATA_KEY)
+    own = ModelInfo.from_json(written) if written else None
+    said, origin, warnings = _said(file, own)
     naming = find_naming(
         shapes,
         said.config if said else None,
@@ -131,6 +144,7 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
     canonical = to_canonical(weights, naming.pairings)
     canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}
     info = _describe(path, given, said, config, dialect, canonical)
+    hashes, changed = _find_changes(path, file, own, given, canonical)
     guesses = {**naming.guesses}
     if not said and not given.profile:
         guesses["profile"] = (
@@ -146,6 +160,7 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
         Finding("dialect", dialect.name, "given" if given.dialect else ""),
         *lost,
         *_described(info, given, origin or "dialect", said, guesses),
+        *([Finding("changed", changed, "since it was written")] if changed else []),
     )
     return Model(
         canonical,
@@ -155,6 +170,8 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
         findings,
         guesses,
         file.files or (path,),
+        tuple(changed),
+        hashes,
     )
 
 
@@ -205,10 +222,8 @@ def left_unread(file: WeightFile) -> list[Finding]:
     return [Finding("left_unread", [*file.unread], note)] if file.unread else []
 
 
-def _said(file: WeightFile) -> tuple[ModelInfo | None, str, list[Finding]]:
+def _said(file: WeightFile, info: ModelInfo | None) -> tuple[ModelInfo | None, str, list[Finding]]:
     """Returns what the file says of its model, where it says it, and perhaps a warning."""
-    written = file.metadata.get(METADATA_KEY)
-    info = ModelInfo.from_json(written) if written else None
     described = file.described
     if described is None:
         return info, "metadata" if info else "", []
@@ -220,6 +235,37 @@ def _said(file: WeightFile) -> tuple[ModelInfo | None, str, list[Finding]]:
             return info, "metadata", []
     warning = Finding("warning", f"{METADATA_KEY} and config.json differ: config.json holds")
     return described, "config.json", [warning] if info else []
+
+
+def _find_changes(
+    path: Path,
+    file: WeightFile,
+    own: ModelInfo | None,
+    given: Given,
+    weights: Mapping[str, Array],
+) -> tuple[dict[str, str], list[str]]:
+    """Returns the weights' hashes, where the file has them, and what is not as it was written.
+
+    Args:
+        path: The file.
+        file: Its contents.
+        own: The description that it carries.
+        given: What the user says.
+        weights: The weights under canonical names.
+    """
+    if own is None:
+        return {}, []
+    leading = AVERAGED if given.weights == "ema" else ""
+    expected = {name: own.hashes.get(leading + name, "") for name in weights}
+    hashes = hash_weights(weights) if any(expected.values()) else {}
+    known = {name: digest for name, digest in expected.items() if digest}
+    changed = changed_weights(known, hashes)
+    if file.graph_hash and file.metadata.get(GRAPH_KEY) != file.graph_hash:
+        from pvt_onnx.changes import graph_changes
+        from pvt_onnx.files import load_proto
+
+        changed += graph_changes(load_proto(path), own)
+    return hashes, changed
 
 
 def _without_class_row(

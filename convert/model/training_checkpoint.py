@@ -6,6 +6,7 @@ both. One text entry holds JSON: what the run says of itself, and a digest of ev
 a file that was cut at an entry's end or changed within one would still be a ``.ckpt``.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -15,11 +16,12 @@ from typing import Any
 from convert.formats import ckpt
 from convert.formats.weight_file import contents
 from convert.names.dialects import find_dialect
-from convert.names.training_state import LEADING
-from pvt_spec import METADATA_KEY, ModelInfo, PvtError
+from convert.names.training_state import AVERAGED, LEADING
+from pvt_spec import METADATA_KEY, ModelInfo, PvtError, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import replacing
+from pvt_spec.hashes import hash_weights
 
 STATE_KEY = "pvt_training_state"
 """Name of the text entry that makes a ``.ckpt`` one of ours to go on from."""
@@ -34,7 +36,8 @@ def save_training(
         path: The target.
         state: The weights under canonical names, the state of a tensor under a leading part of
             :data:`convert.names.training_state.LEADING` and its name, counters under other names.
-        info: The weights' ModelInfo.
+        info: The weights' ModelInfo; of the hashes that are written with it, those of averaged
+            weights have their leading part too.
         facts: What the run says of itself, as JSON values.
 
     Raises:
@@ -45,7 +48,9 @@ def save_training(
         _renamed(name, lambda weight: next(iter(names.from_canonical(weight)), None)): array
         for name, array in state.items()
     }
-    model = info.to_json()
+    kept = [part + spec.name for part in ("", AVERAGED) for spec in tensor_specs(info.config)]
+    hashes = hash_weights({name: state[name] for name in kept if name in state})
+    model = dataclasses.replace(info, hashes=hashes).to_json()
     described = {"facts": dict(facts), "sha256": digest(tensors, facts, model)}
     texts = {METADATA_KEY: model, STATE_KEY: json.dumps(described)}
     with replacing(path, force=True) as stream:

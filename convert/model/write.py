@@ -1,7 +1,9 @@
 """Model files, written: canonical weights and ModelInfo to any format, whole or not at all."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from convert.formats.table import FORMATS, find_format
 from convert.model.maths import computes
@@ -11,6 +13,7 @@ from convert.options import OnnxOptions
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.hashes import hash_weights
 
 
 def target_dialect(path: Path, asked: str | None, version: int) -> Dialect:
@@ -42,6 +45,7 @@ def save_model(
     force: bool = False,
     dialect: str | None = None,
     onnx: OnnxOptions = OnnxOptions(),
+    hashes: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
     """Writes a model file whole or not at all.
 
@@ -53,6 +57,7 @@ def save_model(
         dialect: Names to write, for the code that uses them, which then has to compute
             ``info.numerics``; None for the format's own, with which any maths travels.
         onnx: How an ``.onnx`` is written.
+        hashes: Hashes of these weights, as far as they are known; the others are computed.
 
     Returns:
         The files that were written, the one to name first.
@@ -69,7 +74,9 @@ def save_model(
         _check_maths(path, names, info)
     tensors = from_canonical(weights, names.pairings(info.config, bare=not info.config.num_classes))
     metadata = {"format": names.framework} if row.says_framework else {}
-    metadata[METADATA_KEY] = info.to_json()
+    missing = hash_weights({name: a for name, a in weights.items() if name not in hashes})
+    known = {name: hashes.get(name) or missing[name] for name in weights}
+    metadata[METADATA_KEY] = dataclasses.replace(info, hashes=known).to_json()
     return row.write(path, tensors, metadata, force, onnx)
 
 

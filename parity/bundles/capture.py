@@ -19,13 +19,14 @@ from parity.errors import ParityError
 from parity.inputs.samples import Inputs, Sample, load_batch
 from parity.judge import Judge
 from parity.measure.compare import Comparison
-from parity.measure.structure import hash_weights, structure_differences
+from parity.measure.structure import structure_differences
 from parity.measure.tolerance import find_tolerance
 from parity.result import Result
 from parity.runtimes.table import Runner, machine_facts, open_runner
 from parity.selection import Terms, check_same_layers
 from pvt_spec import ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.hashes import can_compare, hash_weights
 from pvt_spec.precisions import PRECISIONS
 from pvt_spec.runtime import Taps, Task
 
@@ -220,5 +221,8 @@ def _compare(judging: Bundle, bundle: Bundle, info: ModelInfo, terms: Terms) -> 
         envelope=ours.envelopes.get(emulation) if emulation else None,
         fixed=terms.fixed,
         against="float64" if ours.runtime == REFERENCE else judging.path.name,
-        checked={"weights": len(theirs.hashes), "attributes": len(theirs.attributes)},
+        checked={
+            "weights": len(theirs.hashes) if can_compare(ours.hashes, theirs.hashes) else 0,
+            "attributes": len(theirs.attributes),
+        },
     )

@@ -14,12 +14,13 @@ from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.diagnosis import Diagnosis
 from parity.diagnosis.trials import Observed
 from parity.inputs.samples import Inputs, load_batch
-from parity.measure.structure import Difference, hash_weights, structure_differences
+from parity.measure.structure import Difference, structure_differences
 from parity.runtimes.table import open_runner
 from parity.selection import HOME, check_same_layers, choose_runtimes
 from pvt_spec import ModelInfo, Preprocessing, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.hashes import hash_weights
 from pvt_spec.model_info import CROP_PCT
 from pvt_spec.runtime import Taps, Task
 
@@ -95,7 +96,7 @@ def observe_bundle(trusted: Trusted, bundle: Bundle) -> Other:
     differences: list[Difference] = []
     if record.info:
         check_same_layers(record.info.config, str(bundle.path), info.config, str(trusted.path))
-        hashes = hash_weights(trusted.model.weights)
+        hashes = hash_weights(trusted.model.weights, record.hashes)
         differences = structure_differences(info, hashes, record.info, record)
     theirs = record.info or info
     names = [name for name in tap_names(info.config) if name in record.names]

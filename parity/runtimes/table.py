@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from parity.errors import ParityError
-from parity.measure.structure import hash_weights
 from pvt_ms.runtime import MindSporeRuntime
 from pvt_onnx.runtime import CUDA, OnnxReference, OnnxRuntime
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes
+from pvt_spec.hashes import hash_weights
 from pvt_spec.runtime import Runtime, Taps, Task
 from pvt_torch.runtime import TorchRuntime
 
@@ -60,7 +60,7 @@ class Runner:
         taps: The function from float32 (B, in_chans, H, W), normalised, to the wanted taps in
             forward order.
         attributes: What the runtime's own objects hold; see :mod:`pvt_spec.attributes`.
-        hashes: The hash of every weight in them; see :func:`parity.measure.structure.hash_weights`.
+        hashes: The hash of every weight in them; see :func:`pvt_spec.hashes.hash_weights`.
         facts: What ran: ``framework``, ``device``, ``mode``, ``precision`` (a tolerance class),
             ``platform``, and the switches of :data:`SWITCHES` that are set.
     """

@@ -4,7 +4,7 @@ How a skeleton and its weights become a file is known to :mod:`convert.formats.o
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from pvt_spec import (
     stage_grids,
 )
 from pvt_spec.arrays import Array
+from pvt_spec.hashes import GRAPH_KEY, GRAPH_PARTS, PartsHash, encode_maths
 
 OPSETS = range(17, 24)
 """The opsets that can be written: LayerNormalization came with 17."""
@@ -85,8 +86,33 @@ def build_skeleton(
         graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets)
     )
     model.producer_name = "pvt_onnx"
-    helper.set_model_props(model, {METADATA_KEY: info.to_json()})
+    text = info.to_json()
+    helper.set_model_props(model, {METADATA_KEY: text, GRAPH_KEY: hash_graph(model, text)})
     return model
+
+
+def hash_graph(model: onnx.ModelProto, written: str) -> str:
+    """Returns the hash of what a graph computes, whatever its weights are.
+
+    Args:
+        model: The model.
+        written: What its metadata says: :meth:`pvt_spec.ModelInfo.to_json`.
+    """
+    graph, digest = model.graph, PartsHash(GRAPH_PARTS)
+    constants = (tensor for tensor in graph.initializer if "/" in tensor.name)
+    parts: dict[str, Iterable[Any]] = {
+        "node": graph.node,
+        "constant": sorted(constants, key=lambda tensor: str(tensor.name)),
+        "input": graph.input,
+        "output": graph.output,
+        "opset": model.opset_import,
+        "function": model.functions,
+    }
+    for kind, held in parts.items():
+        for part in held:
+            digest.add(kind, part.SerializeToString())
+    digest.add("description", encode_maths(written))
+    return digest.hexdigest()
 
 
 def _outputs(
@@ -133,7 +159,8 @@ def build(
     check_shapes(config, {name: array.shape for name, array in weights.items()})
     info = info or ModelInfo(config, numerics, default_preprocessing(config, "official"))
     model = build_skeleton(
-        dataclasses.replace(info, config=config, numerics=numerics),
+        # The hashes that it has may be of other weights.
+        dataclasses.replace(info, config=config, numerics=numerics, hashes={}),
         {name: array.dtype for name, array in weights.items()},
         image_size=image_size,
         dynamic_size=dynamic_size,

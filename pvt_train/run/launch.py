@@ -16,6 +16,7 @@ from pvt_data.folders import open_source
 from pvt_data.labels import open_labelled
 from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
+from pvt_spec.hashes import describe_changes
 from pvt_spec.initial import initial_weights
 from pvt_spec.model_files import find_model
 from pvt_train.input.loader import TrainingBatches
@@ -164,7 +165,8 @@ def _starting_point(
     model = read_model(path)
     info = model_info(recipe, classes, model.info)
     weights, notes = fit_weights(model, info, initial_weights(info.config, recipe.seed))
-    return weights, info, [*filter(None, [taken]), *notes]
+    changed = [f"{path}: {describe_changes(model.changed)}"] if model.changed else []
+    return weights, info, [*filter(None, [taken]), *changed, *notes]
 
 
 def _take_up(

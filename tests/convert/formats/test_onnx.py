@@ -17,8 +17,16 @@ from convert.formats.onnx import ALIGNMENT, MAX_BYTES, model_size, write_model
 from pvt_onnx.graph.build import build_skeleton
 from pvt_onnx.graph.model import INPUT
 from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
-from pvt_spec import METADATA_KEY, ConfigError, PVTConfig, output_names, tensor_specs
+from pvt_spec import (
+    METADATA_KEY,
+    ConfigError,
+    ModelInfo,
+    PVTConfig,
+    output_names,
+    tensor_specs,
+)
 from pvt_spec.errors import ConvertError
+from pvt_spec.hashes import GRAPH_KEY
 from pvt_spec.wire import encode_field
 from tests.support import formats
 from tests.support.messages import naming, tells
@@ -84,7 +92,8 @@ def test_reads_our_models_also_after_onnx_saved_them_again(tmp_path, kind):
     theirs = onnx_file.read(tmp_path / "b.onnx")
     for file in (ours, theirs):
         assert_same(file.tensors, weights)
-        assert file.metadata == {METADATA_KEY: info_of(SMALL[kind]).to_json()}
+        assert ModelInfo.from_json(file.metadata[METADATA_KEY]) == info_of(SMALL[kind])
+        assert file.metadata[GRAPH_KEY] == file.graph_hash
 
 
 def test_fields_come_in_any_order_and_in_pieces():

@@ -23,7 +23,6 @@ from parity.measure.structure import (
     Difference,
     attribute_differences,
     first_tap,
-    hash_weights,
     info_differences,
     weight_differences,
 )
@@ -31,6 +30,7 @@ from pvt_ms.attributes import read_attributes as mindspore_attributes
 from pvt_onnx.attributes import read_attributes as onnx_attributes
 from pvt_spec import CHOICES, EPSILONS, PROFILES, Preprocessing, tap_names, tensor_specs
 from pvt_spec.attributes import UNSEEN, expected_attributes
+from pvt_spec.hashes import hash_weights
 from pvt_torch.attributes import read_attributes as torch_attributes
 from tests.support.models import KINDS, SMALL, info_of, random_images, weights_for
 from tests.support.runtimes import import_mindspore

@@ -18,7 +18,7 @@ from convert import save_model
 from convert.model.read import Model, read_model
 from convert.options import OnnxOptions
 from parity.errors import ParityError
-from parity.measure.structure import attribute_differences, hash_weights
+from parity.measure.structure import attribute_differences
 from parity.runtimes import table as runners
 from parity.runtimes.table import (
     DEFAULT_RUNTIMES,
@@ -35,6 +35,7 @@ from pvt_onnx.session import OPTIMIZATIONS, OnnxFileError, open_session, open_ta
 from pvt_spec import PVTConfig, tap_names
 from pvt_spec.arrays import fill_up
 from pvt_spec.attributes import expected_attributes
+from pvt_spec.hashes import hash_weights
 from pvt_spec.precisions import PRECISIONS
 from pvt_spec.runtime import RuntimeUnusable, Task
 from pvt_torch.reference import open_reference

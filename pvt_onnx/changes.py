@@ -1,0 +1,113 @@
+"""What in an ``.onnx`` is not as it was written: the graph against what the metadata says."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.helper import get_attribute_value, tensor_dtype_to_np_dtype
+from onnx.numpy_helper import to_array
+
+from pvt_onnx.attributes import read_attributes
+from pvt_onnx.graph.build import OPSETS, build_skeleton, hash_graph
+from pvt_spec import METADATA_KEY, ModelInfo, tensor_specs
+from pvt_spec.attributes import expected_attributes
+from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
+
+_Facts = dict[str, Any]
+
+
+def find_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
+    """Returns what in a model is not as it was written, in words; first the weights, by name."""
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    names = [spec.name for spec in tensor_specs(info.config)]
+    hashes = hash_weights({name: to_array(held[name]) for name in names if name in held})
+    missing = [f"{name} is missing" for name in names if name not in held]
+    return [*changed_weights(info.hashes, hashes), *missing, *graph_changes(model, info)]
+
+
+def graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
+    """Returns what of a model's graph is not as it was written, in words.
+
+    Args:
+        model: The model; of the weights, names, shapes and types are enough.
+        info: What its metadata says.
+    """
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    recorded, said = metadata.get(GRAPH_KEY), metadata[METADATA_KEY]
+    if recorded is None:  # written before graphs were hashed, perhaps by another writer of nodes
+        return _attribute_changes(model, info)
+    if recorded == hash_graph(model, said):
+        return []
+    for written in _written(model, info):
+        if hash_graph(written, said) == recorded:
+            return [*_differences(_facts(written), _facts(model))]
+    return _attribute_changes(model, info) or ["its graph"]
+
+
+def _attribute_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
+    """Returns what the nodes hold that the metadata says otherwise."""
+    expected = expected_attributes(info.config, info.numerics)
+    return [
+        f"{name} is {value}, expected {expected[name]}"
+        for name, value in read_attributes(model).items()
+        if name in expected and value != expected[name]
+    ]
+
+
+def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProto]:
+    """Yields the graphs that may have been written for this description, without weights."""
+    known = {spec.name for spec in tensor_specs(info.config)}
+    dtypes: dict[str, np.dtype[Any]] = dict.fromkeys(known, np.dtype(np.float32)) | {
+        tensor.name: tensor_dtype_to_np_dtype(tensor.data_type)
+        for tensor in model.graph.initializer
+        if tensor.name in known
+    }
+    opset = next((each.version for each in model.opset_import if not each.domain), 0)
+    if opset in OPSETS:
+        for dynamic in (False, True):
+            yield build_skeleton(info, dtypes, dynamic_size=dynamic, opset=opset)
+
+
+def _facts(model: onnx.ModelProto) -> dict[str, _Facts]:
+    """Returns what decides a graph's answers, by the words for each part of it."""
+    graph = model.graph
+    facts: dict[str, _Facts] = {}
+    for node in graph.node:
+        attributes = {a.name: get_attribute_value(a) for a in node.attribute}
+        operator = ".".join(filter(None, (node.domain, node.op_type)))
+        facts[f"node {', '.join(node.output)}"] = {
+            "operator": operator,
+            "inputs": ", ".join(node.input),
+            **attributes,
+        }
+    for tensor in graph.initializer:
+        if "/" in tensor.name:
+            facts[f"constant {tensor.name}"] = {"value": to_array(tensor).tolist()}
+    for kind, values in (("input", graph.input), ("output", graph.output)):
+        for value in values:
+            held = value.type.tensor_type
+            shape = [d.dim_param or d.dim_value for d in held.shape.dim]
+            element = onnx.TensorProto.DataType.Name(held.elem_type).lower()
+            facts[f"{kind} {value.name}"] = {"type": element, "shape": shape}
+    facts |= {f"function {function.name}": {} for function in model.functions}
+    return facts
+
+
+def _shown(value: Any) -> str:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _differences(expected: Mapping[str, _Facts], found: Mapping[str, _Facts]) -> Iterator[str]:
+    for part in dict.fromkeys([*expected, *found]):
+        if part not in found:
+            yield f"{part} is missing"
+        elif part not in expected:
+            yield f"{part} is new"
+        else:
+            ours, theirs = expected[part], found[part]
+            for key in dict.fromkeys([*ours, *theirs]):
+                if ours.get(key) != theirs.get(key):
+                    got, wanted = (_shown(facts.get(key, "missing")) for facts in (theirs, ours))
+                    yield f"{part}: {key} is {got}, expected {wanted}"

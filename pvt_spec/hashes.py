@@ -1,0 +1,108 @@
+"""Hashes of weights and graphs, by which a file is known to hold what was written."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hashlib import blake2b, sha256
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from pvt_spec.arrays import Array
+
+GRAPH_KEY = "pvt_graph_hash"
+"""The key under which an ``.onnx`` carries the hash of its graph, of :data:`GRAPH_PARTS`."""
+
+GRAPH_PARTS = ("constant", "description", "function", "input", "node", "opset", "output")
+"""What decides what a graph computes, beside the weights, and what it is said to compute.
+
+Constants are ordered by name; the description is that of :func:`encode_maths`.
+"""
+
+_DIGITS, _DIGITS_BEFORE = 40, 32
+"""Hexadecimal digits that are kept of SHA-256, and those of BLAKE2b, which old bundles have."""
+
+_SHOWN = 5
+
+Hashes = Mapping[str, str]
+"""The hash of each weight, by its name."""
+
+
+def hash_weights(
+    weights: Mapping[str, Array], like: Hashes = MappingProxyType({})
+) -> dict[str, str]:
+    """Returns a hash of every tensor's shape and values.
+
+    float16 and bfloat16 are widened first, without loss: however a number is kept, it is the same.
+
+    Args:
+        weights: The tensors by name.
+        like: Hashes that they are to be compared with: theirs are of the same kind.
+    """
+    new = partial(blake2b, digest_size=_DIGITS_BEFORE // 2) if _are_old(like) else sha256
+    # Where tensors are large, the hash lets other threads run.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        hashes = pool.map(partial(_hash, new), weights.values())
+        return dict(zip(weights, hashes, strict=True))
+
+
+def can_compare(hashes: Hashes, others: Hashes) -> bool:
+    """Returns whether two models' hashes are of one kind."""
+    return _are_old(hashes) == _are_old(others)
+
+
+def _are_old(hashes: Hashes) -> bool:
+    return any(len(digest) == _DIGITS_BEFORE for digest in hashes.values())
+
+
+def _hash(new: Callable[[bytes], Any], array: Array) -> str:
+    dtype = "<f8" if array.dtype == np.float64 else "<f4"
+    digest = new(repr((dtype, array.shape)).encode())
+    digest.update(np.ascontiguousarray(array, dtype).data)
+    return str(digest.hexdigest())[:_DIGITS]
+
+
+class PartsHash:
+    """A hash of the parts that something has, by kind and in their order; none of them is kept."""
+
+    def __init__(self, kinds: Iterable[str]):
+        self._digests = {kind: sha256() for kind in sorted(kinds)}
+
+    def add(self, kind: str, part: bytes | memoryview) -> None:
+        """Adds the next part of a kind."""
+        self._digests[kind].update(len(part).to_bytes(8, "little"))
+        self._digests[kind].update(part)
+
+    def hexdigest(self) -> str:
+        """Returns the hash of all parts so far."""
+        whole = sha256()
+        for kind, digest in self._digests.items():
+            whole.update(kind.encode() + digest.digest())
+        return whole.hexdigest()[:_DIGITS]
+
+
+def encode_maths(written: str) -> bytes:
+    """Returns what a :meth:`pvt_spec.ModelInfo.to_json` says of architecture and maths.
+
+    Another text says nothing of them.
+    """
+    try:
+        said = json.loads(written)
+        return json.dumps([said["config"], said["numerics"]], sort_keys=True).encode()
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return b""
+
+
+def changed_weights(expected: Hashes, found: Hashes) -> list[str]:
+    """Returns the tensors whose hash is not the one that was written, where one was."""
+    return [name for name, digest in found.items() if expected.get(name, digest) != digest]
+
+
+def describe_changes(changes: Iterable[str]) -> str:
+    """Returns the words for what is not as it was written."""
+    names = list(changes)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"changed since it was written: {', '.join(names[:_SHOWN])}{more}"
