@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b, sha256
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -44,9 +45,11 @@ def hash_weights(
     """
     new = partial(blake2b, digest_size=_DIGITS_BEFORE // 2) if _are_old(like) else sha256
     # Where tensors are large, the hash lets other threads run.
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        hashes = pool.map(partial(_hash, new), weights.values())
-        return dict(zip(weights, hashes, strict=True))
+    items, workers = list(weights.items()), min(4, os.cpu_count() or 1)
+    shares = [items[first::workers] for first in range(workers)]
+    with ThreadPoolExecutor(workers) as pool:
+        hashes = dict(chain.from_iterable(pool.map(partial(_hash_each, new), shares)))
+    return {name: hashes[name] for name in weights}
 
 
 def can_compare(hashes: Hashes, others: Hashes) -> bool:
@@ -58,7 +61,15 @@ def _are_old(hashes: Hashes) -> bool:
     return any(len(digest) == _DIGITS_BEFORE for digest in hashes.values())
 
 
-def _hash(new: Callable[[bytes], Any], array: Array) -> str:
+_New = Callable[[bytes], Any]
+"""A function that starts a hash."""
+
+
+def _hash_each(new: _New, items: Sequence[tuple[str, Array]]) -> list[tuple[str, str]]:
+    return [(name, _hash(new, array)) for name, array in items]
+
+
+def _hash(new: _New, array: Array) -> str:
     dtype = "<f8" if array.dtype == np.float64 else "<f4"
     digest = new(repr((dtype, array.shape)).encode())
     digest.update(np.ascontiguousarray(array, dtype).data)
