@@ -32,6 +32,8 @@ def find_model(path: Path) -> tuple[Path, str]:
     """
     if not path.is_dir() or (path / CONFIG).exists():
         return path, ""
+    if path.name == "snapshots":
+        return _find_snapshot(path.parent)
     if (path / BEST).is_file():
         return path / BEST, f"{path} is the folder of a run: its {BEST} is taken"
     if (path / LAST).is_file():
@@ -105,6 +107,12 @@ _OTHERS = (
     _Other(rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK + "7z x '{path}'"),
     _Other(rb"Rar!\x1a\x07", "a RAR archive", _UNPACK + "unrar x '{path}'"),
     _Other(rb"(?=.{257}ustar)([^\0]{1,100})", "a tar archive", _UNPACK + "tar xf '{path}'"),
+    _Other(
+        rb"\x0a.[\d.]{3,8}\x12\x09MindSpore",
+        "a MindIR graph of MindSpore",
+        "give the .ckpt of its weights: mindspore.save_checkpoint(net, 'model.ckpt')",
+    ),
+    _Other(rb"IMOD", "an offline model of Ascend", "give what ATC made it of"),
     _Other(rb"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _OF_A_PVT),
     _Other(rb"GGUF", "a GGUF file, as of language models", _OF_A_PVT),
     _Other(rb"\x93NUMPY", "an array of numpy", _OF_A_PVT),
@@ -123,21 +131,25 @@ _TEXTS = (
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+")
 
 
-def check_model_file(path: Path) -> None:
+def check_model_file(path: Path, *, texts: bool = True) -> None:
     """Refuses a file that is no model but what people have in its place, and says what it is.
 
     Of what cannot be read nothing is said.
+
+    Args:
+        path: The file, of a model or a part of one.
+        texts: Whether no text is right.
 
     Raises:
         ConvertError: It is one of these.
     """
     start = first_bytes(path, 1024)
-    for other in (*_OTHERS, *(_TEXTS if _is_text(start) else ())):
+    for other in (*_OTHERS, *(_TEXTS if texts and _is_text(start) else ())):
         if match := re.match(other.begins, start, re.DOTALL):
             found = match[1] if match.re.groups else None
             shown = f" ({found.decode(errors='replace').strip()!a})" if found else ""
             way = other.way.format(path=path, gunzip=_gunzip(path, start))
-            if path.suffix == ".json":
+            if path.suffix == ".json" and other in _TEXTS:
                 way = f"give the folder that it is in, {path.parent}"
             raise ConvertError(f"{path}: {other.what}{shown}; {way}")
 

@@ -47,6 +47,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_target, replacing, replacing_all
 from pvt_spec.hashes import GRAPH_PARTS, PartsHash, encode_maths
+from pvt_spec.model_files import check_model_file
 from pvt_spec.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
 
 if TYPE_CHECKING:
@@ -262,6 +263,7 @@ class _ModelReader(TensorFields):
             start = _count(tensor.place, "offset", 0)
             length = _count(tensor.place, "length", size)
             if length != size or start + size > len(values):
+                check_model_file(self.beside[location][0], texts=False)
                 raise ConvertError(
                     f"its {length} bytes at byte {start} of {len(values)} there, expected {size} "
                     f"for {DTYPES[tensor.type]} {tensor.dims}; copy or download both files again"

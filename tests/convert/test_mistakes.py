@@ -1,6 +1,7 @@
 """Mistakes that users make, and files that say less than is needed: told, not guessed around."""
 
 import dataclasses
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from convert import ConvertError, Given, convert_file, load_model, read_model, save_model
 from convert.findings import to_dict
 from convert.inspection import inspect_file
+from convert.options import OnnxOptions
 from pvt_spec import EPSILONS, PROFILES, make_config
 from tests.support.converting import refused, report_of, save, save_plain, succeed
 from tests.support.messages import naming, tells
-from tests.support.models import SMALL, golden_file, random_weights
+from tests.support.models import SMALL, golden_file, info_of, random_weights
 
 HF = PROFILES["hf"]
 
@@ -97,6 +99,45 @@ def test_a_folder_with_other_weights_is_not_written_into(tmp_path: Path) -> None
     (folder / "model.safetensors.index.json").write_text("{}")
     said = refused(tmp_path, source, folder, "--force")
     assert tells(said, "model.safetensors.index.json")
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
+def test_a_pointer_in_a_folder_is_named(name: str, tmp_path: Path) -> None:
+    source = save(tmp_path / "a.pth", SMALL["v2"], "hf")
+    folder = tmp_path / "hub"
+    save_model(folder, *load_model(source), dialect="hf")
+    (folder / name).write_text(POINTER)
+    assert tells(refused(tmp_path, folder, tmp_path / "b.onnx"), name, "Git LFS")
+
+
+def test_a_pointer_in_place_of_the_weights_beside_a_model_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "a.onnx"
+    onnx = OnnxOptions(external_data=True)
+    save_model(source, random_weights(SMALL["v2"]), info_of(SMALL["v2"]), onnx=onnx)
+    (tmp_path / "a.onnx.data").write_text(POINTER)
+    assert tells(refused(tmp_path, source, tmp_path / "b.pth"), "a.onnx.data", "Git LFS")
+
+
+def test_folders_of_other_things_say_what_could_be_meant(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    save(folder / "a.pth", SMALL["v2"], "official")
+    assert tells(refused(tmp_path, folder, tmp_path / "b.onnx"), folder / "a.pth")
+    with zipfile.ZipFile(folder / "a.pth") as archive:
+        archive.extractall(tmp_path)
+    said = refused(tmp_path, tmp_path / "archive", tmp_path / "b.onnx")
+    assert tells(said, "zip -0 -r")
+
+
+def test_a_lightning_checkpoint_under_its_own_ending_is_read(tmp_path: Path) -> None:
+    """It is a zip of torch, and ends in .ckpt."""
+    made = save(tmp_path / "a.pth", SMALL["v2"], "official")
+    model = read_model(made.rename(tmp_path / "epoch=3.ckpt"))
+    assert model.findings[0].what == "format"
+    assert (model.findings[0].value, bool(model.findings[0].note)) == ("pth", True)
 
 
 def test_names_of_another_dialect_than_was_given_are_told(tmp_path: Path) -> None:

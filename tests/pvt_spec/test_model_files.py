@@ -36,6 +36,8 @@ OTHERS = {
     "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(9), "7z"),
     "rar": (b"Rar!\x1a\x07" + bytes(9), "RAR"),
     "tar": (tarred(), "weights/model.pth", "tar xf"),
+    "mindir": (b"\x0a\x031.1\x12\x09MindSpore*\x062.10.0:", "MindIR", ".ckpt"),
+    "om": (b"IMOD" + bytes(9), "Ascend"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(9), "HDF5"),
     "gguf": (b"GGUF" + bytes(9), "GGUF"),
     "npy": (b"\x93NUMPY\x01\0" + bytes(9), "numpy"),
@@ -106,7 +108,8 @@ def test_a_runs_folder_stands_for_its_best_model(tmp_path):
 
 def test_a_cache_stands_for_its_main_revision(tmp_path):
     cache = make(tmp_path / "models--org--pvt", "snapshots/abc/config.json")
-    assert find_model(cache)[0] == cache / "snapshots" / "abc"
+    for path in (cache, cache / "snapshots"):
+        assert find_model(path)[0] == cache / "snapshots" / "abc"
     make(cache, "snapshots/def/config.json")
     with pytest.raises(ConvertError, match=naming("'abc', 'def'", "snapshots")):
         find_model(cache)

@@ -28,6 +28,7 @@ from convert.formats.huggingface.timm import is_timm
 from convert.formats.table import SUFFIXES
 from convert.formats.weight_file import WeightFile, map_file
 from pvt_spec.errors import ConvertError
+from pvt_spec.model_files import check_model_file
 
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -73,6 +74,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(text, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
+        check_model_file(path, texts=False)
         raise ConvertError(
             f"{path}: is not JSON ({error!s:.200}): copy or download it again"
         ) from error

@@ -21,6 +21,7 @@ from convert.formats.huggingface.files import (
 )
 from convert.formats.huggingface.images import PREPROCESSOR, make_preprocessor
 from convert.formats.huggingface.timm import is_timm, parse_timm
+from convert.formats.table import SUFFIXES
 from convert.formats.weight_file import WeightFile
 from convert.names.dialects import DIALECTS
 from pvt_spec import METADATA_KEY, ModelInfo
@@ -44,9 +45,20 @@ def read(path: Path) -> WeightFile:
     if not path.exists():
         raise ConvertError(f"{path}: there is no such file or folder")
     if not (path / CONFIG).exists():
-        raise ConvertError(f"{path}: expected a folder with {CONFIG} and a file of weights")
+        raise ConvertError(
+            f"{path}: expected a folder with {CONFIG} and a file of weights{_inside(path)}"
+        )
     config, preprocessor = read_configs(path)
     return _described(path, read_weights(path), config, preprocessor)
+
+
+def _inside(path: Path) -> str:
+    """Returns what a folder holds that could be meant, and what to do about it."""
+    if (path / "data.pkl").is_file():
+        return f"; it is a .pth that was unpacked: pack it again: zip -0 -r model.pth '{path}'"
+    models = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
+    more = f" and {len(models) - 4} more" if len(models) > 4 else ""
+    return f"; it holds {', '.join(map(str, models[:4]))}{more}: give one of them" if models else ""
 
 
 def with_config(path: Path, file: WeightFile) -> WeightFile:

@@ -145,7 +145,10 @@ class Archive:
 def _other_format(data: memoryview) -> str:
     start = bytes(data[:300])
     if start[:1] == b"\x80":
-        return f"a bare pickle, as pickle.dump writes, expected a zip: {_RESAVE}"
+        return (
+            "a bare pickle, as pickle.dump writes, expected what torch.save writes: save what is "
+            "in it with torch: torch.save(pickle.load(open(path, 'rb')), 'weights.pth')"
+        )
     if start.startswith(b"PK"):
         return f"a zip without records, expected what torch.save writes; {_AGAIN}"
     return f"no zip, expected what torch.save writes; another format under this name, or {_AGAIN}"
@@ -163,7 +166,7 @@ def _other_zip(path: Path, names: Iterable[str]) -> str:
         )
     return (
         f"a zip without exactly one FOLDER/data.pkl, not what torch.save writes; it holds {held}"
-        f"{more}: unpack it, and give the model that is in it: python -m zipfile -e '{path.name}' ."
+        f"{more}: unpack it, and give the model that is in it: python -m zipfile -e '{path}' ."
     )
 
 

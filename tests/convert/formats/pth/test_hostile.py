@@ -111,7 +111,7 @@ def test_runs_no_hand_made_code(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize(
     ("data", "facts"),
     [
-        (pickle.dumps(W["head.weight"].tolist(), 2), ("pickle", "zip")),
+        (pickle.dumps(W["head.weight"].tolist(), 2), ("pickle", "torch.save")),
         (pickle.dumps({"a": 1}, 2), ("pickle",)),
         (bytes(300), ("torch.save",)),
         (b"PK\x05\x06" + bytes(18), ("records",)),
