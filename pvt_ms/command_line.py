@@ -46,7 +46,8 @@ def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array
     _choose_device(recipe.device_target)
     twin = MindSporeTwin(info, recipe, weights)
     if not twin.rank:
-        say(f"{twin.framework}, " + ("op by op" if recipe.mode else "compiling the step"))
+        compiled = "the first step and the first validation wait up to minutes for its compiler"
+        say(f"{twin.framework}: {'op by op' if recipe.mode else compiled}")
     return twin
 
 

@@ -59,13 +59,11 @@ class Twin(Protocol):
         framework: The framework, version and device, as in ``mindspore 2.10.0 on CPU``.
         rank: This worker's number, from 0.
         ranks: Number of workers; they hold the same state, bit for bit.
-        compiles: Whether the first step and the first answer are compiled, which takes its time.
     """
 
     framework: str
     rank: int
     ranks: int
-    compiles: bool
 
     def step(self, batches: Sequence[Batch], learning_rate: float) -> StepResult:
         """Updates the weights once, with the gradient's mean over the batches of all workers.

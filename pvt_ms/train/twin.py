@@ -43,7 +43,6 @@ class MindSporeTwin:
         framework: MindSpore's name and version, and the device.
         rank: This worker's number, from 0.
         ranks: Number of workers.
-        compiles: Whether steps are compiled into graphs.
         model: The model, whose parameters the steps update.
     """
 
@@ -88,8 +87,7 @@ class MindSporeTwin:
             self._average = Average(self._weights)
 
     def _compile(self) -> None:
-        self.compiles = self._recipe.mode == 0
-        compiled: Callable[..., Any] = ms.jit if self.compiles else lambda step: step
+        compiled: Callable[..., Any] = ms.jit if self._recipe.mode == 0 else lambda step: step
         trained = list(self._optimizer.weights.values())
         gradients = gradient_step(self.model, trained, self._info.preprocessing)
         add = adding_step(gradients, BATCH_TENSORS)

@@ -4,7 +4,7 @@ What can be found wrong is found before the framework is started.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ def train_recipe(
             start = dataclasses.replace(start, best=None, kept=())
         run = Run(twin, recipe, batches, validation, start, say)
         if twin.rank == 0:
-            for line in (*notes, _describe(run, info), *_waiting(run)):
+            for line in (*notes, _describe(run, info)):
                 say(line)
             if begins:
                 clear(output)
@@ -211,16 +211,6 @@ def _describe(run: Run, info: ModelInfo) -> str:
         epoch, step = divmod(start.step, steps)
         line += f"; going on after epoch {epoch}" + (f" and {step} steps" if step else "")
     return line
-
-
-def _waiting(run: Run) -> Iterator[str]:
-    """Yields what is waited for before the first step is done, where that takes long."""
-    if run.twin.compiles:
-        answers = " and the first validation" if run.validation else ""
-        yield (
-            f"{run.twin.framework} compiles the first step{answers}, which can take a minute or "
-            "more; what follows is quick"
-        )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ COLOURS = {"black": 0, "white": 255}
 class AddingTwin:
     """Adds 1 to the head's bias at each step; knows black from white by looking."""
 
-    framework, compiles = "none", False
+    framework = "none"
     last: Any = None
 
     def __init__(self, weights: Any, rank: int = 0, ranks: int = 1, hook: Any = None):
@@ -143,10 +143,6 @@ class TestStart:
         said = done(start(data, tmp_path / "run", "--warmup-epochs", "null")).stderr
         assert tells(said, "warmup_epochs", "1", "epoch_size", "2")
         assert "warmup_epochs" not in done(start(data, tmp_path / "2")).stderr
-
-    def test_what_compiles_says_so_before_the_first_step(self, data, tmp_path, monkeypatch):
-        monkeypatch.setattr(AddingTwin, "compiles", True)
-        assert "compiles" in done(start(data, tmp_path / "run")).stderr.splitlines()[-1]
 
     def test_curves_that_are_replaced_are_said(self, data, tmp_path):
         first = done(start(data, tmp_path / "run", "--plot")).stderr
