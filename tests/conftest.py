@@ -1,11 +1,13 @@
-"""How every test runs, and its parameters: kinds of PVT and runtimes."""
+"""How every test runs, its parameters (kinds of PVT and runtimes), and the digits it trains on."""
 
 import contextlib
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from pvt_data.digits import write_digits
 from pvt_ms.environment import prepare_environment
 from pvt_spec import PVTConfig, PvtError
 from tests.support.models import KINDS, MAPS, SMALL
@@ -70,3 +72,15 @@ def maps(request: pytest.FixtureRequest) -> PVTConfig:
 def small_or_maps(request: pytest.FixtureRequest) -> PVTConfig:
     """Each kind of PVT in turn, with a head and with maps for an answer."""
     return KINDS[request.param]
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty digits to train on and twenty to validate with."""
+    folder = tmp_path_factory.mktemp("digits")
+    write_digits(folder)
+    for split, count in (("train", 6), ("val", 2)):
+        for digit in range(10):
+            for path in sorted((folder / split / str(digit)).iterdir())[count:]:
+                path.unlink()
+    return folder
