@@ -25,6 +25,7 @@ from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_folder, check_target, replacing
 from pvt_spec.hashes import describe_changes
 from pvt_spec.model_files import find_model
+from pvt_spec.words import counted
 
 
 def convert_file(
@@ -248,9 +249,9 @@ def check_finite(path: Path, weights: Mapping[str, Array]) -> None:
     problems = [f"{name}: {counts}" for name, counts in count_not_finite(weights).items()]
     if problems:
         raise ConvertError(
-            f"{path}: {len(problems)} tensors with values that are no numbers (training diverged, "
-            "or a cast overflowed); give --allow-nonfinite to convert them as they are\n  "
-            + "\n  ".join(problems)
+            f"{path}: {counted(len(problems), 'tensor')} with values that are no numbers (training "
+            "diverged, or a cast overflowed); give --allow-nonfinite to convert them as they are"
+            "\n  " + "\n  ".join(problems)
         )
 
 

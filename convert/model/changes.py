@@ -16,6 +16,7 @@ from convert.options import WEIGHT_DTYPES, Changes
 from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.words import counted
 
 
 def apply(model: Model, changes: Changes) -> Model:
@@ -180,7 +181,7 @@ def cast(model: Model, dtype: str, names: Iterable[str] | None = None) -> Model:
         return model
     facts = {"dtype": dtype, "tensors": len(others), "largest_change": worst}
     lossy = f"largest change {worst:.3g}, in {where}" if where else "without a change"
-    finding = Finding("cast", facts, text=f"{len(others)} tensors to {dtype}, {lossy}")
+    finding = Finding("cast", facts, text=f"{counted(len(others), 'tensor')} to {dtype}, {lossy}")
     return _changed(model, weights, model.info, finding)
 
 

@@ -42,6 +42,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
 from pvt_spec.model_files import find_model
+from pvt_spec.words import counted
 
 _SHOWN = 40
 """Problems that are listed; of another model than was asked for, every tensor is one."""
@@ -79,9 +80,8 @@ class Model:
     def __repr__(self) -> str:
         """Says in one line what it is: not the weights."""
         kind = self.info.variant or f"PVT v{self.info.config.version}"
-        return (
-            f"<Model {kind} ({self.info.profile}), {len(self.weights)} tensors of {self.files[0]}>"
-        )
+        tensors = counted(len(self.weights), "tensor")
+        return f"<Model {kind} ({self.info.profile}), {tensors} of {self.files[0]}>"
 
 
 def load_model(path: Path | str) -> tuple[dict[str, Array], ModelInfo]:

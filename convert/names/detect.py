@@ -11,6 +11,7 @@ from math import isqrt
 from convert.names.dialects import DIALECTS, NAMES, Dialect
 from pvt_spec import MIN_IMAGE_SIDE, NUM_STAGES, PATCH_STRIDES, ConfigError, PVTConfig, variant_name
 from pvt_spec.errors import ConvertError
+from pvt_spec.words import counted
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -35,7 +36,8 @@ def detect_dialect(shapes: Shapes, name: str | None = None) -> Dialect:
         where = f"dialect {name}" if name else f"any known dialect ({', '.join(NAMES)})"
         some = ", ".join(list(shapes)[:4])
         raise ConvertError(
-            f"these are not the tensors of a PVT in {where}: {len(shapes)} tensors, {some}"
+            f"these are not the tensors of a PVT in {where}: "
+            f"{counted(len(shapes), 'tensor')}, {some}"
         )
     return best
 

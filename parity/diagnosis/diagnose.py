@@ -14,6 +14,7 @@ from parity.errors import ParityError
 from parity.measure.tolerance import find_tolerance
 from pvt_spec import output_names, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.words import counted
 
 PIXELS = 4 * 224 * 224
 """Pixels of images that are looked at, of two images at least: 4 at 224, 49 at 64."""
@@ -78,7 +79,8 @@ def _comparable(observed: Observed, known: Sequence[str]) -> tuple[Observed, tup
     if not count:
         problem = f"{names[0]} already has values that are not finite" if names else "no taps"
         raise ParityError(
-            f"what was observed cannot be compared, of {len(observed.images)} images: {problem}"
+            "what was observed cannot be compared, of "
+            f"{counted(len(observed.images), 'image')}: {problem}"
         )
     rows = _rows(observed.groups, max(2, PIXELS // math.prod(observed.images.shape[2:])))
     looked_at = Observed(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parity.diagnosis.hypotheses import Hypothesis
+from pvt_spec.words import counted
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Diagnosis:
     def conclusion(self) -> str:
         """One sentence on whether the gap is closed."""
         precision, left, alike = self.precision, self.remainders, ", ".join(self.alike)
-        taps = f"{self.taps} tap{'s' if self.taps > 1 else ''} of {self.images} images"
+        taps = f"{counted(self.taps, 'tap')} of {counted(self.images, 'image')}"
         if left:
             more = f", and {len(left) - 1} more of {taps}" if len(left) > 1 else f", of {taps}"
             hint = f"; rounding of {alike} would be as large" if alike else ""

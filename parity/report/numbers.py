@@ -5,11 +5,6 @@ import math
 from parity.measure.compare import Judged
 
 
-def count(number: int, noun: str) -> str:
-    """Returns ``1 image``, ``2 images``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def figure(value: float, form: str = ".3g") -> str:
     """Returns a number as the page shows it.
 

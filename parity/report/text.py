@@ -10,6 +10,7 @@ from parity.report.numbers import times
 from parity.report.taps import TAP_COLUMNS, Tap, taps_of
 from parity.result import Result
 from pvt_spec.taps import TapSpec, tap_specs
+from pvt_spec.words import counted
 
 
 def compared_taps(result: Result) -> list[TapSpec]:
@@ -124,8 +125,8 @@ def caution(comparison: Comparison) -> list[str]:
     if comparison.fixed or max(counts) >= FEW:
         return []
     return [
-        f"{max(counts)} values show only what is beyond {FACTOR_OF_FEW:.0f}× rounding: more images "
-        "or taps would show more"
+        f"{counted(max(counts), 'value')} can show only what is beyond {FACTOR_OF_FEW:.0f}× "
+        "rounding: more images or taps would show more"
     ]
 
 
@@ -169,14 +170,14 @@ def closeness(comparison: Comparison) -> str:
     """
     images = comparison.images
     if not comparison.answers:
-        return f"its answer was not compared, on {images} images"
+        return f"its answer was not compared, on {counted(images, 'image')}"
     answer = comparison.worst_of(comparison.answers)
     error = comparison.total(answer)
     worst = f", the worst of {len(comparison.answers)} maps," if len(comparison.answers) > 1 else ""
     away = f"within {error.max_abs:.1e} of" if error.measured else "not comparable with"
     close = f"{answer}{worst} {away} {comparison.against}"
     if not comparison.classifies:
-        return f"{close} on {images} images"
+        return f"{close} on {counted(images, 'image')}"
     decisions = comparison.decisions
     agree = f"top-1 agrees on {decisions.same_first}/{images} images"
     flips = []

@@ -11,6 +11,7 @@ import numpy as np
 from pvt_data.folders import Source
 from pvt_spec import ImageError, ModelInfo
 from pvt_spec.arrays import Array
+from pvt_spec.words import counted
 from pvt_train.input.augmentation import Augmentation
 from pvt_train.input.mixing import apply, draw_mix, smooth_labels
 from pvt_train.input.processes import ImageProcesses, Made, make_here, process_count
@@ -160,8 +161,9 @@ class TrainingBatches:
         if self._ranks == 1 and self.images >= accumulated:
             return self.images // accumulated
         raise ImageError(
-            f"{self.images} training images are too few for one update of {self._ranks} workers "
-            f"x {accumulated} batches x {recipe.batch_size} images: give a lower --batch-size"
+            f"{counted(self.images, 'training image')}, too few for one update of "
+            f"{counted(self._ranks, 'worker')} x {counted(accumulated, 'batch')} x "
+            f"{counted(recipe.batch_size, 'image')}: give a lower --batch-size"
         )
 
 

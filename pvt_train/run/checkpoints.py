@@ -8,6 +8,7 @@ from convert.model.write import save_model
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.model_files import BEST, LAST
+from pvt_spec.words import counted
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import to_dict
 from pvt_train.run.evaluation import Evaluation
@@ -98,7 +99,7 @@ class Checkpoints:
         if not (self.folder / LAST).exists():
             return "no state is saved yet"
         epoch, step = divmod(self.saved_step, self.steps_per_epoch)
-        where = f"epoch {epoch}" + (f" and {step} steps" if step else "")
+        where = f"epoch {epoch}" + (f" and {counted(step, 'step')}" if step else "")
         return f"{self.folder / LAST} holds the state after {where}"
 
 

@@ -11,6 +11,7 @@ from convert.model.read import Model
 from pvt_spec import ModelInfo, PVTConfig, tensor_specs, variant_name
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.words import counted
 
 
 def fit_weights(
@@ -44,7 +45,7 @@ def fit_weights(
         head = [spec.name for spec in tensor_specs(wanted) if spec.layer == "head"]
         weights.update({name: fresh[name] for name in head})
         notes.append(
-            f"head freshly initialised: {found.num_classes} classes there, "
+            f"head freshly initialised: {counted(found.num_classes, 'class')} there, "
             f"{wanted.num_classes} here"
         )
     elif model.info.labels and model.info.labels != info.labels:

@@ -19,6 +19,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.hashes import describe_changes
 from pvt_spec.initial import initial_weights
 from pvt_spec.model_files import find_model
+from pvt_spec.words import counted
 from pvt_train.input.loader import TrainingBatches
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
@@ -180,15 +181,15 @@ def _take_up(
     found, expected = (run.images, run.global_batch), (fresh.images, fresh.global_batch)
     if found != expected:
         raise TrainingError(
-            f"{resumed.path}: its run has {found[0]} images and {found[1]} per update, this one "
-            f"{expected[0]} and {expected[1]}: an epoch would be another; take the same images and "
-            "batch size times workers, or take its weights alone with --pretrained"
+            f"{resumed.path}: its run has {counted(found[0], 'image')} and {found[1]} per update, "
+            f"this one {expected[0]} and {expected[1]}: an epoch would be another; take the same "
+            "images and batch size times workers, or take its weights alone with --pretrained"
         )
     done = run.step // batches.steps_per_epoch
     if done >= epochs:
         raise TrainingError(
-            f"{resumed.path}: its run has finished {done} epochs, of {epochs} that are asked for: "
-            "give a larger --epoch-size"
+            f"{resumed.path}: its run has finished {counted(done, 'epoch')}, of {epochs} that are "
+            "asked for: give a larger --epoch-size"
         )
     twin.load_state(resumed.tensors)
     return run
@@ -199,8 +200,10 @@ def _describe(run: Run, info: ModelInfo) -> str:
     steps, size = batches.steps_per_epoch, batches.global_batch
     validated = len(run.validation.labels) if run.validation else 0
     line = (
-        f"{recipe.model} ({info.profile}): {batches.images} images of {len(info.labels)} classes, "
-        f"{validated} to validate; {recipe.epoch_size} epochs of {steps} steps of {size} images"
+        f"{recipe.model} ({info.profile}): {counted(batches.images, 'image')} of "
+        f"{counted(len(info.labels), 'class')}, {validated} to validate; "
+        f"{counted(recipe.epoch_size, 'epoch')} of {counted(steps, 'step')} of "
+        f"{counted(size, 'image')}"
     )
     wanted = recipe.batch_size * recipe.gradient_accumulation_steps * twin.ranks
     if size < wanted:
@@ -209,7 +212,8 @@ def _describe(run: Run, info: ModelInfo) -> str:
         line += f", shared by {twin.ranks} workers"
     if start.step:
         epoch, step = divmod(start.step, steps)
-        line += f"; going on after epoch {epoch}" + (f" and {step} steps" if step else "")
+        more = f" and {counted(step, 'step')}" if step else ""
+        line += f"; going on after epoch {epoch}{more}"
     return line
 
 

@@ -37,6 +37,7 @@ from pvt_spec import (
     tensor_specs,
     variant_name,
 )
+from pvt_spec.words import counted
 from tests.support.messages import Facts, naming, tells
 from tests.support.models import GOLDEN_SMALL, golden_config, golden_file, golden_weights
 
@@ -537,3 +538,17 @@ def test_what_logits_mean_goes_with_their_number(
             ModelInfo(config, Numerics(), Preprocessing(), task=task)
     else:
         assert ModelInfo(config, Numerics(), Preprocessing(), task=task).task == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "expected"),
+    [
+        (1, "tensor", "1 tensor"),
+        (0, "image", "0 images"),
+        (2000, "class", "2,000 classes"),
+        (2, "epoch", "2 epochs"),
+        (2, "batch", "2 batches"),
+    ],
+)
+def test_numbers_of_things_are_said_as_one_says_them(number: int, noun: str, expected: str) -> None:
+    assert counted(number, noun) == expected

@@ -7,12 +7,12 @@ import numpy as np
 
 from parity.measure.compare import Comparison
 from parity.report.html.images import Thumbnail, data_uri, thumbnail_of
-from parity.report.numbers import count
 from parity.result import Result
 from pvt_data.preprocessing import encode_png
 from pvt_spec import Preprocessing, stage_grids
 from pvt_spec.arrays import Array
 from pvt_spec.taps import tap_specs
+from pvt_spec.words import counted
 
 Picture = tuple[str, str]
 """PNG files as data URIs: for the light colour scheme, and for the dark one."""
@@ -117,7 +117,7 @@ def error_maps(
         finite = bool(np.isfinite(kept.error).all())
         if name in _VECTORS:
             values = _in_rows(kept.error)
-            layout = f"its {count(values.size, 'value')} of one image, row by row"
+            layout = f"its {counted(values.size, 'value')} of one image, row by row"
             yield TapMap(name, layout, _picture(values, largest), largest, finite)
             continue
         grid = _grid_of(result, name)

@@ -14,11 +14,12 @@ from parity.measure.tolerance import FACTOR, FACTOR_OF_FEW, FEW, find_tolerance
 from parity.report.html.images import shown_images
 from parity.report.html.maps import error_maps, scale_pictures
 from parity.report.html.plot import shared_axes
-from parity.report.numbers import count, figure
+from parity.report.numbers import figure
 from parity.report.taps import TAP_COLUMNS, explanations, taps_of
 from parity.report.text import compared_taps, verdict, worst_taps
 from parity.result import Result
 from pvt_spec import tap_names
+from pvt_spec.words import counted
 
 
 def to_html(result: Result) -> str:
@@ -39,7 +40,7 @@ def to_html(result: Result) -> str:
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"count": count, "figure": figure, "g": "{:g}".format}
+    environment.filters |= {"count": counted, "figure": figure, "g": "{:g}".format}
     comparisons, axes = result.comparisons, shared_axes(result)
     preprocessing = dataclasses.replace(result.info.preprocessing, image_size=result.image_size)
     page = environment.get_template("page.html.jinja").render(
@@ -79,7 +80,7 @@ def _decisions(result: Result) -> Iterator[tuple[str, list[str]]]:
         "top-5 agree, in any order": lambda d: _share(d.same_five, d.images),
         "flips within the margin": lambda d: flips(d.roundings, d.first_roundings),
         "flips beyond the margin": lambda d: flips(d.bugs, d.first_bugs),
-        "logits not finite": lambda d: count(d.not_finite, "image"),
+        "logits not finite": lambda d: counted(d.not_finite, "image"),
         "KL divergence, mean": lambda d: f"{figure(d.mean_divergence)} nats",
         "KL divergence, largest": lambda d: f"{figure(d.max_divergence)} nats",
         "rate of flips, 95 % interval": lambda d: " to ".join(
@@ -94,8 +95,8 @@ def _decisions(result: Result) -> Iterator[tuple[str, list[str]]]:
             "of the reference": lambda d: _share(d.reference_right, d.labelled),
             "accuracy, top-5": lambda d: _share(d.right_five, d.labelled),
             "of the reference, top-5": lambda d: _share(d.reference_right_five, d.labelled),
-            "only the runtime is right": lambda d: count(d.only_right, "image"),
-            "only the reference is right": lambda d: count(d.only_reference_right, "image"),
+            "only the runtime is right": lambda d: counted(d.only_right, "image"),
+            "only the reference is right": lambda d: counted(d.only_reference_right, "image"),
             "McNemar's p": lambda d: (
                 "-" if d.accuracy_p_value is None else f"{d.accuracy_p_value:.3g}"
             ),
