@@ -27,9 +27,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from convert.formats.pth import machine
+from convert.formats.pth.encoding import encode_checkpoint
 from convert.formats.pth.legacy import LegacyFile, is_legacy
 from convert.formats.pth.names import NAMES
-from convert.formats.pth.tensors import TensorReader, encode_checkpoint, state_dict
+from convert.formats.pth.tensors import TensorReader, state_dict
 from convert.formats.pth.values import Placeholder
 from convert.formats.pth.zip_records import Archive, write_record
 from convert.formats.weight_file import WeightFile, contents
@@ -76,9 +77,9 @@ def read(path: Path) -> WeightFile:
         len(saved),
     )
     try:
-        file = _choose_container(path, root)
+        file = _choose_container(root)
     except ConvertError as error:
-        raise ConvertError(f"{error}{_beside(unread)}") from error
+        raise ConvertError(f"{path}: {error}{_beside(unread)}") from error
     return dataclasses.replace(file, unread=tuple(unread))
 
 
@@ -88,19 +89,17 @@ def _beside(unread: Sequence[str]) -> str:
     return f"; left unread: {', '.join(unread[:_SHOWN])}{more}: {machine.RESAVE}" if unread else ""
 
 
-def _choose_container(path: Path, root: Any) -> WeightFile:
+def _choose_container(root: Any) -> WeightFile:
     if not isinstance(root, dict):
         raise ConvertError(
-            f"{path}: holds a {type(root).__name__}, expected a dict of tensors: {machine.RESAVE}"
+            f"holds a {type(root).__name__}, expected a dict of tensors: {machine.RESAVE}"
         )
     container = next((key for key in CONTAINERS if _tensors(root.get(key))), "")
     held = root[container] if container else root
     tensors = _tensors(held)
     if not tensors:
         keys = ", ".join(f"{key!r:.60}" for key in [*root][:8])
-        raise ConvertError(
-            f"{path}: no tensors at its top level ({keys}) or under {', '.join(CONTAINERS)}"
-        )
+        raise ConvertError(f"no tensors at its top level ({keys}) or under {', '.join(CONTAINERS)}")
     metadata, extras = {}, {}
     for key, value in root.items():
         if isinstance(key, str) and isinstance(value, str):

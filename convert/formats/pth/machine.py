@@ -6,9 +6,8 @@ gives, and any other name for a placeholder, as does whatever a call of it would
 dicts, numbers and text come out as they were, an ``argparse.Namespace`` as a dict, and the rest
 as placeholders, with the items and attributes that the program gives them.
 
-``pickletools`` cuts the bytes into opcodes and checks every length against what is left. Time is
-bounded by :data:`MAX_OPCODES` and :data:`MAX_COPIES`, memory by :data:`MAX_GROWTH`. Standard
-library only.
+``pickletools`` cuts the bytes into opcodes and checks every length against what is left. Time and
+memory are bounded by :mod:`convert.formats.pth.limits`. Standard library only.
 """
 
 import pickletools
@@ -17,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from convert.formats.pth.limits import ITEM, MAX_GROWTH, SMALL, Limits
 from convert.formats.pth.values import (
     Deferred,
     Known,
@@ -26,25 +26,6 @@ from convert.formats.pth.values import (
     hashable,
 )
 from pvt_spec.errors import ConvertError
-
-MAX_OPCODES = 2_000_000
-"""Longest program that is run; the items that its calls are given count too.
-
-A checkpoint of PVT v2 b5 with Adam's moments has about 130,000.
-"""
-
-MAX_COPIES = 16
-"""How many times its own size a pickle may pass to calls: one that calls ``set`` on the same long
-list over and over would take forever.
-"""
-
-MAX_GROWTH = 4
-"""How many times the size of its file the values of a pickle may take in memory, beside
-:data:`SMALL`: one byte makes an empty set, of over 200. Beside tensors, a pickle is small.
-"""
-
-SMALL = 1 << 19
-"""Bytes of memory that the values of any pickle may take."""
 
 RESAVE = "save its tensors alone with torch: torch.save(model.state_dict(), 'weights.pth')"
 """The way out where a file is not what is read here."""
@@ -74,12 +55,13 @@ def load(
     Raises:
         ConvertError: The pickle is damaged or too long, or makes too much of itself.
     """
-    machine = _Machine(source, known, load_storage, MAX_GROWTH * file_size + SMALL)
+    limits = Limits(source, MAX_GROWTH * file_size + SMALL)
+    machine = _Machine(known, load_storage, limits)
     start = stream.tell()
     at: int | None = start
     try:
         for opcode, argument, at in pickletools.genops(stream):
-            machine.read = (at or 0) - start
+            limits.step((at or 0) - start)
             machine.step(opcode.name, argument)
         return machine.result(), [*machine.unread]
     except ConvertError:
@@ -91,10 +73,6 @@ def load(
             f"{source}, byte {at}: cannot be read ({problem}). The file is damaged, or holds what "
             f"no checkpoint needs: copy or download it again, or {RESAVE}"
         ) from error
-
-
-_TEXT_LIKE = (str, bytes, bytearray)
-_CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
 def _printable(text: str) -> str:
@@ -109,13 +87,9 @@ def _resolve(value: Any) -> Any:
 class _Machine:
     """A pickle's stack and memo. A program that is not right makes ``step`` fail in any way."""
 
-    source: str
     known: Mapping[str, Known]
     load_storage: Callable[[Any], Any]
-    room: int  # how many more bytes values may take
-    read: int = 0  # bytes of the program
-    given: int = 0  # items and bytes that calls were given
-    steps: int = 0
+    limits: Limits
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)  # heights of the stack
     memo: dict[int, Any] = field(default_factory=dict)
@@ -123,12 +97,9 @@ class _Machine:
 
     def step(self, opcode: str, argument: Any) -> None:
         """Runs one opcode with the argument that follows it in the pickle."""
-        self.steps += 1
-        if self.steps > MAX_OPCODES:
-            raise ConvertError(f"{self.source} has over {MAX_OPCODES} steps, more than any model")
-        self.take(_SIZES.get(opcode, 72))
+        self.limits.take(_SIZES.get(opcode, 72))
         if opcode in _CONSTANTS:
-            self.take(sys.getsizeof(argument) if opcode not in _SIZES else 0)
+            self.limits.take(sys.getsizeof(argument) if opcode not in _SIZES else 0)
             if isinstance(argument, str):
                 argument.encode()  # fails on a lone surrogate, which no terminal would take later
             self.stack.append(argument)
@@ -162,18 +133,18 @@ class _Machine:
         """Returns what stands for something that is not read, and notes its name."""
         name = _printable(name)[:_NAME]
         if name not in self.unread:
-            self.take(2 * sys.getsizeof(name))
+            self.limits.take(2 * sys.getsizeof(name))
             self.unread[name] = None
         made = Placeholder(name)
-        self.take(sys.getsizeof(made))
+        self.limits.take(sys.getsizeof(made))
         return made
 
     def call(self, function: Any, arguments: Any, keywords: Any = None) -> Any:
         if not isinstance(function, Known | Placeholder):
             raise TypeError(f"a call of a {type(function).__name__}")
-        self.spend(arguments)
+        self.limits.spend(arguments)
         for argument in arguments:
-            self.spend(argument)
+            self.limits.spend(argument)
         if isinstance(function, Placeholder) or function.make is None or keywords:
             return self.placeholder(function.name)
         try:
@@ -184,23 +155,6 @@ class _Machine:
             if function.tensor:
                 raise
             return self.placeholder(function.name)
-
-    def take(self, size: int) -> None:
-        """Accounts for bytes of memory; garbage counts too."""
-        self.room -= size
-        if self.room < 0:
-            raise ValueError(f"its values take over {MAX_GROWTH} times the memory of the file")
-
-    def spend(self, value: Any) -> None:
-        if isinstance(value, _TEXT_LIKE):
-            self.given += len(value)
-            self.take(len(value))
-        elif isinstance(value, _CONTAINERS):
-            self.given += len(value)
-            self.steps += len(value)
-            self.take(_ITEM * len(value))
-        if self.given > MAX_COPIES * self.read + SMALL:
-            raise ValueError("the same values are used over and over")
 
     def drop(self, _: Any) -> None:
         if self.marks and self.marks[-1] == len(self.stack):
@@ -245,7 +199,7 @@ class _Machine:
 
     def build(self, _: Any) -> None:
         state, target = self.pop(), self.stack[-1]
-        self.spend(state)
+        self.limits.spend(state)
         if isinstance(target, Deferred):
             self.set_state(target, state)
         elif isinstance(target, Namespace | Placeholder):
@@ -268,7 +222,7 @@ class _Machine:
             raise TypeError(f"items of a {type(target).__name__}")
 
     def add(self, items: list[Any]) -> None:
-        self.take(_ITEM * len(items))
+        self.limits.take(ITEM * len(items))
         if not isinstance(self.stack[-1], set):
             raise TypeError(f"members of a {type(self.stack[-1]).__name__}")
         self.stack[-1].update(map(self.key, items))
@@ -280,7 +234,7 @@ class _Machine:
 
     def make_dict(self, items: list[Any]) -> dict[Any, Any]:
         """Returns a dict of keys and values that take turns."""
-        self.take(_ITEM * len(items))
+        self.limits.take(ITEM * len(items))
         return {self.key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
 
     def key(self, value: Any) -> Any:
@@ -302,9 +256,6 @@ _BYTES |= {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 _CONSTANTS = _NUMBERS | _TEXTS | _BYTES | {"NONE"}
 _MEMOIZING = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _GETTING = {"GET", "BINGET", "LONG_BINGET"}
-
-_ITEM = 64
-"""Bytes that an item of a dict or set takes."""
 
 _SIZES = {
     **dict.fromkeys({"NONE", "BININT1", "NEWTRUE", "NEWFALSE", "DUP", *_GETTING}, 24),

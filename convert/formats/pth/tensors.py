@@ -1,8 +1,7 @@
-"""Tensors in the pickle of a ``.pth``, by torch's own names, read and written without torch."""
+"""Tensors in the pickle of a ``.pth``, by torch's own names, read without torch."""
 
 import math
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convert.formats.pth.values import Known, OfAnotherKind, Placeholder, numbers
-from convert.formats.weight_file import dtype_name, encode_text, little_endian
+from convert.formats.weight_file import little_endian
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 
@@ -279,52 +278,3 @@ def _dict_in(module: Any, key: str) -> dict[str, Any]:
     if not isinstance(held, dict) or not isinstance(left_out, set | tuple):
         return {}
     return {n: v for n, v in held.items() if isinstance(n, str) and n not in left_out}
-
-
-def encode_checkpoint(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Returns the pickle of ``{"state_dict": OrderedDict(tensors), **metadata}``.
-
-    Storages are numbered from 0.
-
-    Raises:
-        ConvertError: A tensor is of a dtype that torch has not.
-    """
-    items = [
-        _text(name) + _tensor(name, array, key) for key, (name, array) in enumerate(tensors.items())
-    ]
-    state_dict = _ORDERED_DICT + b"(" + b"".join(items) + b"u"
-    texts = b"".join(_text(key) + _text(text) for key, text in metadata.items())
-    return b"\x80\x02}(" + _text("state_dict") + state_dict + texts + b"u."
-
-
-def _tensor(name: str, array: Array, key: int) -> bytes:
-    """Returns a call of ``_rebuild_tensor_v2``, or ``_v3`` where no typed storage has the dtype."""
-    dtype = dtype_name(name, array, DTYPES)
-    typed = {known: storage for storage, known in STORAGES.items()}.get(dtype)
-    storage_type = _global("torch", typed) if typed else _global("torch.storage", "UntypedStorage")
-    count = array.size if typed else array.nbytes
-    identity = _text("storage") + storage_type + _text(str(key)) + _text("cpu") + _number(count)
-    strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
-    view = b"(" + identity + b"tQ" + _number(0) + _numbers(array.shape) + _numbers(strides)
-    view += b"\x89" + _ORDERED_DICT + (b"" if typed else _global("torch", dtype))
-    return _global("torch._utils", f"_rebuild_tensor_v{2 if typed else 3}") + b"(" + view + b"tR"
-
-
-def _global(module: str, name: str) -> bytes:
-    return f"c{module}\n{name}\n".encode()
-
-
-_ORDERED_DICT = _global("collections", "OrderedDict") + b")R"
-
-
-def _text(text: str) -> bytes:
-    encoded = encode_text(text)
-    return b"X" + struct.pack("<I", len(encoded)) + encoded
-
-
-def _number(number: int) -> bytes:
-    return b"\x8a\x09" + number.to_bytes(9, "little")
-
-
-def _numbers(values: Any) -> bytes:
-    return b"(" + b"".join(map(_number, values)) + b"t"

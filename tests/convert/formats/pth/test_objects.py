@@ -250,7 +250,7 @@ def module_program(children: bytes) -> bytes:
 @pytest.mark.parametrize("names", [b"a", b"a" * 900], ids=["short", "long"])
 def test_modules_without_end_are_refused(names):
     children = b"".join(b"V%s%d\nh\x01" % (names, i) for i in range(2))
-    with pytest.raises(ConvertError, match=naming(torch_pickle.MAX_PARTS)):
+    with pytest.raises(ConvertError, match=naming("file.pth", torch_pickle.MAX_PARTS)):
         read_bytes(zipped({"archive/data.pkl": module_program(children)}))
 
 
