@@ -240,7 +240,7 @@ def validate(
     type=precision_name,
     help="Tolerance class of what OTHER ran in; default: what it says.",
 )
-@takes("as_json")
+@takes("as_json", "html", "force")
 def diagnose(
     trusted: Path,
     other: Path,
@@ -261,7 +261,9 @@ def diagnose(
     from parity import selection
     from parity.bundles.bundle import open_bundles
     from parity.diagnosis import sides
+    from parity.report.html.diagnosis import diagnosis_to_html
 
+    chosen.check_files()
     files, bundles = open_bundles((trusted, other))
     if bundles and runtime:
         raise click.UsageError("--runtime is for a file, and the other side is a bundle")
@@ -278,12 +280,15 @@ def diagnose(
     with progress_bar("passes") as show:
         done = partial(show, total=None)
         diagnosis = sides.explain(side, found, precision or found.precision, done)
+    says = [str(difference) for difference in found.differences]
+    if chosen.html:
+        page = diagnosis_to_html(diagnosis.to_dict(), str(files[0]), found.name, says)
+        chosen.write(chosen.html, page)
     if chosen.as_json:
-        says = [str(difference) for difference in found.differences]
         click.echo(json.dumps({**diagnosis.to_dict(), "says_of_itself": says}, indent=1))
     else:
-        shown = [f"says of itself: {difference}" for difference in found.differences[:5]]
-        more = len(found.differences) - len(shown)
+        shown = [f"says of itself: {difference}" for difference in says[:5]]
+        more = len(says) - len(shown)
         shown += [f"and {more} more such differences"] if more else []
         click.echo("\n".join([*shown, *diagnosis.describe()]))
     if not diagnosis.same:

@@ -182,20 +182,25 @@ class Chosen:
         for target in filter(None, (self.junit, self.html)):
             check_target(target, self.force)
 
+    def write(self, target: Path, report: str) -> None:
+        """Writes a report, and says so."""
+        from pvt_spec.files import replacing
+
+        with replacing(target, self.force) as stream:
+            # A file's name that is not UTF-8 is in a str, too.
+            stream.write(report.encode(errors="replace"))
+        say(f"wrote {target}")
+
     def tell(self, result: "Result") -> None:
         """Prints and writes a result, and ends with exit code 1 where it is *different*."""
         import json
 
         from parity.report import data, text
         from parity.report.html import page
-        from pvt_spec.files import replacing
 
         for target, make in ((self.junit, data.to_junit), (self.html, page.to_html)):
             if target:
-                with replacing(target, self.force) as stream:
-                    # A file's name that is not UTF-8 is in a str, too.
-                    stream.write(make(result).encode(errors="replace"))
-                say(f"wrote {target}")
+                self.write(target, make(result))
         if self.as_json:
             click.echo(json.dumps(data.to_dict(result), indent=1))
         else:

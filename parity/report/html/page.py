@@ -6,7 +6,6 @@ What is here are values; ``page.html.jinja`` says where they stand, ``page.css``
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from parity.measure.compare import Comparison
 from parity.measure.decisions import Decisions
@@ -14,6 +13,7 @@ from parity.measure.tolerance import FACTOR, FACTOR_OF_FEW, FEW, find_tolerance
 from parity.report.html.images import shown_images
 from parity.report.html.maps import error_maps, scale_pictures
 from parity.report.html.plot import shared_axes
+from parity.report.html.templates import render
 from parity.report.numbers import figure
 from parity.report.taps import TAP_COLUMNS, explanations, taps_of
 from parity.report.text import compared_taps, verdict, worst_taps
@@ -23,27 +23,11 @@ from pvt_spec.words import counted
 
 
 def to_html(result: Result) -> str:
-    """Returns the whole page, self-contained: no scripts, and nothing is fetched.
-
-    Jinja2 is imported here, as most runs make no page. It escapes every value that comes from a
-    file or its name.
-
-    Returns:
-        HTML that can be encoded as UTF-8, whatever bytes file names are made of.
-    """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(Path(__file__).parent),
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {"count": counted, "figure": figure, "g": "{:g}".format}
+    """Returns the whole page; see :func:`parity.report.html.templates.render`."""
     comparisons, axes = result.comparisons, shared_axes(result)
     preprocessing = dataclasses.replace(result.info.preprocessing, image_size=result.image_size)
-    page = environment.get_template("page.html.jinja").render(
+    return render(
+        "page.html.jinja",
         result=result,
         comparisons=comparisons,
         model=result.info.variant or "PVT",
@@ -64,8 +48,6 @@ def to_html(result: Result) -> str:
         what_ran=list(_what_ran(result)),
         runs=[(comparison.name, list(_facts(comparison))) for comparison in comparisons],
     )
-    # Bytes of a file name that are no UTF-8 are lone surrogates in Python.
-    return page.encode("utf-8", "backslashreplace").decode()
 
 
 def _decisions(result: Result) -> Iterator[tuple[str, list[str]]]:

@@ -50,8 +50,12 @@ V1 = ["attn_norm_eps=1e-05", "gelu=erf", "norm1_eps=1e-06"]
 def test_two_files(tmp_path):
     other = as_official(MINDCV_V1, tmp_path / "a.pth")
     assert causes(MINDCV_V1 / "weights.ckpt", other) == V1
-    done = diagnose(MINDCV_V1 / "weights.ckpt", other, "--runtime", "onnxruntime")
+    page = tmp_path / "page.html"
+    done = diagnose(MINDCV_V1 / "weights.ckpt", other, "--runtime", "onnxruntime", "--html", page)
     assert done.exit_code == 1
+    html = page.read_text()
+    assert "DIFFERENT" in html and html.count("instead of") >= 3 and "numerics.gelu" in html
+    assert tells(refusal(main, "diagnose", other, other, "--html", page), page, "--force")
     assert tells(done.stdout, "GELU")
     assert tells(done.stdout, "block1.0.mlp") and "closed: " in done.stdout
     assert tells(done.stderr, "onnxruntime", "a.pth")
