@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from convert import load_model, save_model
+from convert.command_line import main as convert
+from parity.command_line import main as parity
 from pvt_data.progress import progress_bar
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import make_config, output_names
@@ -50,6 +52,33 @@ def images(tmp_path_factory):
             pixels = rng.integers(0, 256, (*size, 3), np.uint8)
             Image.fromarray(pixels).convert(mode).save(folder / name / f"{i}.png")
     return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run that has its best model."""
+    (tmp_path / "run").mkdir()
+    save_nano(tmp_path / "run" / "best.ckpt", "ant", "bee", "cat", num_classes=3)
+    return tmp_path / "run"
+
+
+def test_a_runs_folder_stands_for_its_best_model_in_every_command(run, images):
+    """Said on stderr, or as a finding."""
+    image = images / "cat" / "0.png"
+    for arguments in (
+        (pvt_torch, "predict", run, image),
+        (pvt_torch, "predict", "--ckpt-path", run, image),
+        (pvt_torch, "predict", run / "best.ckpt", image),
+        (convert, run, run.parent / "a.onnx"),
+        (convert, "ckpt-to-onnx", run, run.parent / "b.onnx"),
+        (convert, "inspect", run),
+        (parity, "run", run, "--runtime", "torch", "--random", "1", "--taps", "logits"),
+    ):
+        done = invoke(*arguments)
+        assert done.exit_code == 0, (arguments, done.output)
+        said = "best.ckpt is taken" in done.output
+        assert said == (run in arguments), done.output
+    assert tells(refusal(pvt_onnx, "predict", run, image), "convert", run / "best.ckpt")
 
 
 def test_predict_gives_probabilities_by_name(model, images):
