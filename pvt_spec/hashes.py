@@ -58,7 +58,7 @@ def can_compare(hashes: Hashes, others: Hashes) -> bool:
 
 
 def _are_old(hashes: Hashes) -> bool:
-    return any(len(digest) == _DIGITS_BEFORE for digest in hashes.values())
+    return bool(hashes) and all(len(digest) == _DIGITS_BEFORE for digest in hashes.values())
 
 
 _New = Callable[[bytes], Any]

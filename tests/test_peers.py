@@ -115,7 +115,7 @@ def test_mmdets_attention_is_ours(kind: str, tmp_path: Path) -> None:
     config = MAPS[kind]
     source = save(tmp_path / "a.ckpt", config, "hf")
     succeed(source, tmp_path / "a.pth", "--to-dialect", "mmdet")
-    theirs = torch.load(tmp_path / "a.pth", weights_only=True)["state_dict"]
+    theirs = torch.load(tmp_path / "a.pth", weights_only=True)
     layer = {1: "layers.3.1.1.attn.attn.", 2: "layers.3.1.0.attn.attn."}[config.version]
     attention = torch.nn.MultiheadAttention(32, config.num_heads[3], batch_first=True)
     attention.load_state_dict(
@@ -225,15 +225,17 @@ def test_transformers_answers_as_our_twin(
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS)
-def test_transformers_takes_a_pth_in_its_dialect(name: str, kind: int, tmp_path: Path) -> None:
-    import torch
-
-    config = of_kind(SMALL[name], kind)
+def test_transformers_takes_a_pickled_file_in_its_dialect(
+    name: str, kind: int, tmp_path: Path
+) -> None:
+    """As hub folders before safetensors had one, beside the config.json that is its own."""
+    config, folder = of_kind(SMALL[name], kind), tmp_path / "theirs"
     images = random_images(config)
     source = save(tmp_path / "a.onnx", config, "hf")
-    succeed("onnx-to-pth", source, tmp_path / "a.pth", "--to-dialect", "hf")
-    model = transformers_class(config.version, kind)(transformers_config(config, **keys_of(kind)))
-    model.load_state_dict(torch.load(tmp_path / "a.pth", weights_only=True)["state_dict"])
+    transformers_config(config, **keys_of(kind)).save_pretrained(folder)
+    target = folder / "pytorch_model.bin"
+    assert "warning" not in succeed("onnx-to-pth", source, target, "--to-dialect", "hf")
+    model = load_whole(folder, config.version, kind)
     assert largest_gap(answer_transformers(model, images), answer_onnx(source, images)) < TOLERANCE
 
 

@@ -44,6 +44,8 @@ class Format:
         single: Whether it is one file, whose ``write`` is given a stream; else a path.
         carries_maths: Whether the maths that it says is computed, whatever it is.
         beside_config: Whether a ``config.json`` beside the file may say what it is.
+        wraps: Whether our own files keep the tensors under a key that other people's code may not
+            know, so that what is written for that code is without.
         says_framework: Whether its metadata says whose parameters they are, MindSpore's or
             PyTorch's.
     """
@@ -61,6 +63,7 @@ class Format:
     single: bool = True
     carries_maths: bool = True
     beside_config: bool = False
+    wraps: bool = False
     says_framework: bool = False
 
     @property
@@ -93,8 +96,17 @@ class Format:
         metadata: Mapping[str, str],
         force: bool,
         onnx: "OnnxOptions",
+        ours: bool = True,
     ) -> list[Path]:
         """Writes a model, whole or not at all, and returns its files, the one to name first.
+
+        Args:
+            path: The target.
+            tensors: Arrays by the names to write.
+            metadata: Texts.
+            force: Whether files that are there are replaced.
+            onnx: How an ``.onnx`` is written.
+            ours: Whether the file is for our own code, not for that of the tensors' dialect.
 
         Raises:
             ConvertError: The format cannot hold it, or a file cannot be written.
@@ -104,7 +116,8 @@ class Format:
             from pvt_spec.files import replacing
 
             with replacing(path, force) as stream:
-                self.module.write(stream, tensors, metadata)
+                wrapped = {"wrapped": ours} if self.wraps else {}
+                self.module.write(stream, tensors, metadata, **wrapped)
             return [path]
         asked = self._asked(onnx)
         files: list[Path] = self.module.write(path, tensors, metadata, force, **asked)
@@ -130,6 +143,7 @@ FORMATS = (
         "PyTorch file",
         "official",
         home="pth.file",
+        wraps=True,
         begins=rb"PK\x03\x04|\x80[\x02-\x05]",  # a zip; before torch 1.6, a pickle
         looks="what PyTorch writes",
         beside_config=True,

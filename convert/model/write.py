@@ -77,7 +77,7 @@ def save_model(
     missing = hash_weights({name: a for name, a in weights.items() if name not in hashes})
     known = {name: hashes.get(name) or missing[name] for name in weights}
     metadata[METADATA_KEY] = dataclasses.replace(info, hashes=known).to_json()
-    return row.write(path, tensors, metadata, force, onnx)
+    return row.write(path, tensors, metadata, force, onnx, ours=dialect is None)
 
 
 def _check_maths(path: Path, names: Dialect, info: ModelInfo) -> None:

@@ -10,10 +10,13 @@ from convert.formats.weight_file import dtype_name, encode_text
 from pvt_spec.arrays import Array
 
 
-def encode_checkpoint(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+def encode_checkpoint(
+    tensors: Mapping[str, Array], metadata: Mapping[str, str], *, wrapped: bool
+) -> bytes:
     """Returns the pickle of ``{"state_dict": OrderedDict(tensors), **metadata}``.
 
-    Storages are numbered from 0.
+    Not ``wrapped``, it is that of the OrderedDict alone, with the texts where torch keeps a
+    module's version: ``state_dict._metadata[""]``. Storages are numbered from 0.
 
     Raises:
         ConvertError: A tensor is of a dtype that torch has not.
@@ -23,7 +26,11 @@ def encode_checkpoint(tensors: Mapping[str, Array], metadata: Mapping[str, str])
     ]
     state_dict = _ORDERED_DICT + b"(" + b"".join(items) + b"u"
     texts = b"".join(_text(key) + _text(text) for key, text in metadata.items())
-    return b"\x80\x02}(" + _text("state_dict") + state_dict + texts + b"u."
+    if wrapped:
+        return b"\x80\x02}(" + _text("state_dict") + state_dict + texts + b"u."
+    local = b"}(" + texts + b"u"
+    attributes = b"}" + _text("_metadata") + _ORDERED_DICT + _text("") + local + b"ss"
+    return b"\x80\x02" + state_dict + attributes + b"b."
 
 
 def _tensor(name: str, array: Array, key: int) -> bytes:

@@ -14,12 +14,14 @@ number of elements)`` whose type gives the dtype. Newer dtypes come as untyped s
 in bytes, with ``_rebuild_tensor_v3``, which is given the dtype. Source: ``torch/serialization.py``,
 ``torch/_tensor.py`` and ``torch/_utils.py`` of torch 2.13.
 
-Our own files are ``{"state_dict": {name: tensor, …}, "KEY": "text", …}``, which
-``torch.load(path, weights_only=True)`` loads.
+Our own files are ``{"state_dict": {name: tensor, …}, "KEY": "text", …}``, or for other people's
+code, which may know no such keys, ``{name: tensor, …}`` as ``torch.save(model.state_dict())``
+writes it, with the texts in its ``_metadata``. ``torch.load(path, weights_only=True)`` loads both.
 """
 
 import dataclasses
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +33,7 @@ from convert.formats.pth.encoding import encode_checkpoint
 from convert.formats.pth.legacy import LegacyFile, is_legacy
 from convert.formats.pth.names import NAMES
 from convert.formats.pth.tensors import TensorReader, state_dict
-from convert.formats.pth.values import Placeholder
+from convert.formats.pth.values import OrderedDict, Placeholder
 from convert.formats.pth.zip_records import Archive, write_record
 from convert.formats.weight_file import WeightFile, contents
 from pvt_spec.arrays import Array
@@ -100,7 +102,7 @@ def _choose_container(root: Any) -> WeightFile:
     if not tensors:
         keys = ", ".join(f"{key!r:.60}" for key in [*root][:8])
         raise ConvertError(f"no tensors at its top level ({keys}) or under {', '.join(CONTAINERS)}")
-    metadata, extras = {}, {}
+    metadata, extras = _texts(held), {}
     for key, value in root.items():
         if isinstance(key, str) and isinstance(value, str):
             metadata[key] = value
@@ -112,6 +114,22 @@ def _choose_container(root: Any) -> WeightFile:
         extras.update({f"{container}.{key}": value for key, value in beside.items()})
     averaged = next((key for key in AVERAGED if _tensors(root.get(key))), "")
     return WeightFile(tensors, metadata, extras, container, averaged, _tensors(root.get(averaged)))
+
+
+def _texts(state_dict: Any) -> dict[str, str]:
+    """Returns the texts in the ``_metadata`` of a state dict, where its modules say the same."""
+    attributes = state_dict.attributes if isinstance(state_dict, OrderedDict) else {}
+    modules = attributes.get("_metadata")
+    said = [*modules.values()] if isinstance(modules, dict) else []
+    pairs = dict.fromkeys(
+        (key, text)
+        for each in said
+        if isinstance(each, dict)
+        for key, text in each.items()
+        if isinstance(key, str) and isinstance(text, str)
+    )
+    counts = Counter(key for key, _ in pairs)
+    return {key: text for key, text in pairs if counts[key] == 1}
 
 
 def _tensors(value: Any) -> dict[str, Array]:
@@ -126,7 +144,13 @@ def _tensors(value: Any) -> dict[str, Array]:
     }
 
 
-def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+def write(
+    stream: BinaryIO,
+    tensors: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    *,
+    wrapped: bool = True,
+) -> None:
     """Writes a checkpoint that :func:`read` and ``torch.load(path, weights_only=True)`` take.
 
     The same tensors and metadata give the same bytes. One tensor at a time is copied, if any.
@@ -135,13 +159,15 @@ def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str,
         stream: A file open for writing; the zip starts where it stands.
         tensors: Arrays of torch's dtypes, of any byte order and memory layout.
         metadata: Texts, kept at the top level beside "state_dict".
+        wrapped: Whether the tensors are under that key; else they are the top level, and the
+            texts in its ``_metadata``.
 
     Raises:
         ConvertError: A tensor is of a dtype that torch has not, or a text is named as a container.
     """
     if taken := sorted({*CONTAINERS} & metadata.keys()):
         raise ConvertError(f"metadata cannot be named {', '.join(taken)}: tensors are kept there")
-    pickle = encode_checkpoint(tensors, metadata)
+    pickle = encode_checkpoint(tensors, metadata, wrapped=wrapped)
     with zipfile.ZipFile(stream, "w") as archive:
         write_record(archive, stream, f"{ROOT}data.pkl", pickle)
         write_record(archive, stream, f"{ROOT}byteorder", b"little")

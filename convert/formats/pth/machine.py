@@ -22,6 +22,7 @@ from convert.formats.pth.values import (
     Known,
     Namespace,
     OfAnotherKind,
+    OrderedDict,
     Placeholder,
     hashable,
 )
@@ -205,7 +206,9 @@ class _Machine:
         elif isinstance(target, Namespace | Placeholder):
             if isinstance(state, dict):
                 target.update(state)
-        elif not isinstance(target, dict):  # a dict's attributes (_metadata) are left out
+        elif isinstance(target, OrderedDict):
+            target.attributes = state if isinstance(state, dict) else {}
+        elif not isinstance(target, dict):  # the attributes of another dict are left out
             raise TypeError(f"state of a {type(target).__name__}")
 
     def set_state(self, target: Deferred, state: Any) -> None:

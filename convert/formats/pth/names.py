@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from convert.formats.pth.values import Deferred, Known, Namespace, hashable, make_dict, numbers
+from convert.formats.pth.values import (
+    Deferred,
+    Known,
+    Namespace,
+    OrderedDict,
+    hashable,
+    make_dict,
+    numbers,
+)
 from pvt_spec.arrays import Array
 
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,6}")
@@ -63,8 +71,8 @@ def _numpy_scalar(dtype: Any, values: bytes) -> Any:
     return array.reshape(()).item()
 
 
-def _dict_of_pairs(pairs: Any = ()) -> dict[Any, Any]:
-    return make_dict([item for key, value in pairs for item in (key, value)])
+def _dict_of_pairs(pairs: Any = ()) -> OrderedDict:
+    return OrderedDict(make_dict([item for key, value in pairs for item in (key, value)]))
 
 
 def _bytes(text: str | bytes = b"", encoding: str = "latin1") -> bytes:

@@ -44,6 +44,16 @@ class Placeholder(dict[Any, Any]):
         return f"<{self.name}>"
 
 
+class OrderedDict(dict[Any, Any]):
+    """A ``collections.OrderedDict``, and the attributes that torch gives to a state dict."""
+
+    __slots__ = ("attributes",)
+
+    def __init__(self, items: dict[Any, Any]):
+        super().__init__(items)
+        self.attributes: dict[Any, Any] = {}
+
+
 class OfAnotherKind(Exception):
     """A name that is known makes a kind of value here that is not read."""
 
