@@ -4,6 +4,8 @@ Reads side by side with ``pvt_ms/model.py``. Sources: Wang et al., ICCV 2021 and
 whai362/PVT ``pvt.py`` and ``pvt_v2.py``.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +19,7 @@ from pvt_spec import (
     same_padding,
     symmetric_padding,
 )
+from pvt_spec.unseen import UNSEEN_KEY, Unseen
 
 
 class Conv2d(nn.Conv2d):
@@ -221,6 +224,20 @@ class PyramidVisionTransformer(nn.Module):
             setattr(self, f"embed{stage + 1}", nn.Identity())
         if self.features_only:
             setattr(self, f"stage{stage + 1}", nn.Identity())
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        """Adds to a ``state_dict()`` what its tensors do not show, for ``convert`` to read.
+
+        It goes where torch keeps the version of each module, and changes no name. (A checkpoint of
+        MindSpore has no such place.)
+        """
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        versions = getattr(destination, "_metadata", {})
+        if prefix[:-1] in versions:
+            unseen = Unseen(self.numerics, self.config.num_heads)
+            versions[prefix[:-1]][UNSEEN_KEY] = unseen.to_json()
 
     def resized_pos_embed(self, pos_embed: Tensor, stage: int, H: int, W: int) -> Tensor:
         """Resizes position embeddings (1, N, C) of a stage's own grid to (1, H * W, C)."""

@@ -33,6 +33,7 @@ from pvt_spec import (
     Numerics,
     PVTConfig,
     default_preprocessing,
+    describe_numerics,
     output_names,
     profile_numerics,
     tensor_specs,
@@ -42,6 +43,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
 from pvt_spec.model_files import find_model
+from pvt_spec.unseen import UNSEEN_KEY, Unseen
 from pvt_spec.words import counted
 
 _SHOWN = 40
@@ -130,23 +132,24 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
     written = file.metadata.get(METADATA_KEY)
     own = ModelInfo.from_json(written) if written else None
     said, origin, warnings = _said(file, own)
+    unseen = None if said else _unseen(file)
     naming = find_naming(
         shapes,
         said.config if said else None,
         model=given.model,
         dialect=given.dialect,
         image_size=given.image_size,
-        num_heads=given.num_heads,
+        num_heads=given.num_heads or (unseen.num_heads if unseen else ()),
     )
     config, dialect = naming.config, naming.dialect
     weights, lost = _without_class_row(weights, config, dialect)
     _check_tensors(weights, naming, given.model)
     canonical = to_canonical(weights, naming.pairings)
     canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}
-    info = _describe(path, given, said, config, dialect, canonical)
+    info = _describe(path, given, said, unseen, config, dialect, canonical)
     hashes, changed = _find_changes(path, file, own, given, canonical)
     guesses = {**naming.guesses}
-    if not said and not given.profile:
+    if not said and not unseen and not given.profile:
         guesses["profile"] = (
             f"profile {info.profile}: what code with {dialect.name}'s names computes; weights do "
             f"not show it (--profile {'|'.join(PROFILES)})"
@@ -159,7 +162,7 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
         *warnings,
         Finding("dialect", dialect.name, "given" if given.dialect else ""),
         *lost,
-        *_described(info, given, origin or "dialect", said, guesses),
+        *_described(info, given, origin or ("state_dict" if unseen else "dialect"), said, guesses),
         *([Finding("changed", changed, "since it was written")] if changed else []),
     )
     return Model(
@@ -235,6 +238,12 @@ def _said(file: WeightFile, info: ModelInfo | None) -> tuple[ModelInfo | None, s
             return info, "metadata", []
     warning = Finding("warning", f"{METADATA_KEY} and config.json differ: config.json holds")
     return described, "config.json", [warning] if info else []
+
+
+def _unseen(file: WeightFile) -> Unseen | None:
+    """Returns what a twin's own state says of itself, where the file has that."""
+    text = file.metadata.get(UNSEEN_KEY)
+    return Unseen.from_json(text) if text else None
 
 
 def _find_changes(
@@ -319,6 +328,7 @@ def _describe(
     path: Path,
     given: Given,
     said: ModelInfo | None,
+    unseen: Unseen | None,
     config: PVTConfig,
     dialect: Dialect,
     weights: Mapping[str, Array],
@@ -326,6 +336,9 @@ def _describe(
     """Returns a file's ModelInfo, from what it says or its dialect, with what the user gives."""
     profile = given.profile or dialect.profile
     numerics = profile_numerics(profile, config.version)
+    if unseen and not given.profile:
+        numerics = unseen.numerics
+        profile = describe_numerics(numerics, config.version).partition(" ")[0]
     if said is None:
         preprocessing = default_preprocessing(config, profile)
         provenance = {"file": path.name, "dialect": dialect.name}

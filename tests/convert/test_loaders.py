@@ -4,6 +4,7 @@ transformers itself loads its own in ``tests/test_peers.py``.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 
 from convert import read_model
+from convert.formats.table import read_file
 from convert.names.dialects import find_dialect
-from pvt_spec import PVTConfig
+from pvt_spec import ConfigError, PVTConfig, profile_numerics
+from pvt_spec.unseen import UNSEEN_KEY, Unseen
 from tests.support.converting import save, succeed
-from tests.support.models import MAPS, SMALL
+from tests.support.messages import tells
+from tests.support.models import MAPS, SMALL, weights_for
 from tests.support.runtimes import import_mindspore
 
 PTH = [
@@ -113,3 +117,91 @@ def test_mindspore_loads_what_mindcv_names(kind: str, ending: str, tmp_path: Pat
     for name, parameter in net.parameters_dict().items():
         assert parameter.asnumpy().tobytes() == loaded[name].asnumpy().tobytes()
         assert np.any(parameter.asnumpy())
+
+
+# --- our own twins, saved by their frameworks
+
+
+def twin_of(kind: str, profile: str = "mindcv", **changes: Any) -> Any:
+    """A PyTorch twin of other maths and heads than any dialect's."""
+    import pvt_torch
+
+    config = replace(SMALL[kind], **changes)
+    numerics = profile_numerics(profile, config.version)
+    return pvt_torch.model_from_weights(config, numerics, weights_for(config, numerics))
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_state_dict_of_our_twin_says_its_maths_and_heads(kind: str, tmp_path: Path) -> None:
+    import torch
+
+    twin = twin_of(kind, num_heads=(2, 4, 6, 8))
+    torch.save(twin.state_dict(), tmp_path / "a.pth")
+    wrapped = torch.nn.Sequential(torch.nn.Identity(), torch.nn.DataParallel(twin))
+    torch.save({"state_dict": wrapped[1].state_dict(), "epoch": 3}, tmp_path / "b.pth")
+    for name in ("a.pth", "b.pth"):
+        said = succeed(tmp_path / name, tmp_path / "c.onnx", "--force")
+        assert "guess  profile" not in said and "guess  num_heads" not in said
+        assert "profile  mindcv (state_dict)\n" in said
+        info = read_model(tmp_path / "c.onnx").info
+        assert info.numerics == twin.numerics and info.config.num_heads == (2, 4, 6, 8)
+    said = succeed(tmp_path / "a.pth", tmp_path / "d.onnx", "--profile", "hf")
+    assert "profile  hf" in said and tells(said, "given")
+    said = succeed(tmp_path / "a.pth", tmp_path / "e.onnx", "--num-heads", "1,2,3,4")
+    assert read_model(tmp_path / "e.onnx").info.config.num_heads == (1, 2, 3, 4)
+
+
+def test_what_a_state_dict_says_changes_nothing_of_it(tmp_path: Path) -> None:
+    """Names, strict loading anywhere, copies and a head of another size."""
+    import copy
+
+    import torch
+
+    import pvt_torch
+
+    twin = twin_of("v2")
+    state = twin.state_dict()
+    assert state.keys() == pvt_torch.get_weights(twin).keys()
+    torch_module({name: tuple(tensor.shape) for name, tensor in state.items()}).load_state_dict(
+        state, strict=True
+    )
+    twin_of("v2", "official").load_state_dict(state, strict=True)
+    assert copy.deepcopy(twin).state_dict().keys() == state.keys()
+    twin.head = torch.nn.Linear(32, 3)
+    torch.save(twin.state_dict(), tmp_path / "a.pth")
+    info = read_model(tmp_path / "a.pth").info
+    assert info.config.num_classes == 3 and info.numerics == twin.numerics
+
+
+def test_what_mindspore_saves_of_our_twin_is_called_a_guess(tmp_path: Path) -> None:
+    """Its checkpoints hold parameters alone."""
+    mindspore = import_mindspore()
+
+    import pvt_ms
+
+    config, numerics = SMALL["v2"], profile_numerics("mindcv", 2)
+    cell = pvt_ms.model_from_weights(config, numerics, weights_for(config, numerics))
+    mindspore.save_checkpoint(cell, str(tmp_path / "a.ckpt"))
+    said = succeed(tmp_path / "a.ckpt", tmp_path / "a.onnx")
+    assert tells(said, "guess  profile official", "--profile")
+    said = succeed(tmp_path / "a.ckpt", tmp_path / "b.onnx", "--profile", "mindcv")
+    assert "guess  profile" not in said
+    assert read_model(tmp_path / "b.onnx").info.numerics == numerics
+
+
+def test_two_models_that_say_different_maths_are_not_told_apart(tmp_path: Path) -> None:
+    """What both say is left out: the maths is called a guess then."""
+    import torch
+
+    teacher = torch.nn.ModuleDict({"a": twin_of("v2"), "b": twin_of("v2", "official")})
+    state = teacher.state_dict()
+    for name in [name for name in state if name.startswith("b.")]:
+        del state[name]
+    torch.save(state, tmp_path / "a.pth")
+    assert UNSEEN_KEY not in read_file(tmp_path / "a.pth").metadata
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"numerics": {"gelu": 1}, "num_heads": [1]}'])
+def test_what_is_no_such_text_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        Unseen.from_json(text)
