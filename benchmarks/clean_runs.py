@@ -121,7 +121,7 @@ def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
         noise_samples,
     )
     from parity.selection import read_models
-    from pvt_data.preprocessing import list_images
+    from pvt_data.listing import list_images
 
     path = folder / "model.pth"
     make_model(job, path)

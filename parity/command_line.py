@@ -21,6 +21,7 @@ from parity.options import (
     precision_name,
     runtime_name,
     takes,
+    tell_sideways,
 )
 from pvt_data.command_line import Commands, say
 from pvt_data.progress import progress_bar
@@ -100,6 +101,7 @@ def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> N
     introduce(files[0], info, bundles)
     with progress_bar("images") as show:
         result = run_all(pairs, read, inputs, chosen.terms, show, bundles)
+    tell_sideways(inputs)
     chosen.tell(result)
 
 
@@ -153,6 +155,7 @@ def capture(
             raise click.UsageError("--precision goes with --runtime reference")
         shot = Shot(model, read, names, inputs, runtime, precision)
         write_answers(shot, stream, not without_inputs, show)
+    tell_sideways(inputs)
     say(f"wrote {output} ({output.stat().st_size:,} bytes)")
 
 
@@ -188,7 +191,7 @@ def compare(first: Path, others: tuple[Path, ...], chosen: Chosen) -> None:
 )
 @takes("runtime")
 @click.option("--limit", default=0, type=click.IntRange(0), help="Of the images at most.")
-@takes("image_size", "batch_size", *JUDGING, *REPORT)
+@takes("orientation", "image_size", "batch_size", *JUDGING, *REPORT)
 def validate(
     models: tuple[Path, ...],
     folder: Path,
@@ -206,23 +209,26 @@ def validate(
     from parity.inputs.samples import Inputs, evenly_spaced, file_samples
     from parity.report.text import accuracy_table
     from parity.run import run as run_all
-    from pvt_data.labels import check_classes, labelled_for
+    from pvt_data.labels import check_single_label, labelled_for
 
     chosen.check_files()
     pairs = selection.pair_up(models, chosen.runtime)
     read = selection.read_models(models)
     _tell_changes(read)
     first = read[models[0]].info
-    check_classes(first)
-    labelled = list(zip(*labelled_for(first, folder), strict=True))
+    check_single_label(first)
+    labelled = list(zip(*labelled_for(first, folder, say), strict=True))
     shown = evenly_spaced(labelled, limit or len(labelled))
-    samples = file_samples([path for path, _ in shown], [int(label) for _, label in shown])
+    paths, labels = [path for path, _ in shown], [int(label) for _, label in shown]
+    sideways: set[str] = set()
+    samples = file_samples(paths, labels, sideways)
     introduce(models[0], first)
     size = chosen.size or first.preprocessing.image_size
-    inputs = Inputs(samples, size, chosen.batch_size)
+    inputs = Inputs(samples, size, chosen.batch_size, chosen.orientation, sideways)
     terms = replace(chosen, detail="logits").terms
     with progress_bar("images") as show:
         result = run_all(pairs, read, inputs, terms, show)
+    tell_sideways(inputs)
     if not chosen.as_json:
         click.echo("\n".join([*accuracy_table(result), ""]))
     chosen.tell(result)
@@ -280,6 +286,7 @@ def diagnose(
     with progress_bar("passes") as show:
         done = partial(show, total=None)
         diagnosis = sides.explain(side, found, precision or found.precision, done)
+    tell_sideways(side.inputs)
     says = [str(difference) for difference in found.differences]
     if chosen.html:
         page = diagnosis_to_html(diagnosis.to_dict(), str(files[0]), found.name, says)

@@ -93,7 +93,7 @@ class _ModelPath(click.ParamType):  # type: ignore[type-arg]
 model_argument = _ModelPath()
 
 
-INPUTS = ("images", "limit", "random", "seed", "image_size", "batch_size")
+INPUTS = ("images", "orientation", "limit", "random", "seed", "image_size", "batch_size")
 JUDGING = ("precision", "atol", "rtol")
 REPORT = ("verbose", "as_json", "junit", "html", "force")
 
@@ -114,6 +114,12 @@ class Chosen:
         default=(),
         multiple=True,
         help="Files, folders or glob patterns, repeatable; or a bundle, for its inputs.",
+    )
+    orientation: str = option(
+        type=click.Choice(["exif", "stored"]),
+        default="stored",
+        show_default=True,
+        help="Turn photos as their EXIF orientation says, or take pixels as they are stored.",
     )
     limit: int = option(
         default=32,
@@ -234,9 +240,10 @@ def choose_inputs(chosen: Chosen, info: "ModelInfo", bundles: Sequence["Bundle"]
         file_samples,
         noise_samples,
     )
-    from pvt_data.preprocessing import list_images
+    from pvt_data.listing import LeftOut, list_images
 
     size = chosen.size or info.preprocessing.image_size
+    sideways: set[str] = set()
     if chosen.images and chosen.random:
         raise click.UsageError("--images and --random exclude each other")
     sources = [Bundle(Path(name)) for name in chosen.images if name.lower().endswith(SUFFIX)]
@@ -247,11 +254,23 @@ def choose_inputs(chosen: Chosen, info: "ModelInfo", bundles: Sequence["Bundle"]
     if sources:
         samples, size = sources[0].samples(), sources[0].check_size(chosen.size)
     elif chosen.images:
-        paths = list_images(chosen.images)
-        samples = file_samples(evenly_spaced(paths, chosen.limit or len(paths)))
+        left_out = LeftOut()
+        paths = list_images(chosen.images, left_out)
+        if left_out:
+            say(str(left_out))
+        shown = evenly_spaced(paths, chosen.limit or len(paths))
+        samples = file_samples(shown, sideways=sideways)
     elif chosen.random:
         samples = noise_samples(chosen.random, chosen.seed)
     else:
         preprocessing = dataclasses.replace(info.preprocessing, image_size=size)
         samples = default_samples(preprocessing, chosen.seed)
-    return Inputs(samples, size, chosen.batch_size)
+    return Inputs(samples, size, chosen.batch_size, chosen.orientation, sideways)
+
+
+def tell_sideways(inputs: "Inputs") -> None:
+    """Says on stderr what became of photos with an EXIF orientation, once they are loaded."""
+    from pvt_data.preprocessing import say_sideways
+
+    if inputs.sideways:
+        say(say_sideways(inputs.sideways, len(inputs.samples), inputs.orientation))

@@ -195,7 +195,7 @@ def run(
             progress(done, len(inputs.samples))
         _wait(queued)
     return Result(
-        info=first.info,
+        info=first.info.turned(inputs.orientation),
         reference=str(path),
         computed_in="PyTorch, float64",
         image_size=inputs.image_size,

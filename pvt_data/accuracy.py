@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from pvt_spec.arrays import Array
+from pvt_spec.errors import PvtError
 
 Forward = Callable[[Array], dict[str, Array]]
 """From float32 (B, C, H, W), normalised, to float32 arrays by :func:`pvt_spec.output_names`."""
@@ -18,6 +19,44 @@ def batched(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     """Yields consecutive slices of at most ``size`` items."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def check_answers(logits: Array, names: Sequence[str]) -> None:
+    """Refuses answers that are no numbers.
+
+    Args:
+        logits: float32 (B, num_classes).
+        names: What to call each of the B images.
+
+    Raises:
+        PvtError: Some are NaN or infinite: of which image, and how many.
+    """
+    for name, row in zip(names, logits, strict=True):
+        if not np.isfinite(row).all():
+            bad = int((~np.isfinite(row)).sum())
+            raise PvtError(
+                f"{name}: {bad} of the model's {len(row)} answers are no numbers (the first is "
+                f"{row[~np.isfinite(row)][0]}): its weights are damaged, or too large for the "
+                "precision that it runs in; convert inspect MODEL names weights that are NaN"
+            )
+
+
+def probabilities(logits: Array, task: str) -> Array:
+    """Returns what logits mean: float64 (B, num_classes), probabilities but for a regression.
+
+    Args:
+        logits: float32 (B, num_classes).
+        task: One of :data:`pvt_spec.model_info.TASKS`.
+    """
+    if task == "single_label":
+        return softmax(logits)
+    wide = logits.astype(np.float64)
+    if task == "regression":
+        return wide
+    # Without overflow, of either sign.
+    small = np.exp(-np.abs(wide))
+    shares: Array = np.where(wide >= 0, 1, small) / (1 + small)
+    return shares
 
 
 def softmax(logits: Array) -> Array:

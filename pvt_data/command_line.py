@@ -5,6 +5,7 @@ Everything heavier than click is imported inside the commands, so that ``--help`
 
 import json
 import re
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -47,10 +48,13 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command, turning a :class:`PvtError` into its message."""
-        try:
-            return super().invoke(ctx)
-        except PvtError as error:
-            raise click.ClickException(str(error)) from error
+        with warnings.catch_warnings():
+            # Of large images and damaged EXIF data; what it refuses is told as an error.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            try:
+                return super().invoke(ctx)
+            except PvtError as error:
+                raise click.ClickException(str(error)) from error
 
 
 def say(message: str) -> None:
@@ -87,6 +91,22 @@ def _model_options(command: _Command) -> _Command:
     return command
 
 
+def orientation_option(default: str | None) -> Callable[[_Command], _Command]:
+    """Returns an option that says what is done with photos that a camera kept sideways.
+
+    Args:
+        default: What is done without it; None for what MODEL says.
+    """
+    shown = "MODEL's own, usually exif" if default is None else default
+    return click.option(
+        "--orientation",
+        type=click.Choice(["exif", "stored"]),
+        default=default,
+        help="Turn photos as their EXIF orientation says, or take pixels as they are stored; "
+        f"default: {shown}.",
+    )
+
+
 def _open(package: str, path: Path, variant: str | None) -> "tuple[Forward, ModelInfo]":
     """Opens a model file, which must hold this variant, by a package's ``load_forward``.
 
@@ -121,6 +141,7 @@ def add_predict(group: click.Group, package: str) -> None:
         type=click.IntRange(1),
         help="Classes to show per image.",
     )
+    @orientation_option(None)
     @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
     def predict(
@@ -129,29 +150,31 @@ def add_predict(group: click.Group, package: str) -> None:
         variant: str | None,
         image_path: tuple[str, ...],
         top_k: int,
+        orientation: str | None,
         batch_size: int,
         as_json: bool,
     ) -> None:
         """Most probable classes of IMAGES: files, folders or glob patterns.
 
-        Preprocessing and class names come from MODEL itself.
+        Preprocessing, class names and what the answers mean come from MODEL itself.
         """
-        from pvt_data.predict import predict as predict_images
-        from pvt_data.preprocessing import list_images
+        from pvt_data.listing import LeftOut, list_images
+        from pvt_data.predict import predict as predict_images, table
+        from pvt_data.progress import progress_bar
 
         images = [*paths[ckpt_path is None :], *image_path]
         if not images:
             raise click.UsageError("Missing argument 'MODEL IMAGES...'.")
-        files = list_images(images)
+        left_out = LeftOut()
+        files = list_images(images, left_out)
+        if left_out:
+            say(str(left_out))
         forward, info = _open(package, ckpt_path or Path(paths[0]), variant)
-        rows = predict_images(forward, info, files, batch_size, top_k)
-        if as_json:
-            click.echo(json.dumps(rows, indent=1))
-            return
-        width = max(len(str(path)) for path in files)
-        for row in rows:
-            classes = "  ".join(f"{c['label']} {c['probability']:6.2%}" for c in row["classes"])
-            click.echo(f"{row['image']:<{width}}  {classes}")
+        if orientation:
+            info = info.turned(orientation)
+        with progress_bar("images") as show:
+            rows = predict_images(forward, info, files, batch_size, top_k, say, show)
+        click.echo(json.dumps(rows, indent=1) if as_json else "\n".join(table(rows)))
 
 
 def add_validate(group: click.Group, package: str) -> None:
@@ -161,6 +184,7 @@ def add_validate(group: click.Group, package: str) -> None:
     @click.argument("model", required=False, type=click.Path(path_type=Path))
     @_model_options
     @click.option("--data-dir", required=True, type=click.Path(path_type=Path), metavar="DIR")
+    @orientation_option("stored")
     @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
     def validate(
@@ -168,6 +192,7 @@ def add_validate(group: click.Group, package: str) -> None:
         ckpt_path: Path | None,
         variant: str | None,
         data_dir: Path,
+        orientation: str,
         batch_size: int,
         as_json: bool,
     ) -> None:
@@ -189,7 +214,7 @@ def add_validate(group: click.Group, package: str) -> None:
             data_dir = data_dir / "val"
             say(f"images of {data_dir}")
         with progress_bar("images") as show:
-            accuracy = validate_folder(forward, info, data_dir, batch_size, show)
+            accuracy = validate_folder(forward, info, data_dir, batch_size, show, say, orientation)
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(accuracy)))
         else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pvt_data.preprocessing import list_labelled
+from pvt_data.listing import LeftOut, class_folders, list_labelled
 from pvt_data.tars import CLASS_SUFFIX, Member, index_tar, sample_key
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
@@ -28,10 +28,14 @@ class Source(ABC):
     Attributes:
         classes: Class names; the index is the label.
         labels: The images' classes, int64 (N,).
+        numbered: Whether the classes are said by number, and so are those of the model.
+        left_out: What was found beside them.
     """
 
     classes: tuple[str, ...]
     labels: Array
+    numbered: bool = False
+    left_out: LeftOut
 
     def __len__(self) -> int:
         """Returns N."""
@@ -70,17 +74,12 @@ def open_source(folder: Path) -> Source:
     tars = sorted(path for path in folder.glob("*.tar") if not path.name.startswith("."))
     if not tars:
         return ClassFolders(folder)
-    folders = sorted(path.name for path in folder.iterdir() if _is_class_folder(path))
-    if folders:
+    if folders := [*class_folders(folder, LeftOut())]:
         raise ImageError(
             f"{folder}: holds both tar files ({tars[0].name}, …) and folders ({folders[0]}, …); "
             "expected one or the other: move one of them elsewhere"
         )
     return TarFiles(tars)
-
-
-def _is_class_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
 
 
 class Texts:
@@ -105,7 +104,8 @@ class ClassFolders(Source):
         Raises:
             ImageError: It is missing, holds no class folders, or a class holds no image.
         """
-        samples, classes = list_labelled(folder)
+        self.left_out = LeftOut()
+        samples, classes = list_labelled(folder, self.left_out)
         self.classes = tuple(classes)
         self.labels = np.array([label for _, label in samples], np.int64)
         self._folder = str(folder)
@@ -146,6 +146,8 @@ class TarFiles(Source):
         else:
             names = [paths[tar].stem for tar in self._tar]
         self.classes, self.labels = _numbered(names)
+        self.numbered = any(classes) and _are_numbers(names)
+        self.left_out = LeftOut.of(index.left_out for index in indexes)
 
     def _shard_class(self, index: int, classes: Sequence[dict[str, Member]]) -> str:
         """Returns the text of the ``.cls`` beside an image."""
@@ -196,9 +198,13 @@ class TarFiles(Source):
 def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], Array]:
     """Returns the class names and labels int64 (N,) of images whose classes are these texts."""
     distinct = sorted(set(names))
-    if all(name.isdecimal() and len(name) <= MOST_DIGITS for name in distinct):
+    if _are_numbers(distinct):
         # Numbers count from 0, whether or not there is an image of each.
         numbers = np.array([int(name) for name in names], np.int64)
         return tuple(map(str, range(int(numbers.max()) + 1))), numbers
     number = {name: index for index, name in enumerate(distinct)}
     return tuple(distinct), np.array([number[name] for name in names], np.int64)
+
+
+def _are_numbers(names: Iterable[str]) -> bool:
+    return all(name.isdecimal() and len(name) <= MOST_DIGITS for name in names)

@@ -1,9 +1,10 @@
 """Labelled images as a model takes them: its classes, in its order."""
 
-from collections import deque
+import re
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
@@ -11,11 +12,16 @@ import numpy as np
 
 from pvt_data.accuracy import batched
 from pvt_data.folders import open_source
-from pvt_data.preprocessing import list_labelled, load_image
+from pvt_data.listing import LeftOut, list_labelled, some
+from pvt_data.preprocessing import load_image
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConfigError, ImageError
-from pvt_spec.model_info import ModelInfo
+from pvt_spec.model_info import TASKS, ModelInfo
 from pvt_spec.taps import output_names
+
+Tell = Callable[[str], None]
+
+_SHOWN = 10
 
 
 def check_classes(info: ModelInfo) -> None:
@@ -40,10 +46,15 @@ class LabelledImages:
         load: The function that returns an image, float32 (C, H, W), normalised; it raises an
             ImageError if it cannot.
         labels: The images' class indices in the model's own order, int64 (N,).
+        name: The function that returns what to call an image in a message.
+        sideways: The names of those loaded so far whose EXIF orientation says that they are to be
+            turned.
     """
 
     load: Callable[[int], Array]
     labels: Array
+    name: Callable[[int], str]
+    sideways: set[str] = field(default_factory=set)
 
     def batches(
         self, numbers: Sequence[int], size: int, threads: int = 1
@@ -64,50 +75,132 @@ class LabelledImages:
                     yield np.stack([image.result() for image in images]), self.labels[list(ready)]
 
 
-def open_labelled(info: ModelInfo, folder: Path) -> LabelledImages:
-    """Lists the images of a labelled folder or of tar files; none is read yet.
+def check_single_label(info: ModelInfo) -> None:
+    """Refuses a model whose answers are not for one class of several.
 
     Raises:
-        ImageError: The folder cannot be used, or has a class that the model does not know.
+        ConfigError: It has no head, or its logits mean something else.
     """
+    check_classes(info)
+    if info.task != "single_label":
+        raise ConfigError(
+            f"the model's task is {info.task} ({TASKS[info.task]}), and folders of classes have "
+            "the answers of a single_label one: predict gives its answers; if the task is wrong, "
+            "state it: convert MODEL DST --task single_label"
+        )
+
+
+def ignore(message: str) -> None:
+    """Does nothing with what is said."""
+
+
+def open_labelled(
+    info: ModelInfo, folder: Path, tell: Tell = ignore, orientation: str = "stored"
+) -> LabelledImages:
+    """Lists the images of a labelled folder or of tar files; none is read yet.
+
+    Args:
+        info: The model's.
+        folder: The folder; see :func:`pvt_data.folders.open_source`.
+        tell: What is told what was left out, and what is guessed of the classes.
+        orientation: What is done with a photo's EXIF orientation; ``stored`` is what reported
+            accuracies were measured with.
+
+    Raises:
+        ConfigError: The model has no classes of which one is right.
+        ImageError: The folder cannot be used, or its classes are not the model's.
+    """
+    check_single_label(info)
     source = open_source(folder)
+    preprocessing = info.turned(orientation).preprocessing
+    sideways: set[str] = set()
 
     def load(number: int) -> Array:
-        return load_image(BytesIO(source.read(number)), info.preprocessing, source.name(number))
+        image, name = BytesIO(source.read(number)), source.name(number)
+        return load_image(image, preprocessing, name, sideways)
 
-    return LabelledImages(load, class_order(info, source.classes, folder)[source.labels])
+    if source.left_out:
+        tell(f"{folder}: {source.left_out}")
+    order = class_order(info, source.classes, folder, tell, source.numbered)
+    return LabelledImages(load, order[source.labels], source.name, sideways)
 
 
-def labelled_for(info: ModelInfo, folder: Path) -> tuple[list[Path], Array]:
+def labelled_for(info: ModelInfo, folder: Path, tell: Tell = ignore) -> tuple[list[Path], Array]:
     """Returns the images of a labelled folder and their class indices in the model's own order.
 
     Classes are matched to the model's labels by name, where it has labels; without, the sorted
-    class folders are classes 0, 1, ….
+    class folders are classes 0, 1, …, if there are as many.
 
     Raises:
-        ImageError: The folder cannot be used, or has a class that the model does not know.
+        ImageError: The folder cannot be used, or its classes are not the model's.
     """
-    samples, classes = list_labelled(folder)
-    order = class_order(info, classes, folder)
+    left_out = LeftOut()
+    samples, classes = list_labelled(folder, left_out)
+    if left_out:
+        tell(f"{folder}: {left_out}")
+    order = class_order(info, classes, folder, tell)
     return [path for path, _ in samples], order[[index for _, index in samples]]
 
 
-def class_order(info: ModelInfo, classes: Sequence[str], folder: Path) -> Array:
+def class_order(
+    info: ModelInfo,
+    classes: Sequence[str],
+    folder: Path,
+    tell: Tell = ignore,
+    numbered: bool = False,
+) -> Array:
     """Returns the model's index int64 of each of a folder's classes; see :func:`labelled_for`.
 
+    Args:
+        info: The model's.
+        classes: The folder's classes.
+        folder: What to call it.
+        tell: What is told what is guessed.
+        numbered: Whether the classes are numbers that count the model's own.
+
     Raises:
-        ImageError: The model does not know a class.
+        ImageError: The model does not know a class, or cannot tell which one it is.
     """
-    known = list(info.labels) or list(classes)
-    unknown = [name for name in classes if name not in known]
-    if unknown or len(known) > info.config.num_classes:
+    count = info.config.num_classes
+    if not info.labels:
+        if len(classes) > count or (len(classes) != count and not numbered):
+            raise ImageError(
+                f"{folder}: has {len(classes)} classes ({some(classes, _SHOWN)}), the model "
+                f"{count}, and does not name them, so which is which cannot be told: "
+                f"{_name_them('')}; then it does not matter which of them are there"
+            )
+        if not numbered:
+            tell(
+                f"{folder}: guess: its folders in the order of their names ({some(classes)}) are "
+                f"the model's classes 0 to {count - 1}, as the model does not name them"
+            )
+        return np.arange(len(classes))
+    _check_names(info.labels, classes, folder)
+    index = {name: number for number, name in enumerate(info.labels)}
+    return np.array([index[name] for name in classes], np.int64)
+
+
+def _check_names(labels: Sequence[str], classes: Sequence[str], folder: Path) -> None:
+    """Refuses a folder whose classes are not some of the model's, each by a name of its own."""
+    unknown = sorted({*classes} - {*labels})
+    if unknown:
+        wnids = all(re.fullmatch(r"n\d{8}", name) for name in classes)
+        numbers = "these are ImageNet's numbers of classes; " if wnids else ""
         raise ImageError(
-            f"{folder}: its {len(classes)} classes ({_some(classes)}) do not fit "
-            f"a model of {info.config.num_classes} classes"
-            + (f" ({_some(info.labels)})" if info.labels else "")
+            f"{folder}: {len(unknown)} of its {len(classes)} classes are none of the model's "
+            f"{len(labels)} ({some(labels)}): {some(unknown, _SHOWN)}; {numbers}take these folders "
+            f"away, or {_name_them(' as the folders are named')}"
         )
-    return np.array([known.index(name) for name in classes], np.int64)
+    twice = sorted(name for name, times in Counter(labels).items() if times > 1)
+    if shared := [name for name in classes if name in twice]:
+        raise ImageError(
+            f"{folder}: the model has several classes of the name {some(shared, _SHOWN)}, so which "
+            f"of them is meant cannot be told: {_name_them(', each with a name of its own')}"
+        )
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+def _name_them(how: str) -> str:
+    return (
+        f"name the model's classes{how}: convert MODEL DST --labels FILE, a name on each line in "
+        "the order of its answers"
+    )

@@ -1,39 +1,88 @@
 """The most probable classes of image files, in any runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 import numpy as np
 
-from pvt_data.accuracy import Forward, batched, softmax, top_k
-from pvt_data.labels import check_classes
-from pvt_data.preprocessing import load_image
-from pvt_spec.model_info import ModelInfo
+from pvt_data.accuracy import Forward, batched, check_answers, probabilities, top_k
+from pvt_data.labels import Tell, check_classes, ignore
+from pvt_data.preprocessing import load_image, say_sideways
+from pvt_spec.model_info import TASKS, ModelInfo
 
 
 def predict(
-    forward: Forward, info: ModelInfo, paths: Sequence[Path], batch_size: int, k: int
+    forward: Forward,
+    info: ModelInfo,
+    paths: Sequence[Path],
+    batch_size: int,
+    k: int,
+    tell: Tell = ignore,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Returns the ``k`` most probable classes of every image, most probable first.
 
+    Args:
+        forward: The runtime.
+        info: What travels with the weights that it runs: what is done with images, and with its
+            answers.
+        paths: The images.
+        batch_size: Images per call; the last batch may hold fewer.
+        k: How many classes.
+        tell: The function that is told what is done with answers and photos.
+        progress: The function that is told (images done, images in all) after every batch.
+
     Returns:
         One record per image: ``{"image", "classes": [{"index", "label", "probability"}, …]}``,
-        probabilities in [0, 1].
+        probabilities in [0, 1]; of a regression ``"value"`` in their place.
 
     Raises:
         ConfigError: The model has no classes.
         ImageError: An image cannot be used.
+        PvtError: An answer is not finite.
     """
     check_classes(info)
-    rows = []
+    if info.task != "single_label":
+        tell(f"task {info.task}: {TASKS[info.task]}")
+    key = "value" if info.task == "regression" else "probability"
+    sideways: set[str] = set()
+    rows: list[dict[str, Any]] = []
     for batch in batched(paths, batch_size):
-        images = np.stack([load_image(path, info.preprocessing) for path in batch])
-        logits = forward(images)["logits"]
-        for path, best, row in zip(batch, top_k(logits, k), softmax(logits), strict=True):
-            classes = [
-                {"index": int(i), "label": info.label(i), "probability": float(row[i])}
-                for i in best
-            ]
+        images = [load_image(path, info.preprocessing, sideways=sideways) for path in batch]
+        logits = forward(np.stack(images))["logits"]
+        check_answers(logits, [str(path) for path in batch])
+        shares = probabilities(logits, info.task)
+        for path, best, row in zip(batch, top_k(logits, k), shares, strict=True):
+            classes = [{"index": int(i), "label": info.label(i), key: float(row[i])} for i in best]
             rows.append({"image": str(path), "classes": classes})
+        progress(len(rows), len(paths))
+    if sideways:
+        tell(say_sideways(sideways, len(paths), info.preprocessing.orientation))
     return rows
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields a line for each record of :func:`predict`, in columns."""
+    lines = [[row["image"], *(found["label"] for found in row["classes"])] for row in rows]
+    widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
+    for row, line in zip(rows, lines, strict=True):
+        name, *labels = (
+            text + " " * (width - display_width(text))
+            for text, width in zip(line, widths, strict=True)
+        )
+        shares = map(_share, row["classes"])
+        cells = (f"{label} {share}" for label, share in zip(labels, shares, strict=True))
+        yield "  ".join([name, *cells])
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:9.6g}" if "value" in found else f"{found['probability']:6.2%}"
+
+
+def display_width(text: str) -> int:
+    """Returns the columns that a text takes on a terminal: two for a wide character."""
+    return sum(
+        0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text
+    )

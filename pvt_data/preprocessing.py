@@ -1,31 +1,60 @@
-"""The one evaluation preprocessing: image file to float32 array; and folders of images."""
+"""The one evaluation preprocessing: image file to float32 array."""
 
-from collections.abc import Iterable
-from glob import glob
+import dataclasses
+import struct
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pvt_data.listing import SUFFIXES
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
-from pvt_spec.model_info import Preprocessing
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-"""File name endings that count as images where a folder is given."""
+from pvt_spec.model_info import INTERPOLATIONS, Preprocessing
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's image mode for a model's number of input channels."""
 
 
-def open_image(source: Path | BytesIO, channels: int, name: str = "") -> Image.Image:
-    """Returns an image, decoded as stored (EXIF orientation is not applied, as in training).
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what brings an image upright; 1 is upright."""
+
+_ORIENTATION = 0x0112
+
+
+def turn(image: Image.Image) -> Image.Transpose | None:
+    """Returns what brings an image upright by its EXIF orientation, or None where it is."""
+    try:
+        return _TURN.get(image.getexif().get(_ORIENTATION, 1))
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error):
+        # Damaged EXIF data say nothing; the pixels may be whole.
+        return None
+
+
+def open_image(
+    source: Path | BytesIO,
+    channels: int,
+    name: str = "",
+    orientation: str = "exif",
+    sideways: set[str] | None = None,
+) -> Image.Image:
+    """Returns an image, turned as its EXIF orientation says, or as it is stored.
 
     Args:
         source: An image file, or its bytes.
         channels: 1 (grey) or 3 (RGB); any image is converted.
         name: What to call it in messages; the path by default.
+        orientation: One of :data:`pvt_spec.model_info.ORIENTATIONS`.
+        sideways: What the name is added to if the image is to be turned, whether it is or not.
 
     Raises:
         ImageError: It is not an image that Pillow can read, or ``channels`` is another number.
@@ -38,7 +67,10 @@ def open_image(source: Path | BytesIO, channels: int, name: str = "") -> Image.I
         )
     try:
         with Image.open(source) as image:
-            return convert_mode(image, channels)
+            # Some formats keep their EXIF data behind the pixels, and Pillow turns a TIFF itself.
+            image.load()
+            how = turn(image)
+            converted = convert_mode(image, channels)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise ImageError(
             f"{name}: cannot be read as an image ({why_not(error)}); expected one of "
@@ -46,6 +78,11 @@ def open_image(source: Path | BytesIO, channels: int, name: str = "") -> Image.I
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {error}; resize the image first") from error
+    if how is None:
+        return converted
+    if sideways is not None:
+        sideways.add(name)
+    return converted.transpose(how) if orientation == "exif" else converted
 
 
 def why_not(error: Exception) -> str:
@@ -103,35 +140,93 @@ def to_pixels(array: Array, preprocessing: Preprocessing) -> Array:
     return np.asarray(np.rint(pixels).clip(0, 255), np.uint8)
 
 
-def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Resizes an image and crops it from the centre to the model's size.
+def say_sideways(sideways: set[str], total: int, orientation: str) -> str:
+    """Returns what is said of images that are to be turned, of so many in all."""
+    are = "turned upright" if orientation == "exif" else "left as stored"
+    other = "stored leaves" if orientation == "exif" else "exif turns"
+    return (
+        f"orientation {orientation}: {len(sideways)} of {total} images have an EXIF orientation "
+        f"and are {are} (--orientation {other} them)"
+    )
 
-    Resizing is Pillow's bicubic filter (bit-identical to MindSpore's ``Inter.PILCUBIC``), to the
-    smallest size of the same aspect that covers ``floor(image_size / crop_pct)``; the crop's
-    corner is rounded half to even, as in torchvision. MindCV itself resizes with OpenCV's bicubic
-    (up to 6/255 away) and rounds the corner down, so its pixels are not reproduced exactly.
+
+def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Resizes and crops an image to the model's size, as ``preprocessing`` says.
+
+    Resizing is Pillow's (its bicubic filter is bit-identical to MindSpore's ``Inter.PILCUBIC``).
+    By default it is done to the smallest size of the same aspect that covers ``floor(image_size /
+    crop_pct)``, and the crop's corner is rounded half to even, as in torchvision. MindCV itself
+    resizes with OpenCV's bicubic (up to 6/255 away) and rounds the corner down, so its pixels are
+    not reproduced exactly.
+
+    Raises:
+        ImageError: Nothing may be cropped, and the image has another size.
     """
-    H, W = preprocessing.image_size
-    cover_h, cover_w = int(H / preprocessing.crop_pct), int(W / preprocessing.crop_pct)
-    if cover_h * image.width >= cover_w * image.height:
-        size = (max(cover_h * image.width // image.height, cover_w), cover_h)
-    else:
-        size = (cover_w, max(cover_w * image.height // image.width, cover_h))
+    size = _resized_size(image.width, image.height, preprocessing)
+    filter = Image.Resampling(INTERPOLATIONS.index(preprocessing.interpolation))
     # Rows, then columns, each rounded to 8 bits: Pillow's releases differ in which they do first.
     for step in ((size[0], image.height), size):
         if step != image.size:
-            image = image.resize(step, Image.Resampling.BICUBIC)
-    top, left = round((image.height - H) / 2), round((image.width - W) / 2)
+            image = image.resize(step, filter)
+    return _crop(image, preprocessing)
+
+
+def _resized_size(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    """Returns the (width, height) that an image of this size gets before it is cropped."""
+    H, W = preprocessing.resized
+    rule = preprocessing.resize
+    if rule == "none":
+        return width, height
+    if rule == "squash":
+        return W, H
+    if rule in ("inside", "cover_nearest"):
+        # As in timm's ResizeKeepRatio, whose arithmetic decides what is rounded up.
+        ratio = (max if rule == "inside" else min)(height / H, width / W)
+        return max(round(width / ratio), 1), max(round(height / ratio), 1)
+    if rule == "shortest":
+        H = W = min(H, W)
+    if H * width >= W * height:
+        return max(H * width // height, W), H
+    return W, max(W * height // width, H)
+
+
+def _crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Crops an image from its centre; what it lacks is filled."""
+    H, W = preprocessing.image_size
+    mode = preprocessing.crop_mode
+    if mode == "none" and (image.width, image.height) != (W, H):
+        raise ImageError(
+            f"the image has {image.height}x{image.width} pixels, the model takes {H}x{W}, and its "
+            "preprocessing crops nothing: give images of this shape, or crop them: "
+            "convert MODEL DST --preprocessing crop_mode=center"
+        )
+    floor = mode == "center_floor"
+    left, top = (
+        # Of what is missing, torchvision puts the larger half at the end.
+        margin // 2 if floor else round(margin / 2) if margin > 0 else -(-margin // 2)
+        for margin in (image.width - W, image.height - H)
+    )
+    if mode == "border" and (left < 0 or top < 0):
+        fill = tuple(round(float(mean)) for mean in preprocessing.pixel_mean)
+        canvas = Image.new(image.mode, (W, H), fill if len(fill) > 1 else fill[0])
+        canvas.paste(image, (-left, -top))
+        return canvas
     return image.crop((left, top, left + W, top + H))
 
 
-def load_image(source: Path | BytesIO, preprocessing: Preprocessing, name: str = "") -> Array:
-    """Returns an image as the model's input: resized, cropped from the centre, normalised.
+def load_image(
+    source: Path | BytesIO,
+    preprocessing: Preprocessing,
+    name: str = "",
+    sideways: set[str] | None = None,
+) -> Array:
+    """Returns an image as the model's input: turned, resized, cropped, normalised.
 
     Args:
         source: An image file, or its bytes.
         preprocessing: What the model expects; see :func:`fit` for how images are resized.
         name: What to call it in messages; the path by default.
+        sideways: What the name is added to if the image is to be turned, whether it is or not.
 
     Returns:
         float32 (C, H, W), normalised.
@@ -139,7 +234,12 @@ def load_image(source: Path | BytesIO, preprocessing: Preprocessing, name: str =
     Raises:
         ImageError: The image cannot be used.
     """
-    image = fit(open_image(source, len(preprocessing.mean), name), preprocessing)
+    name, channels = name or str(source), len(preprocessing.mean)
+    image = open_image(source, channels, name, preprocessing.orientation, sideways)
+    try:
+        image = fit(image, preprocessing)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
     pixels = np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
     return normalise(pixels, preprocessing)
 
@@ -155,15 +255,20 @@ def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:
         float32 (C, H, W), normalised.
 
     Raises:
-        ImageError: The model takes another number of channels.
+        ImageError: The model takes another number of channels, or the size is none that it takes.
     """
-    channels = len(preprocessing.mean)
-    if pixels.shape[2] != channels:
-        raise ImageError(f"the model takes {channels} channels, the pixels have {pixels.shape[2]}")
+    mean, std = preprocessing.mean, preprocessing.std
+    if pixels.shape[2] != len(mean):
+        raise ImageError(f"the model takes {len(mean)} channels, the pixels have {pixels.shape[2]}")
     # Pillow resizes each channel by itself, so that they may as well be as many images.
     fitted = [
-        np.asarray(fit(Image.fromarray(np.ascontiguousarray(plane)), preprocessing))
-        for plane in pixels.transpose(2, 0, 1)
+        np.asarray(
+            fit(
+                Image.fromarray(np.ascontiguousarray(plane)),
+                dataclasses.replace(preprocessing, mean=mean[i : i + 1], std=std[i : i + 1]),
+            )
+        )
+        for i, plane in enumerate(pixels.transpose(2, 0, 1))
     ]
     return normalise(np.stack(fitted, axis=2), preprocessing)
 
@@ -180,53 +285,3 @@ def encode_png(pixels: Array, side: int) -> bytes:
     stream = BytesIO()
     image.save(stream, "PNG", optimize=True)
     return stream.getvalue()
-
-
-def list_images(sources: Iterable[str | Path]) -> list[Path]:
-    """Lists the images that files, folders (searched through) and glob patterns name, in order.
-
-    Raises:
-        ImageError: A source names nothing, or a folder holds no image.
-    """
-    found: list[Path] = []
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            matches = sorted(p for p in path.rglob("*") if _is_image(p))
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = sorted(
-                p for p in map(Path, glob(str(source), recursive=True)) if _is_image(p)
-            )
-        if not matches:
-            what = "holds no image" if path.is_dir() else "no such file, and no image matches it"
-            raise ImageError(f"{source}: {what}; images end in {', '.join(SUFFIXES)}")
-        found += matches
-    return found
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
-
-
-def list_labelled(folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
-    """Lists the images of an ImageNet-style folder ``CLASS/*.png`` and its class names.
-
-    Returns:
-        (image file, class index) in order of class and name; the class names, sorted.
-
-    Raises:
-        ImageError: The folder is missing, holds no class folders, or a class holds no image.
-    """
-    if not folder.is_dir():
-        raise ImageError(
-            f"{folder}: no such folder; expected one with a folder of images per class"
-        )
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not classes:
-        raise ImageError(f"{folder}: holds no class folders; expected {folder}/CLASS/*.png")
-    samples = [
-        (path, index) for index, name in enumerate(classes) for path in list_images([folder / name])
-    ]
-    return samples, classes

@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from pvt_data.preprocessing import SUFFIXES
+from pvt_data.listing import SUFFIXES, LeftOut, is_hidden
 from pvt_spec import ImageError
 
 CLASS_SUFFIX = ".cls"
@@ -35,10 +35,12 @@ class TarIndex(NamedTuple):
     Attributes:
         images: The images in the file's order.
         classes: Sample's key -> the member that holds its class; empty where no sample has one.
+        left_out: The hidden images, and those in hidden folders or systems' own.
     """
 
     images: list[Member]
     classes: dict[str, Member]
+    left_out: LeftOut
 
 
 def sample_key(name: str) -> str:
@@ -53,14 +55,14 @@ def index_tar(path: Path) -> TarIndex:
     Raises:
         ImageError: It is not such a file, is damaged or cut off, holds no image, or a file twice.
     """
-    index = TarIndex([], {})
+    index = TarIndex([], {}, LeftOut())
     try:
         with tarfile.open(path, "r:") as tar:
             seen: set[str] = set()
             while (info := tar.next()) is not None:
                 # A sparse file's bytes do not lie together.
                 if info.isreg() and not info.issparse():
-                    _add(index, Member(info.name, info.offset_data, info.size), seen)
+                    _add(path, index, Member(info.name, info.offset_data, info.size), seen)
                 # Or it would keep a record of every member.
                 tar.members = []  # type: ignore[attr-defined]
             # To tarfile, any header that it cannot read is the end.
@@ -74,9 +76,12 @@ def index_tar(path: Path) -> TarIndex:
     return index
 
 
-def _add(index: TarIndex, member: Member, seen: set[str]) -> None:
+def _add(path: Path, index: TarIndex, member: Member, seen: set[str]) -> None:
     file = member.name.rpartition("/")[2].lower()
-    if file.startswith(".") or not file.endswith((CLASS_SUFFIX, *SUFFIXES)):
+    if not file.endswith((CLASS_SUFFIX, *SUFFIXES)):
+        return
+    if any(part != "." and is_hidden(part) for part in member.name.split("/")):
+        index.left_out.add("hidden", f"{path}/{member.name}")
         return
     if member.name in seen:
         raise ValueError(f"it holds {member.name} twice")

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from pvt_data.accuracy import Accuracy, Forward, Tally
-from pvt_data.labels import check_classes, open_labelled
+from pvt_data.accuracy import Accuracy, Forward, Tally, check_answers
+from pvt_data.labels import Tell, ignore, open_labelled
+from pvt_data.preprocessing import say_sideways
 from pvt_spec.model_info import ModelInfo
 
 
@@ -14,6 +15,8 @@ def validate(
     folder: Path,
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Tell = ignore,
+    orientation: str = "stored",
 ) -> Accuracy:
     """Returns the top-1 and top-5 accuracy of a runtime over a labelled folder.
 
@@ -23,15 +26,21 @@ def validate(
         folder: ``CLASS/*.png``, or tar files; see :func:`pvt_data.folders.open_source`.
         batch_size: Images per call; the last batch may hold fewer.
         progress: The function that is told (images done, images in all) after every batch.
+        tell: The function that is told what was left out, guessed or not turned.
+        orientation: What is done with a photo's EXIF orientation.
 
     Raises:
-        ConfigError: The model has no classes.
+        ConfigError: The model has no classes of which one is right.
         ImageError: The folder or an image in it cannot be used.
+        PvtError: An answer is not finite.
     """
-    check_classes(info)
-    labelled, tally = open_labelled(info, folder), Tally()
+    labelled, tally = open_labelled(info, folder, tell, orientation), Tally()
     total = len(labelled.labels)
     for images, labels in labelled.batches(range(total), batch_size):
-        tally.add(forward(images)["logits"], labels)
+        logits = forward(images)["logits"]
+        check_answers(logits, [labelled.name(tally.count + i) for i in range(len(labels))])
+        tally.add(logits, labels)
         progress(tally.count, total)
+    if labelled.sideways:
+        tell(say_sideways(labelled.sideways, total, orientation))
     return Accuracy(100 * (tally.first / total), 100 * (tally.among_five / total), total)

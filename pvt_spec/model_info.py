@@ -191,6 +191,11 @@ class ModelInfo:
         """Returns the name of class ``index``, or the index itself where names are not known."""
         return self.labels[index] if self.labels else str(index)
 
+    def turned(self, orientation: str) -> "ModelInfo":
+        """Returns the same, with photos turned by one of :data:`ORIENTATIONS`."""
+        preprocessing = dataclasses.replace(self.preprocessing, orientation=orientation)
+        return dataclasses.replace(self, preprocessing=preprocessing)
+
     def to_json(self) -> str:
         """Returns one line of JSON that :meth:`from_json` reads back to an equal ModelInfo."""
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, separators=(",", ":"))

@@ -51,7 +51,8 @@ class Trusted:
         """
         own = self.model.info.preprocessing
         images, crops = self.load(own), {}
-        for share in sorted({*CROP_PCT.values(), 1.0, info.preprocessing.crop_pct}):
+        shares = {*CROP_PCT.values(), 1.0, info.preprocessing.crop_pct}
+        for share in sorted(shares) if own.crop_mode != "none" else ():
             cropped = self.load(replace(own, crop_pct=share))
             if not np.array_equal(cropped, images):
                 crops[share] = cropped

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -44,16 +44,21 @@ class Sample:
     label: int | None = None
 
 
-def file_samples(paths: Sequence[Path], labels: Sequence[int] | None = None) -> list[Sample]:
+def file_samples(
+    paths: Sequence[Path],
+    labels: Sequence[int] | None = None,
+    sideways: set[str] | None = None,
+) -> list[Sample]:
     """Returns image files, read anew at every ``load``.
 
     Args:
         paths: The files.
         labels: The indices of their classes, if they are known.
+        sideways: What is told the names of those that have an EXIF orientation.
     """
     known: Sequence[int | None] = [None] * len(paths) if labels is None else labels
     return [
-        Sample(str(path), "images", partial(load_image, path), label)
+        Sample(str(path), "images", partial(load_image, path, sideways=sideways), label)
         for path, label in zip(paths, known, strict=True)
     ]
 
@@ -121,19 +126,25 @@ class Inputs:
         samples: The inputs, in order; those of one group stand together.
         image_size: (H, W) in pixels, in place of a model's own.
         batch_size: How many go through a model at a time.
+        orientation: What is done with a photo's EXIF orientation, in place of what a model says.
+        sideways: The names of the photos loaded so far that have one.
     """
 
     samples: Sequence[Sample]
     image_size: tuple[int, int]
     batch_size: int = 4
+    orientation: str = "stored"
+    sideways: set[str] = field(default_factory=set)
 
     def batches(self) -> list[Sequence[Sample]]:
         """Returns the samples in batches."""
         return list(batched(self.samples, self.batch_size))
 
     def resized(self, preprocessing: Preprocessing) -> Preprocessing:
-        """Returns a model's preprocessing for images of this size."""
-        return dataclasses.replace(preprocessing, image_size=self.image_size)
+        """Returns a model's preprocessing for images of this size, turned in this way."""
+        return dataclasses.replace(
+            preprocessing, image_size=self.image_size, orientation=self.orientation
+        )
 
 
 def labels_of(samples: Sequence[Sample]) -> Array | None:

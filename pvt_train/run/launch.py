@@ -104,7 +104,11 @@ def train_recipe(
         _check_pretrained(recipe, output)
     images = open_source(data / recipe.train_split)
     weights, info, notes = _starting_point(recipe, images.classes, resumed)
-    validation = open_labelled(info, data / recipe.val_split) if recipe.val_while_train else None
+    if images.left_out:
+        notes.append(f"{data / recipe.train_split}: {images.left_out}")
+    validation = None
+    if recipe.val_while_train:
+        validation = open_labelled(info, data / recipe.val_split, notes.append)
     with ExitStack() as stack:
         stack.enter_context(output_folder(output))
         twin = open_twin(info, recipe, weights)

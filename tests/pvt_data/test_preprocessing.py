@@ -15,20 +15,14 @@ from sklearn.datasets import load_sample_images
 
 from pvt_data.accuracy import Accuracy, Tally, batched, softmax, top_k
 from pvt_data.labels import labelled_for
-from pvt_data.predict import predict
-from pvt_data.preprocessing import (
-    SUFFIXES,
-    list_images,
-    list_labelled,
-    load_image,
-    open_image,
-    pixel_mean,
-    pixel_std,
-)
+from pvt_data.listing import SUFFIXES, list_images, list_labelled
+from pvt_data.predict import display_width, predict, table
+from pvt_data.preprocessing import load_image, open_image, pixel_mean, pixel_std
 from pvt_data.validate import validate
 from pvt_spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    ConfigError,
     ImageError,
     ModelInfo,
     Numerics,
@@ -36,7 +30,7 @@ from pvt_spec import (
     PvtError,
     make_config,
 )
-from tests.support.messages import Facts, naming
+from tests.support.messages import Facts, naming, tells
 
 Size = tuple[int, int]
 
@@ -219,12 +213,39 @@ def test_values_without_a_range_are_refused(mode: str, tmp_path: Path) -> None:
         open_image(path, 3)
 
 
-def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied_and_told(tmp_path: Path) -> None:
+    upright = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(5, 4, 3))
+    # By the standard, where the stored image's first row and column are shown.
+    stored = {
+        1: lambda x: x,
+        2: lambda x: x[:, ::-1],
+        3: lambda x: x[::-1, ::-1],
+        4: lambda x: x[::-1],
+        5: lambda x: x.swapaxes(0, 1),
+        6: lambda x: x.swapaxes(0, 1)[::-1],
+        7: lambda x: x.swapaxes(0, 1)[::-1, ::-1],
+        8: lambda x: x.swapaxes(0, 1)[:, ::-1],
+    }
+    sideways: set[str] = set()
+    for orientation, store in stored.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        pixels = np.ascontiguousarray(store(np.asarray(upright)))
+        path = tmp_path / f"{orientation}.png"
+        Image.fromarray(pixels).save(path, exif=exif)
+        turned = open_image(path, 3, sideways=sideways)
+        assert np.array_equal(turned, upright)
+        assert np.array_equal(open_image(path, 3, orientation="stored"), pixels)
+    assert sideways == {str(tmp_path / f"{orientation}.png") for orientation in range(2, 9)}
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_exif_data_turn_nothing(tmp_path: Path) -> None:
     image = Image.new("RGB", (30, 20))
-    exif = image.getexif()
-    exif[0x0112] = 6  # "rotate by 90 degrees"
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    assert open_image(tmp_path / "turned.jpg", 3).size == (30, 20)
+    image.save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    image.save(tmp_path / "b.jpg", exif=b"Exif\0\0nothing")
+    for name in "ab":
+        assert open_image(tmp_path / f"{name}.jpg", 3).size == (30, 20)
 
 
 def encoded(kind: str) -> bytes:
@@ -359,11 +380,10 @@ def info_of(classes: int, *labels: str) -> ModelInfo:
     ("info", "cat", "dog"),
     [
         (info_of(2), 0, 1),
-        (info_of(10), 0, 1),
         (info_of(2, "dog", "cat"), 1, 0),
         (info_of(4, "ant", "cat", "cow", "dog"), 1, 3),
     ],
-    ids=["unnamed", "unnamed with more classes", "other order", "a part of the classes"],
+    ids=["unnamed", "other order", "a part of the classes"],
 )
 def test_classes_are_matched_by_name(info: ModelInfo, cat: int, dog: int, folder: Path) -> None:
     paths, labels = labelled_for(info, folder)
@@ -372,11 +392,53 @@ def test_classes_are_matched_by_name(info: ModelInfo, cat: int, dog: int, folder
 
 
 @pytest.mark.parametrize(
-    "info", [info_of(1), info_of(0), info_of(2, "cat", "cow")], ids=["few", "none", "other names"]
+    ("info", "facts"),
+    [
+        (info_of(1), ("2", "1", "--labels")),
+        (info_of(0), ("2", "0")),
+        (info_of(10), ("2", "10", "cat, dog", "--labels")),
+        (info_of(3, "cat", "cow", "ant"), ("1 of its 2", "3", "dog", "--labels")),
+        (info_of(3, "cat", "dog", "cat"), ("cat", "--labels")),
+    ],
+    ids=["few", "none", "more", "other names", "one name twice"],
 )
-def test_folders_with_other_classes_are_refused(info: ModelInfo, folder: Path) -> None:
-    with pytest.raises(ImageError, match=naming("classes")):
+def test_folders_with_other_classes_are_refused(
+    info: ModelInfo, facts: Facts, folder: Path
+) -> None:
+    with pytest.raises(ImageError, match=naming(*facts)):
         labelled_for(info, folder)
+
+
+def test_a_name_that_is_there_twice_does_not_matter_to_others(folder: Path) -> None:
+    info = info_of(4, "cow", "cow", "dog", "cat")
+    assert labelled_for(info, folder)[1].tolist() == [3, 3, 3, 2, 2]
+
+
+def test_the_message_names_the_classes_that_do_not_fit(tmp_path: Path) -> None:
+    names = [f"class {i:02}" for i in range(20)]
+    for name in (*names, "other"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / name / "a.png")
+    with pytest.raises(ImageError, match=naming("1 of its 21", "other")) as refusal:
+        labelled_for(info_of(20, *names), tmp_path)
+    assert "class 19" not in str(refusal.value)
+
+
+def test_numbers_of_imagenet_are_called_so(tmp_path: Path) -> None:
+    for name in ("n01440764", "n01443537"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / name / "a.png")
+    with pytest.raises(ImageError, match=naming("ImageNet", "n01440764", "--labels")):
+        labelled_for(info_of(2, "tench", "goldfish"), tmp_path)
+
+
+def test_what_is_guessed_of_classes_is_said(folder: Path) -> None:
+    said: list[str] = []
+    labelled_for(info_of(2), folder, said.append)
+    assert len(said) == 2 and tells(said[0], "left out")
+    assert tells(said[1], "guess", "cat, dog", "0 to 1")
+    labelled_for(info_of(2, "dog", "cat"), folder, said.append)
+    assert len(said) == 3 and tells(said[2], "left out")
 
 
 def test_top_k_prefers_the_lower_index_among_equals() -> None:
@@ -446,6 +508,105 @@ def test_predict_names_the_classes_most_probable_first(colours: Path) -> None:
         assert 1 > first > second > 0
         expected = softmax(channel_means(load_image(path, info.preprocessing)[None])["logits"])
         assert first == expected.max()
+
+
+def two_logits(images: np.ndarray) -> dict[str, np.ndarray]:
+    return {"logits": np.array([[0.0, -800.0]] * len(images), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("task", "shares"),
+    [
+        ("single_label", [1.0, 0.0]),
+        ("multi_label", [0.5, 0.0]),
+        ("regression", [0.0, -800.0]),
+    ],
+)
+def test_answers_are_what_the_task_says(task: str, shares: list[float], colours: Path) -> None:
+    info = dataclasses.replace(info_of(2), task=task)
+    said: list[str] = []
+    (row,) = predict(two_logits, info, [colours / "red" / "0.png"], 1, 2, said.append)
+    key = "value" if task == "regression" else "probability"
+    assert [entry[key] for entry in row["classes"]] == shares
+    assert (len(said) == 1 and task in said[0]) == (task != "single_label")
+
+
+def test_one_logit_is_a_probability_of_its_own(colours: Path) -> None:
+    def one(images: np.ndarray) -> dict[str, np.ndarray]:
+        return {"logits": np.full((len(images), 1), np.log(3), np.float32)}
+
+    said: list[str] = []
+    (row,) = predict(one, info_of(1, "defect"), [colours / "red" / "0.png"], 1, 5, said.append)
+    (found,) = row["classes"]
+    assert found["label"] == "defect" and found["probability"] == pytest.approx(0.75)
+    assert tells(said[0], "binary", "sigmoid")
+
+
+@pytest.mark.parametrize("task", ["multi_label", "regression"])
+def test_class_folders_do_not_score_other_tasks(task: str, colours: Path) -> None:
+    info = dataclasses.replace(info_of(3, "red", "green", "blue"), task=task)
+    with pytest.raises(ConfigError, match=naming(task, "--task")):
+        validate(channel_means, info, colours, 1)
+    with pytest.raises(ConfigError, match=naming("binary")):
+        validate(channel_means, info_of(1), colours, 1)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_answers_that_are_no_numbers_are_refused(bad: float, colours: Path) -> None:
+    def broken(images: np.ndarray) -> dict[str, np.ndarray]:
+        logits = images.mean(axis=(2, 3))
+        logits[logits[:, 1] > 0, 2] = bad
+        return {"logits": logits}
+
+    info, paths = info_of(3, "red", "green", "blue"), list_images([colours])
+    with pytest.raises(PvtError, match=naming(str(colours / "green" / "0.png"), "1", "3")):
+        predict(broken, info, paths, 2, 3)
+    with pytest.raises(PvtError, match=naming(str(colours / "green" / "0.png"))):
+        validate(broken, info, colours, 2)
+
+
+def test_photos_are_turned_where_it_is_said(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        image = Image.new("RGB", (40, 40))
+        image.paste((0, 0, 255), (0, 0, 40, 20))
+        image.save(tmp_path / name / "0.png", exif=exif)
+        image.save(tmp_path / name / "1.png")
+
+    def upper(images: np.ndarray) -> dict[str, np.ndarray]:
+        blue = images[:, 2, :16].mean(axis=(1, 2))
+        return {"logits": np.stack([np.zeros_like(blue), blue], axis=1)}
+
+    info = info_of(2, "a", "b")
+    for orientation, first in (("exif", ["a", "b"]), ("stored", ["b", "b"])):
+        said: list[str] = []
+        paths = list_images([tmp_path / "a"])
+        rows = predict(upper, info.turned(orientation), paths, 2, 1, said.append)
+        assert [row["classes"][0]["label"] for row in rows] == first
+        assert len(said) == 1 and tells(said[0], f"orientation {orientation}", "1 of 2")
+        said.clear()
+        hit = validate(upper, info, tmp_path, 2, tell=said.append, orientation=orientation)
+        assert hit.top1 == 50.0
+        assert len(said) == 1 and tells(said[0], f"orientation {orientation}", "2 of 4")
+    said.clear()
+    validate(upper, info, tmp_path, 2, tell=said.append)
+    assert tells(said[0], "orientation stored")
+
+
+def test_columns_line_up_whatever_the_script() -> None:
+    found = [{"label": "猫咪", "probability": 0.9}, {"label": "a", "probability": 0.05}]
+    rows = [
+        {"image": "图片.png", "classes": found},
+        {"image": "e\u0301.png", "classes": found[::-1]},
+    ]
+    # As a terminal of fixed pitch shows them: 图片.png takes 8 columns, é.png 5.
+    assert list(table(rows)) == [
+        "图片.png  猫咪 90.00%  a     5.00%",
+        "e\u0301.png     a     5.00%  猫咪 90.00%",
+    ]
+    assert display_width("图片.png") == 8
 
 
 def test_predict_and_validate_need_a_head(colours: Path) -> None:

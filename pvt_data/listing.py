@@ -1,0 +1,164 @@
+"""Which files of a folder are images, and what is left out. Standard library, and pvt_spec."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from glob import glob
+from pathlib import Path
+
+from pvt_spec.errors import ImageError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+"""File name endings that count as images where a folder is given."""
+
+SYSTEM = {
+    *("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini"),
+}
+"""Names of what systems leave in folders, in lower case; names that begin with a dot are too."""
+
+_SHOWN = 3
+
+
+def is_hidden(name: str) -> bool:
+    """Returns whether a file or folder of this name is a system's own, or hidden."""
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+class LeftOut:
+    """What was found and is no image to use: counted, and the first of each kind by name."""
+
+    def __init__(self) -> None:
+        """Starts with nothing."""
+        self._counts = Counter[str]()
+        self._first: dict[str, list[str]] = {}
+
+    @classmethod
+    def of(cls, parts: "Iterable[LeftOut]") -> "LeftOut":
+        """Returns what several have left out."""
+        whole = cls()
+        for part in parts:
+            whole._counts += part._counts
+            for kind, names in part._first.items():
+                whole._first.setdefault(kind, []).extend(names)
+        return whole
+
+    def add(self, kind: str, name: str) -> None:
+        """Counts a file or folder."""
+        self._counts[kind] += 1
+        first = self._first.setdefault(kind, [])
+        if len(first) <= _SHOWN:
+            first.append(name)
+
+    def __bool__(self) -> bool:
+        """Returns whether anything was left out."""
+        return bool(self._counts)
+
+    def __str__(self) -> str:
+        """Returns a sentence: ``left out: hidden 2 (a/.b.png, a/.c), broken links 1 (a/d)``."""
+        kinds = [
+            f"{kind} {n} ({some(self._first[kind], _SHOWN)})" for kind, n in self._counts.items()
+        ]
+        return f"left out: {', '.join(kinds)}"
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """Returns the first of some names, and whether there are more."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (", …" if len(listed) > most else "")
+
+
+def list_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) -> list[Path]:
+    """Lists the images that files, folders (searched through) and glob patterns name, in order.
+
+    Hidden and system folders and files within a folder are left out, as is all that does not end
+    as an image does.
+
+    Args:
+        sources: Files, folders and patterns.
+        left_out: What is to be told of the files that are left out.
+
+    Raises:
+        ImageError: A source names nothing, or a folder holds no image.
+    """
+    found: list[Path] = []
+    left_out = LeftOut() if left_out is None else left_out
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            matches = sorted(_images_in(path, left_out))
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = sorted(
+                p for p in map(Path, glob(str(source), recursive=True)) if _is_image(p)
+            )
+        if not matches:
+            what = "holds no image" if path.is_dir() else "no such file, and no image matches it"
+            raise ImageError(f"{source}: {what}; images end in {', '.join(SUFFIXES)}")
+        found += matches
+    return found
+
+
+def _images_in(folder: Path, left_out: LeftOut) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        here = Path(root)
+        for name in filter(is_hidden, (*folders, *files)):
+            left_out.add("hidden", str(here / name))
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for name in files:
+            path = here / name
+            if is_hidden(name):
+                continue
+            if _is_image(path):
+                yield path
+            elif path.is_symlink() and not path.exists():
+                left_out.add("broken links", str(path))
+            else:
+                left_out.add("not ending as images do", str(path))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def list_labelled(
+    folder: Path, left_out: LeftOut | None = None
+) -> tuple[list[tuple[Path, int]], list[str]]:
+    """Lists the images of an ImageNet-style folder ``CLASS/*.png`` and its class names.
+
+    Args:
+        folder: The folder that holds one for each class; hidden and system folders are none.
+        left_out: What is to be told of what is left out.
+
+    Returns:
+        (image file, class index) in order of class and name; the class names, sorted.
+
+    Raises:
+        ImageError: The folder is missing, holds no class folders, or a class holds no image.
+    """
+    if not folder.is_dir():
+        raise ImageError(
+            f"{folder}: no such folder; expected one with a folder of images per class"
+        )
+    left_out = LeftOut() if left_out is None else left_out
+    classes = sorted(class_folders(folder, left_out))
+    if not classes:
+        raise ImageError(f"{folder}: holds no class folders; expected {folder}/CLASS/*.png")
+    samples = [
+        (path, index)
+        for index, name in enumerate(classes)
+        for path in list_images([folder / name], left_out)
+    ]
+    return samples, classes
+
+
+def class_folders(folder: Path, left_out: LeftOut) -> Iterator[str]:
+    """Yields the names of a folder's folders, less hidden ones and those of systems."""
+    for path in sorted(folder.iterdir()):
+        if is_hidden(path.name):
+            left_out.add("hidden", str(path))
+        elif path.is_dir():
+            yield path.name
+        elif path.suffix != ".tar":
+            left_out.add("beside the classes", str(path))
