@@ -53,7 +53,7 @@ class LabelledImages:
 
     load: Callable[[int], Array]
     labels: Array
-    name: Callable[[int], str]
+    name: Callable[[int], str] = str
     sideways: set[str] = field(default_factory=set)
 
     def batches(

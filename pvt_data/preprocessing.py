@@ -165,7 +165,9 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     size = _resized_size(image.width, image.height, preprocessing)
     filter = Image.Resampling(INTERPOLATIONS.index(preprocessing.interpolation))
     # Rows, then columns, each rounded to 8 bits: Pillow's releases differ in which they do first.
-    for step in ((size[0], image.height), size):
+    # The other rules are of code that leaves it to Pillow.
+    steps = ((size[0], image.height), size) if preprocessing.resize == "cover" else (size,)
+    for step in steps:
         if step != image.size:
             image = image.resize(step, filter)
     return _crop(image, preprocessing)

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from reprlib import repr as short
 from typing import Any
 
-from convert.formats.huggingface.images import parse_preprocessor, unfit
+from convert.formats.huggingface.classes import make_classes, parse_classes, parse_task
+from convert.formats.huggingface.images import CONFIG, is_whole, parse_preprocessor, unfit
 from convert.names.computed import expressible, one_epsilon
 from pvt_spec import (
     NUM_STAGES,
@@ -21,8 +22,6 @@ from pvt_spec import (
     default_preprocessing,
 )
 from pvt_spec.errors import ConvertError
-
-CONFIG = "config.json"
 
 MODEL_TYPES = {"pvt": 1, "pvt_v2": 2}
 """``model_type`` -> PVT version."""
@@ -122,7 +121,8 @@ def parse_config(
     if problems := [*_problems(keys, version)]:
         raise ConvertError(f"config.json: {'; '.join(problems)}: no other PVT is supported")
     kind = _kind(config, version, headless)
-    classes, labels = _classes(config, version) if kind == 0 else (0, ())
+    usual = _DEFAULTS[version]["num_labels"]
+    classes, labels = parse_classes(config, version, usual) if kind == 0 else (0, ())
     try:
         architecture = _architecture(keys, version, classes, features_only=kind == 2)
         images = default_preprocessing(architecture, "hf")
@@ -131,7 +131,7 @@ def parse_config(
             images, notes = parse_preprocessor(preprocessor, architecture)
         provenance = {"preprocessing in transformers": "; ".join(notes)} if notes else {}
         numerics = one_epsilon(_GELU[keys["hidden_act"]], float(keys["layer_norm_eps"]))
-        return ModelInfo(architecture, numerics, images, labels, provenance)
+        return ModelInfo(architecture, numerics, images, labels, provenance, parse_task(config))
     except ConfigError as error:
         raise ConvertError(f"config.json: {error}") from error
 
@@ -145,12 +145,12 @@ def _problems(keys: Mapping[str, Any], version: int) -> Iterator[str]:
         if (
             not isinstance(values, list)
             or len(values) != NUM_STAGES
-            or not all(map(_whole, values))
+            or not all(map(is_whole, values))
         ):
             yield f"{key} is {short(values)}, expected {NUM_STAGES} whole numbers above 0"
         elif key == "depths" and sum(values) > MAX_DEPTH:
             yield f"depths is {short(values)}, expected {MAX_DEPTH} blocks at most"
-    if not _whole(keys["num_channels"]):
+    if not is_whole(keys["num_channels"]):
         yield f"num_channels is {short(keys['num_channels'])}, expected a whole number above 0"
     for key in ("layer_norm_eps", "drop_path_rate"):
         if not isinstance(keys[key], int | float) or not 0 <= keys[key] < 1:
@@ -172,21 +172,16 @@ def _activation_problems(name: Any, linear: bool) -> Iterator[str]:
         yield f"hidden_act is {name!r}, expected 'gelu': linear_attention has an exact GELU besides"
 
 
-def _whole(value: Any) -> bool:
-    """Returns whether a JSON value is a number above 0 without a fraction: 4, and 4.0."""
-    return isinstance(value, int | float) and value is not True and value > 0 and value % 1 == 0
-
-
 def _image_size(value: Any) -> tuple[int, int]:
     """Returns (H, W) of a side, [height, width] or, as v2 admits, a dict of them.
 
     Of all else it is (0, 0).
     """
-    if _whole(value):
+    if is_whole(value):
         return int(value), int(value)
     if isinstance(value, dict) and {*value} == {"height", "width"}:
         value = [value["height"], value["width"]]
-    if isinstance(value, list) and len(value) == 2 and all(map(_whole, value)):
+    if isinstance(value, list) and len(value) == 2 and all(map(is_whole, value)):
         return int(value[0]), int(value[1])
     return 0, 0
 
@@ -199,37 +194,6 @@ def _kind(config: Mapping[str, Any], version: int, headless: bool) -> int:
     if not isinstance(named, list) or named[0] not in _ARCHITECTURES[version]:
         raise unfit(CONFIG, "architectures", named, " or ".join(_ARCHITECTURES[version]))
     return _ARCHITECTURES[version].index(named[0])
-
-
-def _classes(config: Mapping[str, Any], version: int) -> tuple[int, tuple[str, ...]]:
-    """Returns the number of classes and their names, () where they are transformers' placeholders.
-
-    Without ``num_labels`` the names are counted: v1 of transformers 4 wrote only them.
-    """
-    names, count = config.get("id2label"), config.get("num_labels")
-    if count is not None and not (_whole(count) or count in (0,)):
-        raise unfit(CONFIG, "num_labels", count, "a whole number")
-    if not names:
-        if count is None:
-            # An empty id2label is how v2 writes that there is no head.
-            none = version == 2 and names is not None
-            count = 0 if none else _DEFAULTS[version]["num_labels"]
-        return int(count), ()
-    if not isinstance(names, dict) or {*names} != {str(i) for i in range(len(names))}:
-        raise unfit(CONFIG, "id2label", names, "a name for each class from 0")
-    labels = tuple(names[str(index)] for index in range(len(names)))
-    if not all(isinstance(label, str) for label in labels):
-        raise unfit(CONFIG, "id2label", names, "names as text")
-    if count is not None and count != len(labels):
-        raise ConvertError(
-            f"config.json: num_labels is {count}, but id2label names {len(labels)} classes: "
-            "correct the wrong one of the two"
-        )
-    return len(labels), () if labels == _placeholders(len(labels)) else labels
-
-
-def _placeholders(count: int) -> tuple[str, ...]:
-    return tuple(f"LABEL_{index}" for index in range(count))
 
 
 def _architecture(
@@ -279,11 +243,7 @@ def make_config(info: ModelInfo) -> dict[str, Any]:
         made["linear_attention"] = config.linear
     if config.features_only:
         made["out_features"] = [f"stage{stage}" for stage in range(1, NUM_STAGES + 1)]
-    if config.num_classes:
-        labels = info.labels or _placeholders(config.num_classes)
-        made["id2label"] = {str(index): label for index, label in enumerate(labels)}
-        made["label2id"] = {label: index for index, label in enumerate(labels)}
-    return made
+    return {**made, **make_classes(info)}
 
 
 def _check_has_class(config: PVTConfig) -> None:

@@ -22,8 +22,8 @@ from pathlib import Path, PureWindowsPath
 from reprlib import repr as short
 from typing import Any
 
-from convert.formats.huggingface.config import CONFIG, model_version
-from convert.formats.huggingface.images import PREPROCESSOR
+from convert.formats.huggingface.config import model_version
+from convert.formats.huggingface.images import CONFIG, PREPROCESSOR
 from convert.formats.huggingface.timm import is_timm
 from convert.formats.table import SUFFIXES
 from convert.formats.weight_file import WeightFile, map_file

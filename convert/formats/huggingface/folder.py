@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from convert.formats import safetensors
-from convert.formats.huggingface.config import CONFIG, make_config, parse_config
+from convert.formats.huggingface.config import make_config, parse_config
 from convert.formats.huggingface.files import (
     SAFETENSORS,
     WEIGHTS,
     read_configs,
     read_weights,
 )
-from convert.formats.huggingface.images import PREPROCESSOR, make_preprocessor
+from convert.formats.huggingface.images import CONFIG, PREPROCESSOR, make_preprocessor
 from convert.formats.huggingface.timm import is_timm, parse_timm
 from convert.formats.table import SUFFIXES
 from convert.formats.weight_file import WeightFile

@@ -1,49 +1,77 @@
 """Hugging Face's ``preprocessor_config.json``, in both directions.
 
 PVT's folders name ``PvtImageProcessor``: it resizes every image to ``size`` whatever its shape, and
-crops nothing. Ours keeps the shape and crops (:func:`pvt_data.preprocessing.load_image`), so the
-two give the same for square images alone, and then only where its filter is the bicubic one. What
-ours do is written for ``BitImageProcessor``, which resizes the shorter side and crops the centre;
-the two differ where the margin is odd, whose half transformers rounds down and we to even.
+crops nothing. What keeps an image's shape and crops its centre is written for
+``BitImageProcessor``. Where the margin of a crop is odd, transformers rounds its corner down.
 
-Keys and defaults: ``image_processing_pvt.py``, ``image_processing_bit.py`` and
-``image_processing_backends.py`` of transformers 5.23.
+Keys and defaults: ``image_processing_backends.py`` and the ``image_processing_pil_*.py`` of the
+processors below, of transformers 5.23.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from reprlib import repr as short
 from typing import Any
 
-from pvt_spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, PVTConfig, default_preprocessing
+from pvt_spec import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing, PVTConfig
 from pvt_spec.errors import ConvertError
 
-_BICUBIC = 3
-"""Pillow's number of the filter."""
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 
-_FILTERS = ("nearest", "Lanczos", "bilinear", "bicubic", "box", "Hamming")
-"""Names of Pillow's filters, by number."""
+_HALF = (0.5, 0.5, 0.5)
+_CLIP = {
+    "image_mean": (0.48145466, 0.4578275, 0.40821073),
+    "image_std": (0.26862954, 0.26130258, 0.27577711),
+}
+_SQUARE = {"height": 224, "width": 224}
+
+_COMMON: dict[str, Any] = {
+    "do_resize": True,
+    "size": _SQUARE,
+    "resample": 3,
+    "do_center_crop": False,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": IMAGENET_MEAN,
+    "image_std": IMAGENET_STD,
+}
+"""What a processor takes for keys that are not there, but for those of its row."""
+
+_CROPPING = {"size": {"shortest_edge": 224}, "do_center_crop": True, "crop_size": _SQUARE}
 
 _PROCESSORS: dict[str, dict[str, Any]] = {
-    "PvtImageProcessor": {
-        "size": {"height": 224, "width": 224},
-        "do_center_crop": False,
-        "image_mean": IMAGENET_MEAN,
-        "image_std": IMAGENET_STD,
+    "PvtImageProcessor": {},
+    "BitImageProcessor": {**_CROPPING, **_CLIP},
+    "CLIPImageProcessor": {**_CROPPING, **_CLIP},
+    "ConvNextImageProcessor": {
+        "size": {"shortest_edge": 384},
+        "crop_pct": 224 / 256,
+        "image_mean": _HALF,
+        "image_std": _HALF,
     },
-    "BitImageProcessor": {
-        "size": {"shortest_edge": 224},
+    "DeiTImageProcessor": {
+        "size": {"height": 256, "width": 256},
         "do_center_crop": True,
-        "crop_size": {"height": 224, "width": 224},
-        "image_mean": (0.48145466, 0.4578275, 0.40821073),
-        "image_std": (0.26862954, 0.26130258, 0.27577711),
+        "crop_size": _SQUARE,
+        "image_mean": _HALF,
+        "image_std": _HALF,
     },
+    "SegformerImageProcessor": {"size": {"height": 512, "width": 512}, "resample": 2},
+    "ViTImageProcessor": {"resample": 2, "image_mean": _HALF, "image_std": _HALF},
 }
 """What is understood -> its values for keys that are not there."""
 
-_SWITCHES = {"do_resize": True, "do_rescale": True, "do_normalize": True}
+_WARPED_FROM = 384
+"""The size from which ConvNextImageProcessor squeezes an image and crops nothing."""
 
-
-PREPROCESSOR = "preprocessor_config.json"
+_IGNORED = {
+    *("image_processor_type", "feature_extractor_type", "processor_class", "auto_map", "device"),
+    *("do_convert_rgb", "return_tensors", "data_format", "input_data_format", "default_to_square"),
+    *("disable_grouping", "do_reduce_labels", "reduce_labels", "_valid_processor_keys"),
+    *("image_seq_length", "num_channels"),
+}
+"""Keys that change nothing in what a classifier is given of an image in colours."""
 
 
 def unfit(file: str, key: str, value: object, expected: str) -> ConvertError:
@@ -51,61 +79,100 @@ def unfit(file: str, key: str, value: object, expected: str) -> ConvertError:
     return ConvertError(f"{file}: {key} is {short(value)}, expected {expected}")
 
 
+def is_whole(value: Any) -> bool:
+    """Returns whether a JSON value is a number above 0 without a fraction: 4, and 4.0."""
+    return isinstance(value, int | float) and value is not True and value > 0 and value % 1 == 0
+
+
 def parse_preprocessor(
     data: Mapping[str, Any], config: PVTConfig
 ) -> tuple[Preprocessing, list[str]]:
-    """Reads what a ``preprocessor_config.json`` does, as near as a :class:`Preprocessing` says it.
+    """Reads what a ``preprocessor_config.json`` does.
 
     Args:
         data: The content of the file.
         config: The architecture.
 
     Returns:
-        The preprocessing, and in words what transformers does otherwise.
+        The preprocessing, and in words what of the file it does not say.
 
     Raises:
         ConvertError: A key has a value that transformers does not admit either.
         ConfigError: A size or a mean that a model cannot have.
     """
-    name = data.get("image_processor_type") or "PvtImageProcessor"
-    known = _PROCESSORS.get(str(name).removesuffix("Fast"))
-    if known is None:
-        note = f"image_processor_type {short(name)} is not known: the official evaluation is taken"
-        return default_preprocessing(config, "hf"), [note]
+    type_of = data.get("image_processor_type") or data.get("feature_extractor_type")
+    name = str(type_of or "PvtImageProcessor").removesuffix("Fast").removesuffix("Pil")
+    name = name.replace("FeatureExtractor", "ImageProcessor")
     given = {key: value for key, value in data.items() if value is not None}
-    keys = {**_SWITCHES, "resample": _BICUBIC, "rescale_factor": 1 / 255, **known, **given}
-    image_size, crop_pct, notes = _resizing(keys)
+    keys = {**_COMMON, **_PROCESSORS.get(name, {}), **given}
+    notes: list[str] = []
+    if name not in _PROCESSORS:
+        notes.append(f"{name} is not known: its keys are taken for those of PvtImageProcessor")
+    if name == "PvtImageProcessor" and "resample" not in given and keys["do_resize"]:
+        notes.append("resample is not said: bicubic, as transformers 5 has it, bilinear in 4")
+    if name == "ConvNextImageProcessor":
+        keys = _convnext(keys)
+    known = {*_COMMON, "crop_size", "crop_pct"} | _IGNORED
+    for key in sorted({*given} - known):
+        if given[key]:
+            notes.append(f"{key} is {short(given[key])}, of which no notice is taken")
+    prepared, more = _geometry(keys, config)
     mean, std = (_per_channel(keys, key, config.in_chans) for key in ("image_mean", "image_std"))
-    if not keys["do_normalize"]:
-        mean, std = (0.0,) * config.in_chans, (1.0,) * config.in_chans
-    if keys["do_resize"] and keys["resample"] != _BICUBIC:
-        number = keys["resample"]
-        named = isinstance(number, int) and 0 <= number < len(_FILTERS)
-        notes.append(f"the filter is {_FILTERS[number] if named else short(number)}, here bicubic")
-    if not keys["do_rescale"] or abs(255 * _number(keys, "rescale_factor") - 1) > 1e-6:
-        notes.append("pixels are not scaled from 0...255 to 0...1, here they are")
-    return Preprocessing(image_size, crop_pct, mean, std), notes
+    rescale = _number(keys, "rescale_factor") if keys["do_rescale"] else 1.0
+    prepared = dataclasses.replace(
+        prepared,
+        mean=mean,
+        std=std,
+        interpolation=_filter(keys["resample"]) if keys["do_resize"] else "bicubic",
+        rescale=rescale,
+        normalise=bool(keys["do_normalize"]),
+    )
+    return prepared, [*notes, *more]
 
 
-def _resizing(keys: Mapping[str, Any]) -> tuple[tuple[int, int], float, list[str]]:
-    """Returns (H, W) of the input, the crop's share of the resized image, and what is otherwise."""
-    resized = _size(keys, "size")
-    if not keys["do_center_crop"]:
-        if isinstance(resized, int):
-            note = "the shorter side is resized and nothing is cropped, here the image is square"
-            return (resized, resized), 1.0, [note]
-        note = "the image is resized without its shape, here its centre is cropped"
-        return resized, 1.0, [note]
-    crop = _size(keys, "crop_size")
+def _convnext(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys of the usual processors that do what ConvNextImageProcessor does."""
+    edge = _size(keys, "size")
+    edge = edge if isinstance(edge, int) else edge[0]
+    square = {"height": edge, "width": edge}
+    if edge >= _WARPED_FROM or not keys["do_resize"]:
+        return {**keys, "size": square}
+    larger = {"shortest_edge": int(edge / _number(keys, "crop_pct"))}
+    return {**keys, "size": larger, "do_center_crop": True, "crop_size": square}
+
+
+def _geometry(keys: Mapping[str, Any], config: PVTConfig) -> tuple[Preprocessing, list[str]]:
+    """Returns how images are resized and cropped, for any mean, and what is otherwise."""
+    usual = ((0.0,) * config.in_chans, (1.0,) * config.in_chans)
+    crop = _size(keys, "crop_size") if keys["do_center_crop"] else None
     crop = (crop, crop) if isinstance(crop, int) else crop
-    edge, cut = (resized, min(crop)) if isinstance(resized, int) else (resized[0], crop[0])
+    mode = "center_floor" if crop else "none"
     if not keys["do_resize"]:
-        return crop, 1.0, ["the image is not resized, here it is"]
-    if edge < cut:
-        return crop, 1.0, [f"the image is resized to {edge} pixels and padded, here it fills {cut}"]
-    stretched = not isinstance(resized, int)
-    notes = ["the image is resized without its shape, here it keeps it"] if stretched else []
-    return crop, _crop_pct(cut, edge), notes
+        size = crop or config.image_size
+        return Preprocessing(size, 1.0, *usual, resize="none", crop_mode=mode), []
+    resized = _size(keys, "size")
+    if isinstance(resized, int):
+        size = crop or (resized, resized)
+        share = _crop_pct(min(size), resized)
+        return Preprocessing(size, share, *usual, resize="shortest", crop_mode=mode), []
+    size = crop or resized
+    prepared = Preprocessing(
+        size, _crop_pct(size[0], resized[0]), *usual, resize="squash", crop_mode=mode
+    )
+    if prepared.resized == resized:
+        return prepared, []
+    H, W = prepared.resized
+    stretched = "images are resized to {}x{} before they are cropped, here to {}x{}"
+    return prepared, [stretched.format(*resized, H, W)]
+
+
+def _filter(number: Any) -> str:
+    """Returns the name of a filter by Pillow's number, or by its name."""
+    if isinstance(number, int) and not isinstance(number, bool) and number in range(6):
+        return INTERPOLATIONS[number]
+    if number in INTERPOLATIONS:
+        return str(number)
+    raise unfit(PREPROCESSOR, "resample", number, "the number of one of Pillow's filters, 0 to 5")
 
 
 def _crop_pct(cut: int, edge: int) -> float:
@@ -157,23 +224,45 @@ def _per_channel(keys: Mapping[str, Any], key: str, channels: int) -> tuple[floa
 
 
 def make_preprocessor(preprocessing: Preprocessing) -> dict[str, Any]:
-    """Returns the ``preprocessor_config.json`` with which transformers does what we do.
+    """Returns the ``preprocessor_config.json`` with which transformers prepares images so.
 
-    Of a square input; another one is resized without its shape before it is cropped.
+    What it cannot do is what :func:`otherwise` says.
     """
     H, W = preprocessing.image_size
-    height, width = int(H / preprocessing.crop_pct), int(W / preprocessing.crop_pct)
+    height, width = preprocessing.resized
+    shape_is_kept = preprocessing.resize not in ("squash", "none")
+    edges = {"height": height, "width": width}
+    size = {"shortest_edge": min(height, width)} if shape_is_kept else edges
+    cropped = preprocessing.crop_mode != "none"
+    squashed = preprocessing.resize == "squash" and not cropped
     return {
-        "image_processor_type": "BitImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": height} if H == W else {"height": height, "width": width},
-        "resample": _BICUBIC,
-        "do_center_crop": True,
+        "image_processor_type": "PvtImageProcessor" if squashed else "BitImageProcessor",
+        "do_resize": preprocessing.resize != "none",
+        "size": size,
+        "resample": INTERPOLATIONS.index(preprocessing.interpolation),
+        "do_center_crop": cropped,
         "crop_size": {"height": H, "width": W},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
+        "do_rescale": preprocessing.rescale != 1,
+        "rescale_factor": preprocessing.rescale,
+        "do_normalize": preprocessing.normalise,
         "image_mean": [*preprocessing.mean],
         "image_std": [*preprocessing.std],
         "do_convert_rgb": len(preprocessing.mean) == 3,
     }
+
+
+def otherwise(preprocessing: Preprocessing) -> Iterator[str]:
+    """Yields in words what transformers does otherwise with images."""
+    H, W = preprocessing.resized
+    resize, crop_mode = preprocessing.resize, preprocessing.crop_mode
+    if resize == "inside" or (resize in ("cover", "cover_nearest") and H != W):
+        yield f"resize {resize} to {H}x{W}: the shorter side is resized to {min(H, W)}"
+    if crop_mode == "border":
+        yield "crop_mode border: what is missing is black"
+    if crop_mode in ("center", "border"):
+        yield (
+            f"crop_mode {crop_mode}: a corner between two pixels is rounded down, not to the even "
+            "one"
+        )
+    if preprocessing.orientation == "stored":
+        yield "orientation stored: its pipeline turns photos as their EXIF orientation says"

@@ -4,12 +4,32 @@ Keys: ``architecture``, ``num_classes``, ``label_names`` and ``pretrained_cfg`` 
 (C, H, W), ``crop_pct``, ``mean``, ``std``; ``timm/models/_hub.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from convert.formats.huggingface.images import unfit
-from pvt_spec import VARIANTS, ConfigError, ModelInfo, Preprocessing, make_config, profile_numerics
+from convert.formats.huggingface.images import CONFIG, unfit
+from pvt_spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    INTERPOLATIONS,
+    VARIANTS,
+    ConfigError,
+    ModelInfo,
+    Preprocessing,
+    make_config,
+    profile_numerics,
+)
 from pvt_spec.errors import ConvertError
+
+_CROP_PCT = 0.875
+"""timm's ``DEFAULT_CROP_PCT``."""
+
+_CROP_MODES = {
+    "center": ("cover", "center"),
+    "squash": ("squash", "center"),
+    "border": ("inside", "border"),
+}
+"""timm's ``crop_mode`` -> how an image is resized and cropped."""
 
 
 def is_timm(config: Mapping[str, Any]) -> bool:
@@ -34,16 +54,37 @@ def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
         architecture = make_config(
             name, num_classes=int(classes), in_chans=channels, image_size=(H, W)
         )
-        images = Preprocessing(
-            (H, W),
-            float(trained["crop_pct"]),
-            tuple(map(float, trained["mean"])),
-            tuple(map(float, trained["std"])),
-        )
+        images = _preprocessing(trained, (H, W))
         labels = tuple(map(str, config.get("label_names") or ()))
         return ModelInfo(architecture, profile_numerics("official", 2), images, labels)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConvertError(
-            f"config.json: {error!s:.200}: expected num_classes and a pretrained_cfg with "
-            "input_size, crop_pct, mean and std, as timm writes them"
+            f"config.json: {error!s:.200}: expected num_classes and a pretrained_cfg as timm "
+            "writes them"
         ) from error
+
+
+def _preprocessing(trained: Mapping[str, Any], size: tuple[int, int]) -> Preprocessing:
+    """Returns the evaluation that a ``pretrained_cfg`` asks for; see ``timm/data/config.py``.
+
+    Raises:
+        ConvertError: The filter or the way of cropping is none that is known.
+    """
+    mode = _one_of(trained, "crop_mode", _CROP_MODES, "center")
+    interpolation = _one_of(trained, "interpolation", INTERPOLATIONS, "bicubic")
+    share = float(trained.get("crop_pct") or _CROP_PCT)
+    resize, crop_mode = _CROP_MODES[mode]
+    if resize == "cover" and int(size[0] / share) != int(size[1] / share):
+        resize = "cover_nearest"
+    mean = tuple(map(float, trained.get("mean") or IMAGENET_MEAN))
+    std = tuple(map(float, trained.get("std") or IMAGENET_STD))
+    return Preprocessing(
+        size, share, mean, std, resize=resize, interpolation=interpolation, crop_mode=crop_mode
+    )
+
+
+def _one_of(trained: Mapping[str, Any], key: str, known: Collection[str], usual: str) -> str:
+    value = trained.get(key) or usual
+    if value not in known:
+        raise unfit(CONFIG, key, value, f"one of {', '.join(known)}")
+    return str(value)

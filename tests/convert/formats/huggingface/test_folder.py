@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from convert import ConvertError
 from convert.formats.huggingface import folder as folder_format
@@ -20,16 +19,13 @@ from convert.formats.huggingface.config import (
     parse_config,
 )
 from convert.formats.huggingface.files import WEIGHTS
-from convert.formats.huggingface.images import PREPROCESSOR, make_preprocessor, parse_preprocessor
 from convert.formats.weight_file import WeightFile
 from convert.names.computed import expressible
-from pvt_data.preprocessing import load_image
 from pvt_spec import (
     EPSILONS,
     PROFILES,
     ModelInfo,
     Numerics,
-    Preprocessing,
     PVTConfig,
     default_preprocessing,
     make_config as make_variant,
@@ -531,107 +527,3 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
         folder_format.read(tmp_path / "nowhere")
     with pytest.raises(ConvertError, match=naming("config.json")):
         folder_format.read(tmp_path)
-
-
-# --- images
-
-
-def save_image(path: Path, width: int, height: int) -> Path:
-    pixels = np.random.default_rng(2).integers(0, 256, (height, width, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def transformers_pixels(folder: Path, image: Path) -> Any:
-    """A file of images as the processor of a folder makes it: (C, H, W)."""
-    processor = import_transformers().AutoImageProcessor.from_pretrained(folder)
-    with Image.open(image) as opened:
-        return processor(opened, return_tensors="np")["pixel_values"][0]
-
-
-@pytest.mark.parametrize("crop_pct", [0.9, 224 / 256, 1.0])
-@pytest.mark.parametrize("size", [(200, 150), (150, 200), (100, 100)])
-def test_transformers_prepares_images_as_we_do(
-    crop_pct: float, size: tuple[int, int], tmp_path: Path
-) -> None:
-    preprocessing = Preprocessing((224, 224), crop_pct, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-    (tmp_path / PREPROCESSOR).write_text(json.dumps(make_preprocessor(preprocessing)))
-    image = save_image(tmp_path / "image.png", *size)
-    theirs = transformers_pixels(tmp_path, image)
-    np.testing.assert_allclose(theirs, load_image(image, preprocessing), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("crop_pct", [0.5, 0.8, 224 / 256, 0.9, 0.95, 1.0])
-@pytest.mark.parametrize("side", [32, 63, 224, 384])
-def test_preprocessing_is_read_back(side: int, crop_pct: float) -> None:
-    preprocessing = Preprocessing((side, side), crop_pct)
-    read, notes = parse_preprocessor(as_json(make_preprocessor(preprocessing)), SMALL["v2"])
-    # Shares that resize to the same pixels are the same preprocessing.
-    assert int(side / read.crop_pct) == int(side / crop_pct)
-    assert dataclasses.replace(read, crop_pct=crop_pct) == preprocessing
-    assert notes == []
-    if side == 224:
-        assert read == preprocessing
-
-
-def test_transformers_own_processor_is_read(tmp_path: Path) -> None:
-    # Without torchvision, the class of that name is only a request for it.
-    processor = import_transformers().models.pvt.image_processing_pil_pvt.PvtImageProcessorPil(
-        size={"height": 64, "width": 64}
-    )
-    processor.save_pretrained(tmp_path)
-    data = json.loads((tmp_path / PREPROCESSOR).read_text())
-    assert data["image_processor_type"] == "PvtImageProcessor"
-    read, notes = parse_preprocessor(data, SMALL["v2"])
-    assert read == Preprocessing((64, 64), 1.0)
-    assert notes == ["the image is resized without its shape, here its centre is cropped"]
-    square = save_image(tmp_path / "image.png", 100, 100)
-    theirs = transformers_pixels(tmp_path, square)
-    np.testing.assert_allclose(theirs, load_image(square, read), rtol=0, atol=1e-6)
-    info = parse_config({"model_type": "pvt_v2"}, data)
-    assert info.preprocessing == read
-    assert info.provenance == {"preprocessing in transformers": notes[0]}
-
-
-@pytest.mark.parametrize(
-    ("data", "facts"),
-    [
-        ({"resample": 2}, ("bilinear",)),
-        ({"resample": "x"}, ("'x'",)),
-        ({"do_rescale": False}, ("pixels",)),
-        ({"rescale_factor": 1}, ("pixels",)),
-        ({"size": {"shortest_edge": 64}}, ("shorter",)),
-        ({"image_processor_type": "SwinImageProcessor"}, ("official",)),
-        ({"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 32}}, ("padded",)),
-        ({"image_processor_type": "BitImageProcessor", "do_resize": False}, ("resized",)),
-    ],
-)
-def test_what_preprocessing_cannot_say_is_told(data: dict[str, Any], facts: Facts) -> None:
-    _, notes = parse_preprocessor(data, SMALL["v2"])
-    assert any(tells(note, *facts) for note in notes)
-
-
-def test_images_that_are_not_normalised() -> None:
-    read, _ = parse_preprocessor({"do_normalize": False}, SMALL["v2"])
-    assert (read.mean, read.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    read, _ = parse_preprocessor({"image_mean": 0.5, "image_std": [0.5, 0.5, 0.5]}, SMALL["v2"])
-    assert (read.mean, read.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-
-@pytest.mark.parametrize(
-    ("data", "facts"),
-    [
-        ({"size": "64"}, ("'64'",)),
-        ({"size": {"height": 64}}, ("'height'", "64")),
-        ({"size": {"height": 64, "width": None}}, ("pixels",)),
-        ({"size": {"height": 8, "width": 8}}, ("image_size", "8")),
-        ({"do_center_crop": True}, ("crop_size",)),
-        ({"image_mean": [0.5]}, ("image_mean", "0.5", "3")),
-        ({"image_std": "x"}, ("image_std", "'x'")),
-        ({"image_std": 0}, ("0", "std")),
-    ],
-)
-def test_preprocessors_that_cannot_be_are_refused(data: dict[str, Any], facts: Facts) -> None:
-    with pytest.raises(ConvertError) as error:
-        parse_config({"model_type": "pvt"}, data)
-    assert tells(error.value, *facts)

@@ -1,5 +1,6 @@
 """timm's folders, as they are on the hub: ``config.json`` of its own beside the weights."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -22,7 +23,10 @@ def test_config_tells_everything_but_the_weights():
     info = parse_timm(CONFIG)
     assert info.config == make_config("pvt_v2_b0", num_classes=10, image_size=(64, 96))
     assert info.numerics == profile_numerics("official", 2)
-    assert info.preprocessing == Preprocessing((64, 96), 0.9, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    expected = Preprocessing((64, 96), 0.9, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    assert info.preprocessing == dataclasses.replace(expected, resize="cover_nearest")
+    usual = parse_timm({**CONFIG, "pretrained_cfg": {}}).preprocessing
+    assert usual == Preprocessing(crop_pct=0.875)
 
 
 def write_folder(folder: Path, name: str = "model.safetensors") -> Path:
@@ -68,7 +72,6 @@ def test_weights_of_another_size_are_refused(tmp_path):
         ({"architecture": "pvt_tiny"}, "architecture is 'pvt_tiny'"),
         ({"architecture": None}, "architecture is None"),
         ({"num_classes": "many"}, "expected num_classes and a pretrained_cfg"),
-        ({"pretrained_cfg": {}}, "expected num_classes and a pretrained_cfg"),
         ({"pretrained_cfg": [1]}, "expected num_classes and a pretrained_cfg"),
         ({"pretrained_cfg": {**TRAINED, "std": [0.0] * 3}}, "std above 0"),
         ({"pretrained_cfg": {**TRAINED, "input_size": [3, 8]}}, "expected num_classes and"),
