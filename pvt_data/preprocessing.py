@@ -209,7 +209,7 @@ def _crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         for margin in (image.width - W, image.height - H)
     )
     if mode == "border" and (left < 0 or top < 0):
-        fill = tuple(round(float(mean)) for mean in preprocessing.pixel_mean)
+        fill = tuple(round(float(mean)) for mean in pixel_mean(preprocessing))
         canvas = Image.new(image.mode, (W, H), fill if len(fill) > 1 else fill[0])
         canvas.paste(image, (-left, -top))
         return canvas
