@@ -88,6 +88,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "number": {"type": int},
     "file": {"type": click.Path(path_type=Path)},
     "heads": {"metavar": "A,B,C,D", "callback": _read_heads},
+    "patterns": {"metavar": "PATTERN", "multiple": True},
     "labels": {"type": _FILE, "callback": _read_labels},
     "size": {"metavar": "S|HxW", "callback": _read_size},
 }

@@ -58,7 +58,8 @@ def convert_file(
     source, path = Path(source), Path(target)
     planned = _check_places(find_model(source)[0], path, options)
     log = _Log(tell)
-    read = read_model(source, given)
+    keep_head = changes.num_classes != 0 and not changes.features_only
+    read = read_model(source, given, keep_head=keep_head)
     log.add(_read_findings(read, changes))
     if read.changed and not options.allow_changed:
         raise ConvertError(

@@ -62,8 +62,8 @@ def inspect_file(path: Path) -> Iterator[Finding]:
 def _contents(path: Path, file: WeightFile) -> Iterator[Finding]:
     """Yields what can be said of any file."""
     yield format_of(path)
-    if file.container:
-        yield Finding("container", file.container)
+    if [*file.places] != [""]:
+        yield Finding("containers", [*file.places])
     state = [name for name in file.tensors if is_training_state(name)]
     if state:
         yield Finding("training_state", count_leading_parts(state))
@@ -97,7 +97,7 @@ def _settings(what: str, record: PVTConfig | Numerics | Preprocessing) -> Findin
 
 def _beside(file: WeightFile) -> Iterator[Finding]:
     beside = {**file.extras, **file.metadata}
-    hidden = (METADATA_KEY, GRAPH_KEY, UNSEEN_KEY, file.averaged_container)
+    hidden = (METADATA_KEY, GRAPH_KEY, UNSEEN_KEY)
     entries = {name: short(value) for name, value in beside.items() if name not in hidden}
     text = ", ".join(f"{n} {v}" if len(v) < 20 else n for n, v in entries.items()) or "none"
     yield Finding("other_entries", entries, text=text)

@@ -46,6 +46,10 @@ class Given:
         labels: Class names, in the order of the logits.
         weights: The kind of weights: ``"raw"``, or ``"ema"`` for the averaged ones of a training
             checkpoint.
+        container: The keys that lead to the dict of the model's tensors, joined by dots; ""
+            for the top level.
+        prefix: What stands before the names of the model's tensors; "" for nothing.
+        ignore: Patterns of names that are no part of the model.
     """
 
     model: str | None = option("--model", "The variant, where it is not to be detected.")
@@ -73,6 +77,18 @@ class Given:
         "Which weights of a training checkpoint: as trained, or averaged.",
         "raw",
         choices=("raw", "ema"),
+    )
+    container: str | None = option(
+        "--container", "Keys of the dict in SRC that the model is in, as state.model, if several."
+    )
+    prefix: str | None = option(
+        "--prefix", "What is before the model's names in SRC, as encoder., if several models are."
+    )
+    ignore: tuple[str, ...] = option(
+        "--ignore",
+        "Pattern of names in SRC to leave out, as 'aux.*'; may be given several times.",
+        (),
+        kind="patterns",
     )
 
 

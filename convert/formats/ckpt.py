@@ -94,7 +94,7 @@ def read(path: Path) -> WeightFile:
             metadata[name] = reader.metadata(pieces)
         else:
             tensors[name] = reader.array(pieces)
-    return WeightFile(tensors, metadata)
+    return WeightFile({"": tensors}, metadata)
 
 
 def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:

@@ -123,7 +123,7 @@ def read(path: Path) -> WeightFile:
         digest.add("constant", reader.data[constant.at : constant.stop])
     digest.add("description", encode_maths(metadata[METADATA_KEY]))
     files = (path, *(file for file, _ in reader.beside.values()))
-    return WeightFile(arrays, metadata, files=files, graph_hash=digest.hexdigest())
+    return WeightFile({"": arrays}, metadata, files=files, graph_hash=digest.hexdigest())
 
 
 @dataclass(slots=True)  # a hostile file has many

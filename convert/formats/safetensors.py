@@ -111,7 +111,7 @@ def read(path: Path) -> WeightFile:
             )
             for name, at in entries.items()
         }
-        return WeightFile(tensors, metadata)
+        return WeightFile({"": tensors}, metadata)
     except ConvertError as error:
         raise ConvertError(f"{path}: {error}") from error.__cause__
 

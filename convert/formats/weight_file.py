@@ -36,30 +36,37 @@ class WeightFile:
     """What a file holds, under the file's own names.
 
     Attributes:
-        tensors: The arrays of the container, in the file's order. Read-only, and usually views
-            of the mapped file: not aligned in memory where the file does not align them.
+        places: The arrays of each dict that holds any, in the file's order, by the keys that lead
+            to it: ``"state.model"``, or ``""`` for the top level, which formats without dicts have
+            alone. Read-only, and usually views of the mapped file: not aligned in memory where
+            the file does not align them.
         metadata: Text entries beside the tensors.
-        extras: Everything else beside the tensors: numbers, dicts, lists, other containers. As
+        extras: Everything else beside the tensors: numbers, dicts and lists without tensors. As
             nested and as self-referential as the file makes it: show it with :mod:`reprlib`.
-        container: Key of the dict that the tensors came from; "" for the top level.
-        averaged_container: Key of the dict that averaged tensors are kept in; "" for none.
-        averaged: The tensors of that dict.
         described: The model as a file beside it (``config.json``) describes it; None for nothing.
         files: The files that were read; () for the named one alone.
         unread: The names of the kinds of objects beside the tensors that were left unread.
         graph_hash: The hash of what an ``.onnx`` computes; "" of a file without a graph.
     """
 
-    tensors: dict[str, Array]
+    places: dict[str, dict[str, Array]]
     metadata: dict[str, str] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)
-    container: str = ""
-    averaged_container: str = ""
-    averaged: dict[str, Array] = field(default_factory=dict)
     described: ModelInfo | None = None
     files: tuple[Path, ...] = ()
     unread: tuple[str, ...] = ()
     graph_hash: str = ""
+
+    @property
+    def tensors(self) -> dict[str, Array]:
+        """All arrays: by their names, and where they lie in several dicts with these before."""
+        if len(self.places) == 1:
+            return next(iter(self.places.values()))
+        return {
+            f"{place}.{name}" if place else name: array
+            for place, held in self.places.items()
+            for name, array in held.items()
+        }
 
 
 def map_file(path: Path) -> mmap.mmap:

@@ -14,15 +14,12 @@ import numpy as np
 from convert.findings import Finding
 from convert.formats.table import find_source, read_file
 from convert.formats.weight_file import WeightFile
+from convert.model.choose import choose
+from convert.model.take import take
+from convert.names.detect import Shapes
 from convert.names.dialects import Dialect
 from convert.names.naming import Naming, find_naming
-from convert.names.prefixes import BACKBONE, find_prefix
-from convert.names.training_state import (
-    AVERAGED,
-    averaged_name,
-    count_leading_parts,
-    is_training_state,
-)
+from convert.names.training_state import AVERAGED
 from convert.names.translation import Holders, names_by_canonical, to_canonical
 from convert.options import WEIGHT_DTYPES, Given
 from pvt_spec import (
@@ -96,58 +93,66 @@ def load_model(path: Path | str) -> tuple[dict[str, Array], ModelInfo]:
     return model.weights, model.info
 
 
-def read_model(path: Path | str, given: Given = Given()) -> Model:
+def read_model(path: Path | str, given: Given = Given(), *, keep_head: bool = True) -> Model:
     """Reads a model file and understands it: translates names, checks that it is whole.
 
     Args:
         path: A file of one of :data:`convert.formats.table.FORMATS`, or a folder of Hugging Face.
         given: What the user says in place of what the file shows.
+        keep_head: Whether a head that is no PVT's is an error; else it is left out.
 
     Raises:
         ConvertError: The file cannot be read, or is not a whole PVT; all problems at once.
     """
     path, taken = find_model(Path(path))
-    model = understand(path, read_file(path), given)
+    model = understand(path, read_file(path), given, keep_head=keep_head)
     chosen = [Finding("taken", str(path), text=taken)] if taken else []
     return dataclasses.replace(model, findings=(*chosen, *model.findings))
 
 
-def understand(path: Path, file: WeightFile, given: Given = Given()) -> Model:
+def understand(
+    path: Path, file: WeightFile, given: Given = Given(), *, keep_head: bool = True
+) -> Model:
     """Returns what :func:`read_model` makes of a file's contents.
 
     Raises:
         ConvertError: They are not a whole PVT; all problems at once.
     """
     try:
-        return _understand(path, file, given)
+        return _understand(path, file, given, keep_head)
     except ConvertError as error:
         beside = "".join(f"\n  {finding}" for finding in left_unread(file))
         raise ConvertError(f"{path}: {error}{beside}") from error
 
 
-def _understand(path: Path, file: WeightFile, given: Given) -> Model:
-    weights, chosen = _choose_weights(file, given)
-    weights, stripped = _strip(weights)
-    shapes = {name: array.shape for name, array in weights.items()}
+def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> Model:
     written = file.metadata.get(METADATA_KEY)
     own = ModelInfo.from_json(written) if written else None
     said, origin, warnings = _said(file, own)
     unseen = None if said else _unseen(file)
-    naming = find_naming(
-        shapes,
-        said.config if said else None,
-        model=given.model,
-        dialect=given.dialect,
-        image_size=given.image_size,
-        num_heads=given.num_heads or (unseen.num_heads if unseen else ()),
-    )
+
+    def find(shapes: Shapes) -> Naming:
+        return find_naming(
+            shapes,
+            said.config if said else None,
+            model=given.model,
+            dialect=given.dialect,
+            image_size=given.image_size,
+            num_heads=given.num_heads or (unseen.num_heads if unseen else ()),
+        )
+
+    choice = choose(file, given, find)
+    averaged = choice.taken.averaged
+    weights, naming, chosen = take(choice, find, keep_head=keep_head)
     config, dialect = naming.config, naming.dialect
     weights, lost = _without_class_row(weights, config, dialect)
     _check_tensors(weights, naming, given.model)
     canonical = to_canonical(weights, naming.pairings)
     canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}
     info = _describe(path, given, said, unseen, config, dialect, canonical)
-    hashes, changed = _find_changes(path, file, own, given, canonical)
+    hashes, changed = _find_changes(path, file, own, averaged, canonical)
+    if averaged:
+        info = dataclasses.replace(info, provenance={**info.provenance, "weights": "averaged"})
     guesses = {**naming.guesses}
     if not said and not unseen and not given.profile:
         guesses["profile"] = (
@@ -157,7 +162,6 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
     findings = (
         format_of(path),
         *chosen,
-        *stripped,
         *left_unread(file),
         *warnings,
         Finding("dialect", dialect.name, "given" if given.dialect else ""),
@@ -176,40 +180,6 @@ def _understand(path: Path, file: WeightFile, given: Given) -> Model:
         tuple(changed),
         hashes,
     )
-
-
-def _choose_weights(file: WeightFile, given: Given) -> tuple[dict[str, Array], list[Finding]]:
-    """Returns the raw or averaged weights by the file's names, and what was found beside them."""
-    state = {name: array for name, array in file.tensors.items() if is_training_state(name)}
-    averaged = {
-        weight: array for name, array in state.items() if (weight := averaged_name(name))
-    } or file.averaged
-    if given.weights == "ema" and not averaged:
-        raise ConvertError("no averaged weights in it (ema.*, model_ema): give --weights raw")
-    weights = {name: array for name, array in file.tensors.items() if name not in state}
-    container, note = file.container, "not taken: give --weights ema"
-    if given.weights == "ema":
-        weights, container, note = averaged, file.averaged_container, "taken"
-    findings = [Finding("container", container)] if container else []
-    if averaged:
-        findings.append(Finding("averaged_weights", len(averaged), note))
-    if state:
-        findings.append(Finding("training_state", count_leading_parts(state), "set aside"))
-    return weights, findings
-
-
-def _strip(weights: dict[str, Array]) -> tuple[dict[str, Array], list[Finding]]:
-    """Returns the weights less what wrappers put before their names, or detectors beside them."""
-    prefix, findings = find_prefix(weights), []
-    beside = [name for name in weights if not name.startswith(prefix + BACKBONE)]
-    if len(beside) < len(weights):
-        prefix += BACKBONE
-        parts = count_leading_parts(beside)
-        findings.append(Finding("beside_backbone", parts, "of a detector, say; not converted"))
-    if not prefix:
-        return weights, findings
-    findings.append(Finding("prefix_removed", prefix))
-    return {n.removeprefix(prefix): a for n, a in weights.items() if n.startswith(prefix)}, findings
 
 
 def format_of(path: Path) -> Finding:
@@ -250,7 +220,7 @@ def _find_changes(
     path: Path,
     file: WeightFile,
     own: ModelInfo | None,
-    given: Given,
+    averaged: bool,
     weights: Mapping[str, Array],
 ) -> tuple[dict[str, str], list[str]]:
     """Returns the weights' hashes, where the file has them, and what is not as it was written.
@@ -259,12 +229,12 @@ def _find_changes(
         path: The file.
         file: Its contents.
         own: The description that it carries.
-        given: What the user says.
+        averaged: Whether they are the averaged ones of the file.
         weights: The weights under canonical names.
     """
     if own is None:
         return {}, []
-    leading = AVERAGED if given.weights == "ema" else ""
+    leading = AVERAGED if averaged else ""
     expected = {name: own.hashes.get(leading + name, "") for name in weights}
     hashes = hash_weights(weights) if any(expected.values()) else {}
     known = {name: digest for name, digest in expected.items() if digest}
@@ -312,12 +282,18 @@ def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | No
             expected = ", ".join(WEIGHT_DTYPES)
             problems.append(f"{name} is {array.dtype.name}, expected one of {expected}")
     if problems:
+        unknown = sorted(weights.keys() - specs.keys())
         name = asked or variant_name(naming.config) or "this architecture"
         looks = variant_name(naming.shown)
         hint = f". It looks like {looks}: try --model {looks}" if looks not in (None, name) else ""
         shown = sorted(problems)[:_SHOWN]
         if len(problems) > _SHOWN:
             shown.append(f"and {len(problems) - _SHOWN} more")
+        if unknown:
+            first = unknown[0].partition(".")
+            other = not any(name.startswith(first[0] + first[1]) for name in specs)
+            pattern = f"{first[0]}.*" if other and first[1] else unknown[0]
+            hint += f". What is no part of the model is left out with --ignore {pattern!r}, say"
         raise ConvertError(
             f"{len(problems)} tensors (dialect {naming.dialect.name}) do not fit {name}{hint}\n  "
             + "\n  ".join(shown)
@@ -348,8 +324,6 @@ def _describe(
         if given.profile:
             provenance["profile before it was given"] = said.profile
             info = dataclasses.replace(said, numerics=numerics)
-    if given.weights == "ema":
-        provenance["weights"] = "averaged"
     preprocessing = info.preprocessing
     if given.image_size:
         preprocessing = dataclasses.replace(preprocessing, image_size=given.image_size)

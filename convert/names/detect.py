@@ -150,8 +150,14 @@ _CLASSIFIES = {"cls_token", "norm.weight", "head.weight"}
 
 
 def _depth(shapes: Shapes, stage: int) -> int:
+    """Returns how many blocks a stage has, as far as the tensors are enough for them."""
     pattern = re.compile(rf"block{stage}\.(\d+)\.")
-    return 1 + max((int(m[1]) for m in map(pattern.match, shapes) if m), default=-1)
+    last = max((int(m[1]) for m in map(pattern.match, shapes) if m), default=-1)
+    return min(last, len(shapes) // _FEWEST) + 1
+
+
+_FEWEST = 8
+"""Fewer tensors than any block has."""
 
 
 def _image_size(shapes: Shapes, version: int) -> tuple[tuple[int, int], str]:

@@ -1,20 +1,61 @@
-"""What wrappers and detectors put before the names of a model's tensors."""
+"""Where among a file's names those of a PVT lie: under which prefixes, whatever these are.
 
+A PVT has four patch embeddings. What stands before the name of one in any dialect may stand before
+all names of a model.
+"""
+
+import re
+from collections import Counter
 from collections.abc import Iterable
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "state_dict.", "backbone.", "network.")
-"""What wrappers (DDP, torch.compile, trainers) put before every name."""
+from convert.names.dialects import DIALECTS
+from pvt_spec import NUM_STAGES
 
-BACKBONE = "backbone."
-"""What detectors put before the names of their backbone, beside a neck and heads."""
+_LONGEST = 500
+"""Characters of a name that a PVT's tensor can have, so that every search is quick."""
+
+_FIRST = {
+    name
+    for dialect in DIALECTS
+    for stage in range(NUM_STAGES)
+    for name in dialect.from_canonical(f"patch_embed{stage + 1}.proj.weight")
+}
+_FOUND = re.compile(rf"(?:^|\.)(?=(?:{'|'.join(map(re.escape, sorted(_FIRST)))})$)")
+_ENDS = tuple({f".{name.split('.')[-2]}.weight" for name in _FIRST})
+
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged|swa)(?:[._]|$)", re.IGNORECASE)
 
 
-def find_prefix(names: Iterable[str]) -> str:
-    """Returns the known prefixes that all names share, put together; "" where they share none."""
+def group_by_prefix(names: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the names that begin with each prefix under which a PVT may lie, without it.
+
+    A name is under the longest such prefix; those that are under none are left out.
+    """
     names = list(names)
-    found = ""
-    while True:
-        shared = [p for p in PREFIXES if all(n.startswith(found + p) for n in names)]
-        if not shared or not names:
-            return found
-        found += shared[0]
+    close = [name for name in names if name.endswith(_ENDS) and len(name) <= _LONGEST]
+    prefixes = {name[: match.end()] for name in close if (match := _FOUND.search(name))}
+    lengths = sorted({len(prefix) for prefix in prefixes}, reverse=True)
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        prefix = next((name[:n] for n in lengths if name[:n] in prefixes), None)
+        if prefix is not None:
+            groups.setdefault(prefix, []).append(name[len(prefix) :])
+    return groups
+
+
+def is_averaged(place: str) -> bool:
+    """Returns whether keys and prefixes say that averaged weights lie there: ``model_ema``."""
+    return _AVERAGED.search(place) is not None
+
+
+def count_beside(names: Iterable[str], prefix: str) -> dict[str, int]:
+    """Counts names beside those of a prefix, by the part in which they begin to differ from it."""
+    shared = prefix.split(".")
+
+    def leading(name: str) -> str:
+        parts, at = name.split("."), 0
+        while at < len(parts) - 1 and at < len(shared) and parts[at] == shared[at]:
+            at += 1
+        return ".".join(parts[: at + 1]) + (".*" if at + 1 < len(parts) else "")
+
+    return dict(Counter(map(leading, names)))

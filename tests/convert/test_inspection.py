@@ -151,7 +151,7 @@ SOMETIMES = {
     "training_state": dict,
     "averaged_weights": int,
     "prefix_removed": str,
-    "beside_backbone": dict,
+    "left_out": dict,
     "answers": list,
     "guess": list,
 }

@@ -125,7 +125,8 @@ def _read_shards(index: Path, read: Callable[[Path], WeightFile]) -> WeightFile:
     for file in files.values():
         metadata |= file.metadata
     tensors = {tensor: files[name].tensors[tensor] for tensor, name in tensor_files.items()}
-    return WeightFile(tensors, metadata, files=(index, *(index.parent / name for name in files)))
+    beside = (index.parent / name for name in files)
+    return WeightFile({"": tensors}, metadata, files=(index, *beside))
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:

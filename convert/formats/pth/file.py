@@ -21,29 +21,23 @@ writes it, with the texts in its ``_metadata``. ``torch.load(path, weights_only=
 
 import dataclasses
 import zipfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import numpy as np
 
 from convert.formats.pth import machine
 from convert.formats.pth.encoding import encode_checkpoint
 from convert.formats.pth.legacy import LegacyFile, is_legacy
 from convert.formats.pth.names import NAMES
-from convert.formats.pth.tensors import TensorReader, state_dict
-from convert.formats.pth.values import OrderedDict, Placeholder
+from convert.formats.pth.places import find_places
+from convert.formats.pth.tensors import TensorReader
 from convert.formats.pth.zip_records import Archive, write_record
 from convert.formats.weight_file import WeightFile, contents
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 
-AVERAGED = ("model_ema", "state_dict_ema", "ema_state_dict")
-"""Keys that training scripts keep a model's averaged tensors under."""
-
-CONTAINERS = ("state_dict", "model", "module", "net", "weights", *AVERAGED)
-"""Keys that training scripts keep a model's tensors under; the first that is there is taken."""
+CONTAINER = "state_dict"
+"""Key that the tensors are under in the files we write."""
 
 _SHOWN = 6
 """Names that are listed of objects that are no tensors."""
@@ -55,11 +49,9 @@ ROOT = "archive/"
 def read(path: Path) -> WeightFile:
     """Reads what a ``.pth`` holds. Nothing in it is executed, and torch is not needed.
 
-    Tensors are those of the first of :data:`CONTAINERS` that holds any, or else of the top level.
-    The other values of the top level are ``metadata`` where they are text and ``extras`` where
-    not, other containers among them, under their own keys; what the container holds beside
-    tensors is in ``extras`` under ``"CONTAINER.KEY"``. Averaged tensors are those of the first of
-    :data:`AVERAGED`.
+    Tensors are found in every dict, however nested, and go under the keys that lead to it. Texts
+    of the top level are ``metadata``; what else there is beside tensors is in ``extras``, under
+    the keys that lead to it.
 
     Objects beside the tensors, and tensors that are no plain arrays (sparse, quantised), are left
     unread. Of a module that was pickled whole, the tensors are taken.
@@ -79,10 +71,15 @@ def read(path: Path) -> WeightFile:
         len(saved),
     )
     try:
-        file = _choose_container(root)
+        found = find_places(root)
+        if not found.places:
+            raise ConvertError(
+                f"holds {_shown(root)} and no tensors by name, expected a dict of tensors: "
+                f"{machine.RESAVE}"
+            )
     except ConvertError as error:
         raise ConvertError(f"{path}: {error}{_beside(unread)}") from error
-    return dataclasses.replace(file, unread=tuple(unread))
+    return dataclasses.replace(found, unread=tuple(unread))
 
 
 def _beside(unread: Sequence[str]) -> str:
@@ -91,57 +88,11 @@ def _beside(unread: Sequence[str]) -> str:
     return f"; left unread: {', '.join(unread[:_SHOWN])}{more}: {machine.RESAVE}" if unread else ""
 
 
-def _choose_container(root: Any) -> WeightFile:
+def _shown(root: Any) -> str:
+    """Returns what a file holds, fit for a terminal."""
     if not isinstance(root, dict):
-        raise ConvertError(
-            f"holds a {type(root).__name__}, expected a dict of tensors: {machine.RESAVE}"
-        )
-    container = next((key for key in CONTAINERS if _tensors(root.get(key))), "")
-    held = root[container] if container else root
-    tensors = _tensors(held)
-    if not tensors:
-        keys = ", ".join(f"{key!r:.60}" for key in [*root][:8])
-        raise ConvertError(f"no tensors at its top level ({keys}) or under {', '.join(CONTAINERS)}")
-    metadata, extras = _texts(held), {}
-    for key, value in root.items():
-        if isinstance(key, str) and isinstance(value, str):
-            metadata[key] = value
-        elif held is not root or key not in tensors:
-            extras[str(key)] = value
-    if container:
-        del extras[container]
-        beside = {key: value for key, value in held.items() if key not in tensors}
-        extras.update({f"{container}.{key}": value for key, value in beside.items()})
-    averaged = next((key for key in AVERAGED if _tensors(root.get(key))), "")
-    return WeightFile(tensors, metadata, extras, container, averaged, _tensors(root.get(averaged)))
-
-
-def _texts(state_dict: Any) -> dict[str, str]:
-    """Returns the texts in the ``_metadata`` of a state dict, where its modules say the same."""
-    attributes = state_dict.attributes if isinstance(state_dict, OrderedDict) else {}
-    modules = attributes.get("_metadata")
-    said = [*modules.values()] if isinstance(modules, dict) else []
-    pairs = dict.fromkeys(
-        (key, text)
-        for each in said
-        if isinstance(each, dict)
-        for key, text in each.items()
-        if isinstance(key, str) and isinstance(text, str)
-    )
-    counts = Counter(key for key, _ in pairs)
-    return {key: text for key, text in pairs if counts[key] == 1}
-
-
-def _tensors(value: Any) -> dict[str, Array]:
-    if not isinstance(value, dict):
-        return {}
-    if isinstance(value, Placeholder) and (of_module := state_dict(value)):
-        return of_module
-    return {
-        key: item
-        for key, item in value.items()
-        if isinstance(key, str) and isinstance(item, np.ndarray)
-    }
+        return f"a {type(root).__name__}"
+    return f"a dict ({', '.join(f'{key!r:.60}' for key in [*root][:8])})"
 
 
 def write(
@@ -158,15 +109,15 @@ def write(
     Args:
         stream: A file open for writing; the zip starts where it stands.
         tensors: Arrays of torch's dtypes, of any byte order and memory layout.
-        metadata: Texts, kept at the top level beside "state_dict".
+        metadata: Texts, kept at the top level beside :data:`CONTAINER`.
         wrapped: Whether the tensors are under that key; else they are the top level, and the
             texts in its ``_metadata``.
 
     Raises:
         ConvertError: A tensor is of a dtype that torch has not, or a text is named as a container.
     """
-    if taken := sorted({*CONTAINERS} & metadata.keys()):
-        raise ConvertError(f"metadata cannot be named {', '.join(taken)}: tensors are kept there")
+    if CONTAINER in metadata:
+        raise ConvertError(f"metadata cannot be named {CONTAINER}: tensors are kept there")
     pickle = encode_checkpoint(tensors, metadata, wrapped=wrapped)
     with zipfile.ZipFile(stream, "w") as archive:
         write_record(archive, stream, f"{ROOT}data.pkl", pickle)

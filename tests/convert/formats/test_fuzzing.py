@@ -238,7 +238,7 @@ def test_a_run_ends_at_the_first_failure_and_keeps_its_input(tmp_path, how):
 
 def test_a_reader_that_takes_what_the_reference_refuses(tmp_path):
     seed = SEEDS["safetensors"]()[-2]
-    tensors = WeightFile({"a": np.frombuffer(bytes(24), "f4").reshape(2, 3)})
+    tensors = WeightFile({"": {"a": np.frombuffer(bytes(24), "f4").reshape(2, 3)}})
     judge = Judge("safetensors", tmp_path, lambda path: tensors)
     with pytest.raises(Failure, match=naming("reference")):
         judge.judge(Input(seed.data[:-1], seed, ("cut",)))

@@ -1,6 +1,7 @@
 """Names: every dialect is a bijection, training state is no weight, and shapes tell the model."""
 
 import dataclasses
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -14,7 +15,7 @@ from convert import ConvertError
 from convert.formats.table import read_file
 from convert.names.detect import canonical_shapes, detect_dialect, infer_config
 from convert.names.dialects import DIALECTS, NAMES, Dialect, find_dialect
-from convert.names.prefixes import PREFIXES, find_prefix
+from convert.names.prefixes import group_by_prefix
 from convert.names.training_state import LEADING, OPTIMIZER, WHOLE, is_training_state
 from convert.names.translation import from_canonical, to_canonical
 from pvt_spec import VARIANTS, PVTConfig, TensorSpec, make_config, tensor_specs
@@ -446,13 +447,32 @@ def test_other_networks_are_refused(shapes: Shapes) -> None:
     assert all(name in message for name in shapes)
 
 
-@pytest.mark.parametrize("prefix", [*PREFIXES, "module._orig_mod.", "state_dict.module.model."])
-def test_prefixes_that_all_names_share_are_found(prefix: str) -> None:
+# --- prefixes
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: f"{d.name}{d.versions}")
+def test_names_are_grouped_by_any_prefix(dialect: Dialect) -> None:
+    kind = f"v{dialect.versions[0]}"
+    config = dataclasses.replace(KINDS[f"{kind} maps" if dialect.features_only else kind])
+    names = [*named_shapes(dataclasses.replace(config, num_classes=0), dialect)]
+    beside = ["step", "decoder.weight", "other.proj.weight"]
+    for prefix in ("", "model.", "a.b.", "x_y.stages.0.", "block1.0."):
+        groups = group_by_prefix([*(prefix + name for name in names), *beside])
+        assert groups == {prefix: names if prefix else names + beside}
+
+
+def test_names_go_to_the_longest_prefix() -> None:
     names = canonical_names(VARIANTS["pvt_v2_b0"])
-    assert find_prefix(prefix + name for name in names) == prefix
-    assert find_prefix([*(prefix + name for name in names), "step"]) == ""
+    both = [prefix + name for prefix in ("", "net.", "net.net.") for name in names]
+    assert group_by_prefix(both) == {"": names, "net.": names, "net.net.": names}
+    assert group_by_prefix(["conv.weight"]) == group_by_prefix([]) == {}
 
 
-def test_names_without_a_prefix_lose_nothing() -> None:
-    assert find_prefix(canonical_names(VARIANTS["pvt_tiny"])) == ""
-    assert find_prefix([]) == ""
+def test_prefixes_are_found_in_time_that_grows_with_the_names() -> None:
+    """However many prefixes there are, and however long they are."""
+    name = "patch_embed1.proj.weight"
+    hostile = [*("a." * i + name for i in range(200)), *(f"{i}.{name}" for i in range(9_000))]
+    hostile.append("." * 1_000_000 + name)
+    started = time.perf_counter()
+    assert len(group_by_prefix(hostile)) == 9_200
+    assert time.perf_counter() - started < 5

@@ -210,9 +210,8 @@ class Judge:
     def check_read(self, file: WeightFile, given: Input) -> None:
         """The arrays are whole and read-only, and have the values that they should have."""
         size = len(given.data) + self.beside
-        for group in (file.tensors, file.averaged):
-            for name, array in group.items():
-                check_array(name, array, size)
+        for name, array in file.tensors.items():
+            check_array(name, array, size)
         texts = [*file.tensors, *file.metadata, *file.metadata.values(), *file.extras]
         check(all(isinstance(text, str) for text in texts), "a name or text that is none")
         try:

@@ -57,8 +57,9 @@ def by_torch(path: Path, ours: WeightFile) -> Arrays:
     import torch
 
     root = torch.load(path, map_location="cpu", weights_only=True)
-    held = root[ours.container] if ours.container else root
-    tensors = {name: held.get(name) for name in ours.tensors}
+    places = {keys: (_at(root, keys), held) for keys, held in ours.places.items()}
+    found = {keys: {n: there.get(n) for n in held} for keys, (there, held) in places.items()}
+    tensors: dict[str, Any] = WeightFile(found).tensors
     if _is_big_endian(path):
         untyped = [n for n, array in ours.tensors.items() if array.dtype.name.startswith(UNTYPED)]
         tensors = {name: tensor for name, tensor in tensors.items() if name not in untyped}
@@ -67,6 +68,13 @@ def by_torch(path: Path, ours: WeightFile) -> Arrays:
         for name, tensor in tensors.items()
         if isinstance(tensor, torch.Tensor)
     }
+
+
+def _at(root: Any, keys: str) -> dict[str, Any]:
+    """What torch has where we found tensors; nothing where we looked into a list."""
+    for key in filter(None, keys.split(".")):
+        root = root.get(key, {}) if isinstance(root, dict) else {}
+    return root if isinstance(root, dict) else {}
 
 
 def _is_big_endian(path: Path) -> bool:

@@ -52,7 +52,7 @@ def test_reads_golden_files(path):
     file = pth.read(path)
     assert_holds(file.tensors, loaded.get("model", loaded))
     if "model" in loaded:
-        assert file.container == "model"
+        assert [*file.places] == ["model"]
         assert file.extras == {"epoch": loaded["epoch"], "args": vars(loaded["args"])}
 
 
@@ -91,7 +91,7 @@ def test_reads_state_dict_of_module(protocol):
     module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
     file = read_bytes(saved(module.state_dict(), pickle_protocol=protocol))
     assert_holds(file.tensors, module.state_dict())
-    assert (file.container, file.metadata, file.extras) == ("", {}, {})
+    assert ([*file.places], file.metadata, file.extras) == ([""], {}, {})
 
 
 def test_reads_storages_without_checksums():
@@ -125,35 +125,44 @@ EMA = {"head.weight": torch.zeros(2)}
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "container", "extras"),
+    ("checkpoint", "places", "extras"),
     [
-        (W, "", set()),
-        ({**W, "epoch": 3}, "", {"epoch"}),
-        ({"model": W, "optimizer": {"state": {}}}, "model", {"optimizer"}),
-        ({"state_dict_ema": EMA, "state_dict": W}, "state_dict", {"state_dict_ema"}),
-        ({"model_ema": EMA, "model": W, "epoch": 1}, "model", {"model_ema", "epoch"}),
-        ({"model_ema": W}, "model_ema", set()),
-        ({"module": W}, "module", set()),
-        ({"net": W}, "net", set()),
-        ({"weights": W, "model": "pvt_tiny"}, "weights", set()),
-        ({"state_dict": W, "best_acc1": torch.tensor(76.5)}, "state_dict", {"best_acc1"}),
-        ({"state_dict": {**W, "version": 2}}, "state_dict", {"state_dict.version"}),
-        ({"state_dict": {}, "model": W}, "model", {"state_dict"}),
-        ({**W, 7: "seven"}, "", {"7"}),
+        (W, {"": W}, set()),
+        ({**W, "epoch": 3}, {"": W}, {"epoch"}),
+        ({"model": W, "optimizer": {"state": {}}}, {"model": W}, {"optimizer"}),
+        ({"net": W, "optimizer": {"state": {0: EMA}}}, {"net": W}, {"optimizer"}),
+        ({"ema": EMA, "a": {"b": W, "epoch": 1}}, {"ema": EMA, "a.b": W}, {"a.epoch"}),
+        ({"state_dict": {**W, "version": 2}}, {"state_dict": W}, {"state_dict.version"}),
+        ({"state_dict": {}, "model": W}, {"model": W}, {"state_dict"}),
+        ({**W, "net": EMA}, {"": W, "net": EMA}, set()),
+        ({**W, 7: "seven"}, {"": W}, {"7"}),
+        ([3, W, (EMA,)], {"1": W, "2.0": EMA}, {"0"}),
     ],
 )
-def test_chooses_container(checkpoint, container, extras):
+def test_finds_every_dict_of_tensors(checkpoint, places, extras):
     file = read_bytes(saved(checkpoint))
-    assert file.container == container
+    assert file.places.keys() == places.keys()
+    for keys, held in places.items():
+        assert_holds(file.places[keys], held)
     assert set(file.extras) == extras
-    assert_holds(file.tensors, W)
+
+
+def test_one_dict_under_two_keys_is_found_once():
+    assert [*read_bytes(saved({"a": W, "b": {"c": W}})).places] == ["a"]
+
+
+def test_looks_no_deeper_than_it_has_to():
+    deep: object = W
+    for _ in range(100):
+        deep = {"a": deep}
+    assert [*read_bytes(saved({"model": W, "deep": deep})).places] == ["model"]
 
 
 def test_keeps_the_other_container_and_texts():
     file = read_bytes(saved({"model": W, "model_ema": EMA, "arch": "pvt_tiny", "epoch": 12}))
-    assert_holds(file.extras["model_ema"], EMA)
+    assert [*file.tensors] == ["model.head.weight", "model_ema.head.weight"]
     assert file.metadata == {"arch": "pvt_tiny"}
-    assert file.extras["epoch"] == 12
+    assert file.extras == {"epoch": 12}
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

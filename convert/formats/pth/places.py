@@ -1,0 +1,95 @@
+"""Where in what was saved the tensors lie: the dicts that hold them, by the keys to them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from convert.formats.pth.tensors import state_dict
+from convert.formats.pth.values import Namespace, OrderedDict, Placeholder
+from convert.formats.weight_file import WeightFile
+from pvt_spec.arrays import Array
+
+_DEPTH = 8
+"""Most keys that may lead to a dict of tensors."""
+
+_MODULES = 16
+"""Most modules that were pickled whole of which the tensors are looked for."""
+
+
+def find_places(root: Any) -> WeightFile:
+    """Returns what was saved, each dict of tensors under the keys that lead to it.
+
+    Every dict, list and tuple is looked into once, under the first keys that lead to it; not what
+    a script was called with. What a dict has under other keys than texts (an optimizer its state)
+    has no names and is no place. The texts in the ``_metadata`` of state dicts are texts of the
+    file, where all of them say the same.
+
+    Raises:
+        ConvertError: A module that was pickled whole has no end.
+    """
+    search = _Search()
+    search.look(root, ())
+    counts = Counter(key for key, _ in search.texts)
+    said = {key: text for key, text in search.texts if counts[key] == 1}
+    search.found.metadata.update({**said, **search.found.metadata})
+    return search.found
+
+
+class _Search:
+    def __init__(self) -> None:
+        self.found = WeightFile({})
+        self.seen: set[int] = set()
+        self.texts: dict[tuple[str, str], None] = {}
+        self.modules = 0
+
+    def look(self, value: Any, keys: tuple[str, ...]) -> bool:
+        """Adds the tensors in a value and what is beside them; returns whether there are any."""
+        if not isinstance(value, (dict, list, tuple)) or len(keys) > _DEPTH:
+            return False
+        if isinstance(value, Namespace) or id(value) in self.seen:
+            return False
+        self.seen.add(id(value))
+        if tensors := self.module(value):
+            self.found.places.setdefault(".".join(keys), tensors)
+            return True
+        # What a list holds has a number for a key, and is itself no tensor with a name.
+        pairs = [*value.items()] if isinstance(value, dict) else []
+        beside: dict[str, Any] = {}
+        inside = False
+        for key, item in pairs or enumerate(value):
+            path = (*keys, str(key))
+            if not isinstance(key, str) and pairs:
+                beside[".".join(path)] = item
+            elif pairs and isinstance(item, np.ndarray):
+                tensors[path[-1]] = item
+            elif pairs and isinstance(item, str) and not keys:
+                self.found.metadata[path[-1]] = item
+            elif self.look(item, path):
+                inside = True
+            else:
+                beside[".".join(path)] = item
+        if tensors:
+            self.found.places.setdefault(".".join(keys), tensors)
+            self.texts.update(dict.fromkeys(_texts(value)))
+        if tensors or inside:
+            self.found.extras.update(beside)
+        return bool(tensors) or inside
+
+    def module(self, value: Any) -> dict[str, Array]:
+        """Returns the tensors of a value that is a module; none of another, or of too many."""
+        if not isinstance(value, Placeholder) or "_modules" not in value:
+            return {}
+        self.modules += 1
+        return state_dict(value) if self.modules <= _MODULES else {}
+
+
+def _texts(state_dict: Any) -> Iterator[tuple[str, str]]:
+    """Yields the texts, with their keys, in the ``_metadata`` of a state dict."""
+    attributes = state_dict.attributes if isinstance(state_dict, OrderedDict) else {}
+    modules = attributes.get("_metadata")
+    for each in modules.values() if isinstance(modules, dict) else ():
+        for key, text in each.items() if isinstance(each, dict) else ():
+            if isinstance(key, str) and isinstance(text, str):
+                yield key, text
