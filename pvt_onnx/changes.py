@@ -1,10 +1,12 @@
 """What in an ``.onnx`` is not as it was written: the graph against what the metadata says."""
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message
 from onnx.helper import get_attribute_value, tensor_dtype_to_np_dtype
 from onnx.numpy_helper import to_array
 
@@ -16,6 +18,9 @@ from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
 
 _Facts = dict[str, Any]
 
+_MAX_SIDE = 1 << 13
+"""Pixels of the largest image for which a graph is written to be compared with."""
+
 
 def find_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     """Returns what in a model is not as it was written, in words; first the weights, by name."""
@@ -23,16 +28,25 @@ def find_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     names = [spec.name for spec in tensor_specs(info.config)]
     hashes = hash_weights({name: to_array(held[name]) for name in names if name in held})
     missing = [f"{name} is missing" for name in names if name not in held]
-    return [*changed_weights(info.hashes, hashes), *missing, *graph_changes(model, info)]
+    # A graph without a weight is another one.
+    more = missing or graph_changes(model, info)
+    return [*changed_weights(info.hashes, hashes), *more]
 
 
 def graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     """Returns what of a model's graph is not as it was written, in words.
 
     Args:
-        model: The model; of the weights, names, shapes and types are enough.
-        info: What its metadata says.
+        model: The model.
+        info: What its metadata says, which fits its weights.
     """
+    try:
+        return _graph_changes(model, info)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return [f"its graph, which is damaged ({error!r:.100})"]
+
+
+def _graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     recorded, said = metadata.get(GRAPH_KEY), metadata[METADATA_KEY]
     if recorded is None:  # written before graphs were hashed, perhaps by another writer of nodes
@@ -65,7 +79,8 @@ def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProt
     }
     opset = next((each.version for each in model.opset_import if not each.domain), 0)
     if opset in OPSETS:
-        for dynamic in (False, True):
+        large = max(info.preprocessing.image_size) > _MAX_SIDE
+        for dynamic in (True,) if large else (False, True):
             yield build_skeleton(info, dtypes, dynamic_size=dynamic, opset=opset)
 
 
@@ -83,7 +98,7 @@ def _facts(model: onnx.ModelProto) -> dict[str, _Facts]:
         }
     for tensor in graph.initializer:
         if "/" in tensor.name:
-            facts[f"constant {tensor.name}"] = {"value": to_array(tensor).tolist()}
+            facts[f"constant {tensor.name}"] = {"value": to_array(tensor)}
     for kind, values in (("input", graph.input), ("output", graph.output)):
         for value in values:
             held = value.type.tensor_type
@@ -95,8 +110,21 @@ def _facts(model: onnx.ModelProto) -> dict[str, _Facts]:
 
 
 def _shown(value: Any) -> str:
-    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, Message):
+        return str(value.DESCRIPTOR.name)
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if isinstance(value, np.ndarray):
+        value = np.array2string(value, threshold=8).replace("\n", "")
+    text = value if isinstance(value, str) else reprlib.repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _same(value: Any, other: Any) -> bool:
+    if isinstance(value, np.ndarray) and isinstance(other, np.ndarray):
+        kinds = [(each.dtype, each.shape) for each in (value, other)]
+        return kinds[0] == kinds[1] and value.tobytes() == other.tobytes()
+    return bool(value == other)
 
 
 def _differences(expected: Mapping[str, _Facts], found: Mapping[str, _Facts]) -> Iterator[str]:
@@ -108,6 +136,6 @@ def _differences(expected: Mapping[str, _Facts], found: Mapping[str, _Facts]) ->
         else:
             ours, theirs = expected[part], found[part]
             for key in dict.fromkeys([*ours, *theirs]):
-                if ours.get(key) != theirs.get(key):
+                if not _same(ours.get(key), theirs.get(key)):
                     got, wanted = (_shown(facts.get(key, "missing")) for facts in (theirs, ours))
                     yield f"{part}: {key} is {got}, expected {wanted}"

@@ -19,6 +19,9 @@ PATCH_STRIDES = (4, 2, 2, 2)
 MIN_IMAGE_SIDE = 32
 """Pixels that four stages need: the last one's grid has one cell."""
 
+MAX_DEPTH = 200
+"""Most blocks of a stage; the largest PVT has 40. A damaged file cannot ask for any number."""
+
 POOL_SIZE = 7
 """Side of the grid that linear attention (PVT v2, "Li") pools its keys and values to."""
 
@@ -98,6 +101,8 @@ def _problems(config: PVTConfig) -> Any:
         if len(values) != NUM_STAGES or not all(isinstance(v, int) and v > 0 for v in values):
             yield f"{field} is {values!r}, expected {NUM_STAGES} positive integers"
             return
+    if max(config.depths) > MAX_DEPTH:
+        yield f"depths is {config.depths!r}, expected at most {MAX_DEPTH} blocks in a stage"
     for dim, heads in zip(config.embed_dims, config.num_heads, strict=True):
         if dim % heads:
             yield f"embed_dims {dim} is not divisible by num_heads {heads}"

@@ -15,6 +15,7 @@ from convert.formats import ckpt
 from convert.inspection import compare_files, is_good
 from convert.model.training_checkpoint import save_training
 from pvt_onnx import load_forward
+from pvt_onnx.changes import find_changes
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.hashes import GRAPH_KEY, can_compare, hash_weights
 from tests.support.converting import refused, save, succeed
@@ -275,3 +276,66 @@ def test_hashes_are_those_that_files_have() -> None:
 
 def blake2b_16(data: bytes) -> "blake2b":
     return blake2b(data, digest_size=16)
+
+
+# --- graphs that are damaged on purpose
+
+
+def lose_inputs(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        del node.input[1:], node.attribute[:]
+
+
+def lose_outputs(model: onnx.ModelProto) -> None:
+    for node in model.graph.node[::3]:
+        del node.output[:]
+
+
+def cut_constants(model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        if "/" in tensor.name:
+            tensor.raw_data = b"\1"
+
+
+def name_no_opset(model: onnx.ModelProto) -> None:
+    del model.opset_import[:]
+
+
+def say_many_blocks(model: onnx.ModelProto) -> None:
+    say("config", "depths", [200] * 4)(model)
+
+
+def say_a_large_image(model: onnx.ModelProto) -> None:
+    say("preprocessing", "image_size", [10**9] * 2)(model)
+    node_of(model, "block1.0").op_type = "Sub"
+
+
+def hold_a_large_constant(model: onnx.ModelProto) -> None:
+    values = np.zeros(1_000_000, np.int64)
+    model.graph.initializer.append(numpy_helper.from_array(values, "a/b"))
+    node = model.graph.node[0]
+    node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(values)))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lose_inputs,
+        lose_outputs,
+        cut_constants,
+        name_no_opset,
+        say_many_blocks,
+        say_a_large_image,
+        hold_a_large_constant,
+    ],
+)
+def test_a_damaged_graph_ends_in_one_line(damage: Edit, tmp_path: Path) -> None:
+    save_model(tmp_path / "a.onnx", random_weights(SMALL["v1"]), info_of(SMALL["v1"]))
+    model = onnx.load(tmp_path / "a.onnx")
+    damage(model)
+    onnx.save(model, tmp_path / "b.onnx")
+    said = refused(tmp_path, tmp_path / "b.onnx", tmp_path / "c.ckpt")
+    assert len(said) < 10_000
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    changes = find_changes(model, ModelInfo.from_json(metadata[METADATA_KEY]))
+    assert changes and max(map(len, changes)) < 500

@@ -295,6 +295,7 @@ def test_records_are_frozen(record: object) -> None:
     [
         ({"version": 3}, ("3", "1", "2")),
         ({"depths": (2, 2, 2)}, ("2", "4")),
+        ({"depths": (2, 2, 2, 201)}, ("depths", "200")),
         ({"embed_dims": (64, 128, 320, 0)}, ("embed_dims", "4")),
         ({"num_heads": (1, 2, 3, 8)}, ("embed_dims", "320", "num_heads", "3")),
         ({"sr_ratios": (8, 4, 2, 2)}, ("sr_ratios", "3", "2", "1")),
