@@ -1,11 +1,16 @@
 """``parity run`` over models that are right, to see that it says so.
 
-    python -m benchmarks.clean_runs [--threads 1 --threads 2] [--json FILE]
+    python -m benchmarks.trained MODELS
+    python -m benchmarks.clean_runs RECORDS [--models MODELS] [--threads 2] [--seconds 300]
+    python -m benchmarks.clean_runs RECORDS --table [--json FILE]
 
-Variants, profiles of maths, weights, images, runtimes and optimisation levels, once for each
-number of threads (in a process that has no more cores). A *run* is one model in one runtime over
-one set of images; a *false alarm* one that ``parity run`` does not call the same. *Worst* is the
-largest error in units of what is allowed at its tap: 1 would be an alarm.
+Variants, profiles of maths, weights, images, runtimes and optimisation levels, on so many cores;
+with ``--models`` the trained models of that folder instead. A *run* is one model in one runtime
+over one set of images; a *false alarm* one that ``parity run`` does not call the same. *Worst* is
+the largest error in units of what is allowed at its tap: 1 would be an alarm.
+
+RECORDS has a line of JSON for each run. What is there is not run again, so it may be stopped and
+started, or run in pieces of some seconds; ``--table`` sums it up.
 """
 
 import argparse
@@ -13,7 +18,8 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, product
@@ -22,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.processes import add_json_option, python, report, run
+from benchmarks.processes import add_json_option, report
+from benchmarks.trained import DERIVED
 from pvt_spec import PVTConfig, make_config
 
 SMALL = ("v1", "v2", "linear", "pvt_nano")
@@ -31,6 +38,9 @@ LARGE_SIZE = (96, 96)
 """Pixels; pvt_tiny's position embeddings are resized to it."""
 
 PROFILES = ("official", "mindcv", "hf")
+COMPILED = ("-1-e10", "-0-e10-q8", "ms-demo-e20", "pvt_v2_b0-e5")
+"""How the names of trained models end that run in compiled runtimes too."""
+
 ONNX_LEVELS = ("onnxruntime", "onnxruntime-extended", "onnxruntime-basic", "onnxruntime-disabled")
 RUNTIMES = ("mindspore", "torch", *ONNX_LEVELS)
 IMAGES = ("default", "noise", "digits", "photos")
@@ -41,9 +51,9 @@ class Job:
     """One ``parity run``.
 
     Attributes:
-        model: A variant, or one of the small models of ``benchmarks.models``.
-        profile: The profile of its maths.
-        weights: ``"initial"`` or ``"random"``.
+        model: A variant, one of the small models of ``benchmarks.models``, or a trained one's name.
+        profile: The profile of its maths; trained ones have their own.
+        weights: ``"initial"``, ``"random"``, or what of ``benchmarks.trained`` they are.
         images: One of :data:`IMAGES`.
         seed: The seed of weights and images.
         image_size: (H, W); None for the model's own.
@@ -79,6 +89,24 @@ def jobs() -> Iterator[Job]:
         yield Job(model, "mindcv", "random", "default", next(number), None, runtimes)
 
 
+def trained_jobs(folder: Path) -> Iterator[Job]:
+    """Yields the jobs of trained models: default images and photos, of every other all."""
+    for number, path in enumerate(sorted(folder.glob("*.safetensors"))):
+        kind = path.stem.rpartition("-")[2]
+        weights = kind if kind in DERIVED else "trained"
+        for images in ("default", "photos", *(("noise", "digits") if number % 2 else ())):
+            yield Job(path.stem, "its own", weights, images, number, None, RUNTIMES)
+
+
+def compiled_jobs(folder: Path) -> Iterator[Job]:
+    """Yields the jobs of trained models in compiled runtimes, which take a minute or two each."""
+    for job in trained_jobs(folder):
+        if job.images == "default" and job.model.endswith(COMPILED):
+            yield dataclasses.replace(job, runtimes=("mindspore-graph",))
+        if job.images == "default" and job.model in ("torch-v1-1-e10", "torch-linear-1-e10"):
+            yield dataclasses.replace(job, runtimes=("torch-compile",))
+
+
 def make_model(job: Job, path: Path) -> None:
     """Writes a job's model."""
     from benchmarks.models import SMALL as CONFIGS, random_weights, write_model
@@ -110,8 +138,14 @@ def write_images(folder: Path) -> None:
             Image.fromarray(np.asarray(photo)[top : top + 220, left : left + 340]).save(target)
 
 
-def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
-    """Returns what ``parity run`` finds, one record per runtime."""
+def run_job(job: Job, folder: Path, models: Path | None = None) -> list[dict[str, Any]]:
+    """Returns what ``parity run`` finds, one record per runtime.
+
+    Args:
+        job: What to run.
+        folder: Where images are, and where a model is written.
+        models: Where trained ones are.
+    """
     from parity import run as parity
     from parity.inputs.samples import (
         Inputs,
@@ -123,10 +157,11 @@ def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
     from parity.selection import read_models
     from pvt_data.listing import list_images
 
-    path = folder / "model.pth"
-    make_model(job, path)
-    models = read_models([path])
-    preprocessing = models[path].info.preprocessing
+    path = models / f"{job.model}.safetensors" if models else folder / "model.pth"
+    if not models:
+        make_model(job, path)
+    read = read_models([path])
+    preprocessing = read[path].info.preprocessing
     size = job.image_size or preprocessing.image_size
     if job.images == "default":
         samples = default_samples(dataclasses.replace(preprocessing, image_size=size), job.seed)
@@ -135,7 +170,7 @@ def run_job(job: Job, folder: Path) -> list[dict[str, Any]]:
     else:
         samples = file_samples(evenly_spaced(list_images([folder / job.images]), 8))
     pairs = [(path, runtime) for runtime in job.runtimes]
-    result = parity.run(pairs, models, Inputs(samples, size))
+    result = parity.run(pairs, read, Inputs(samples, size))
     return [record(job, comparison) for comparison in result.comparisons]
 
 
@@ -150,7 +185,7 @@ def record(job: Job, comparison: Any) -> dict[str, Any]:
     }
     shares = {place: each.times / each.allowed for place, each in judged.items()}
     (tap, group) = worst = max(shares, key=lambda place: shares[place])
-    given = dataclasses.asdict(job)
+    given, errors = dataclasses.asdict(job), map(comparison.total, comparison.names)
     return {
         **{key: given[key] for key in ("model", "profile", "weights", "images", "seed")},
         "image_size": job.image_size,
@@ -160,32 +195,56 @@ def record(job: Job, comparison: Any) -> dict[str, Any]:
         "times": judged[worst].times,
         "tap": tap,
         "group": group,
+        "relative": max(e.rms / e.reference_rms for e in errors if e.reference_rms),
         "alarm": "" if comparison.same else verdict(comparison),
     }
 
 
-def run_with(threads: int, file: Path) -> None:
-    """Runs all jobs in this process, on so many cores; their records go to a file."""
+def run_all(
+    jobs: Iterable[Job], file: Path, models: Path | None, threads: int, seconds: float
+) -> None:
+    """Runs the jobs that are not in a file of records, until so many seconds have gone by."""
     cores = sorted(os.sched_getaffinity(0))[:threads]
     os.sched_setaffinity(0, cores)
-    records = []
+    done = {key(each) for each in read_records(file)}
+    stop = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as name:
         write_images(Path(name))
-        for job in jobs():
-            records += run_job(job, Path(name))
-            file.write_text(json.dumps([{"threads": len(cores), **each} for each in records]))
+        for job in jobs:
+            given = {**dataclasses.asdict(job), "threads": len(cores)}
+            left = tuple(r for r in job.runtimes if key({**given, "runtime": r}) not in done)
+            if not left:
+                continue
+            if time.monotonic() > stop:
+                return
+            found = run_job(dataclasses.replace(job, runtimes=left), Path(name), models)
+            with file.open("a") as stream:
+                for each in found:
+                    stream.write(json.dumps({"threads": len(cores), **each}) + "\n")
+
+
+def key(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Returns what tells a run from others."""
+    fields = "threads", "model", "profile", "weights", "images", "seed", "runtime"
+    return tuple(record[field] for field in fields)
+
+
+def read_records(file: Path) -> list[dict[str, Any]]:
+    """Returns what was run so far."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns a row per runtime, per number of threads, per kind of images, and of all."""
+    """Returns a row per runtime, number of threads, kind of weights and of images, and of all."""
     kinds: dict[str, Callable[[dict[str, Any]], bool]] = {}
 
-    def has(key: str, value: Any, each: dict[str, Any]) -> bool:
-        return bool(each[key] == value)
+    def has(field: str, value: Any, each: dict[str, Any]) -> bool:
+        return bool(each[field] == value)
 
-    for key in ("runtime", "threads", "model", "images"):
-        for value in dict.fromkeys(each[key] for each in records):
-            kinds[f"{key} {value}"] = partial(has, key, value)
+    for field in ("runtime", "threads", "weights", "images"):
+        for value in dict.fromkeys(each[field] for each in records):
+            kinds[f"{field} {value}"] = partial(has, field, value)
     kinds["all"] = lambda each: True
     return [row(kind, [each for each in records if chosen(each)]) for kind, chosen in kinds.items()]
 
@@ -205,24 +264,22 @@ def row(kind: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, action="append", help="repeatable; default 1 and 2")
-    parser.add_argument("--records", type=Path, metavar="FILE", help="run here, write records")
+    parser.add_argument("records", type=Path, metavar="RECORDS")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="run trained models")
+    parser.add_argument("--compiled", action="store_true", help="in compiled runtimes")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after so many")
+    parser.add_argument("--table", action="store_true", help="sum up what was run")
     add_json_option(parser)
     options = parser.parse_args()
-    if options.records:
-        return run_with(options.threads[0], options.records)
-    records: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as name:
-        for threads in options.threads or (1, 2):
-            file = Path(name) / f"{threads}.json"
-            child = python("-m", "benchmarks.clean_runs", "--threads", threads, "--records", file)
-            run(["env", f"OMP_NUM_THREADS={threads}", *child])
-            records += json.loads(file.read_text())
-    report(rows(records), options.json)
-    for each in records:
-        if each["alarm"]:
-            print(each)
-    return None
+    if options.table:
+        records = read_records(options.records)
+        report(rows(records), options.json)
+        print(*(each["alarm"] for each in records if each["alarm"]), sep="\n")
+        return
+    trained = compiled_jobs if options.compiled else trained_jobs
+    wanted = trained(options.models) if options.models else jobs()
+    run_all(wanted, options.records, options.models, options.threads, options.seconds)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from parity.selection import Terms, check_same_layers, wanted_taps
 from pvt_spec import ModelInfo, Preprocessing, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import hash_weights
+from pvt_spec.kernels import find_kernels
 from pvt_spec.runtime import Taps, Task
 
 EMULATED = "emulated-"
@@ -32,11 +33,19 @@ EMULATED = "emulated-"
 
 @dataclass(frozen=True)
 class Contestant:
-    """A file in a runtime, and what is known of it so far."""
+    """A file in a runtime, and what is known of it so far.
+
+    Attributes:
+        taps: Its forward pass.
+        preprocessing: What makes its images.
+        comparison: What was found.
+        emulation: What measures the unit that it is judged in; None where nothing does.
+    """
 
     taps: Callable[[Array], Taps]
     preprocessing: Preprocessing
     comparison: Comparison
+    emulation: str | None
 
 
 @dataclass(frozen=True)
@@ -112,8 +121,9 @@ class Contest:
     ) -> Contestant:
         """Returns what ran; without ``info`` nothing is known of it, or nothing could differ."""
         first, fixed = self.first, self.terms.fixed
-        emulation = None if fixed else find_tolerance(precision).emulation
         hashes = hash_weights(self.models[self.first_path].weights, runner.hashes) if info else {}
+        kernels = find_kernels(runner.kind, runner.facts.get("device", ""))
+        emulation = None if fixed else find_tolerance(precision).emulation(kernels)
         only = len(self.models) == 1 and path == self.first_path
         comparison = Comparison(
             name=runner.runtime if only else f"{runner.runtime} {path.name}",
@@ -126,22 +136,21 @@ class Contest:
             facts=runner.facts,
             envelope=self.judge.envelope(emulation) if emulation else None,
             fixed=fixed,
+            kernels=kernels,
             checked={"weights": len(runner.hashes), "attributes": len(runner.attributes)},
         )
         preprocessing = self.inputs.resized((info or first).preprocessing)
-        return Contestant(runner.taps, preprocessing, comparison)
+        return Contestant(runner.taps, preprocessing, comparison, emulation)
 
     def run_batch(
         self, contestants: Sequence[Contestant], batch: QueuedBatch
     ) -> "list[Future[None]]":
         """Runs a batch in every runtime, and returns what the judge still has to do of it."""
         given = {self.inputs.resized(self.first.preprocessing): batch.images}
-        comparisons = [contestant.comparison for contestant in contestants]
-        measured = {c.precision for c in comparisons if c.envelope is not None}
-        emulations = sorted(filter(None, (find_tolerance(name).emulation for name in measured)))
+        emulations = sorted({each.emulation for each in contestants if each.emulation})
         queued = [self.judge.measure(emulations, batch)]
-        for contestant, comparison in zip(contestants, comparisons, strict=True):
-            preprocessing = contestant.preprocessing
+        for contestant in contestants:
+            preprocessing, comparison = contestant.preprocessing, contestant.comparison
             if preprocessing not in given:
                 given[preprocessing] = load_batch(batch.samples, preprocessing)
             start = time.perf_counter()

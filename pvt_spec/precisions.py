@@ -29,7 +29,10 @@ initial weights; of fp32 the largest of the clean runs behind
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pvt_spec.kernels import KERNELS, Exponential, Kernels
+
 CONTRACTIONS = frozenset({"conv", "matmul"})
+FLOAT32 = "fp32"
 OPERATION_KINDS = CONTRACTIONS | {"norm", "softmax", "gelu", "add", "mul", "mean", "pool", "resize"}
 """The kinds of operation that a PVT consists of."""
 
@@ -45,12 +48,14 @@ class Rounding:
         results: Kinds of operation that round what they answer.
         bias_apart: Whether a convolution or linear layer that rounds its result also rounds
             before it adds the bias.
+        exp: How exp is computed in a softmax; None as PyTorch does it.
     """
 
     format: str
     operands: frozenset[str] = frozenset()
     results: frozenset[str] = frozenset()
     bias_apart: bool = False
+    exp: Exponential | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,18 @@ class Precision:
     reason: str
 
     @property
-    def emulation(self) -> str | None:
-        """The name of the emulation that measures the unit; None where there is none."""
+    def emulations(self) -> tuple[str, ...]:
+        """The names of what may measure the unit: an emulation for each that kernels ask for."""
+        found = dict.fromkeys(self.emulation(kernels) for kernels in KERNELS.values())
+        return tuple(filter(None, found))
+
+    def emulation(self, kernels: Kernels) -> str | None:
+        """Returns the name of the emulation that measures the unit; None where there is none.
+
+        What kernels err by in float32 is lost in any coarser rounding.
+        """
+        if self.name == FLOAT32:
+            return kernels.emulation
         return self.name if self.rounding else None
 
 
@@ -86,7 +101,7 @@ def _as_a_graph(format: str) -> Rounding:
 
 _ROWS = (
     Precision(
-        "fp32",
+        FLOAT32,
         Rounding("fp32"),
         1.3e-6,
         "24 bits: 21 roundings' worth at the worst tap of clean runs",
@@ -141,3 +156,12 @@ _ROWS = (
 
 PRECISIONS: Mapping[str, Precision] = {row.name: row for row in _ROWS}
 """The precisions by name."""
+
+EMULATIONS: Mapping[str, Rounding] = {
+    name: row.rounding for name, row in PRECISIONS.items() if row.rounding
+} | {
+    kernels.emulation: Rounding("fp32", exp=kernels.exp)
+    for kernels in KERNELS.values()
+    if kernels.exp
+}
+"""What each emulation rounds: the precisions, and float32 in kernels that ask for their own."""

@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from pvt_spec import PvtError
 from pvt_spec.arrays import Array
-from pvt_spec.precisions import CONTRACTIONS, PRECISIONS, Rounding
+from pvt_spec.kernels import Exponential
+from pvt_spec.precisions import CONTRACTIONS, EMULATIONS, PRECISIONS, Rounding
 from pvt_spec.runtime import Taps
 from pvt_torch.model import PyramidVisionTransformer
 from pvt_torch.taps import run_taps
@@ -57,6 +58,9 @@ ROUNDINGS: Mapping[str, Rounding] = {
     name: precision.rounding for name, precision in PRECISIONS.items() if precision.rounding
 }
 """What a run can be emulated in: the precisions of which it is known what they round."""
+
+LOWEST = -87.0
+"""What an argument of exp is at least: below it float32 has no normal number."""
 
 
 def round_mantissa(x: Tensor, bits: int) -> Tensor:
@@ -98,17 +102,34 @@ FORMATS: Mapping[str, Callable[[Tensor], Tensor]] = {
 and so does HF32 in its default mode (Ascend C ``SetHF32``, ``transMode`` 0)."""
 
 
-def find_rounding(precision: str) -> Rounding:
-    """Returns what the precision of that name rounds.
+def find_rounding(emulation: str) -> Rounding:
+    """Returns what the emulation of that name rounds: a precision, or kernels' own float32.
 
     Raises:
         EmulationError: There is none, or that is not known.
     """
-    if precision not in ROUNDINGS:
+    if emulation not in EMULATIONS:
         raise EmulationError(
-            f"no precision is named {precision!r}: there are {', '.join(ROUNDINGS)}"
+            f"no precision is named {emulation!r}: there are {', '.join(ROUNDINGS)}"
         )
-    return ROUNDINGS[precision]
+    return EMULATIONS[emulation]
+
+
+def exponential(x: Tensor, kernel: Exponential) -> Tensor:
+    """Returns exp(x), x at most 0, as a kernel computes it in float32."""
+    x = x.clamp_min(LOWEST)
+    power = torch.round(x / kernel.ln2)
+    rest = x - power * kernel.ln2
+    result = torch.ones_like(rest)
+    for degree in range(kernel.degree, 0, -1):  # Horner's scheme
+        result.mul_(rest).div_(degree).add_(1)
+    return torch.ldexp(result, power)
+
+
+def softmax(x: Tensor, dim: int, kernel: Exponential) -> Tensor:
+    """Returns a softmax whose exp is a kernel's."""
+    shares = exponential(x - x.amax(dim, keepdim=True), kernel)
+    return shares / shares.sum(dim, keepdim=True)
 
 
 class Emulation(TorchFunctionMode):
@@ -144,6 +165,8 @@ class Emulation(TorchFunctionMode):
         if kind in self.rounding.operands:
             args = tuple(self.operand(kind, value) for value in args)
             kwargs = {name: self.operand(kind, value) for name, value in kwargs.items()}
+        if kind == "softmax" and self.rounding.exp:
+            return self.result(kind, softmax(*args, **kwargs, kernel=self.rounding.exp))
         return self.result(kind, function(*args, **kwargs))
 
     def contract(self, function: Any, kind: str, x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
@@ -195,7 +218,7 @@ def emulated_taps(
     Args:
         model: A float32 model in evaluation mode; one in float64 is copied at each call.
         images: float32 (B, in_chans, H, W), normalised.
-        rounding: What the precision rounds: one of :data:`ROUNDINGS`.
+        rounding: What the precision rounds: one of :data:`EMULATIONS`.
         seed: The seed of the order in which convolutions and matrix products sum; None keeps
             torch's.
 

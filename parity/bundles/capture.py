@@ -27,6 +27,7 @@ from parity.selection import Terms, check_same_layers
 from pvt_spec import ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import can_compare, hash_weights
+from pvt_spec.kernels import STRICTEST, find_kernels
 from pvt_spec.precisions import PRECISIONS
 from pvt_spec.runtime import Taps, Task
 
@@ -80,8 +81,8 @@ def capture(
         PvtError: The model, an image or the runtime cannot be used, or a precision is not known.
     """
     inputs, info = shot.inputs, shot.model.info
-    names = [find_tolerance(name).emulation for name in shot.precisions or PRECISIONS]
-    emulations = sorted(filter(None, set(names)))
+    precisions = [find_tolerance(name) for name in shot.precisions or PRECISIONS]
+    emulations = sorted({name for row in precisions for name in row.emulations})
     exactly = shot.runtime == REFERENCE
     with Judge(shot.model, shot.names) if exactly else nullcontext() as judge:
         runner = _open_reference(judge, shot) if judge else open_runner(shot.runtime, shot.task)
@@ -199,7 +200,10 @@ def _compare(judging: Bundle, bundle: Bundle, info: ModelInfo, terms: Terms) -> 
     classes = [terms.precision] if terms.precision else [theirs.precision, ours.precision]
     # Two runs that both round are as far apart as the coarser of them allows.
     chosen = max(map(find_tolerance, classes), key=lambda tolerance: tolerance.relative)
-    emulation = None if terms.fixed else chosen.emulation
+    kernels = find_kernels(theirs.kind, theirs.facts.get("device", ""))
+    emulation = None if terms.fixed else chosen.emulation(kernels)
+    if emulation not in ours.envelopes:  # made before kernels were told apart
+        emulation = None if terms.fixed else chosen.emulation(STRICTEST)
     names = [name for name in tap_names(info.config) if name in {*ours.names} & {*theirs.names}]
     if ours.runtime == REFERENCE and emulation and emulation not in ours.envelopes:
         raise ParityError(
@@ -220,6 +224,7 @@ def _compare(judging: Bundle, bundle: Bundle, info: ModelInfo, terms: Terms) -> 
         facts=theirs.facts,
         envelope=ours.envelopes.get(emulation) if emulation else None,
         fixed=terms.fixed,
+        kernels=kernels,
         against="float64" if ours.runtime == REFERENCE else judging.path.name,
         checked={
             "weights": len(theirs.hashes) if can_compare(ours.hashes, theirs.hashes) else 0,

@@ -87,6 +87,7 @@ def _comparable(observed: Observed, known: Sequence[str]) -> tuple[Observed, tup
         taps={name: observed.taps[name][rows] for name in names[:count]},
         images=observed.images[rows],
         groups=[observed.groups[row] for row in rows],
+        kernels=observed.kernels,
         crops={share: array[rows] for share, array in observed.crops.items()},
     )
     broken = [_not_finite(name, observed.taps[name]) for name in names[count : count + 1]]

@@ -21,6 +21,7 @@ from pvt_spec import ModelInfo, Preprocessing, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.hashes import hash_weights
+from pvt_spec.kernels import Kernels, find_kernels
 from pvt_spec.model_info import CROP_PCT
 from pvt_spec.runtime import Taps, Task
 
@@ -43,7 +44,7 @@ class Trusted:
         """Returns all inputs, as a model's preprocessing makes them."""
         return load_batch(self.inputs.samples, self.inputs.resized(preprocessing))
 
-    def observed(self, taps: Taps, info: ModelInfo) -> Observed:
+    def observed(self, taps: Taps, info: ModelInfo, kernels: Kernels) -> Observed:
         """Returns what the other side, of this ModelInfo, computed, and from what.
 
         With it is what another ``crop_pct`` would make of the images: those that are usual, and
@@ -56,7 +57,8 @@ class Trusted:
             cropped = self.load(replace(own, crop_pct=share))
             if not np.array_equal(cropped, images):
                 crops[share] = cropped
-        return Observed(taps, images, [sample.group for sample in self.inputs.samples], crops)
+        groups = [sample.group for sample in self.inputs.samples]
+        return Observed(taps, images, groups, kernels, crops)
 
     @property
     def averaged(self) -> dict[str, Model]:
@@ -103,7 +105,8 @@ def observe_bundle(trusted: Trusted, bundle: Bundle) -> Other:
     names = [name for name in tap_names(info.config) if name in record.names]
     taps = bundle.in_order(names)(trusted.load(theirs.preprocessing))
     name = f"{record.runtime} {bundle.path.name}"
-    return Other(name, trusted.observed(taps, theirs), record.precision, differences, {})
+    kernels = find_kernels(record.kind, record.facts.get("device", ""))
+    return Other(name, trusted.observed(taps, theirs, kernels), record.precision, differences, {})
 
 
 def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None) -> Other:
@@ -129,9 +132,10 @@ def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None)
     hashes = hash_weights(trusted.model.weights)
     own = [name for name in hashes if hashes[name] != runner.hashes.get(name)]
     shown = ", ".join(own[:3]) + (f" and {len(own) - 3} more" if len(own) > 3 else "")
+    kernels = find_kernels(runner.kind, runner.facts.get("device", ""))
     return Other(
         name=f"{runtime} {path.name}",
-        observed=trusted.observed(taps, model.info),
+        observed=trusted.observed(taps, model.info, kernels),
         precision=runner.facts["precision"],
         differences=structure_differences(info, hashes, model.info, runner),
         weights={f"{path.name}'s own ({shown})": model} if own else {},

@@ -17,6 +17,7 @@ from parity.measure.envelope import ORDERS, Envelope, Spread, Unit
 from parity.measure.tolerance import find_tolerance, unit_of
 from pvt_spec import tap_names, tap_specs
 from pvt_spec.arrays import Array
+from pvt_spec.kernels import STRICTEST, Kernels
 
 Explanation = frozenset[Hypothesis]
 """Hypotheses that hold together, at most one of a topic."""
@@ -35,6 +36,7 @@ class Observed:
         taps: Any of :func:`pvt_spec.tap_names`, float32 (B, …); perhaps ``logits`` alone.
         images: float32 (B, C, H, W), normalised: what the trusted side was given.
         groups: What each image is judged with.
+        kernels: What computed them.
         crops: ``crop_pct`` -> what the trusted side would be given with that one, as far as the
             images themselves are at hand.
     """
@@ -42,6 +44,7 @@ class Observed:
     taps: Mapping[str, Array]
     images: Array
     groups: Sequence[str]
+    kernels: Kernels = STRICTEST
     crops: Mapping[float, Array] = field(default_factory=dict)
 
 
@@ -162,12 +165,13 @@ class Trials:
         """Returns what rounding alone does to every tap, by group."""
         tolerance, envelope = find_tolerance(precision), None
         exact = self.predict(held, self.names)
-        if tolerance.emulation:
+        emulated = tolerance.emulation(self.observed.kernels)
+        if emulated:
             from pvt_torch.emulation import Emulation, find_rounding
 
             envelope = Envelope(self.names)
             for seed in range(ORDERS):
-                emulation = Emulation(find_rounding(tolerance.emulation), seed)
+                emulation = Emulation(find_rounding(emulated), seed)
                 rounded = self.predict(held, self.names, emulation)
                 for group, rows in self.rows.items():
                     envelope.add(group, cut_rows(rounded, rows), cut_rows(exact, rows))

@@ -18,6 +18,7 @@ from parity.measure.structure import INPUT, Difference
 from parity.measure.tolerance import FixedTolerance, allowed_times, find_tolerance, unit_of
 from pvt_data.accuracy import softmax, top_k
 from pvt_spec.arrays import Array
+from pvt_spec.kernels import STRICTEST, Kernels
 from pvt_spec.runtime import Taps
 
 SHOWN_IMAGES = 32
@@ -81,6 +82,7 @@ class Comparison:
         facts: What ran: device, versions, switches.
         envelope: What rounding does here; None where it cannot be measured.
         fixed: What the user allows instead of rounding.
+        kernels: Those that the unit of float32 is of.
         errors: tap -> group -> how far it is from the reference.
         decisions: What it decides; empty where the model has no classes.
         maps: tap -> group -> where it is furthest off so far.
@@ -102,6 +104,7 @@ class Comparison:
     facts: dict[str, str] = field(default_factory=dict)
     envelope: Envelope | None = None
     fixed: FixedTolerance | None = None
+    kernels: Kernels = STRICTEST
     errors: dict[str, dict[str, TapError]] = field(default_factory=dict)
     decisions: Decisions = field(default_factory=Decisions)
     maps: dict[str, dict[str, ErrorMap]] = field(default_factory=dict)

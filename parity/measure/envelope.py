@@ -161,19 +161,19 @@ class Envelope:
         return envelope
 
 
-def emulated_runs(model: Any, images: Array, precision: str, seed: int = 0) -> Iterator[Taps]:
-    """Yields the taps of :data:`ORDERS` runs of a precision, each summing in an order of its own.
+def emulated_runs(model: Any, images: Array, emulation: str, seed: int = 0) -> Iterator[Taps]:
+    """Yields the taps of :data:`ORDERS` runs of an emulation, each summing in an order of its own.
 
     Args:
         model: A ``pvt_torch`` model of float32 weights, evaluation mode.
         images: float32 (B, in_chans, H, W), normalised.
-        precision: One of :data:`pvt_torch.emulation.ROUNDINGS`.
+        emulation: One of :data:`pvt_spec.precisions.EMULATIONS`.
         seed: What the orders are drawn from: the same seed and images give the same taps.
 
     Raises:
-        EmulationError: No precision has that name.
+        EmulationError: No emulation has that name.
     """
     from pvt_torch.emulation import emulated_taps, find_rounding
 
     for order in range(ORDERS):
-        yield emulated_taps(model, images, find_rounding(precision), seed + order)
+        yield emulated_taps(model, images, find_rounding(emulation), seed + order)

@@ -1,0 +1,200 @@
+"""What the kernels of elementary functions err by, as a function of the argument.
+
+    python -m benchmarks.kernels [--runtime mindspore] [--json FILE]
+
+Each runtime computes softmax, both GELUs, a layer norm and a product of matrices as the twins call
+them. A row is a function over a range of arguments: the largest error in units of 2**-24, relative
+to the exact result (of GELU to the argument, at least 1). The largest of a function is what
+:mod:`pvt_spec.kernels` has; instruction sets are chosen by the frameworks' own switches
+(``ATEN_CPU_CAPABILITY=default|avx2|avx512``, ``ONEDNN_MAX_CPU_ISA=SSE41|AVX2|DEFAULT``).
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from benchmarks.processes import add_json_option, report
+from parity.runtimes.table import DEFAULT_RUNTIMES
+from pvt_spec.kernels import UNIT
+
+Array = np.ndarray
+Functions = Mapping[str, Callable[..., Array]]
+"""``softmax(x)``, ``erf(x)`` and ``tanh(x)`` (GELUs), ``norm(x, eps)``, ``matmul(x, y)``."""
+
+EXP_EDGES = (0, 1, 3, 5, 10, 20, 40, 64)
+GELU_EDGES = (-8, -4, -2, -0.5, 0.5, 2, 4, 8)
+MEANS = (0, 1, 10, 100)
+"""Of a layer norm's input, in standard deviations."""
+
+LENGTHS = (64, 1024)
+"""Terms of a sum of products."""
+
+
+def mindspore_functions() -> Functions:
+    """Returns MindSpore's, as ``pvt_ms.model`` calls them."""
+    from pvt_ms import create_model as _  # noqa: F401  which prepares the environment
+
+    # isort: split
+    from mindspore import Tensor, ops
+
+    from pvt_ms.model import gelu, layer_norm
+
+    def norm(x: Array, eps: float) -> Array:
+        return layer_norm(x.shape[-1], eps)(Tensor(x)).asnumpy()
+
+    return {
+        "softmax": lambda x: ops.softmax(Tensor(x), axis=-1).asnumpy(),
+        "erf": lambda x: gelu("erf")(Tensor(x)).asnumpy(),
+        "tanh": lambda x: gelu("tanh")(Tensor(x)).asnumpy(),
+        "norm": norm,
+        "matmul": lambda x, y: ops.matmul(Tensor(x), Tensor(y)).asnumpy(),
+    }
+
+
+def torch_functions() -> Functions:
+    """Returns PyTorch's, as ``pvt_torch.model`` calls them."""
+    import torch
+    from torch.nn import functional as F
+
+    def of(function: Any, **options: Any) -> Callable[..., Array]:
+        return lambda *x: function(*map(torch.from_numpy, x), **options).numpy()
+
+    return {
+        "softmax": of(torch.softmax, dim=-1),
+        "erf": of(F.gelu),
+        "tanh": of(F.gelu, approximate="tanh"),
+        "norm": lambda x, eps: of(F.layer_norm, normalized_shape=x.shape[-1:], eps=eps)(x),
+        "matmul": of(torch.matmul),
+    }
+
+
+def onnx_functions() -> Functions:
+    """Returns onnxruntime's, by graphs of one operator."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    def of(operator: str, **attributes: Any) -> Callable[..., Array]:
+        def run(*arrays: Array) -> Array:
+            names = [f"x{number}" for number in range(len(arrays))]
+            node = helper.make_node(operator, names, ["y"], **attributes)
+            inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names]
+            output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+            graph = helper.make_graph([node], "one", inputs, [output])
+            opsets = [helper.make_opsetid("", 20)]
+            model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+            session = onnxruntime.InferenceSession(model.SerializeToString())
+            return session.run(None, dict(zip(names, arrays, strict=True)))[0]
+
+        return run
+
+    def norm(x: Array, eps: float) -> Array:
+        ones = np.ones(x.shape[-1], np.float32)
+        return of("LayerNormalization", axis=-1, epsilon=eps)(x, ones, 0 * ones)
+
+    return {
+        "softmax": of("Softmax", axis=-1),
+        "erf": of("Gelu"),
+        "tanh": of("Gelu", approximate="tanh"),
+        "norm": norm,
+        "matmul": of("MatMul"),
+    }
+
+
+FUNCTIONS: dict[str, Callable[[], Functions]] = {
+    "mindspore": mindspore_functions,
+    "torch": torch_functions,
+    "onnxruntime": onnx_functions,
+}
+
+
+def exp_errors(softmax: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """Returns arguments from 0 to -64 and the relative errors of exp there.
+
+    exp(x) is what x gets in a softmax beside what 0 gets.
+    """
+    x = -np.linspace(0, 64, 63 * 256 + 1)[1:].astype(np.float32).reshape(-1, 63)
+    shares = softmax(np.pad(x, ((0, 0), (1, 0)))).astype(np.float64)
+    return x.ravel(), (shares[:, 1:] / shares[:, :1] / np.exp(x.astype(np.float64)) - 1).ravel()
+
+
+def gelu_errors(form: str, gelu: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """Returns arguments from -8 to 8 and the errors there over max(1, |x|)."""
+    x = np.linspace(-8, 8, 64 * 1024).astype(np.float32).reshape(-1, 64)
+    exact = x.astype(np.float64)
+    if form == "tanh":
+        gate = 1 + np.tanh(math.sqrt(2 / math.pi) * (exact + 0.044715 * exact**3))
+    else:
+        gate = np.vectorize(math.erfc)(-exact / math.sqrt(2))
+    errors = (gelu(x) - exact * gate / 2) / np.maximum(1, np.abs(exact))
+    return x.ravel(), errors.ravel()
+
+
+def norm_errors(norm: Callable[[Array, float], Array], mean: float) -> tuple[float, float]:
+    """Returns what a layer norm errs by: in scale at most, and as a root mean square.
+
+    The scale is its square root, reciprocal and division; the latter is of the input's rounding
+    where the mean is large: over that mean.
+    """
+    x = (mean + np.random.default_rng(0).standard_normal((1024, 64))).astype(np.float32)
+    exact = x.astype(np.float64)
+    centred = exact - exact.mean(-1, keepdims=True)
+    expected = centred / np.sqrt(np.square(centred).mean(-1, keepdims=True) + 1e-6)
+    error = norm(x, 1e-6) - expected
+    scale = np.abs((error * expected).mean(-1)).max()
+    return float(scale), float(np.sqrt(np.square(error).mean())) / max(1, mean)
+
+
+def sum_error(matmul: Callable[[Array, Array], Array], length: int) -> float:
+    """Returns the root mean square error of sums of products over that of the sums."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal(s).astype(np.float32) for s in ((64, length), (length, 64)))
+    exact = x.astype(np.float64) @ y.astype(np.float64)
+    return float(np.sqrt(np.square(matmul(x, y) - exact).mean() / np.square(exact).mean()))
+
+
+def measure(functions: Functions) -> list[tuple[str, str, float]]:
+    """Returns (function, where, largest error in units of :data:`UNIT`) for every range."""
+    found = []
+    x, error = exp_errors(functions["softmax"])
+    for low, high in pairwise(EXP_EDGES):
+        within = (x <= -low) & (x >= -high)
+        found.append(("exp", f"-{high} to -{low}", np.abs(error[within]).max()))
+    for form in ("erf", "tanh"):
+        x, error = gelu_errors(form, functions[form])
+        for low, high in pairwise(GELU_EDGES):
+            within = (x >= low) & (x <= high)
+            found.append((form, f"{low} to {high}", np.abs(error[within]).max()))
+    for mean in MEANS:
+        scale, rms = norm_errors(functions["norm"], mean)
+        found.append(("variance", f"mean {mean}", rms))
+        # A mean of many deviations costs digits before the kernel sees them.
+        found += [("norm", f"mean {mean}", scale)] if mean < 10 else []
+    for length in LENGTHS:
+        found.append(("sum", f"{length} terms", sum_error(functions["matmul"], length)))
+    return [(function, where, float(error) / UNIT) for function, where, error in found]
+
+
+def largest(measured: list[tuple[str, str, float]]) -> dict[str, float]:
+    """Returns the largest error of each function, as :mod:`pvt_spec.kernels` has it."""
+    return {name: max(e for n, _, e in measured if n == name) for name, _, _ in measured}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runtime", action="append", choices=DEFAULT_RUNTIMES)
+    add_json_option(parser)
+    options = parser.parse_args()
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for runtime in options.runtime or DEFAULT_RUNTIMES:
+        for function, where, error in measure(FUNCTIONS[runtime]()):
+            row = found.setdefault((function, where), {"function": function, "where": where})
+            row[runtime] = error
+    report(list(found.values()), options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""How far the kernels of runtimes are from exact where more than the order of sums makes them err.
+
+``python -m benchmarks.kernels`` measures each figure, on whatever it is run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+UNIT = 2.0**-24
+"""The most that rounding once to float32 errs, relatively."""
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """exp as ``2**n * P(x - n * ln2)``, P the Taylor polynomial and n the nearest whole number.
+
+    Its relative error is that of the polynomial, which repeats with every ``ln2``, and one that
+    grows with the argument: ``x / ln2`` times the error of ``ln2``.
+
+    Attributes:
+        ln2: What the kernel takes for ln 2.
+        degree: The polynomial's.
+    """
+
+    ln2: float
+    degree: int
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What computes float32 in a kind of runtime on a device.
+
+    Attributes:
+        kind: ``"torch"``, ``"mindspore"`` or ``"onnx"``, as of :class:`pvt_spec.runtime.Runtime`.
+        device: What the runtime's facts call it.
+        measured: Function -> its largest error, in units of :data:`UNIT`: what
+            ``benchmarks.kernels`` finds.
+        source: What is known of them, and from where.
+        exp: How exp is computed where rounding in random orders does not cover it, else None.
+    """
+
+    kind: str
+    device: str
+    measured: Mapping[str, float]
+    source: str
+    exp: Exponential | None = None
+
+    @property
+    def emulation(self) -> str:
+        """The name of the emulation that measures what they do to float32."""
+        return f"fp32 {self.name}" if self.exp else "fp32"
+
+    @property
+    def name(self) -> str:
+        """What users are told."""
+        return f"{self.kind} on {self.device}"
+
+
+STRICTEST = Kernels(
+    "torch",
+    "CPU",
+    {"exp": 2.0, "erf": 2.9, "tanh": 1.9, "norm": 2.4, "variance": 1.3, "sum": 4.2},
+    "measured, PyTorch 2.13 with AVX2 and with ATEN_CPU_CAPABILITY=default",
+)
+"""What judges kernels of which nothing is known: they may err no more than these."""
+
+_ROWS = (
+    STRICTEST,
+    Kernels(
+        "mindspore",
+        "CPU",
+        {"exp": 322, "erf": 1.7, "tanh": 1.9, "norm": 1.8, "variance": 0.9, "sum": 4.9},
+        "measured, MindSpore 2.10; exp is that of nnacl/fp32/exp_fp32.h",
+        Exponential(ln2=0.693147, degree=5),
+    ),
+    Kernels(
+        "onnx",
+        "CPU",
+        {"exp": 2.0, "erf": 1.7, "tanh": 3.1, "norm": 2.7, "variance": 1.1, "sum": 4.9},
+        "measured, onnxruntime 1.31 with AVX2",
+    ),
+)
+
+KERNELS: Mapping[tuple[str, str], Kernels] = {(row.kind, row.device): row for row in _ROWS}
+"""The rows, by kind and device."""
+
+
+def find_kernels(kind: str, device: str) -> Kernels:
+    """Returns what is known of a runtime's kernels; :data:`STRICTEST` where nothing is."""
+    return KERNELS.get((kind, device), STRICTEST)
