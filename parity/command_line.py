@@ -260,7 +260,8 @@ def diagnose(
     any order; a plain .npz of "input" and "logits" will do). TRUSTED runs in float64 with every
     hypothesis that is known to make ports differ - epsilons, GELU, padding, resizing, dtypes, keys
     and values, transposed or shifted weights, averaged weights, preprocessing - until it answers
-    what OTHER did. Exit code 0 if there is no difference beyond rounding, 1 if there is one.
+    what OTHER did. Exit code 0 if there is no difference beyond rounding and parity run finds none,
+    1 if there is one.
     """
     import json
 
@@ -278,19 +279,18 @@ def diagnose(
     model = read[files[0]]
     side = sides.Trusted(files[0], model, choose_inputs(chosen, model.info, bundles))
     if bundles:
-        found = sides.observe_bundle(side, bundles[0])
+        found = sides.observe_bundle(side, bundles[0], precision)
     else:
-        found = sides.observe_file(side, files[1], read[files[1]], runtime)
+        found = sides.observe_file(side, files[1], read[files[1]], runtime, precision)
     introduce(files[0], model.info, bundles)
-    say(f"explaining {found.name}; each pass tries one hypothesis")
+    say(f"explaining {found.comparison.name}; each pass tries one hypothesis")
     with progress_bar("passes") as show:
-        done = partial(show, total=None)
-        diagnosis = sides.explain(side, found, precision or found.precision, done)
+        diagnosis = sides.explain(side, found, partial(show, total=None))
     tell_sideways(side.inputs)
-    says = [str(difference) for difference in found.differences]
+    says = [str(difference) for difference in found.comparison.differences]
     if chosen.html:
-        page = diagnosis_to_html(diagnosis.to_dict(), str(files[0]), found.name, says)
-        chosen.write(chosen.html, page)
+        name = found.comparison.name
+        chosen.write(chosen.html, diagnosis_to_html(diagnosis.to_dict(), str(files[0]), name, says))
     if chosen.as_json:
         click.echo(json.dumps({**diagnosis.to_dict(), "says_of_itself": says}, indent=1))
     else:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 UNIT = 2.0**-24
 """The most that rounding once to float32 errs, relatively."""
@@ -37,6 +37,7 @@ class Kernels:
             ``benchmarks.kernels`` finds.
         source: What is known of them, and from where.
         exp: How exp is computed where rounding in random orders does not cover it, else None.
+        known: Whether anything is; if not, it is what the strictest row has.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Kernels:
     measured: Mapping[str, float]
     source: str
     exp: Exponential | None = None
+    known: bool = True
 
     @property
     def emulation(self) -> str:
@@ -52,8 +54,8 @@ class Kernels:
 
     @property
     def name(self) -> str:
-        """What users are told."""
-        return f"{self.kind} on {self.device}"
+        """What they are, for users."""
+        return f"{self.kind} on {self.device}" if self.device else "what computed it"
 
 
 STRICTEST = Kernels(
@@ -86,5 +88,6 @@ KERNELS: Mapping[tuple[str, str], Kernels] = {(row.kind, row.device): row for ro
 
 
 def find_kernels(kind: str, device: str) -> Kernels:
-    """Returns what is known of a runtime's kernels; :data:`STRICTEST` where nothing is."""
-    return KERNELS.get((kind, device), STRICTEST)
+    """Returns what is known of a runtime's kernels; as :data:`STRICTEST` where nothing is."""
+    unknown = replace(STRICTEST, kind=kind, device=device, known=False)
+    return KERNELS.get((kind, device), unknown)

@@ -126,7 +126,7 @@ def exponential(x: Tensor, kernel: Exponential) -> Tensor:
     return torch.ldexp(result, power)
 
 
-def softmax(x: Tensor, dim: int, kernel: Exponential) -> Tensor:
+def softmax(kernel: Exponential, x: Tensor, dim: int) -> Tensor:
     """Returns a softmax whose exp is a kernel's."""
     shares = exponential(x - x.amax(dim, keepdim=True), kernel)
     return shares / shares.sum(dim, keepdim=True)
@@ -166,7 +166,7 @@ class Emulation(TorchFunctionMode):
             args = tuple(self.operand(kind, value) for value in args)
             kwargs = {name: self.operand(kind, value) for name, value in kwargs.items()}
         if kind == "softmax" and self.rounding.exp:
-            return self.result(kind, softmax(*args, **kwargs, kernel=self.rounding.exp))
+            return self.result(kind, softmax(self.rounding.exp, *args, **kwargs))
         return self.result(kind, function(*args, **kwargs))
 
     def contract(self, function: Any, kind: str, x: Tensor, weight: Tensor, *rest: Any) -> Tensor:

@@ -1,6 +1,6 @@
 """The PyTorch twin in float64, made quick: what every runtime is measured against."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from pvt_spec.arrays import Array
+from pvt_spec.attributes import Attributes
 from pvt_spec.runtime import Weighted
 from pvt_torch.model import PyramidVisionTransformer
 from pvt_torch.taps import Taps, run_taps
@@ -60,6 +61,21 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
                     window = padded[:, row : row + H, column : column + W]
                     into.addcmul_(window, kernel[part, row, column])
     return result
+
+
+SETTABLE: Mapping[str, Callable[[Any], tuple[str, Any]]] = {
+    "epsilon": lambda value: ("eps", float(value)),
+    "gelu": lambda form: ("approximate", "tanh" if form == "tanh" else "none"),
+    "scale": lambda value: ("scale", float(value)),
+}
+"""Last parts of the names of :mod:`pvt_spec.attributes` -> what a layer that has them is set to."""
+
+
+def set_attributes(model: PyramidVisionTransformer, attributes: Attributes) -> None:
+    """Gives single layers other attributes than the spec's, by name; any of :data:`SETTABLE`."""
+    for name, value in attributes.items():
+        layer, _, key = name.rpartition(".")
+        setattr(model.get_submodule(layer), *SETTABLE[key](value))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from parity.errors import ParityError
 from parity.measure.tolerance import find_tolerance
 from pvt_spec import output_names, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.attributes import Attributes
 from pvt_spec.words import counted
 
 PIXELS = 4 * 224 * 224
@@ -31,6 +32,7 @@ def diagnose(
     observed: Observed,
     precision: str | None = None,
     others: Mapping[str, Model] | None = None,
+    attributes: Attributes | None = None,
     progress: Callable[[int], None] = lambda passes: None,
 ) -> Diagnosis:
     """Finds out why the other side answers differently.
@@ -41,6 +43,7 @@ def diagnose(
         precision: The tolerance class of what the other side ran in; None for fp32. Coarser ones
             are tried where it leaves something unexplained.
         others: Name -> the model with other weights of the same file, such as averaged ones.
+        attributes: Those that the other side says it has, and the trusted one has not.
         progress: What is told how many forward passes there were, after each.
 
     Raises:
@@ -51,7 +54,7 @@ def diagnose(
     find_tolerance(first)
     observed, broken = _comparable(observed, tap_names(model.info.config))
     subject = Subject(model.weights, model.info, observed.images)
-    tried = hypotheses(subject, others or {}, observed.crops)
+    tried = hypotheses(subject, others or {}, observed.crops, attributes or {})
     trials = Trials(subject, observed, tried, progress)
     asked = Search(trials, first)
     if not asked.left:

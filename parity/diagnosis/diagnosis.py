@@ -63,6 +63,7 @@ class Diagnosis:
         taps: How many were compared.
         images: How many were looked at.
         passes: Forward passes that it took.
+        verdict: What ``parity run`` says of the other side where that is *different*.
     """
 
     causes: tuple[Cause, ...]
@@ -76,6 +77,7 @@ class Diagnosis:
     taps: int
     images: int
     passes: int
+    verdict: str | None = None
 
     @property
     def closed(self) -> bool:
@@ -83,9 +85,14 @@ class Diagnosis:
         return not self.remainders
 
     @property
+    def found_nothing(self) -> bool:
+        """Whether nothing that was tried is there, layer by layer."""
+        return self.closed and not self.causes and not self.coarser
+
+    @property
     def same(self) -> bool:
         """Whether there is nothing to explain."""
-        return self.closed and not self.causes and not self.coarser
+        return self.found_nothing and self.verdict is None
 
     def describe(self) -> list[str]:
         """Returns lines for a terminal: what holds, and a last one for whether that is all."""
@@ -113,6 +120,8 @@ class Diagnosis:
             more = f", and {len(left) - 1} more of {taps}" if len(left) > 1 else f", of {taps}"
             hint = f"; rounding of {alike} would be as large" if alike else ""
             return f"not explained: {left[0].tap}, {left[0].says}{more}{hint}"
+        if self.found_nothing and self.verdict:
+            return f"each layer by itself is within rounding, but parity run finds {self.verdict}"
         if self.same:
             return f"no difference beyond {precision} rounding: {taps}"
         if self.coarser:
@@ -126,6 +135,7 @@ class Diagnosis:
             "same": self.same,
             "closed": self.closed,
             "conclusion": self.conclusion,
+            "verdict": self.verdict,
             "precision": self.precision,
             "computed_in": self.precision if self.coarser else None,
             "precisions_alike": list(self.alike),

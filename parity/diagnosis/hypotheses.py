@@ -1,5 +1,6 @@
 """Hypotheses, as data, of why the other side answers differently: how each changes what is run."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +12,7 @@ from convert.model.read import Model
 from pvt_data.preprocessing import pixel_mean, pixel_std
 from pvt_spec import CHOICES, EPSILONS, ModelInfo, PVTConfig, tensor_specs
 from pvt_spec.arrays import Array
+from pvt_spec.attributes import Attributes
 
 EPSILON_VALUES = (1e-5, 1e-6, 1e-7)
 """Epsilons of layer norms that PVT's implementations use, by choice or by a framework's default."""
@@ -36,11 +38,13 @@ class Subject:
         weights: The weights, under canonical names.
         info: What travels with them.
         images: float32 (B, C, H, W), normalised as ``info.preprocessing`` says.
+        attributes: Those of single layers that are not as ``info`` has them.
     """
 
     weights: Mapping[str, Array]
     info: ModelInfo
     images: Array
+    attributes: Attributes = dataclasses.field(default_factory=dict)
 
     def with_weights(self, changed: Mapping[str, Array]) -> "Subject":
         """Returns the same with some weights in place of its own."""
@@ -75,7 +79,10 @@ class Hypothesis:
 
 
 def hypotheses(
-    subject: Subject, others: Mapping[str, Model], crops: Mapping[float, Array]
+    subject: Subject,
+    others: Mapping[str, Model],
+    crops: Mapping[float, Array],
+    attributes: Attributes,
 ) -> list[Hypothesis]:
     """Returns everything that is tried, in the order that it is applied in.
 
@@ -83,6 +90,7 @@ def hypotheses(
         subject: The trusted side.
         others: Name -> the same architecture with other weights, such as averaged ones.
         crops: ``crop_pct`` -> the images that it would make.
+        attributes: Those that the other side says it has, and the trusted one has not.
     """
     info = subject.info
     return [
@@ -93,6 +101,7 @@ def hypotheses(
         *_layouts(info.config),
         *_storages(info.config),
         *_numerics(info),
+        *_own_attributes(attributes),
     ]
 
 
@@ -118,6 +127,14 @@ def _numerics(info: ModelInfo) -> Iterator[Hypothesis]:
 def _set_numerics(field: str, value: Any, subject: Subject) -> Subject:
     numerics = replace(subject.info.numerics, **{field: value})
     return replace(subject, info=replace(subject.info, numerics=numerics))
+
+
+def _own_attributes(attributes: Attributes) -> Iterator[Hypothesis]:
+    if attributes:
+        first, *more = (f"{name} is {value}" for name, value in attributes.items())
+        says = f"it is what it says of itself: {first}" + (f" and {len(more)} more" * bool(more))
+        change = partial(replace, attributes=attributes)
+        yield Hypothesis("attributes=its own", says, change, subtle=True)
 
 
 # --- the weights

@@ -1,6 +1,6 @@
 """The two sides of a diagnosis: a trusted model file, and what the other side computed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,14 +14,17 @@ from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.diagnosis import Diagnosis
 from parity.diagnosis.trials import Observed
 from parity.inputs.samples import Inputs, load_batch
-from parity.measure.structure import Difference, structure_differences
+from parity.measure.compare import Comparison
+from parity.report.text import verdict
+from parity.run import run
 from parity.runtimes.table import open_runner
-from parity.selection import HOME, check_same_layers, choose_runtimes
+from parity.selection import HOME, Terms, check_same_layers, choose_runtimes
 from pvt_spec import ModelInfo, Preprocessing, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.attributes import Attributes, expected_attributes
 from pvt_spec.errors import ConvertError
 from pvt_spec.hashes import hash_weights
-from pvt_spec.kernels import Kernels, find_kernels
+from pvt_spec.kernels import Kernels
 from pvt_spec.model_info import CROP_PCT
 from pvt_spec.runtime import Taps, Task
 
@@ -74,42 +77,45 @@ class Other:
     """The side that is explained.
 
     Attributes:
-        name: What to call it.
         observed: What it computed.
-        precision: The tolerance class that it says it ran in.
-        differences: What it says of itself that the trusted side's file does not.
+        comparison: What ``parity run`` finds of it.
+        attributes: What its layers have of :data:`pvt_torch.reference.SETTABLE` and the trusted
+            side's have not.
         weights: The trusted side with the other's own weights where they differ, under a name that
             says which; nothing of a bundle, which has hashes only.
     """
 
-    name: str
     observed: Observed
-    precision: str
-    differences: Sequence[Difference]
+    comparison: Comparison
+    attributes: Attributes
     weights: Mapping[str, Model]
 
 
-def observe_bundle(trusted: Trusted, bundle: Bundle) -> Other:
+def observe_bundle(trusted: Trusted, bundle: Bundle, precision: str | None) -> Other:
     """Returns what a bundle recorded.
+
+    Args:
+        trusted: The other side.
+        bundle: What it recorded, with its inputs.
+        precision: The tolerance class; None for what it says it ran in.
 
     Raises:
         ParityError: It is of a model of other layers, or of other inputs.
     """
     record, info = bundle.record, trusted.model.info
-    differences: list[Difference] = []
-    if record.info:
-        check_same_layers(record.info.config, str(bundle.path), info.config, str(trusted.path))
-        hashes = hash_weights(trusted.model.weights, record.hashes)
-        differences = structure_differences(info, hashes, record.info, record)
+    models = {trusted.path: trusted.model}
+    result = run([], models, trusted.inputs, Terms(precision=precision), bundles=[bundle])
     theirs = record.info or info
     names = [name for name in tap_names(info.config) if name in record.names]
     taps = bundle.in_order(names)(trusted.load(theirs.preprocessing))
-    name = f"{record.runtime} {bundle.path.name}"
-    kernels = find_kernels(record.kind, record.facts.get("device", ""))
-    return Other(name, trusted.observed(taps, theirs, kernels), record.precision, differences, {})
+    (comparison,) = result.comparisons
+    observed = trusted.observed(taps, theirs, comparison.kernels)
+    return Other(observed, comparison, own_attributes(info, record.attributes), {})
 
 
-def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None) -> Other:
+def observe_file(
+    trusted: Trusted, path: Path, model: Model, wanted: str | None, precision: str | None
+) -> Other:
     """Returns what another file computes in a runtime.
 
     Args:
@@ -117,6 +123,7 @@ def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None)
         path: The file.
         model: What is in it.
         wanted: The runtime; None for the usual one of such a file.
+        precision: The tolerance class; None for what it says it ran in.
 
     Raises:
         PvtError: It is a model of other layers, or the runtime cannot be used.
@@ -124,6 +131,8 @@ def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None)
     info, inputs = trusted.model.info, trusted.inputs
     check_same_layers(model.info.config, str(path), info.config, str(trusted.path))
     (runtime,) = choose_runtimes([wanted or HOME[find_source(path).name]])
+    models = {trusted.path: trusted.model, path: model}
+    result = run([(path, runtime)], models, inputs, Terms(precision=precision))
     names = tap_names(info.config)
     runner = open_runner(runtime, Task(model, path, names, inputs.image_size))
     images, size = trusted.load(model.info.preprocessing), inputs.batch_size
@@ -132,32 +141,44 @@ def observe_file(trusted: Trusted, path: Path, model: Model, wanted: str | None)
     hashes = hash_weights(trusted.model.weights)
     own = [name for name in hashes if hashes[name] != runner.hashes.get(name)]
     shown = ", ".join(own[:3]) + (f" and {len(own) - 3} more" if len(own) > 3 else "")
-    kernels = find_kernels(runner.kind, runner.facts.get("device", ""))
+    (comparison,) = result.comparisons
     return Other(
-        name=f"{runtime} {path.name}",
-        observed=trusted.observed(taps, model.info, kernels),
-        precision=runner.facts["precision"],
-        differences=structure_differences(info, hashes, model.info, runner),
+        observed=trusted.observed(taps, model.info, comparison.kernels),
+        comparison=comparison,
+        attributes=own_attributes(info, runner.attributes),
         weights={f"{path.name}'s own ({shown})": model} if own else {},
     )
 
 
-def explain(
-    trusted: Trusted, other: Other, precision: str, progress: Callable[[int], None]
-) -> Diagnosis:
+def own_attributes(info: ModelInfo, attributes: Attributes) -> Attributes:
+    """Returns those of the attributes that the reference can be given and does not have."""
+    from pvt_torch.reference import SETTABLE
+
+    return {
+        name: attributes[name]
+        for name, value in expected_attributes(info.config, info.numerics).items()
+        if name.rpartition(".")[2] in SETTABLE and attributes.get(name, value) != value
+    }
+
+
+def explain(trusted: Trusted, other: Other, progress: Callable[[int], None]) -> Diagnosis:
     """Returns what makes the other side differ.
 
-    The other side's own weights are a cause only where nothing else is.
+    What the other side says of itself, its own weights and attributes of layers, is a cause only
+    where nothing else is.
 
     Args:
         trusted: The side that is run under hypotheses.
         other: What is explained.
-        precision: The tolerance class of what it ran in.
         progress: What is told how many forward passes there were, after each.
     """
-    averaged = trusted.averaged
-    found = diagnose(trusted.model, other.observed, precision, averaged, progress)
-    if found.closed or not other.weights:
-        return found
-    others = {**averaged, **other.weights}
-    return diagnose(trusted.model, other.observed, precision, others, progress)
+    averaged, comparison = trusted.averaged, other.comparison
+    given = trusted.model, other.observed, comparison.precision
+    found = diagnose(*given, averaged, progress=progress)
+    different = not comparison.same
+    if (not found.closed or (different and found.found_nothing)) and (
+        other.weights or other.attributes
+    ):
+        others = {**averaged, **other.weights}
+        found = diagnose(*given, others, other.attributes, progress=progress)
+    return replace(found, verdict=verdict(comparison) if different else None)

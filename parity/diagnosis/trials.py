@@ -95,7 +95,7 @@ class Trials:
             emulation: The emulation of a precision; in float64 without one.
             end_to_end: Whether they are computed from the images alone.
         """
-        from pvt_torch.reference import QuickDepthwise
+        from pvt_torch.reference import QuickDepthwise, set_attributes
         from pvt_torch.taps import run_taps
         from pvt_torch.weights import model_from_weights
 
@@ -104,6 +104,7 @@ class Trials:
             subject = hypothesis.change(subject) if hypothesis in held else subject
         info = subject.info
         twin = model_from_weights(info.config, info.numerics, subject.weights)
+        set_attributes(twin, subject.attributes)
         twin = twin if emulation else twin.double()
         given = {} if end_to_end else self.observed.taps
         before = self.names[: self.names.index(names[-1]) + 1]

@@ -171,6 +171,11 @@ class Comparison:
         return Place(row, tuple(position))
 
     @property
+    def answers_alone(self) -> bool:
+        """Whether nothing was compared but what the model answers: nothing that is inside it."""
+        return not any(self.checked.values()) and set(self.names) <= set(self.answers)
+
+    @property
     def classifies(self) -> bool:
         """Whether the model answers logits; only then are there classes."""
         return self.answers == ("logits",)

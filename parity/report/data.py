@@ -42,6 +42,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "same": comparison.same,
         "verdict": verdict(comparison),
         "precision": comparison.precision,
+        "kernels": {"of": comparison.kernels.name, "known": comparison.kernels.known},
+        "answers_alone": comparison.answers_alone,
         "first_different": comparison.first_different,
         "first_out_of_bounds": comparison.first_out_of_bounds,
         "checked": comparison.checked,

@@ -9,6 +9,8 @@ from parity.measure.tolerance import FACTOR_OF_FEW, FEW
 from parity.report.numbers import times
 from parity.report.taps import TAP_COLUMNS, Tap, taps_of
 from parity.result import Result
+from pvt_spec.kernels import STRICTEST
+from pvt_spec.precisions import FLOAT32
 from pvt_spec.taps import TapSpec, tap_specs
 from pvt_spec.words import counted
 
@@ -113,7 +115,12 @@ def verdict(comparison: Comparison) -> str:
         most = max(judged, key=lambda name: judged[name].times)
         scale = "the tolerance" if comparison.fixed else f"{comparison.precision} rounding"
         found = [f"at most {times(judged[most])} {scale} ({most})", closeness(comparison)]
-        return f"{comparison.name}: same. {'; '.join(found + caution(comparison))}"
+        same = (
+            f"same in its {' and '.join(comparison.answers)}"
+            if comparison.answers_alone
+            else "same"
+        )
+        return f"{comparison.name}: {same}. {'; '.join(found + caution(comparison))}"
     first = comparison.first_different
     start = "differs" if first is None else f"differs from {first} on"
     return f"{comparison.name}: DIFFERENT. {start}: {'; '.join(reasons(comparison))}"
@@ -122,11 +129,29 @@ def verdict(comparison: Comparison) -> str:
 def caution(comparison: Comparison) -> list[str]:
     """Returns what makes a verdict of *same* a weak one."""
     counts = [error.count for groups in comparison.errors.values() for error in groups.values()]
-    if comparison.fixed or max(counts) >= FEW:
+    found = []
+    if comparison.answers_alone:
+        found.append(
+            "nothing inside it was compared, no tap, weight or attribute: what the answer hides, "
+            "as another epsilon or a weight slightly off, is not ruled out (a bundle of parity "
+            "capture has all of them)"
+        )
+    if not comparison.fixed and max(counts) < FEW:
+        found.append(
+            f"{counted(max(counts), 'value')} can show only what is beyond {FACTOR_OF_FEW:.0f}× "
+            "rounding: more images or taps would show more"
+        )
+    return found + strictness(comparison)
+
+
+def strictness(comparison: Comparison) -> list[str]:
+    """Returns what to say where kernels that nothing is known of are judged by the strictest."""
+    kernels = comparison.kernels
+    if kernels.known or not comparison.envelope or comparison.precision != FLOAT32:
         return []
     return [
-        f"{counted(max(counts), 'value')} can show only what is beyond {FACTOR_OF_FEW:.0f}× "
-        "rounding: more images or taps would show more"
+        f"the kernels of {kernels.name} are not known: judged by the strictest, "
+        f"those of {STRICTEST.name}"
     ]
 
 
@@ -145,7 +170,7 @@ def reasons(comparison: Comparison) -> list[str]:
             found.append("rounding hides it in what was run")
     if comparison.first_different == INPUT and tap:
         found.append("so it was given other images than the reference")
-    return [*found, closeness(comparison)]
+    return [*found, closeness(comparison), *(strictness(comparison) if tap else [])]
 
 
 def explain(comparison: Comparison, tap: str) -> str:
