@@ -27,6 +27,7 @@ from parity.inputs.samples import (
 )
 from parity.selection import read_models
 from pvt_spec import tap_names
+from pvt_spec.precisions import PRECISIONS
 from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells
 from tests.support.models import GOLDEN, SMALL, enlarge, golden_arrays, info_of, random_weights
@@ -126,7 +127,7 @@ class TestFile:
     def test_reference_is_float64_with_what_rounding_does(self, tmp_path):
         bundle = write(tmp_path / "a.npz", REFERENCE)
         assert bundle.rows(("logits",), 0, 3)["logits"].dtype == np.float64
-        assert set(bundle.record.envelopes) == {"fp32", "fp16"}
+        assert set(bundle.record.envelopes) == {*PRECISIONS["fp32"].emulations, "fp16"}
         spread = bundle.record.envelopes["fp16"].spreads["logits"]["noise"]
         assert spread.count == 2 * 3 * 10 and 1e-4 < spread.rms / spread.signal_rms < 1e-2
 

@@ -112,6 +112,52 @@ def test_a_weight_of_its_own_is_named(tmp_path):
     assert tells(done.stdout, "block2.1.mlp") and "closed: " in done.stdout
 
 
+def agree(trusted: Path, other: Path) -> tuple[int, str]:
+    """What ``parity run`` and ``parity diagnose`` both end with, and what the latter tells."""
+    files = [str(trusted), str(other)]
+    run = CliRunner().invoke(main, ["run", *files, "--runtime", "torch", "--runtime", "torch"])
+    done = diagnose(*files, "--runtime", "torch")
+    assert done.exit_code == run.exit_code, (done.output, run.output)
+    return done.exit_code, done.stdout
+
+
+def test_a_weight_that_rounding_hides_differs_for_both(tmp_path):
+    """Off by 1e-4 it is seen by its hash alone."""
+    weights, info = load_model(MINDCV_V2 / "weights.ckpt")
+    weights = {name: array.copy() for name, array in weights.items()}
+    weights["block2.0.attn.q.weight"][0, 0] *= np.float32(1 + 1e-4)
+    save_model(tmp_path / "b.pth", weights, info)
+    code, told = agree(MINDCV_V2 / "weights.ckpt", tmp_path / "b.pth")
+    assert code == 1 and tells(told, "says of itself", "block2.0.attn.q.weight", "DIFFERENT")
+    assert "no difference" not in told
+
+
+def test_what_an_edited_graph_says_of_itself_explains_it(tmp_path):
+    """One GELU of several is the tanh form: no maths that a file can state."""
+    import onnx
+
+    weights, info = load_model(GOLDEN / "official_v2_small" / "weights.pth")
+    save_model(tmp_path / "a.onnx", weights, info)
+    edited = onnx.load(tmp_path / "a.onnx")
+    node = next(node for node in edited.graph.node if node.op_type == "Gelu")
+    del node.attribute[:]
+    node.attribute.append(onnx.helper.make_attribute("approximate", "tanh"))
+    onnx.save(edited, tmp_path / "b.onnx")
+    done = diagnose(GOLDEN / "official_v2_small" / "weights.pth", tmp_path / "b.onnx", "--json")
+    assert done.exit_code == 1
+    data = json.loads(done.stdout)
+    assert data["closed"] and [each["name"] for each in data["findings"]] == ["attributes=its own"]
+    assert tells(data["findings"][0]["says"], "gelu is tanh")
+    assert tells(data["verdict"], "DIFFERENT", "gelu")
+
+
+def test_a_trained_model_in_mindspore_is_the_same(tmp_path):
+    weights, info = load_model(GOLDEN / "trained_v1_small.safetensors")
+    save_model(tmp_path / "a.ckpt", weights, info)
+    done = diagnose(GOLDEN / "trained_v1_small.safetensors", tmp_path / "a.ckpt")
+    assert done.exit_code == 0 and tells(done.stdout, "no difference beyond fp32 rounding")
+
+
 def test_nothing_to_explain():
     file = MINDCV_V1 / "weights.ckpt"
     done = diagnose(file, MINDCV_V1 / "case.npz")

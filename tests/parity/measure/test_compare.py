@@ -31,6 +31,7 @@ from parity.measure.tolerance import (
 )
 from parity.report.text import verdict
 from pvt_spec import tap_names
+from pvt_spec.kernels import STRICTEST
 from pvt_spec.precisions import PRECISIONS
 from tests.support.messages import naming, tells
 from tests.support.models import GOLDEN, random_images
@@ -490,10 +491,10 @@ def test_classes_are_measured_by_emulations_that_exist():
     from pvt_torch.emulation import ROUNDINGS
 
     for name, tolerance in PRECISIONS.items():
-        assert tolerance.emulation in ({name: None}.get("int8", name), None), name
-        assert tolerance.emulation is None or tolerance.emulation in ROUNDINGS
+        emulation = tolerance.emulation(STRICTEST)
+        assert emulation == (None if name == "int8" else name)
+        assert emulation is None or emulation in ROUNDINGS
         assert len(tolerance.reason) > 20
-    assert {t.emulation for t in PRECISIONS.values()} - {None} == set(PRECISIONS) - {"int8"}
 
 
 def test_coarser_precisions_are_allowed_more():
