@@ -19,6 +19,7 @@ import json
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -91,11 +92,12 @@ def jobs() -> Iterator[Job]:
 
 def trained_jobs(folder: Path) -> Iterator[Job]:
     """Yields the jobs of trained models: default images and photos, of every other all."""
-    for number, path in enumerate(sorted(folder.glob("*.safetensors"))):
+    for path in sorted(folder.glob("*.safetensors")):
+        seed = zlib.crc32(path.stem.encode()) % 1000  # which stays when models are added
         kind = path.stem.rpartition("-")[2]
         weights = kind if kind in DERIVED else "trained"
-        for images in ("default", "photos", *(("noise", "digits") if number % 2 else ())):
-            yield Job(path.stem, "its own", weights, images, number, None, RUNTIMES)
+        for images in ("default", "photos", *(("noise", "digits") if seed % 2 else ())):
+            yield Job(path.stem, "its own", weights, images, seed, None, RUNTIMES)
 
 
 def compiled_jobs(folder: Path) -> Iterator[Job]:
@@ -204,14 +206,12 @@ def run_all(
     jobs: Iterable[Job], file: Path, models: Path | None, threads: int, seconds: float
 ) -> None:
     """Runs the jobs that are not in a file of records, until so many seconds have gone by."""
-    cores = sorted(os.sched_getaffinity(0))[:threads]
-    os.sched_setaffinity(0, cores)
     done = {key(each) for each in read_records(file)}
     stop = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as name:
         write_images(Path(name))
         for job in jobs:
-            given = {**dataclasses.asdict(job), "threads": len(cores)}
+            given = {**dataclasses.asdict(job), "threads": threads}
             left = tuple(r for r in job.runtimes if key({**given, "runtime": r}) not in done)
             if not left:
                 continue
@@ -220,7 +220,7 @@ def run_all(
             found = run_job(dataclasses.replace(job, runtimes=left), Path(name), models)
             with file.open("a") as stream:
                 for each in found:
-                    stream.write(json.dumps({"threads": len(cores), **each}) + "\n")
+                    stream.write(json.dumps({"threads": threads, **each}) + "\n")
 
 
 def key(record: dict[str, Any]) -> tuple[Any, ...]:
@@ -277,9 +277,11 @@ def main() -> None:
         report(rows(records), options.json)
         print(*(each["alarm"] for each in records if each["alarm"]), sep="\n")
         return
+    cores = sorted(os.sched_getaffinity(0))[: options.threads]
+    os.sched_setaffinity(0, cores)
     trained = compiled_jobs if options.compiled else trained_jobs
     wanted = trained(options.models) if options.models else jobs()
-    run_all(wanted, options.records, options.models, options.threads, options.seconds)
+    run_all(wanted, options.records, options.models, len(cores), options.seconds)
 
 
 if __name__ == "__main__":

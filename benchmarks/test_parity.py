@@ -1,10 +1,12 @@
 """What judges ``parity run`` in ``benchmarks`` can itself be relied on."""
 
+import dataclasses
 import json
 
+import numpy as np
 import onnx
 
-from benchmarks.clean_runs import Job, run_job
+from benchmarks.clean_runs import Job, read_records, rows as clean_rows, run_all, run_job
 from benchmarks.mutations import (
     MODELS,
     Bench,
@@ -15,6 +17,8 @@ from benchmarks.mutations import (
     real_faults,
     rows,
 )
+from benchmarks.trained import derive, recipes, train
+from convert import load_model
 from pvt_spec import CHOICES, EPSILONS, tensor_specs
 
 
@@ -73,3 +77,21 @@ def test_a_clean_run_is_no_alarm(tmp_path):
     for each in records:
         assert each["alarm"] == "" and 0 < each["worst"] < 1 and each["taps"] > 20
     json.dumps(records)
+
+
+def test_trained_models_are_made_and_run_once(tmp_path):
+    """What stands in the records is not run again, and a job goes on with what is left of it."""
+    recipe = dataclasses.replace(next(recipes()), images=64, epochs=(1,))
+    train(recipe, tmp_path)
+    path = tmp_path / f"torch-{recipe.name}-e1.safetensors"
+    derive(path, "q4")
+    (before, _), (after, _) = load_model(path), load_model(tmp_path / f"{path.stem}-q4.safetensors")
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {name for name in before if ".attn.q." in name}
+    file = tmp_path / "records.jsonl"
+    for runtimes in (("torch",), ("torch",), ("torch", "onnxruntime-basic")):
+        job = Job(path.stem, "its own", "trained", "noise", 0, None, runtimes)
+        run_all([job], file, tmp_path, 1, 1e9)
+        assert [each["runtime"] for each in read_records(file)] == list(runtimes)
+    last = clean_rows(read_records(file))[-1]
+    assert (last["of"], last["runs"], last["false alarms"]) == ("all", 2, 0)

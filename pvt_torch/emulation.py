@@ -116,10 +116,10 @@ def find_rounding(emulation: str) -> Rounding:
 
 
 def exponential(x: Tensor, kernel: Exponential) -> Tensor:
-    """Returns exp(x), x at most 0, as a kernel computes it in float32."""
-    x = x.clamp_min(LOWEST)
-    power = torch.round(x / kernel.ln2)
-    rest = x - power * kernel.ln2
+    """Returns exp(x), x at most 0, as a kernel computes it in float32 with fused products."""
+    x, ln2 = x.clamp_min(LOWEST), torch.tensor(kernel.ln2)
+    power = torch.round(x / ln2)
+    rest = (x.double() - power.double() * ln2.double()).float()
     result = torch.ones_like(rest)
     for degree in range(kernel.degree, 0, -1):  # Horner's scheme
         result.mul_(rest).div_(degree).add_(1)

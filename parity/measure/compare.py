@@ -172,8 +172,8 @@ class Comparison:
 
     @property
     def answers_alone(self) -> bool:
-        """Whether nothing was compared but what the model answers: nothing that is inside it."""
-        return not any(self.checked.values()) and set(self.names) <= set(self.answers)
+        """Whether nothing was compared but what the model ends with: nothing that is inside it."""
+        return not any(self.checked.values()) and {*self.names} <= {*self.answers, "features"}
 
     @property
     def classifies(self) -> bool:
