@@ -106,7 +106,8 @@ def _say_warm_up(recipe: "Recipe") -> None:
     from pvt_train.optim.schedule import warmup_epochs
 
     if recipe.warmup_epochs is None and recipe.epoch_size < 100:
-        say(f"warmup_epochs: {warmup_epochs(recipe)}, as epoch_size is {recipe.epoch_size}")
+        epochs = f"{warmup_epochs(recipe)}, a tenth of epoch_size {recipe.epoch_size}"
+        say(f"warmup_epochs: {epochs}; --warmup-epochs overrules it")
 
 
 def _compare(resumed: "Resumed", recipe: "Recipe") -> None:

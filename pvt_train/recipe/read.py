@@ -5,6 +5,7 @@ Keys are MindCV's YAML keys where MindCV has one.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from pvt_train.recipe.synonyms import nearest_key
 def read_values(path: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Reads what a YAML file and, stronger, the options say: key -> value as written.
 
+    A warm-up that the file has for its own number of epochs, and that is longer than the one of the
+    options, is left open: a short run would otherwise need another option.
+
     Args:
         path: A YAML mapping of keys to values; None for none.
         overrides: Key -> value.
@@ -34,7 +38,13 @@ def read_values(path: Path | None, overrides: Mapping[str, Any]) -> dict[str, An
     Raises:
         ConfigError: The file cannot be read.
     """
-    return {**(_read(path) if path else {}), **overrides}
+    values = {**(_read(path) if path else {}), **overrides}
+    if "epoch_size" in overrides and "warmup_epochs" not in overrides:
+        with suppress(ValueError, TypeError):
+            warmup = ROWS["warmup_epochs"].read(values.get("warmup_epochs"))
+            if warmup > ROWS["epoch_size"].read(values["epoch_size"]):
+                values["warmup_epochs"] = None
+    return values
 
 
 def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:

@@ -144,6 +144,15 @@ class TestStart:
         assert tells(said, "warmup_epochs", "1", "epoch_size", "2")
         assert "warmup_epochs" not in done(start(data, tmp_path / "2")).stderr
 
+    def test_so_does_one_that_is_shorter_than_the_warm_up_of_its_file(self, data, tmp_path):
+        recipe = tmp_path / "r.yaml"
+        recipe.write_text("model: pvt_nano\nepoch_size: 30\nwarmup_epochs: 5\nimage_resize: 32\n")
+        short = ("--config", recipe, "--epoch-size", 2, *NEW[6:10], "--data-dir", data)
+        said = done(go(*short, "--output", tmp_path / "run")).stderr
+        assert tells(said, "warmup_epochs", "1", "epoch_size", "2")
+        given = go(*short, "--warmup-epochs", 5, "--output", tmp_path / "2")
+        assert given.exit_code == 1 and tells(given.stderr, "warmup_epochs", "5", "2")
+
     def test_curves_that_are_replaced_are_said(self, data, tmp_path):
         first = done(start(data, tmp_path / "run", "--plot")).stderr
         again = done(go("--resume", tmp_path / "run", "--epoch-size", 3, "--plot")).stderr
