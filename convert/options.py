@@ -100,6 +100,7 @@ class Changes:
         image_size: The (H, W) in pixels of the images that the model is to take.
         num_classes: The number of classes, which can only become 0: no head.
         features_only: Whether to keep the backbone alone, which answers four feature maps.
+        in_chans: The channels of the images that the model is to take.
         dtype: One of :data:`WEIGHT_DTYPES` for all weights.
     """
 
@@ -111,6 +112,11 @@ class Changes:
     num_classes: int | None = option("--num-classes", "0 drops the head.", kind="number")
     features_only: bool = option(
         "--features", "Keep the backbone alone: four maps at strides 4, 8, 16, 32.", False
+    )
+    in_chans: int | None = option(
+        "--in-chans",
+        "Channels that DST is to take; the first filters are adapted as timm does it.",
+        kind="number",
     )
     dtype: str | None = option(
         "--dtype",

@@ -14,6 +14,7 @@ _HOMES = {
     "get_weights": "pvt_ms.weights",
     "list_models": "pvt_spec",
     "load_forward": "pvt_ms.runtime",
+    "load_weights": "pvt_ms.weights",
     "model_from_weights": "pvt_ms.weights",
     "prepare_environment": "pvt_ms.environment",
     "run_taps": "pvt_ms.taps",

@@ -1,10 +1,13 @@
 """Between the MindSpore twin and ``dict[str, Array]`` under canonical names."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
+from convert.model.fit import load_fitting
+from convert.options import Given
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_spec import Numerics, PVTConfig, check_shapes
 from pvt_spec.arrays import Array
@@ -62,6 +65,30 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
         dtype = "float16" if parameter.dtype.__str__() == "Float16" else "float32"
         # Not by set_data: it gives the parameter other memory, and what is compiled keeps the old.
         ops.assign(parameter, Tensor(np.array(weights[name], dtype=dtype, order="C")))
+
+
+def load_weights(
+    model: PyramidVisionTransformer, path: Path | str, given: Given = Given()
+) -> list[str]:
+    """Fills ``model`` from a file of any format and dialect, of the same architecture.
+
+    The model may have another head (which stays as it is), other channels (the first filters are
+    adapted as timm does it), another image size, and may answer feature maps.
+
+    Args:
+        model: The model.
+        path: The file.
+        given: What is to be said about the file, as to ``convert``: its prefix, averaged weights.
+
+    Returns:
+        What was done, a line each.
+
+    Raises:
+        ConvertError: The file cannot be read, or holds a model of another architecture.
+    """
+    weights, notes = load_fitting(path, model.config, model.numerics, get_weights(model), given)
+    set_weights(model, weights)
+    return notes
 
 
 def get_weights(model: PyramidVisionTransformer) -> dict[str, Array]:

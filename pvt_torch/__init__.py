@@ -8,6 +8,7 @@ _HOMES = {
     "get_weights": "pvt_torch.weights",
     "list_models": "pvt_spec",
     "load_forward": "pvt_torch.runtime",
+    "load_weights": "pvt_torch.weights",
     "model_from_weights": "pvt_torch.weights",
     "run_taps": "pvt_torch.taps",
     "set_weights": "pvt_torch.weights",

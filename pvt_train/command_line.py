@@ -87,6 +87,7 @@ def _read(config: Path | None, keys: dict[str, Any]) -> "tuple[Recipe, Resumed |
     values = read_values(config, keys)
     path = values.get("ckpt_path")
     if not path:
+        values = _with_model(values)
         recipe = make_recipe(values, str(config or "recipe"))
         for line in recipe_warnings(recipe, values):
             say(f"warning: {line}")
@@ -99,6 +100,19 @@ def _read(config: Path | None, keys: dict[str, Any]) -> "tuple[Recipe, Resumed |
     _compare(resumed, recipe)
     _say_warm_up(recipe)
     return recipe, resumed
+
+
+def _with_model(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns a recipe's values, with the pretrained file's variant where they name no model."""
+    from pvt_train.recipe.keys import ROWS
+    from pvt_train.run.fine_tuning import read_variant
+
+    pretrained = ROWS["pretrained"].words.get(values.get("pretrained"), values.get("pretrained"))
+    if "model" in values or not isinstance(pretrained, str) or not pretrained:
+        return values
+    model = read_variant(Path(pretrained))
+    say(f"model: {model}, as {pretrained} holds it")
+    return {**values, "model": model}
 
 
 def _say_warm_up(recipe: "Recipe") -> None:

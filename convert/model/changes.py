@@ -1,4 +1,4 @@
-"""What a conversion can change in a model on the way: head, image size, features, dtype.
+"""What a conversion can change in a model on the way: head, channels, image size, features, dtype.
 
 Every function answers the changed weights and ModelInfo; what was lost is said in findings.
 """
@@ -30,6 +30,8 @@ def apply(model: Model, changes: Changes) -> Model:
         model = drop_head(model, changes.num_classes)
     if changes.features_only:
         model = keep_features(model)
+    if changes.in_chans is not None:
+        model = adapt_channels(model, changes.in_chans)
     if changes.image_size:
         model = resize(model, changes.image_size)
     if changes.dtype:
@@ -70,6 +72,47 @@ def _reduced(model: Model, config: PVTConfig) -> Model:
     dropped = [name for name in model.weights if name not in weights]
     info = dataclasses.replace(model.info, config=config, labels=())
     return _changed(model, weights, info, *(Finding("lost", name) for name in dropped))
+
+
+def adapt_channels(model: Model, in_chans: int) -> Model:
+    """Returns the model for images of other channels, as timm's ``adapt_input_conv`` makes it.
+
+    One channel takes the sum of all filters: a grey image has the answer that it has as RGB,
+    normalised alike. More take RGB's in turn, scaled by 3 / ``in_chans``. The means and deviations
+    of images are theirs in turn.
+
+    Raises:
+        ConvertError: There is no such rule: the model has neither 3 channels, nor fewer to be 1.
+    """
+    name = "patch_embed1.proj.weight"
+    before = model.info.config.in_chans
+    if in_chans == before:
+        return model
+    if in_chans < 1 or (before != 3 and not (in_chans == 1 and before < 3)):
+        raise ConvertError(
+            f"{in_chans} channels: the model has {before}; 3 become any number, and 2 become 1"
+        )
+    held = model.weights[name]
+    filters = held.astype(np.float32)
+    if in_chans == 1:
+        made, how = filters.sum(axis=1, keepdims=True), "summed"
+    else:
+        turns = np.arange(in_chans) % before
+        made = filters[:, turns] * np.float32(before / in_chans)
+        how = f"taken in turn, times {before}/{in_chans}"
+    weights = {**model.weights, name: made.astype(held.dtype)}
+    prepared = model.info.preprocessing
+    mean, std = (
+        tuple(values[at % before] for at in range(in_chans))
+        for values in (prepared.mean, prepared.std)
+    )
+    info = dataclasses.replace(
+        model.info,
+        config=dataclasses.replace(model.info.config, in_chans=in_chans),
+        preprocessing=dataclasses.replace(prepared, mean=mean, std=std),
+    )
+    text = f"{before} to {in_chans}: the filters of {name} are {how}, as timm does it"
+    return _changed(model, weights, info, Finding("channels", [before, in_chans], text=text))
 
 
 def resize(model: Model, image_size: tuple[int, int]) -> Model:

@@ -43,7 +43,10 @@ class Recipe:
     """
 
     model: str = key(
-        REQUIRED, "A variant, as pvt_tiny or pvt_v2_b0.", on_resume=WEIGHTS, section="Model"
+        REQUIRED,
+        "A variant, as pvt_tiny or pvt_v2_b0; by default the pretrained file's.",
+        on_resume=WEIGHTS,
+        section="Model",
     )
     profile: Literal["official", "mindcv", "hf"] | None = key(
         None,
@@ -65,6 +68,9 @@ class Recipe:
         "Model file of any format to start from; the head may be another.",
         words={False: "", None: "", "False": "", "True": True},
         takes="a model file, or False: nothing is downloaded (give --pretrained FILE)",
+    )
+    pretrained_weights: Literal["raw", "ema"] = key(
+        "raw", "Which weights of it: raw, as trained, or ema, averaged."
     )
     ckpt_path: str = key(
         "",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.model.read import read_model
 from convert.model.training_checkpoint import load_training
 from pvt_data.folders import open_source
 from pvt_data.labels import open_labelled
@@ -24,7 +23,7 @@ from pvt_train.input.loader import TrainingBatches
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from pvt_train.run.checkpoints import Checkpoints
-from pvt_train.run.fine_tuning import fit_weights
+from pvt_train.run.fine_tuning import fit_weights, read_pretrained
 from pvt_train.run.folder import check_output, clear, model_files, output_folder, state_file
 from pvt_train.run.loop import Outcome, Run, train
 from pvt_train.run.reporter import Reporter
@@ -167,7 +166,7 @@ def _starting_point(
         info = model_info(recipe, classes)
         return initial_weights(info.config, recipe.seed), info, []
     path, taken = find_model(Path(recipe.pretrained))
-    model = read_model(path)
+    model = read_pretrained(path, recipe.pretrained_weights)
     info = model_info(recipe, classes, model.info)
     weights, notes = fit_weights(model, info, initial_weights(info.config, recipe.seed))
     changed = [f"{path}: {describe_changes(model.changed)}"] if model.changed else []

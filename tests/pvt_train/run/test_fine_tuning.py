@@ -7,9 +7,12 @@ import pytest
 
 from convert import ConvertError, save_model
 from convert.model.read import read_model
+from convert.model.training_checkpoint import save_training
+from pvt_ms.command_line import main
 from pvt_spec import ModelInfo, PVTConfig, make_config
 from pvt_spec.initial import initial_weights
-from pvt_train.run.fine_tuning import fit_weights
+from pvt_train.run.fine_tuning import fit_weights, read_pretrained
+from tests.support.commands import invoke
 from tests.support.messages import naming, tells
 from tests.support.models import (
     GOLDEN_SMALL,
@@ -116,5 +119,37 @@ def test_the_variant_that_the_file_holds_is_proposed(tmp_path):
     save_model(tmp_path / "model.ckpt", random_weights(nano), described(nano))
     with pytest.raises(ConvertError, match=naming("pvt_nano", "pvt_v2_b0", "--model")):
         fit(tmp_path / "model.ckpt", make_config("pvt_v2_b0", num_classes=7))
-    with pytest.raises(ConvertError, match=naming("in_chans", "3", "1")):
-        fit(tmp_path / "model.ckpt", dataclasses.replace(nano, in_chans=1))
+
+
+def test_grey_images_take_filters_of_colours(tmp_path):
+    config = SMALL["v2"]
+    save_model(tmp_path / "model.ckpt", random_weights(config), described(config))
+    weights, notes, _ = fit(tmp_path / "model.ckpt", dataclasses.replace(config, in_chans=1))
+    first = "patch_embed1.proj.weight"
+    summed = random_weights(config)[first].sum(axis=1, keepdims=True)
+    assert_same(weights, {**random_weights(config), first: summed})
+    assert tells(notes, first, "3", "1")
+
+
+def test_averaged_weights_are_taken_where_they_are_asked_for(tmp_path):
+    config = SMALL["v2"]
+    average = {f"ema.{name}": a for name, a in random_weights(config, seed=1).items()}
+    save_training(tmp_path / "last.ckpt", random_weights(config) | average, info_of(config), {})
+    for weights, seed in (("raw", 0), ("ema", 1)):
+        model = read_pretrained(tmp_path / "last.ckpt", weights)
+        fitted, notes = fit_weights(model, described(config), initial_weights(config, 1))
+        assert_same(fitted, random_weights(config, seed=seed))
+        assert tells(notes, "taken") and tells(notes, "not") == (weights == "raw")
+
+
+def test_the_model_is_the_pretrained_files_where_none_is_named(tmp_path):
+    nano = make_config("pvt_nano", num_classes=7)
+    save_model(tmp_path / "nano.pth", random_weights(nano), described(nano))
+    save_model(tmp_path / "other.pth", random_weights(SMALL["v2"]), described(SMALL["v2"]))
+    command = ("train", "--data-dir", tmp_path / "nowhere", "--output", tmp_path / "run")
+    said = invoke(main, *command, "--pretrained", tmp_path / "nano.pth").stderr
+    assert tells(said, "model", "pvt_nano", "nano.pth") and tells(said, "nowhere")
+    said = invoke(main, *command, "--pretrained", tmp_path / "other.pth").stderr
+    assert tells(said, "other.pth", "--model") and "nowhere" not in said
+    said = invoke(main, *command, "--pretrained", "False").stderr
+    assert tells(said, "model", "--model") and "nowhere" not in said
