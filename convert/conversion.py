@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from convert.findings import Finding, to_dict
-from convert.formats.table import find_format
+from convert.formats.huggingface.images import CONFIG
+from convert.formats.table import FOLDER, find_format
 from convert.model.changes import apply, with_numerics
 from convert.model.maths import Differences, Gap, differences, estimate_gap
 from convert.model.read import Model, read_model
@@ -118,6 +119,7 @@ def _prepare(read: Model, path: Path, changes: Changes, options: Options, log: _
         check_finite(path, {n: a for n, a in model.weights.items() if id(a) not in held})
     log.add(model.findings[len(read.findings) :])
     log.add(_describe_target(read, model, names))
+    log.add(_missing_beside(path, names))
     if options.allow_nonfinite and (not_finite := count_not_finite(model.weights)):
         log.add([Finding("not_finite", not_finite)])
     return model
@@ -268,6 +270,14 @@ def _describe_target(read: Model, model: Model, names: Dialect) -> Iterator[Find
     for what, count in count_changes(read.names, target).items():
         if count or what == "renamed":
             yield Finding(what, count)
+
+
+def _missing_beside(path: Path, names: Dialect) -> Iterator[Finding]:
+    """Yields a warning of weights that their loader takes for nothing without a file beside."""
+    alone = find_format(path).beside_config and names.name == FOLDER.dialect
+    if alone and not (path.parent / CONFIG).exists():
+        needs = f"no {CONFIG} beside it, which from_pretrained needs"
+        yield Finding("warning", f"{needs}: name a folder to have one written")
 
 
 def describe_file(path: Path) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def _reduced(model: Model, config: PVTConfig) -> Model:
     weights = {spec.name: model.weights[spec.name] for spec in tensor_specs(config)}
     dropped = [name for name in model.weights if name not in weights]
     info = dataclasses.replace(model.info, config=config, labels=())
+    if count := len(model.info.labels):
+        dropped.append(f"the names of {counted(count, 'class')}")
     return _changed(model, weights, info, *(Finding("lost", name) for name in dropped))
 
 

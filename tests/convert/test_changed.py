@@ -14,10 +14,12 @@ from convert import read_model, save_model
 from convert.formats import ckpt
 from convert.inspection import compare_files, is_good
 from convert.model.training_checkpoint import save_training
+from parity.command_line import main as parity
 from pvt_onnx import load_forward
 from pvt_onnx.changes import find_changes
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.hashes import GRAPH_KEY, can_compare, hash_weights
+from tests.support.commands import invoke
 from tests.support.converting import refused, save, succeed
 from tests.support.messages import Facts, tells
 from tests.support.models import SMALL, info_of, random_images, random_weights
@@ -148,6 +150,14 @@ def test_a_runtime_says_that_a_file_was_changed_and_runs_it(name: str, tmp_path:
     forward, _ = load_forward(other, said.append)
     assert len(said) == 1 and tells(said[0], other, *EDITS[name][1])
     assert forward(random_images(SMALL["v1"]))["logits"].shape == (2, 7)
+
+
+def test_parity_says_that_a_file_was_changed_and_runs_it(tmp_path: Path) -> None:
+    _, other = edited(tmp_path, "gelu")
+    bundle = ("-o", tmp_path / "a.npz", "--without-inputs")
+    done = invoke(parity, "capture", other, "--runtime", "onnxruntime", *bundle)
+    assert done.exit_code == 0, done.output
+    assert tells(done.stderr, other, "changed since it was written", *EDITS["gelu"][1])
 
 
 @pytest.mark.parametrize("external", [False, True])

@@ -97,6 +97,15 @@ def test_a_file_of_other_names_is_still_ours_after_torch_saved_it_again(tmp_path
     assert read_model(tmp_path / "c.pth").changed == ("head.bias",)
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_what_transformers_needs_beside_a_file_is_said(name: str, tmp_path: Path) -> None:
+    source = save(tmp_path / "a.ckpt", SMALL["v2"], "hf")
+    said = succeed(source, tmp_path / name, "--to-dialect", "hf")
+    assert tells(said, "warning", "config.json", "from_pretrained")
+    (tmp_path / "config.json").write_text("{}")
+    assert "warning" not in succeed(source, tmp_path / name, "--to-dialect", "hf", "--force")
+
+
 @pytest.mark.parametrize("ending", [".ckpt", ".safetensors"])
 @pytest.mark.parametrize("kind", SMALL)
 def test_mindspore_loads_what_mindcv_names(kind: str, ending: str, tmp_path: Path) -> None:
