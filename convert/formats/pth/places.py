@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,22 @@ from convert.formats.pth.tensors import state_dict
 from convert.formats.pth.values import Namespace, OrderedDict, Placeholder
 from convert.formats.weight_file import WeightFile
 from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
 
 _DEPTH = 8
 """Most keys that may lead to a dict of tensors."""
 
 _MODULES = 16
 """Most modules that were pickled whole of which the tensors are looked for."""
+
+_PLACES, _NOTED = 1000, 1000
+"""Most dicts of tensors that a file may have, and most entries beside tensors that are kept."""
+
+_KEY, _NAME = 60, 500
+"""Characters that are kept of a key to a dict, and most of a tensor's name.
+
+Where a key is repeated in those of all that lies under it, a short file could make long ones.
+"""
 
 
 def find_places(root: Any) -> WeightFile:
@@ -27,7 +38,7 @@ def find_places(root: Any) -> WeightFile:
     file, where all of them say the same.
 
     Raises:
-        ConvertError: A module that was pickled whole has no end.
+        ConvertError: A module that was pickled whole has no end, or there are too many dicts.
     """
     search = _Search()
     search.look(root, ())
@@ -52,30 +63,43 @@ class _Search:
             return False
         self.seen.add(id(value))
         if tensors := self.module(value):
-            self.found.places.setdefault(".".join(keys), tensors)
+            self.add(keys, tensors)
             return True
-        # What a list holds has a number for a key, and is itself no tensor with a name.
-        pairs = [*value.items()] if isinstance(value, dict) else []
+        if not isinstance(value, dict):  # what it holds has a number for a key, and no name
+            numbered = [self.look(item, (*keys, str(i))) for i, item in enumerate(value)]
+            return any(numbered)
         beside: dict[str, Any] = {}
         inside = False
-        for key, item in pairs or enumerate(value):
-            path = (*keys, str(key))
-            if not isinstance(key, str) and pairs:
-                beside[".".join(path)] = item
-            elif pairs and isinstance(item, np.ndarray):
-                tensors[path[-1]] = item
-            elif pairs and isinstance(item, str) and not keys:
-                self.found.metadata[path[-1]] = item
-            elif self.look(item, path):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                # Bytes and what they are in may be long, and are no names.
+                plain = isinstance(key, int | float | Placeholder)
+                beside[str(key) if plain else type(key).__name__] = item
+            elif isinstance(item, np.ndarray) and len(key) <= _NAME:
+                tensors[key] = item
+            elif isinstance(item, str) and not keys:
+                self.found.metadata[key] = item
+            elif self.look(item, (*keys, key[:_KEY])):
                 inside = True
             else:
-                beside[".".join(path)] = item
+                beside[key] = item
         if tensors:
-            self.found.places.setdefault(".".join(keys), tensors)
+            self.add(keys, tensors)
             self.texts.update(dict.fromkeys(_texts(value)))
         if tensors or inside:
-            self.found.extras.update(beside)
+            self.note(keys, beside)
         return bool(tensors) or inside
+
+    def add(self, keys: tuple[str, ...], tensors: dict[str, Array]) -> None:
+        self.found.places.setdefault(".".join(keys), tensors)
+        if len(self.found.places) > _PLACES:
+            raise ConvertError(f"holds over {_PLACES} dicts of tensors, more than any checkpoint")
+
+    def note(self, keys: tuple[str, ...], beside: dict[str, Any]) -> None:
+        """Keeps what lies beside tensors, as far as there is room."""
+        extras = self.found.extras
+        for key, item in islice(beside.items(), max(0, _NOTED - len(extras))):
+            extras[".".join((*keys, key[:_KEY]))] = item
 
     def module(self, value: Any) -> dict[str, Array]:
         """Returns the tensors of a value that is a module; none of another, or of too many."""

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,12 +141,18 @@ def refuse(path, file):
     raise ConvertError(f"{path}: no")
 
 
+def holding(file: WeightFile, tensors: dict[str, Any]) -> WeightFile:
+    """The file with other tensors, in the same place."""
+    (place,) = file.places
+    return replace(file, places={place: tensors})
+
+
 def changed(change: Callable[[np.ndarray], np.ndarray]):
     def how(path, file):
         name = max(file.tensors, key=lambda name: file.tensors[name].nbytes)
         array = change(file.tensors[name].copy())
         array.flags.writeable = False
-        return replace(file, tensors={**file.tensors, name: array})
+        return holding(file, {**file.tensors, name: array})
 
     return how
 
@@ -156,25 +163,25 @@ def flip_bit(array):
 
 
 def writeable(path, file):
-    return replace(file, tensors={name: array.copy() for name, array in file.tensors.items()})
+    return holding(file, {name: array.copy() for name, array in file.tensors.items()})
 
 
 def drop_tensor(path, file):
-    return replace(file, tensors=dict(itertools.islice(file.tensors.items(), 1, None)))
+    return holding(file, dict(itertools.islice(file.tensors.items(), 1, None)))
 
 
 def read_outside(path, file):
     data = np.frombuffer((path.parent.parent / "outside.bin").read_bytes(), np.uint8)
-    return replace(file, tensors={**file.tensors, "outside": data})
+    return holding(file, {**file.tensors, "outside": data})
 
 
 def make_far_too_long(path, file):
     array = np.broadcast_to(np.float32(1), (1 << 40,))
-    return replace(file, tensors={**file.tensors, "long": array})
+    return holding(file, {**file.tensors, "long": array})
 
 
 def answer_lists(path, file):
-    return replace(file, tensors={name: array.tolist() for name, array in file.tensors.items()})
+    return holding(file, {name: array.tolist() for name, array in file.tensors.items()})
 
 
 def name_with_surrogate(path, file):
@@ -340,6 +347,46 @@ def test_memory_of_names_that_are_not_known_is_bounded_by_the_file(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < fuzzing.most_memory(len(data))
+
+
+LONG = b"X" + (200_000).to_bytes(4, "little") + b"k" * 200_000 + b"q\x010"
+ARRAY = (
+    b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nNNtR"
+    b"(K\x01K\x01\x85cnumpy\ndtype\n(Vi1\ntR\x89C\x01xtbq\x020"
+)
+
+
+def nested(levels: int, inner: bytes) -> bytes:
+    """A dict in a dict, by the long key each."""
+    return b"}h\x01" * levels + inner + b"s" * levels
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        b"}Va\nh\x02s",
+        b"}(Va\nh\x02"
+        + b"".join(b"J" + i.to_bytes(4, "little") + b"N" for i in range(20_000))
+        + b"u",
+        b"](" + b"".join(b"}Va\nh\x02s" for _ in range(900)) + b"e",
+        b"](" + b"".join(b"}h\x01h\x02s" for _ in range(5_000)) + b"e",
+        b"](" + b"K\x01" * 20_000 + b"}Va\nh\x02se",
+    ],
+    ids=["one", "beside", "places", "long names", "list"],
+)
+def test_memory_of_places_is_bounded_by_the_file(tmp_path, inner):
+    """Where keys to what lies under them are put together, a short file could make long ones."""
+    data = LONG + ARRAY + nested(7, inner) + b"."
+    path = tmp_path / "file.pth"
+    path.write_bytes(seeds.zipped({"archive/data.pkl": data, "archive/data/0": bytes(600_000)}))
+    tracemalloc.start()
+    try:
+        pth.read(path)
+    except ConvertError as error:
+        assert str(error).startswith(str(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < fuzzing.most_memory(path.stat().st_size)
 
 
 def test_names_of_records_are_escaped(tmp_path):
