@@ -20,6 +20,9 @@ FindNaming = Callable[[Shapes], Naming]
 
 _SHOWN = 8
 
+_FEWEST = 48
+"""Fewer tensors than any PVT has: four stages of 4 and a block of 8 to 12."""
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -187,6 +190,8 @@ def _listed(candidates: Iterable[Candidate]) -> str:
 
 def _is_whole(candidate: Candidate, find: FindNaming) -> bool:
     """Returns whether all tensors of a model are there, but for a head."""
+    if len(candidate.names) < _FEWEST:
+        return False
     shapes = {name: array.shape for name, array in candidate.weights.items()}
     try:
         naming = find(shapes)

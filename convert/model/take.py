@@ -79,7 +79,7 @@ def _head(choice: Choice, keep_head: bool) -> tuple[Head, str, str]:
     own = own.removesuffix(".weight")
     (last,) = dialect.from_canonical("patch_embed4.proj.weight")
     width = (shapes.get(last) or (0,))[0]
-    if not own:
+    if not own or not width:
         return Head(), "", ""
     whole = place.full(prefix)
     around = {name: array.shape for name, array in _around(choice).items()}

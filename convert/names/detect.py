@@ -27,6 +27,10 @@ def detect_dialect(shapes: Shapes, name: str | None = None) -> Dialect:
         ConvertError: In no dialect, or not in this one, is this a PVT.
     """
     candidates = [dialect for dialect in DIALECTS if name in (None, dialect.name)]
+    likely = [
+        d for d in candidates if d.first & shapes.keys() or f"{d.base}{min(d.first)}" in shapes
+    ]
+    candidates = likely or candidates
 
     def known(dialect: Dialect) -> int:
         return sum(map(dialect.knows, shapes))

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from convert.names.computed import expressible
-from pvt_spec import Numerics, PVTConfig, TensorSpec, profile_numerics, tensor_specs
+from pvt_spec import NUM_STAGES, Numerics, PVTConfig, TensorSpec, profile_numerics, tensor_specs
 from pvt_spec.errors import ConvertError
 
 
@@ -106,6 +106,13 @@ class Dialect:
     def _known(self) -> re.Pattern[str]:
         patterns = "|".join(_source(name) for rule in self.rules for name in rule.theirs)
         return re.compile(f"(?:{re.escape(self.base)})?(?:{patterns})")
+
+    @cached_property
+    def first(self) -> frozenset[str]:
+        """The names of the weights of patch embeddings, which every PVT has, without the base."""
+        stages = range(1, NUM_STAGES + 1)
+        named = (self.from_canonical(f"patch_embed{stage}.proj.weight") for stage in stages)
+        return frozenset(name for names in named for name in names)
 
     def knows(self, name: str) -> bool:
         """Returns whether a tensor of some PVT could be called so in the dialect."""

@@ -9,17 +9,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from convert.names.dialects import DIALECTS
-from pvt_spec import NUM_STAGES
 
 _LONGEST = 500
 """Characters of a name that a PVT's tensor can have, so that every search is quick."""
 
-_FIRST = {
-    name
-    for dialect in DIALECTS
-    for stage in range(NUM_STAGES)
-    for name in dialect.from_canonical(f"patch_embed{stage + 1}.proj.weight")
-}
+_FIRST = {name for dialect in DIALECTS for name in dialect.first}
 _FOUND = re.compile(rf"(?:^|\.)(?=(?:{'|'.join(map(re.escape, sorted(_FIRST)))})$)")
 _ENDS = tuple({f".{name.split('.')[-2]}.weight" for name in _FIRST})
 
