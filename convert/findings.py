@@ -30,7 +30,21 @@ class Finding:
 
     def __str__(self) -> str:
         note = f" ({self.note})" if self.note else ""
-        return f"{self.what.replace('_', ' '):>18}  {self.text or _show(self.value)}{note}"
+        return printable(
+            f"{self.what.replace('_', ' '):>18}  {self.text or _show(self.value)}{note}"
+        )
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Returns a text with names from a file, fit for a terminal: without control characters.
+
+    Args:
+        text: The text.
+        keep: The characters that are none of them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 def _show(value: Any) -> str:

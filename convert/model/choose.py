@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from shlex import quote
 
 from convert.formats.weight_file import WeightFile
 from convert.names.detect import Shapes
@@ -175,7 +176,7 @@ def _listed(candidates: Iterable[Candidate]) -> str:
     # What is the same for all needs no choice.
     shown = [
         " ".join(
-            f"{flag} {value or repr('')}"
+            f"{flag} {quote(value)}"
             for flag, value, all_values in (
                 ("--container", container, containers),
                 ("--prefix", prefix, prefixes),

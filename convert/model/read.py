@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.findings import Finding
+from convert.findings import Finding, printable
 from convert.formats.table import find_source, read_file
 from convert.formats.weight_file import WeightFile
 from convert.model.choose import choose
@@ -122,7 +122,8 @@ def understand(
         return _understand(path, file, given, keep_head)
     except ConvertError as error:
         beside = "".join(f"\n  {finding}" for finding in left_unread(file))
-        raise ConvertError(f"{path}: {error}{beside}") from error
+        said = printable(f"{error}{beside}", keep="\n")
+        raise ConvertError(f"{path}: {said}") from error
 
 
 def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> Model:

@@ -150,6 +150,19 @@ def test_one_model_under_two_names_is_one(tmp_path: Path) -> None:
     assert same_bits(read_model(tmp_path / "a.pth").weights, WEIGHTS["v2"])
 
 
+def test_names_of_a_file_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    hidden = "\x1b[2J."
+    one = prefixed(hidden, WEIGHTS["v1"], **{f"{hidden}\r": ONE})
+    several = prefixed("a" + hidden, WEIGHTS["v2"]) | prefixed("b" + hidden, WEIGHTS["v2"])
+    path = put(tmp_path / "a.pth", prefixed(hidden, WEIGHTS["v1"], **{"\r.x": ONE}))
+    said = [succeed(path, tmp_path / "b.onnx")]
+    for thing in (one, several):
+        said.append(refused(tmp_path, put(tmp_path / "a.pth", thing), tmp_path / "c.onnx"))
+    for text in said:
+        assert text.replace("\n", "").isprintable()
+        assert "\\r" in text or "\\x1b[2J" in text
+
+
 def test_a_missing_tensor_is_named_under_any_prefix(tmp_path: Path) -> None:
     weights = {n: a for n, a in WEIGHTS["v2"].items() if n != "block1.0.mlp.fc2.bias"}
     path = put(tmp_path / "a.pth", prefixed("net.", weights, **{"loss.weight": ONE}))
