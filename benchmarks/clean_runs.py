@@ -91,9 +91,16 @@ def jobs() -> Iterator[Job]:
 
 
 def trained_jobs(folder: Path) -> Iterator[Job]:
-    """Yields the jobs of trained models: default images and photos, of every other all."""
-    for path in sorted(folder.glob("*.safetensors")):
-        seed = zlib.crc32(path.stem.encode()) % 1000  # which stays when models are added
+    """Yields the jobs of trained models: default images and photos, of every other all.
+
+    What was made together does not stand together, so that the first jobs have a bit of all.
+    """
+
+    def seed_of(path: Path) -> int:
+        return zlib.crc32(path.stem.encode()) % 1000  # which stays when models are added
+
+    for path in sorted(folder.glob("*.safetensors"), key=seed_of):
+        seed = seed_of(path)
         kind = path.stem.rpartition("-")[2]
         weights = kind if kind in DERIVED else "trained"
         for images in ("default", "photos", *(("noise", "digits") if seed % 2 else ())):
