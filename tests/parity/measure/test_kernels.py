@@ -25,7 +25,7 @@ from tests.support.models import GOLDEN
 from tests.support.results import compared, result_of
 
 TRAINED = GOLDEN / "trained_v1_small.safetensors"
-"""``torch-v1-1-e2`` of ``benchmarks.trained``: a model whose attention is not flat."""
+"""``torch-v1-0-e10`` of ``benchmarks.trained``: a model whose attention is not flat."""
 
 RUNTIMES = {"mindspore": "mindspore", "torch": "torch", "onnxruntime": "onnx"}
 
@@ -80,15 +80,14 @@ def largest_ratio(comparison: Comparison) -> float:
 
 
 def test_a_trained_model_is_no_false_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without MindSpore's own exp in the unit it is near one; so it was for such models."""
+    """Without MindSpore's own exp in the unit it is one."""
     mindspore, torch, onnxruntime = run(TRAINED, "mindspore", "torch", "onnxruntime")
     for comparison in (mindspore, torch, onnxruntime):
         assert comparison.same and largest_ratio(comparison) < 0.7, comparison.name
     assert torch.envelope is onnxruntime.envelope is not mindspore.envelope
     monkeypatch.setattr("parity.run.find_kernels", lambda kind, device: STRICTEST)
     (strict,) = run(TRAINED, "mindspore")
-    assert largest_ratio(strict) > 0.7 and strict.worst_of(strict.names).endswith(".attn")
-    assert largest_ratio(strict) > 1.8 * largest_ratio(mindspore)
+    assert not strict.same and str(strict.first_out_of_bounds).endswith(".attn")
 
 
 def test_kernels_that_nothing_is_known_of_are_judged_by_the_strictest_and_that_is_said() -> None:
