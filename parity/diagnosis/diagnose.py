@@ -33,6 +33,7 @@ def diagnose(
     precision: str | None = None,
     others: Mapping[str, Model] | None = None,
     attributes: Attributes | None = None,
+    coarser: bool = True,
     progress: Callable[[int], None] = lambda passes: None,
 ) -> Diagnosis:
     """Finds out why the other side answers differently.
@@ -40,10 +41,10 @@ def diagnose(
     Args:
         model: The trusted side.
         observed: The other side.
-        precision: The tolerance class of what the other side ran in; None for fp32. Coarser ones
-            are tried where it leaves something unexplained.
+        precision: The tolerance class of what the other side ran in; None for fp32.
         others: Name -> the model with other weights of the same file, such as averaged ones.
         attributes: Those that the other side says it has, and the trusted one has not.
+        coarser: Whether coarser precisions are tried where that one leaves something unexplained.
         progress: What is told how many forward passes there were, after each.
 
     Raises:
@@ -59,8 +60,8 @@ def diagnose(
     asked = Search(trials, first)
     if not asked.left:
         return _report(asked, first, broken)
-    coarser = LADDER[LADDER.index(first) + 1 :] if first in LADDER else ()
-    able = [found for name in coarser if not (found := Search(trials, name)).left]
+    ladder = LADDER[LADDER.index(first) + 1 :] if first in LADDER and coarser else ()
+    able = [found for name in ladder if not (found := Search(trials, name)).left]
     misfits = {found: _misfit(found, asked) for found in able}
     alike = sorted((found for found in able if misfits[found] < 1), key=misfits.__getitem__)
     if not alike or len(_coarse_taps(alike[0], asked)) < ROUNDED:

@@ -174,11 +174,9 @@ def explain(trusted: Trusted, other: Other, progress: Callable[[int], None]) -> 
     """
     averaged, comparison = trusted.averaged, other.comparison
     given = trusted.model, other.observed, comparison.precision
-    found = diagnose(*given, averaged, progress=progress)
-    different = not comparison.same
-    if (not found.closed or (different and found.found_nothing)) and (
-        other.weights or other.attributes
-    ):
+    says, different = bool(other.weights or other.attributes), not comparison.same
+    found = diagnose(*given, averaged, coarser=not says, progress=progress)
+    if says and (not found.closed or (different and found.found_nothing)):
         others = {**averaged, **other.weights}
         found = diagnose(*given, others, other.attributes, progress=progress)
     return replace(found, verdict=verdict(comparison) if different else None)
