@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format, find_source
+from convert.labels import read_labels
 from convert.options import Changes, Given, OnnxOptions, Options
 from pvt_data.command_line import Commands, parse_image_size, say
-from pvt_spec import NUM_STAGES
+from pvt_spec import NUM_STAGES, Preprocessing
 from pvt_spec.errors import ConvertError
 from pvt_spec.model_files import find_model
 
@@ -58,16 +59,27 @@ def main() -> None:
 
 
 def _read_labels(_: click.Context, __: click.Parameter, path: Path | None) -> tuple[str, ...]:
-    """Reads the class names in a file, one on each line."""
-    if path is None:
-        return ()
-    try:
-        names = tuple(path.read_text("utf-8-sig").splitlines())
-    except UnicodeDecodeError as error:
-        raise ConvertError(f"{path}: is not UTF-8 text: save it as such") from error
-    if not names:
-        raise ConvertError(f"{path}: is empty, expected a class name on each line")
-    return names
+    """Reads the class names in a file."""
+    return read_labels(path) if path else ()
+
+
+def _read_preprocessing(_: Any, __: Any, texts: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """Reads KEY=VALUE of the preprocessing, values as JSON or as plain words."""
+    known = sorted({row.name for row in fields(Preprocessing)} - {"image_size"})
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        if key not in known or not value:
+            raise ConvertError(
+                f"--preprocessing {text!r}: expected KEY=VALUE, as in crop_pct=0.9 or "
+                f"mean=[0.5,0.5,0.5]; keys are {', '.join(known)}"
+            )
+        try:
+            read = json.loads(value)
+        except ValueError:
+            read = value
+        found[key] = tuple(read) if isinstance(read, list) else read
+    return tuple(found.items())
 
 
 def _read_size(_: Any, __: Any, text: str | None) -> tuple[int, int] | None:
@@ -90,6 +102,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "heads": {"metavar": "A,B,C,D", "callback": _read_heads},
     "patterns": {"metavar": "PATTERN", "multiple": True},
     "labels": {"type": _FILE, "callback": _read_labels},
+    "preprocessing": {"metavar": "KEY=VALUE", "multiple": True, "callback": _read_preprocessing},
     "size": {"metavar": "S|HxW", "callback": _read_size},
 }
 """What click is told of an option, by the kind of its value."""

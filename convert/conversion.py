@@ -13,6 +13,7 @@ import numpy as np
 from convert.findings import Finding, to_dict
 from convert.formats.huggingface.images import CONFIG
 from convert.formats.table import FOLDER, find_format
+from convert.model.answers import replaced_in_transformers
 from convert.model.changes import apply, with_numerics
 from convert.model.maths import Differences, Gap, differences, estimate_gap
 from convert.model.read import Model, read_model
@@ -114,6 +115,8 @@ def _prepare(read: Model, path: Path, changes: Changes, options: Options, log: _
     model = apply(read, changes)
     if options.dialect or not find_format(path).carries_maths:
         model = _settle_maths(model, names, path, options, log)
+    if not find_format(path).carries_maths:
+        log.add(replaced_in_transformers(model.info))
     held = {id(array) for array in read.weights.values()}
     if not options.allow_nonfinite:
         check_finite(path, {n: a for n, a in model.weights.items() if id(a) not in held})

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-_REPEATED = "extra file guess lost maths_differ missing other_bytes other_graph other_shape warning"
-REPEATED = _REPEATED.split()
+_REPEATED = "extra file guess lost maths_differ missing other_bytes other_graph other_shape"
+REPEATED = [*_REPEATED.split(), "replaced", "warning"]
 """Findings that there may be several of."""
 
 _SHOWN = 10

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.names.dialects import NAMES
-from pvt_spec import PROFILES
+from pvt_spec import PROFILES, TASKS
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 """What weights may be stored as; all widen to float32 without loss."""
@@ -44,6 +44,9 @@ class Given:
             position embeddings are laid out for.
         num_heads: The attention heads of each stage, which no tensor shows.
         labels: Class names, in the order of the logits.
+        task: What the logits mean, one of :data:`pvt_spec.TASKS`.
+        preprocessing: Names and values of fields of :class:`pvt_spec.Preprocessing`, but not
+            of the image's size.
         weights: The kind of weights: ``"raw"``, or ``"ema"`` for the averaged ones of a training
             checkpoint.
         container: The keys that lead to the dict of the model's tensors, joined by dots; ""
@@ -68,9 +71,20 @@ class Given:
     )
     labels: tuple[str, ...] = option(
         "--labels",
-        "Class names, one per line in the order of the logits.",
+        "Class names in the order of the logits: a text, one on each line, or JSON.",
         (),
         kind="labels",
+    )
+    task: str | None = option(
+        "--task",
+        "What the logits mean: a softmax or a sigmoid of them, or they themselves.",
+        choices=tuple(TASKS),
+    )
+    preprocessing: tuple[tuple[str, Any], ...] = option(
+        "--preprocessing",
+        "How images are prepared, repeatable: crop_pct=0.9, resize=squash, mean=[0.5,0.5,0.5], …",
+        (),
+        kind="preprocessing",
     )
     weights: str = option(
         "--weights",

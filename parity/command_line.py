@@ -77,12 +77,10 @@ def check(bundle: Path, model: Path, chosen: Chosen) -> None:
     _run((model, bundle), (), chosen)
 
 
-def _tell_changes(models: "Mapping[Path, Model]") -> None:
-    from pvt_spec.hashes import describe_changes
-
-    for path, model in models.items():
-        if model.changed:
-            say(f"{path}: {describe_changes(model.changed)}")
+def _tell_remarks(models: "Mapping[Path, Model]") -> None:
+    for model in models.values():
+        for remark in model.remarks():
+            say(remark)
 
 
 def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> None:
@@ -94,7 +92,7 @@ def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> N
     files, bundles = open_bundles(paths)
     pairs = selection.pair_up(files, chosen.runtime)
     read = selection.read_models(files)
-    _tell_changes(read)
+    _tell_remarks(read)
     info = read[files[0]].info
     inputs = choose_inputs(chosen, info, bundles)
     pairs += [(files[0], f"{EMULATED}{name}") for name in emulate]
@@ -144,7 +142,7 @@ def capture(
 
     check_target(output, chosen.force)
     read = read_model(model)
-    _tell_changes({model: read})
+    _tell_remarks({model: read})
     inputs = choose_inputs(chosen, read.info)
     names = selection.wanted_taps(read.info.config, chosen.detail)
     if runtime != REFERENCE:
@@ -214,7 +212,7 @@ def validate(
     chosen.check_files()
     pairs = selection.pair_up(models, chosen.runtime)
     read = selection.read_models(models)
-    _tell_changes(read)
+    _tell_remarks(read)
     first = read[models[0]].info
     check_single_label(first)
     labelled = list(zip(*labelled_for(first, folder, say), strict=True))
@@ -275,7 +273,7 @@ def diagnose(
     if bundles and runtime:
         raise click.UsageError("--runtime is for a file, and the other side is a bundle")
     read = selection.read_models(files)
-    _tell_changes(read)
+    _tell_remarks(read)
     model = read[files[0]]
     side = sides.Trusted(files[0], model, choose_inputs(chosen, model.info, bundles))
     if bundles:

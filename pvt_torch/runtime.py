@@ -9,7 +9,6 @@ from typing import ClassVar
 from convert import read_model
 from pvt_data.accuracy import Forward
 from pvt_spec import ModelInfo, output_names
-from pvt_spec.hashes import describe_changes
 from pvt_spec.runtime import OpenModel, Task
 
 
@@ -73,7 +72,7 @@ def load_forward(
 
     Args:
         path: Any format and dialect that ``convert`` reads.
-        tell: A function that is told if the file was changed since it was written.
+        tell: A function that is told what was changed since the file was written, and guessed.
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
@@ -86,8 +85,9 @@ def load_forward(
     from pvt_torch.weights import model_from_weights
 
     read = read_model(path)
-    if tell and read.changed:
-        tell(f"{path}: {describe_changes(read.changed)}")
+    if tell:
+        for remark in read.remarks():
+            tell(remark)
     info = read.info
     model = model_from_weights(info.config, info.numerics, read.weights)
     return partial(run_taps, model, names=output_names(info.config)), info

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from convert.findings import Finding, printable
+from convert.formats.huggingface.images import GUESSED
 from convert.formats.table import find_source, read_file
 from convert.formats.weight_file import WeightFile
+from convert.model.answers import agree, describe_answers, guess_of_images, with_given
 from convert.model.choose import choose
 from convert.model.take import take
 from convert.names.detect import Shapes
@@ -38,7 +40,7 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
+from pvt_spec.hashes import GRAPH_KEY, changed_weights, describe_changes, hash_weights
 from pvt_spec.model_files import find_model
 from pvt_spec.unseen import UNSEEN_KEY, Unseen
 from pvt_spec.words import counted
@@ -75,6 +77,13 @@ class Model:
     files: tuple[Path, ...]
     changed: tuple[str, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
+
+    def remarks(self) -> list[str]:
+        """Returns what a user of its answers should know: what was changed, guessed, replaced."""
+        told = [describe_changes(self.changed)] if self.changed else []
+        told += [f"guess: {guess}" for guess in self.guesses.values()]
+        told += [finding.text for finding in self.findings if finding.what == "replaced"]
+        return [f"{self.files[0]}: {text}" for text in told]
 
     def __repr__(self) -> str:
         """Says in one line what it is: not the weights."""
@@ -155,6 +164,10 @@ def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> 
     if averaged:
         info = dataclasses.replace(info, provenance={**info.provenance, "weights": "averaged"})
     guesses = {**naming.guesses}
+    configured = said is not None and said is file.described
+    unsaid = said is None or (configured and GUESSED in said.provenance)
+    if unsaid and (guess := guess_of_images(info, given)):
+        guesses["preprocessing"] = guess
     if not said and not unseen and not given.profile:
         guesses["profile"] = (
             f"profile {info.profile}: what code with {dialect.name}'s names computes; weights do "
@@ -201,12 +214,9 @@ def _said(file: WeightFile, info: ModelInfo | None) -> tuple[ModelInfo | None, s
     described = file.described
     if described is None:
         return info, "metadata" if info else "", []
-    # transformers computes what config.json says, so that is what holds.
-    if info:
-        numerics = dataclasses.replace(info.numerics, pos_embed_dtype="float32")
-        ours = info.config, numerics, info.labels
-        if ours == (described.config, described.numerics, described.labels):
-            return info, "metadata", []
+    # transformers does what its JSON files say, so that is what holds.
+    if info and agree(info, described):
+        return info, "metadata", []
     warning = Finding("warning", f"{METADATA_KEY} and config.json differ: config.json holds")
     return described, "config.json", [warning] if info else []
 
@@ -325,6 +335,7 @@ def _describe(
         if given.profile:
             provenance["profile before it was given"] = said.profile
             info = dataclasses.replace(said, numerics=numerics)
+    info = with_given(info, given)
     preprocessing = info.preprocessing
     if given.image_size:
         preprocessing = dataclasses.replace(preprocessing, image_size=given.image_size)
@@ -364,6 +375,7 @@ def _described(
         yield Finding("file_says", said.profile)
     H, W = info.preprocessing.image_size
     yield Finding("image_size", [H, W], "given" if given.image_size else "", f"{H}x{W}")
+    yield from describe_answers(info, given, origin == "config.json")
 
 
 def pos_embeds(config: PVTConfig) -> list[str]:

@@ -11,7 +11,15 @@ from reprlib import repr as short
 from typing import Any
 
 from convert.formats.huggingface.classes import make_classes, parse_classes, parse_task
-from convert.formats.huggingface.images import CONFIG, is_whole, parse_preprocessor, unfit
+from convert.formats.huggingface.images import (
+    CONFIG,
+    GUESSED,
+    PREPROCESSOR,
+    REPLACED,
+    is_whole,
+    parse_preprocessor,
+    unfit,
+)
 from convert.names.computed import expressible, one_epsilon
 from pvt_spec import (
     NUM_STAGES,
@@ -126,10 +134,11 @@ def parse_config(
     try:
         architecture = _architecture(keys, version, classes, features_only=kind == 2)
         images = default_preprocessing(architecture, "hf")
-        notes: list[str] = []
-        if preprocessor is not None:
+        if preprocessor is None:
+            provenance = {GUESSED: f"there is no {PREPROCESSOR}: the official evaluation is taken"}
+        else:
             images, notes = parse_preprocessor(preprocessor, architecture)
-        provenance = {"preprocessing in transformers": "; ".join(notes)} if notes else {}
+            provenance = {REPLACED: "; ".join(notes)} if notes else {}
         numerics = one_epsilon(_GELU[keys["hidden_act"]], float(keys["layer_norm_eps"]))
         return ModelInfo(architecture, numerics, images, labels, provenance, parse_task(config))
     except ConfigError as error:

@@ -18,6 +18,12 @@ from pvt_spec.errors import ConvertError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 
+GUESSED = "preprocessing is a guess"
+"""The key of a provenance that says why how images are prepared is a guess."""
+
+REPLACED = "preprocessing in transformers"
+"""The key of a provenance that says what transformers does with images otherwise."""
+
 _HALF = (0.5, 0.5, 0.5)
 _CLIP = {
     "image_mean": (0.48145466, 0.4578275, 0.40821073),
@@ -256,13 +262,10 @@ def otherwise(preprocessing: Preprocessing) -> Iterator[str]:
     H, W = preprocessing.resized
     resize, crop_mode = preprocessing.resize, preprocessing.crop_mode
     if resize == "inside" or (resize in ("cover", "cover_nearest") and H != W):
-        yield f"resize {resize} to {H}x{W}: the shorter side is resized to {min(H, W)}"
+        yield f"resize {resize} to {H}x{W} becomes: the shorter side to {min(H, W)}"
     if crop_mode == "border":
-        yield "crop_mode border: what is missing is black"
+        yield "crop_mode border becomes: what is missing is black"
     if crop_mode in ("center", "border"):
-        yield (
-            f"crop_mode {crop_mode}: a corner between two pixels is rounded down, not to the even "
-            "one"
-        )
+        yield f"crop_mode {crop_mode} becomes center_floor: a corner between pixels is rounded down"
     if preprocessing.orientation == "stored":
-        yield "orientation stored: its pipeline turns photos as their EXIF orientation says"
+        yield "orientation stored becomes exif: photos are turned"

@@ -1,0 +1,70 @@
+"""Files of class names: text, or JSON in the forms that are in use."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pvt_spec.errors import ConvertError
+
+_FORMS = (
+    "a list of names; an object of numbers to names, or to [number in ImageNet, name]; or one of "
+    "names to numbers"
+)
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Reads class names in the order of the logits.
+
+    A text has one on each line; empty lines at its end do not count. JSON is a list of them, or
+    numbers from 0 beside them, as in transformers' ``id2label``, ImageNet's
+    ``imagenet_class_index.json`` or torchvision's ``class_to_idx``.
+
+    Raises:
+        ConvertError: It is no such file.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConvertError(f"{path}: is not UTF-8 text: save it as such") from error
+    value = _parsed(path, text)
+    if value is not None:
+        return _names_in_json(path, value)
+    lines = text.rstrip().splitlines()
+    if not lines:
+        raise ConvertError(f"{path}: is empty, expected a class name on each line")
+    empty = [str(number) for number, line in enumerate(lines, 1) if not line.strip()]
+    if empty:
+        raise ConvertError(
+            f"{path}: lines {', '.join(empty)} are empty, expected a class name on each: name "
+            "these classes, or take the lines out"
+        )
+    return tuple(line.strip() for line in lines)
+
+
+def _parsed(path: Path, text: str) -> Any:
+    """Returns the JSON in a file, or None where it is a text."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if path.suffix.lower() != ".json":
+            return None
+        raise ConvertError(f"{path}: is not whole JSON ({error!s:.100}): correct it") from error
+
+
+def _names_in_json(path: Path, value: Any) -> tuple[str, ...]:
+    if isinstance(value, dict) and value and all(map(_is_number, value.values())):
+        value = {str(number): name for name, number in value.items()}
+    if isinstance(value, dict) and {*value} == {str(number) for number in range(len(value))}:
+        value = [value[str(number)] for number in range(len(value))]
+        if all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+            value = [name for _, name in value]
+    names = value if isinstance(value, list) else []
+    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ConvertError(f"{path}: is JSON of another form, expected {_FORMS}")
+    return tuple(names)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
