@@ -55,7 +55,8 @@ def _parsed(path: Path, text: str) -> Any:
 
 def _names_in_json(path: Path, value: Any) -> tuple[str, ...]:
     if isinstance(value, dict) and value and all(map(_is_number, value.values())):
-        value = {str(number): name for name, number in value.items()}
+        by_number = {str(number): name for name, number in value.items()}
+        value = by_number if len(by_number) == len(value) else {}
     if isinstance(value, dict) and {*value} == {str(number) for number in range(len(value))}:
         value = [value[str(number)] for number in range(len(value))]
         if all(isinstance(pair, list) and len(pair) == 2 for pair in value):

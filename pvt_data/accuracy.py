@@ -74,11 +74,14 @@ def top_k(logits: Array, k: int) -> Array:
 def hits(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Returns whether each label came first, and whether among the first five: bool (B,) each.
 
+    Of answers that are not all finite neither is true.
+
     Args:
         logits: float32 (B, num_classes).
         labels: int64 (B,).
     """
-    found = top_k(logits, 5) == labels[:, None]
+    finite = np.isfinite(logits).all(axis=1, keepdims=True)
+    found = (top_k(logits, 5) == labels[:, None]) & finite
     return found[:, 0], found.any(axis=1)
 
 

@@ -1,16 +1,19 @@
 """Labelled images by number, from folders of files or from tar files: bytes, label and name.
 
-Pictures are not decoded here.
+Pictures are not decoded here, but what a camera noted beside one may be read.
 """
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from pvt_data.listing import LeftOut, class_folders, list_labelled
+from pvt_data.preprocessing import turn
 from pvt_data.tars import CLASS_SUFFIX, Member, index_tar, sample_key
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
@@ -80,6 +83,26 @@ def open_source(folder: Path) -> Source:
             "expected one or the other: move one of them elsewhere"
         )
     return TarFiles(tars)
+
+
+def count_sideways(source: Source, most: int) -> tuple[int, int]:
+    """Counts images whose EXIF orientation says that they are to be turned.
+
+    Returns:
+        How many there are, of how many that were looked at: evenly spaced, ``most`` at most.
+    """
+    count = min(most, len(source))
+    return sum(_is_sideways(source, i * len(source) // count) for i in range(count)), count
+
+
+def _is_sideways(source: Source, index: int) -> bool:
+    try:
+        with Image.open(BytesIO(source.read(index))) as image:
+            # A PNG's would be looked for behind its pixels.
+            return (image.format != "PNG" or "exif" in image.info) and turn(image) is not None
+    except (ImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        # What cannot be read is told where it is needed.
+        return False
 
 
 class Texts:

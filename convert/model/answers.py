@@ -9,6 +9,7 @@ from convert.findings import Finding
 from convert.formats.huggingface.images import GUESSED, REPLACED, make_preprocessor, otherwise
 from convert.options import Given
 from pvt_spec import TASKS, ModelInfo
+from pvt_spec.errors import ConvertError
 
 _WAY_OUT = "--preprocessing KEY=VALUE"
 
@@ -42,9 +43,16 @@ def with_given(info: ModelInfo, given: Given) -> ModelInfo:
 
     Raises:
         ConfigError: It cannot be.
+        ConvertError: A value is of another kind than its field.
     """
     changes: dict[str, Any] = dict(given.preprocessing)
-    preprocessing = dataclasses.replace(info.preprocessing, **changes)
+    try:
+        preprocessing = dataclasses.replace(info.preprocessing, **changes)
+    except TypeError as error:
+        raise ConvertError(
+            f"--preprocessing {changes}: expected numbers, lists of numbers for mean and std, and "
+            "words for what has names"
+        ) from error
     return dataclasses.replace(info, preprocessing=preprocessing, task=given.task or info.task)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -242,6 +243,8 @@ _HERE: Any = None
 def _begin(make: bytes, ring: _Ring) -> None:
     """Makes a process of the pool ready; it ends with the one that started it."""
     global _HERE
+    # Of large images and damaged EXIF data, as in the command that started this.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     _HERE = (ForkingPickler.loads(make), *ring.open())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -144,13 +144,17 @@ def _preprocessing(
     if pretrained is not None and len(pretrained.preprocessing.mean) == config.in_chans:
         theirs = pretrained.preprocessing
         crop_pct = theirs.crop_pct if recipe.profile is None else base.crop_pct
-        base = Preprocessing(config.image_size, crop_pct, theirs.mean, theirs.std)
+        base = dataclasses.replace(theirs, image_size=config.image_size, crop_pct=crop_pct)
     changes: dict[str, Any] = {}
     if recipe.crop_pct is not None:
         changes["crop_pct"] = recipe.crop_pct
+    if base.crop_mode == "none" and changes.get("crop_pct", base.crop_pct) != 1:
+        changes["crop_mode"] = "center_floor"
     for key in ("mean", "std"):
         if (values := getattr(recipe, key)) is not None:
-            changes[key] = tuple(value / 255 for value in values)
+            # They are for pixels of 0 to 255.
+            changes[key] = tuple(value / (1 / base.rescale) for value in values)
+            changes["normalise"] = True
     return dataclasses.replace(base, **changes)
 
 

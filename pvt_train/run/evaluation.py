@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pvt_data.accuracy import Tally
+from pvt_data.accuracy import Tally, check_answers
 from pvt_data.labels import LabelledImages
 from pvt_spec.arrays import Array
 from pvt_train.twin import Twin
@@ -39,12 +39,15 @@ def evaluate(twin: Twin, images: LabelledImages, batch_size: int, threads: int) 
 
     Raises:
         ImageError: An image cannot be used.
+        PvtError: An answer is not finite.
     """
     tally, losses, classes = Tally(), 0.0, 0
     mine = range(twin.rank, len(images.labels), twin.ranks)
     for loaded, labels in images.batches(mine, batch_size, threads):
         logits = twin.forward(loaded)
         classes = logits.shape[1]
+        done = mine[tally.count : tally.count + len(labels)]
+        check_answers(logits, [images.name(number) for number in done])
         tally.add(logits, labels)
         losses += _loss_sum(logits, labels)
     sums = np.array([tally.first, tally.among_five, losses, tally.count], np.float64)

@@ -4,14 +4,14 @@ What can be found wrong is found before the framework is started.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convert.model.training_checkpoint import load_training
-from pvt_data.folders import open_source
+from pvt_data.folders import Source, count_sideways, open_source
 from pvt_data.labels import open_labelled
 from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
@@ -31,6 +31,9 @@ from pvt_train.run.standing import Standing
 from pvt_train.twin import TrainingError, Twin
 
 Say = Callable[[str], None]
+
+LOOKED_AT = 1000
+"""Training images whose EXIF orientation is looked at before a run: all would take long."""
 
 
 OpenTwin = Callable[[ModelInfo, Recipe, Mapping[str, Array]], Twin]
@@ -103,8 +106,7 @@ def train_recipe(
         _check_pretrained(recipe, output)
     images = open_source(data / recipe.train_split)
     weights, info, notes = _starting_point(recipe, images.classes, resumed)
-    if images.left_out:
-        notes.append(f"{data / recipe.train_split}: {images.left_out}")
+    notes += _beside(images, data / recipe.train_split)
     validation = None
     if recipe.val_while_train:
         validation = open_labelled(info, data / recipe.val_split, notes.append)
@@ -128,6 +130,18 @@ def train_recipe(
             checkpoints = Checkpoints(recipe, info, steps, start.step)
             run = dataclasses.replace(run, reporter=reporter, checkpoints=checkpoints)
         return train(run)
+
+
+def _beside(images: Source, folder: Path) -> Iterator[str]:
+    """Yields what is said of the images to train on, beside how many there are."""
+    if images.left_out:
+        yield f"{folder}: {images.left_out}"
+    sideways, seen = count_sideways(images, LOOKED_AT)
+    if sideways:
+        yield (
+            f"{folder}: orientation stored: {sideways} of {seen} images that were looked at have "
+            "an EXIF orientation; training and its validation take pixels as they are stored"
+        )
 
 
 def _check_pretrained(recipe: Recipe, output: Path) -> None:

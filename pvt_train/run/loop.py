@@ -89,6 +89,7 @@ class _Training:
         self.standing = run.start
         self.steps = run.batches.steps_per_epoch
         self.skipped_in_a_row, self.loss_scale = 0, 1.0
+        self.named: set[str] = set()
 
     def to_the_end(self) -> Outcome:
         """Goes through the epochs; where it is asked to stop, the state is saved first."""
@@ -222,9 +223,12 @@ class _Training:
         return evaluate(self.twin, images, recipe.batch_size, threads)
 
     def unreadable(self) -> int:
-        """Names this worker's images that could not be read; counts all workers' of the epoch."""
+        """Names this worker's images that could not be read, each once in a run; counts all
+        workers' of the epoch."""
         for name, reason in self.run.batches.unreadable:
-            self.run.say(f"not readable, replaced by another image: {name}: {reason}")
+            if name not in self.named:
+                self.named.add(name)
+                self.run.say(f"not readable, replaced by another image: {name}: {reason}")
         here = np.array([float(len(self.run.batches.unreadable))])
         return self.standing.unreadable + int(self.twin.total(here)[0])
 

@@ -47,9 +47,19 @@ def describe(config: PVTConfig, numerics: Numerics | str) -> ModelInfo:
     if isinstance(numerics, str):
         numerics = profile_numerics(numerics, config.version)
     config = dataclasses.replace(config, drop_path_rate=0.125)
-    prepared = Preprocessing(config.image_size, 0.75, (0.5, 0.4, 0.3), (0.3, 0.2, 0.1))
+    prepared = Preprocessing(
+        config.image_size,
+        0.75,
+        (0.5, 0.4, 0.3),
+        (0.3, 0.2, 0.1),
+        resize="squash",
+        interpolation="box",
+        crop_mode="center_floor",
+        rescale=1 / 128,
+        orientation="stored",
+    )
     labels = tuple(f"класс {index}" for index in range(config.num_classes))
-    return ModelInfo(config, numerics, prepared, labels, {"trained": "by me"})
+    return ModelInfo(config, numerics, prepared, labels, {"trained": "by me"}, "multi_label")
 
 
 def save(path: Path, config: PVTConfig, numerics: Numerics | str, **options: Any) -> Path:
