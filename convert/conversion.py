@@ -130,13 +130,13 @@ def _prepare(read: Model, path: Path, changes: Changes, options: Options, log: _
 
 def _read_findings(read: Model, changes: Changes) -> Iterator[Finding]:
     """Yields what was found out about the source, less what does not matter to the target."""
+    without = {"features_only"} if changes.features_only or changes.num_classes == 0 else set()
     # v2 takes any size as it is: where one is given, what it was made for is of no account.
-    any_size = read.info.config.version == 2 and changes.image_size and "image_size" in read.guesses
-    for finding in read.findings:
-        if not (any_size and finding.what == "image_size"):
-            yield finding
+    if read.info.config.version == 2 and changes.image_size and "image_size" in read.guesses:
+        without.add("image_size")
+    yield from (finding for finding in read.findings if finding.what not in without)
     for what, guess in read.guesses.items():
-        if not (any_size and what == "image_size"):
+        if what not in without:
             yield Finding("guess", guess)
 
 

@@ -83,6 +83,11 @@ def infer_config(
     if image_size is None:
         image_size, guess = _image_size(shapes, config.version)
         guesses["image_size"] = guess
+    if config.version == 2 and not config.num_classes and not config.features_only:
+        guesses["features_only"] = (
+            "answers features, the mean of the last stage: without a head, PVT v2's tensors are "
+            "those of a backbone too, which answers four maps (--features)"
+        )
     return dataclasses.replace(config, image_size=image_size), guesses
 
 

@@ -192,3 +192,11 @@ def test_a_variant_that_a_dialect_has_no_names_for_is_told() -> None:
     source = golden_file("mmdet_v2_small")
     with pytest.raises(ConvertError, match=naming("mmdet", "pos_embed1")):
         read_model(source, Given(model="pvt_tiny"))
+
+
+def test_a_v2_without_a_head_may_be_a_backbone_which_is_said(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL["v2"], num_classes=0)
+    source, target = save_plain(tmp_path / "a.pth", random_weights(config)), tmp_path / "b.onnx"
+    assert tells(succeed(source, target), "guess  answers features", "--features")
+    for asked in (("--features",), ("--num-classes", 0)):
+        assert "guess  answers" not in succeed(source, target, "--force", *asked)
