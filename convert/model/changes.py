@@ -11,7 +11,8 @@ import ml_dtypes
 import numpy as np
 
 from convert.findings import Finding
-from convert.model.read import Model, pos_embeds, stored_numerics
+from convert.model.describe import pos_embeds, stored_numerics
+from convert.model.read import Model
 from convert.options import WEIGHT_DTYPES, Changes
 from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
 from pvt_spec.arrays import Array

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convert.model.read import Model, pos_embeds
+from convert.model.describe import pos_embeds
+from convert.model.read import Model
 from pvt_spec import Numerics
 from pvt_spec.arrays import Array
 

@@ -4,45 +4,34 @@ The currency is ``dict[str, Array]`` under canonical names.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-import numpy as np
-
 from convert.findings import Finding, printable
-from convert.formats.huggingface.images import GUESSED
 from convert.formats.table import find_source, read_file
 from convert.formats.weight_file import WeightFile
-from convert.model.answers import agree, describe_answers, guess_of_images, with_given
 from convert.model.choose import choose
+from convert.model.describe import describe, described, guesses_of, pos_embeds
+from convert.model.said import find_changes, read_said
 from convert.model.take import take
 from convert.names.detect import Shapes
 from convert.names.dialects import Dialect
 from convert.names.naming import Naming, find_naming
-from convert.names.training_state import AVERAGED
 from convert.names.translation import Holders, names_by_canonical, to_canonical
 from convert.options import WEIGHT_DTYPES, Given
 from pvt_spec import (
-    METADATA_KEY,
     NUM_STAGES,
-    PROFILES,
     ModelInfo,
-    Numerics,
     PVTConfig,
-    default_preprocessing,
-    describe_numerics,
-    output_names,
-    profile_numerics,
     tensor_specs,
     variant_name,
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.hashes import GRAPH_KEY, changed_weights, describe_changes, hash_weights
+from pvt_spec.hashes import describe_changes
 from pvt_spec.model_files import find_model
-from pvt_spec.unseen import UNSEEN_KEY, Unseen
 from pvt_spec.words import counted
 
 _SHOWN = 40
@@ -136,63 +125,48 @@ def understand(
 
 
 def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> Model:
-    written = file.metadata.get(METADATA_KEY)
-    own = ModelInfo.from_json(written) if written else None
-    said, origin, warnings = _said(file, own)
-    unseen = None if said else _unseen(file)
+    said = read_said(file)
 
     def find(shapes: Shapes) -> Naming:
         return find_naming(
             shapes,
-            said.config if said else None,
+            said.info.config if said.info else None,
             model=given.model,
             dialect=given.dialect,
             image_size=given.image_size,
-            num_heads=given.num_heads or (unseen.num_heads if unseen else ()),
+            num_heads=given.num_heads or said.num_heads,
         )
 
     choice = choose(file, given, find)
-    averaged = choice.taken.averaged
     weights, naming, chosen = take(choice, find, keep_head=keep_head)
-    config, dialect = naming.config, naming.dialect
-    weights, lost = _without_class_row(weights, config, dialect)
+    weights, lost = _without_class_row(weights, naming.config, naming.dialect)
     _check_tensors(weights, naming, given.model)
     canonical = to_canonical(weights, naming.pairings)
-    canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(config)}
-    info = _describe(path, given, said, unseen, config, dialect, canonical)
-    hashes, changed = _find_changes(path, file, own, averaged, canonical)
-    if averaged:
-        info = dataclasses.replace(info, provenance={**info.provenance, "weights": "averaged"})
-    guesses = {**naming.guesses}
-    configured = said is not None and said is file.described
-    unsaid = said is None or (configured and GUESSED in said.provenance)
-    if unsaid and (guess := guess_of_images(info, given)):
-        guesses["preprocessing"] = guess
-    if not said and not unseen and not given.profile:
-        guesses["profile"] = (
-            f"profile {info.profile}: what code with {dialect.name}'s names computes; weights do "
-            f"not show it (--profile {'|'.join(PROFILES)})"
-        )
+    canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(naming.config)}
+    averaged = choice.taken.averaged
+    info = describe(path, given, said, naming, canonical, averaged=averaged)
+    hashes, changed = find_changes(path, file, said, canonical, averaged=averaged)
+    guesses = {**naming.guesses, **guesses_of(info, given, said, naming.dialect)}
     findings = (
         format_of(path),
         *chosen,
         *left_unread(file),
-        *warnings,
-        Finding("dialect", dialect.name, "given" if given.dialect else ""),
+        *said.warnings,
+        Finding("dialect", naming.dialect.name, "given" if given.dialect else ""),
         *lost,
-        *_described(info, given, origin or ("state_dict" if unseen else "dialect"), said, guesses),
+        *described(info, given, said, guesses),
         *([Finding("changed", changed, "since it was written")] if changed else []),
     )
     return Model(
-        canonical,
-        info,
-        dialect.name,
-        names_by_canonical(naming.pairings),
-        findings,
-        guesses,
-        file.files or (path,),
-        tuple(changed),
-        hashes,
+        weights=canonical,
+        info=info,
+        dialect=naming.dialect.name,
+        names=names_by_canonical(naming.pairings),
+        findings=findings,
+        guesses=guesses,
+        files=file.files or (path,),
+        changed=tuple(changed),
+        hashes=hashes,
     )
 
 
@@ -207,55 +181,6 @@ def left_unread(file: WeightFile) -> list[Finding]:
     """Returns what is said of the objects in a file that are no tensors."""
     note = "no plain tensors or values; nothing of them was run"
     return [Finding("left_unread", [*file.unread], note)] if file.unread else []
-
-
-def _said(file: WeightFile, info: ModelInfo | None) -> tuple[ModelInfo | None, str, list[Finding]]:
-    """Returns what the file says of its model, where it says it, and perhaps a warning."""
-    described = file.described
-    if described is None:
-        return info, "metadata" if info else "", []
-    # transformers does what its JSON files say, so that is what holds.
-    if info and agree(info, described):
-        return info, "metadata", []
-    warning = Finding("warning", f"{METADATA_KEY} and config.json differ: config.json holds")
-    return described, "config.json", [warning] if info else []
-
-
-def _unseen(file: WeightFile) -> Unseen | None:
-    """Returns what a twin's own state says of itself, where the file has that."""
-    text = file.metadata.get(UNSEEN_KEY)
-    return Unseen.from_json(text) if text else None
-
-
-def _find_changes(
-    path: Path,
-    file: WeightFile,
-    own: ModelInfo | None,
-    averaged: bool,
-    weights: Mapping[str, Array],
-) -> tuple[dict[str, str], list[str]]:
-    """Returns the weights' hashes, where the file has them, and what is not as it was written.
-
-    Args:
-        path: The file.
-        file: Its contents.
-        own: The description that it carries.
-        averaged: Whether they are the averaged ones of the file.
-        weights: The weights under canonical names.
-    """
-    if own is None:
-        return {}, []
-    leading = AVERAGED if averaged else ""
-    expected = {name: own.hashes.get(leading + name, "") for name in weights}
-    hashes = hash_weights(weights) if any(expected.values()) else {}
-    known = {name: digest for name, digest in expected.items() if digest}
-    changed = changed_weights(known, hashes)
-    if file.graph_hash and file.metadata.get(GRAPH_KEY) != file.graph_hash:
-        from pvt_onnx.changes import graph_changes
-        from pvt_onnx.files import load_proto
-
-        changed += graph_changes(load_proto(path), own)
-    return hashes, changed
 
 
 def _without_class_row(
@@ -309,84 +234,3 @@ def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | No
             f"{len(problems)} tensors (dialect {naming.dialect.name}) do not fit {name}{hint}\n  "
             + "\n  ".join(shown)
         )
-
-
-def _describe(
-    path: Path,
-    given: Given,
-    said: ModelInfo | None,
-    unseen: Unseen | None,
-    config: PVTConfig,
-    dialect: Dialect,
-    weights: Mapping[str, Array],
-) -> ModelInfo:
-    """Returns a file's ModelInfo, from what it says or its dialect, with what the user gives."""
-    profile = given.profile or dialect.profile
-    numerics = profile_numerics(profile, config.version)
-    if unseen and not given.profile:
-        numerics = unseen.numerics
-        profile = describe_numerics(numerics, config.version).partition(" ")[0]
-    if said is None:
-        preprocessing = default_preprocessing(config, profile)
-        provenance = {"file": path.name, "dialect": dialect.name}
-        info = ModelInfo(config, numerics, preprocessing, provenance=provenance)
-    else:
-        info, provenance = said, dict(said.provenance)
-        if given.profile:
-            provenance["profile before it was given"] = said.profile
-            info = dataclasses.replace(said, numerics=numerics)
-    info = with_given(info, given)
-    preprocessing = info.preprocessing
-    if given.image_size:
-        preprocessing = dataclasses.replace(preprocessing, image_size=given.image_size)
-    return dataclasses.replace(
-        info,
-        config=config,
-        numerics=stored_numerics(info, weights),
-        preprocessing=preprocessing,
-        labels=given.labels or info.labels,
-        provenance=provenance,
-    )
-
-
-def _described(
-    info: ModelInfo,
-    given: Given,
-    origin: str,
-    said: ModelInfo | None,
-    guesses: Mapping[str, str],
-) -> Iterator[Finding]:
-    """Yields what a model is, and where each fact comes from."""
-    config, variant = info.config, info.variant
-    linear = " linear" if config.linear else ""
-    sizes = f"widths {config.embed_dims}, depths {config.depths}"
-    shown = variant or f"none named: v{config.version}{linear}, {sizes}"
-    note = "its num_heads are a guess" if "num_heads" in guesses else ""
-    yield Finding("variant", variant, "given" if given.model else note, shown)
-    if given.num_heads:
-        other = said.config.num_heads if said else config.num_heads
-        note = "given" if other == config.num_heads else f"given; the file says {other}"
-        yield Finding("num_heads", [*config.num_heads], note)
-    yield Finding("classes", config.num_classes)
-    if config.features_only:
-        yield Finding("answers", [*output_names(config)], "feature maps, no classes")
-    yield Finding("profile", info.profile, "given" if given.profile else origin)
-    if said and given.profile and said.profile != info.profile:
-        yield Finding("file_says", said.profile)
-    H, W = info.preprocessing.image_size
-    yield Finding("image_size", [H, W], "given" if given.image_size else "", f"{H}x{W}")
-    yield from describe_answers(info, given, origin == "config.json")
-
-
-def pos_embeds(config: PVTConfig) -> list[str]:
-    """Returns the names of v1's position embeddings, by stage; v2 has none."""
-    return [spec.name for spec in tensor_specs(config) if spec.kind == "pos_embed"]
-
-
-def stored_numerics(info: ModelInfo, weights: Mapping[str, Array]) -> Numerics:
-    """Returns a model's maths, with the dtype that v1's position embeddings are really kept in."""
-    first = next(iter(pos_embeds(info.config)), None)
-    if first is None:
-        return info.numerics
-    half = weights[first].dtype == np.float16
-    return dataclasses.replace(info.numerics, pos_embed_dtype="float16" if half else "float32")
