@@ -101,7 +101,8 @@ def load_forward(
 
     Args:
         path: Any format and dialect that ``convert`` reads.
-        tell: A function that is told what was changed since the file was written, and guessed.
+        tell: A function that is told what is waited for, and of the file what was changed since
+            it was written, and guessed.
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
@@ -112,6 +113,8 @@ def load_forward(
         MindSporeMissing: MindSpore is not installed.
     """
     prepare_environment()
+    if tell:
+        tell("starting MindSpore, which takes some seconds")
     from pvt_ms.taps import run_taps
     from pvt_ms.weights import model_from_weights
 

@@ -68,6 +68,7 @@ FILES = {
     "model.ckpt": "cp demo/run/best.ckpt model.ckpt",
     "model.pth": "cp demo/pvt_nano.pth model.pth",
     "weights.pth": "cp demo/pvt_nano.pth weights.pth",
+    "names.txt": "seq 0 9 > names.txt",
     "training.ckpt": "cp demo/run/last.ckpt training.ckpt",
     "pvt_tiny.ckpt": "convert model.ckpt pvt_tiny.ckpt --to-dialect mindcv --allow-different-maths",
     "pvt_tiny.pth": "cp model.pth pvt_tiny.pth",
