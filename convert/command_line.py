@@ -94,14 +94,13 @@ def _read_heads(_: Any, __: Any, text: str | None) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 KINDS: dict[str, dict[str, Any]] = {
     "": {},
     "number": {"type": int},
     "file": {"type": click.Path(path_type=Path)},
     "heads": {"metavar": "A,B,C,D", "callback": _read_heads},
     "patterns": {"metavar": "PATTERN", "multiple": True},
-    "labels": {"type": _FILE, "callback": _read_labels},
+    "labels": {"type": click.Path(path_type=Path), "callback": _read_labels},
     "preprocessing": {"metavar": "KEY=VALUE", "multiple": True, "callback": _read_preprocessing},
     "size": {"metavar": "S|HxW", "callback": _read_size},
 }

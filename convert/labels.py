@@ -24,6 +24,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """
     try:
         text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise ConvertError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConvertError(f"{path}: is not UTF-8 text: save it as such") from error
     value = _parsed(path, text)

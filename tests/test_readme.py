@@ -167,7 +167,10 @@ def check_usage(name: str, *arguments: str) -> None:
     """
     module, function = PROGRAMS[name].split(":")
     command, rest = getattr(import_module(module), function), list(arguments)
-    left_out = (click.MissingParameter, click.exceptions.NoArgsIsHelpError, click.exceptions.Exit)
+    left_out = (
+        *(click.MissingParameter, click.BadOptionUsage),
+        *(click.exceptions.NoArgsIsHelpError, click.exceptions.Exit),
+    )
     with suppress(*left_out, FileNotFoundError, PvtError):
         context = command.make_context(name, rest)
         while isinstance(command, click.Group):

@@ -61,6 +61,12 @@ def test_files_of_other_content_are_refused(text: bytes, facts: Facts, tmp_path:
     assert str(path) in str(refusal.value)
 
 
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(ConvertError, match=naming(str(path))):
+            read_labels(path)
+
+
 def test_an_index_as_large_as_imagenets(tmp_path: Path) -> None:
     index: dict[str, Any] = {str(i): [f"n{i:08}", f"class {i}"] for i in range(1000)}
     (tmp_path / "index.json").write_text(json.dumps(index))
