@@ -4,7 +4,7 @@ The currency is ``dict[str, Array]`` under canonical names.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +20,7 @@ from convert.names.detect import Shapes
 from convert.names.dialects import Dialect
 from convert.names.naming import Naming, find_naming
 from convert.names.translation import Holders, names_by_canonical, to_canonical
+from convert.names.wrappers import remedy
 from convert.options import WEIGHT_DTYPES, Given
 from pvt_spec import (
     NUM_STAGES,
@@ -226,11 +227,16 @@ def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | No
         if len(problems) > _SHOWN:
             shown.append(f"and {len(problems) - _SHOWN} more")
         if unknown:
-            first = unknown[0].partition(".")
-            other = not any(name.startswith(first[0] + first[1]) for name in specs)
-            pattern = f"{first[0]}.*" if other and first[1] else unknown[0]
-            hint += f". What is no part of the model is left out with --ignore {pattern!r}, say"
+            hint += remedy(unknown) or f". {_left_out_with(unknown[0], specs)}"
         raise ConvertError(
             f"{len(problems)} tensors (dialect {naming.dialect.name}) do not fit {name}{hint}\n  "
             + "\n  ".join(shown)
         )
+
+
+def _left_out_with(name: str, known: Iterable[str]) -> str:
+    """Returns how a tensor that is no part of a model is left out."""
+    first, dot, _ = name.partition(".")
+    alone = bool(dot) and not any(each.startswith(f"{first}.") for each in known)
+    pattern = f"{first}.*" if alone else name
+    return f"What is no part of the model is left out with --ignore {pattern!r}, say"

@@ -12,7 +12,7 @@ from convert.names.heads import Head, find_head
 from convert.names.naming import Naming
 from convert.names.prefixes import count_beside
 from convert.names.training_state import count_leading_parts
-from convert.names.wrappers import wrapped_prefix, wrappers_in
+from convert.names.wrappers import remedy, wrapped_prefix, wrappers_in
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 
@@ -88,7 +88,7 @@ def _head(choice: Choice, keep_head: bool) -> tuple[Head, str, str]:
         shown = ", ".join(f"{name} {around[name]}" for name in head.odd[:8])
         raise ConvertError(
             f"its head ({shown}) is no PVT's, which is one linear layer of {width} inputs: leave "
-            "it out with --num-classes 0, or with --features for the maps of the stages"
+            f"it out with --num-classes 0, or with --features for the maps{remedy(head.odd)}"
         )
     based = dialect.base and head.place == f"{whole.removesuffix(dialect.base)}{own}"
     return head, own, dialect.base if based and head.place != f"{whole}{own}" else ""

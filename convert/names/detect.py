@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from math import isqrt
 
 from convert.names.dialects import DIALECTS, NAMES, Dialect
+from convert.names.wrappers import remedy
 from pvt_spec import MIN_IMAGE_SIDE, NUM_STAGES, PATCH_STRIDES, ConfigError, PVTConfig, variant_name
 from pvt_spec.errors import ConvertError
 from pvt_spec.words import counted
@@ -41,7 +42,7 @@ def detect_dialect(shapes: Shapes, name: str | None = None) -> Dialect:
         some = ", ".join(list(shapes)[:4])
         raise ConvertError(
             f"these are not the tensors of a PVT in {where}: "
-            f"{counted(len(shapes), 'tensor')}, {some}"
+            f"{counted(len(shapes), 'tensor')}, {some}{remedy(shapes)}"
         )
     return best
 

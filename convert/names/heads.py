@@ -4,7 +4,8 @@ A PVT's head is one linear layer. Dropout and flattening have no tensors, so a h
 linear layer is a PVT's; what stands between two linear layers no tensor shows.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from convert.names.detect import Shapes
@@ -44,27 +45,42 @@ def find_head(shapes: Shapes, prefix: str, own: str, width: int) -> Head:
         The head that has the dialect's name, or else the first that is called like one, under the
         prefix or beside it.
     """
+    for lead, held in _held(shapes, prefix, own):
+        is_own = lead == f"{prefix}{own}."
+        weights = [name for name, shape in held.items() if len(shape) == 2]
+        place = weights[0].removesuffix(".weight") if len(weights) == 1 else ""
+        if is_own and held.keys() <= _parts(lead[:-1]).keys():
+            place = lead[:-1]
+        names = {name: part for name, part in _parts(place).items() if name in held}
+        # Of a head that has the dialect's own names, the shapes are checked with all others.
+        fits = (place == lead[:-1] and is_own) or (bool(names) and held[weights[0]][1] == width)
+        if fits and len(names) == len(held):
+            return Head(place, names)
+        if is_own or (weights and all(len(shape) <= 2 for shape in held.values())):
+            return Head(odd=tuple(held))
+    return Head()
+
+
+def _held(shapes: Shapes, prefix: str, own: str) -> Iterator[tuple[str, Shapes]]:
+    """Yields what may be a head, the likeliest first: what stands before its names, and these."""
     above = prefix.split(".")[:-1]
     befores = [prefix]
     for _ in range(min(_ABOVE, len(above))):
         above.pop()
         befores.append("".join(f"{part}." for part in above))
-    leads = [f"{prefix}{own}", *(before + name for before in befores for name in _HEADS)]
+    leads = [f"{prefix}{own}.", *(f"{before}{name}." for before in befores for name in _HEADS)]
     for lead in leads:
-        held = {n: s for n, s in shapes.items() if n.startswith(f"{lead}.") and s}
-        if not held:
-            continue
-        weights = [n for n, s in held.items() if len(s) == 2]
-        place = weights[0].removesuffix(".weight") if len(weights) == 1 else ""
-        if lead == leads[0] and held.keys() <= _parts(lead).keys():
-            place = lead  # whatever its shapes are
-        names = {name: part for name, part in _parts(place).items() if name in held}
-        fits = len(names) == len(held) and (place == leads[0] or held[weights[0]][1] == width)
-        if fits:
-            return Head(place, names)
-        if lead == leads[0] or (weights and all(len(shape) <= 2 for shape in held.values())):
-            return Head(odd=tuple(held))
-    return Head()
+        if held := {n: s for n, s in shapes.items() if n.startswith(lead) and s}:
+            yield lead, held
+    # In a Sequential of backbone and head, what comes after the backbone is the head.
+    *before, number = prefix.split(".")[:-1] or [""]
+    lead = "".join(f"{part}." for part in before)
+    if number.isdecimal():
+        following = re.compile(rf"{re.escape(lead)}(\d{{1,9}})\.")
+        found = {name: match for name in shapes if (match := following.match(name))}
+        held = {n: shapes[n] for n, m in found.items() if int(m[1]) > int(number) and shapes[n]}
+        if held:
+            yield lead, held
 
 
 def _parts(layer: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What wrappers put into the names of a model's tensors, wherever they stand."""
 
 import re
+from collections.abc import Iterable
 
 _MODULE = "module"
 """What DistributedDataParallel and DataParallel call the model that they wrap."""
@@ -38,3 +39,21 @@ def wrapped_prefix(name: str, parts: int) -> str:
         parts -= not is_wrapper(names[at])
         at += 1
     return "".join(f"{part}." for part in names[:at])
+
+
+_REMEDIES = {
+    "_flat_param": "FSDP's flattened tensors: save a full state dict, with "
+    "StateDictType.FULL_STATE_DICT",
+    "parametrizations": "parametrised weights: call torch.nn.utils.parametrize."
+    "remove_parametrizations before saving",
+    "weight_g": "weight normalisation: call torch.nn.utils.remove_weight_norm before saving",
+    "lora_A": "adapters beside the weights: merge them before saving (merge_and_unload)",
+    "_packed_params": "quantised layers: save the model before it is quantised",
+}
+"""What makes other tensors of a model's, by the part of a name that shows it, and the way back."""
+
+
+def remedy(names: Iterable[str]) -> str:
+    """Returns the words for what made other tensors of a model's, where names show it."""
+    found = {part for name in names for part in name.split(".") if part in _REMEDIES}
+    return "".join(f". It has {_REMEDIES[part]}" for part in _REMEDIES if part in found)
