@@ -184,19 +184,25 @@ def pth_seeds() -> list[Seed]:
     written = io.BytesIO()
     assortment = assorted(torch_pickle.DTYPES, empty=True)
     pth.write(written, assortment, {"note": "héllo"})
+    weights = {f"state_dict.{name}": array for name, array in plain.items()}
+    averaged = {"f4": plain["f4"] + 1, "nested.0.deeper": plain["f8"]}
+    of_training = weights | {f"model_ema.{name}": array for name, array in averaged.items()}
+    net = objects["net"].state_dict()
+    of_objects = weights | {f"net.{name}": tensor.numpy() for name, tensor in net.items()}
+    of_objects["attributed"] = np.ones(2, "f4")
     return [
         Seed("plain", by_torch(tensors), plain),
         Seed("views", by_torch({n: a for n, (a, _) in views.items()}), _second(views)),
         Seed("newer", by_torch(newer), {"bf16": bf16, "u2": unsigned, "f1": narrow}),
-        Seed("training", by_torch(training), plain),
-        Seed("training, protocol 4", by_torch(training, pickle_protocol=4), plain),
+        Seed("training", by_torch(training), of_training),
+        Seed("training, protocol 4", by_torch(training, pickle_protocol=4), of_training),
         Seed("parameter", by_torch({"model": {"p": parameter}}), {"p": np.ones((2, 2), "f4")}),
         Seed("big-endian", zipped(big), {"a": grid}),
-        Seed("objects", by_torch(objects), plain),
-        Seed("objects, protocol 4", by_torch(objects, pickle_protocol=4), plain),
+        Seed("objects", by_torch(objects), of_objects),
+        Seed("objects, protocol 4", by_torch(objects, pickle_protocol=4), of_objects),
         Seed("module", by_torch(module), of_module),
-        Seed("old", by_torch(training, **old), plain),
-        Seed("old, objects", by_torch(objects, **old), plain),
+        Seed("old", by_torch(training, **old), of_training),
+        Seed("old, objects", by_torch(objects, **old), of_objects),
         Seed("old, views", by_torch({n: a for n, (a, _) in views.items()}, **old), _second(views)),
         Seed("ours", written.getvalue(), assortment),
         Seed("one", zipped(records_of(by_torch({"a": ours[0, :2].clone()}))), {"a": grid[0, :2]}),
