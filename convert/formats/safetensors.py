@@ -34,7 +34,6 @@ from typing import Any, BinaryIO, NoReturn
 import ml_dtypes
 import numpy as np
 
-from convert.formats.table import START, recognise
 from convert.formats.weight_file import (
     MAX_ENTRIES,
     WeightFile,
@@ -161,10 +160,6 @@ def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     begin = bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + 1])
     if begin != b"{":
-        if other := recognise(bytes(data[:START])):
-            raise ConvertError(
-                f"expected a safetensors file, got {other.looks}: convert it as .{other.name}"
-            )
         raise _damaged(f"at byte {_LENGTH_BYTES}: got {begin!r}, expected b'{{'")
     most = min(MAX_HEADER_BYTES, len(data) - _LENGTH_BYTES)
     if length > most:

@@ -36,7 +36,6 @@ class Format:
             are then those of our own twins: the file says which maths its weights are for.
         home: The module in this package that holds its ``read`` and ``write``; "" for its name's.
         begins: A pattern of the first bytes.
-        looks: The words for a file that begins so.
         fixed: The words for it in the error for another dialect; "" where any can be written.
         options: The options of the file that is written: fields of
             :class:`convert.options.Options` and :class:`convert.options.OnnxOptions`.
@@ -56,7 +55,6 @@ class Format:
     dialect: str
     home: str = ""
     begins: bytes = b"(?!)"
-    looks: str = ""
     fixed: str = ""
     options: tuple[str, ...] = NAMING
     command: str = ""
@@ -135,7 +133,6 @@ FORMATS = (
         "MindSpore checkpoint",
         "pvt_ms",
         begins=rb"\x0a[\x80-\xff]{,9}[\x00-\x7f]\x0a",  # a parameter: its key, length, tag's key
-        looks="what MindSpore writes as a checkpoint",
     ),
     Format(
         "pth",
@@ -145,7 +142,6 @@ FORMATS = (
         home="pth.file",
         wraps=True,
         begins=rb"PK\x03\x04|\x80[\x02-\x05]",  # a zip; before torch 1.6, a pickle
-        looks="what PyTorch writes",
         beside_config=True,
     ),
     Format(
@@ -163,7 +159,6 @@ FORMATS = (
         "ONNX model",
         "official",
         begins=rb"\x08[\x01-\x7f][\x12\x1a\x22\x28\x32\x3a\x42]",  # ir_version, another field's key
-        looks="what ONNX models look like",
         fixed="an .onnx",
         options=("opset", "dynamic_size", "external_data"),
         single=False,

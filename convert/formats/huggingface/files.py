@@ -17,7 +17,7 @@ The names of the tensors are those of dialect ``hf``; ``config.json`` is underst
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as short
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 from convert.formats.huggingface.config import model_version
 from convert.formats.huggingface.images import CONFIG, PREPROCESSOR
 from convert.formats.huggingface.timm import is_timm
-from convert.formats.table import SUFFIXES
+from convert.formats.table import find_source
 from convert.formats.weight_file import WeightFile, map_file
 from pvt_spec.errors import ConvertError
 from pvt_spec.model_files import check_model_file
@@ -62,10 +62,10 @@ def read_weights(folder: Path) -> WeightFile:
     source = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if source is None:
         raise ConvertError(f"{folder}: holds no weights: expected one of {', '.join(WEIGHTS)}")
-    read = SUFFIXES[Path(source.removesuffix(".index.json")).suffix].read
+    path = folder / source
     if source.endswith(".json"):
-        return _read_shards(folder / source, read)
-    return dataclasses.replace(read(folder / source), files=(folder / source,))
+        return _read_shards(path)
+    return dataclasses.replace(find_source(path).read(path), files=(path,))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _read_shards(index: Path, read: Callable[[Path], WeightFile]) -> WeightFile:
+def _read_shards(index: Path) -> WeightFile:
     """Reads the tensors of the files that an index names, in its order.
 
     Raises:
@@ -101,7 +101,8 @@ def _read_shards(index: Path, read: Callable[[Path], WeightFile]) -> WeightFile:
     """
     tensor_files = _weight_map(index)
     files = {
-        name: read(path) for name, path in _shards(index, sorted({*tensor_files.values()})).items()
+        name: find_source(path).read(path)
+        for name, path in _shards(index, sorted({*tensor_files.values()})).items()
     }
     problems = [
         f"{tensor} is missing from {name}"

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.support.fuzzing import fuzz
 from tests.support.fuzzing.fuzz import READERS, Failure, limit_memory, replay, run
 
 
@@ -22,8 +23,10 @@ def main() -> None:
     parser.add_argument("--format", choices=READERS, action="append", help="default: all")
     parser.add_argument("--shrink", action="store_true", help="look for the smallest failure")
     parser.add_argument("--verbose", action="store_true", help="tell of what kinds they were")
+    parser.add_argument("--seconds", type=float, default=fuzz.SECONDS, help="most for an input")
     parser.add_argument("--replay", type=Path, nargs="+", help="judge these files instead")
     arguments = parser.parse_args()
+    fuzz.SECONDS = arguments.seconds
     limit_memory()
     if arguments.replay:
         for path in arguments.replay:
