@@ -294,13 +294,13 @@ def changed_info(info: ModelInfo, what: str) -> ModelInfo:
         "crop_pct": {"preprocessing": dataclasses.replace(prepared, crop_pct=0.9)},
         "std": {"preprocessing": dataclasses.replace(prepared, std=(1.0, 1.0, 1.0))},
         "image_size": {"preprocessing": dataclasses.replace(prepared, image_size=(96, 64))},
-        "resize": {"preprocessing": dataclasses.replace(prepared, resize="squash")},
-        "interpolation": {"preprocessing": dataclasses.replace(prepared, interpolation="box")},
+        "resize": {"preprocessing": dataclasses.replace(prepared, resize="inside")},
+        "interpolation": {"preprocessing": dataclasses.replace(prepared, interpolation="hamming")},
         "crop_mode": {"preprocessing": dataclasses.replace(prepared, crop_mode="border")},
         "rescale": {"preprocessing": dataclasses.replace(prepared, rescale=1.0)},
         "normalise": {"preprocessing": dataclasses.replace(prepared, normalise=False)},
-        "orientation": {"preprocessing": dataclasses.replace(prepared, orientation="stored")},
-        "task": {"task": "multi_label"},
+        "orientation": {"preprocessing": dataclasses.replace(prepared, orientation="exif")},
+        "task": {"task": "single_label"},
     }
     return dataclasses.replace(info, **changes[what])
 
