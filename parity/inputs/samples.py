@@ -82,7 +82,7 @@ def default_samples(preprocessing: Preprocessing, seed: int = 0) -> list[Sample]
     """Returns eight generated images: four that look natural, and four that small errors show in.
 
     They are larger than the model's input and of another aspect, so that all of the preprocessing
-    is at work.
+    is at work, unless it takes images of that size alone.
 
     Args:
         preprocessing: What decides the pixels, by its size and mean. ``load`` with another one
@@ -91,6 +91,8 @@ def default_samples(preprocessing: Preprocessing, seed: int = 0) -> list[Sample]
     """
     H, W = preprocessing.image_size
     height, width = H * 13 // 10, W * 16 // 10
+    if preprocessing.crop_mode == "none" and preprocessing.resize != "squash":
+        height, width = H, W
     mean = np.rint(pixel_mean(preprocessing)).astype(int).clip(2, 253)
     drawn = [
         (f"natural {i}", "natural", scene(Stream(seed, i), height, width, *SCENES[i - 1]))

@@ -130,6 +130,31 @@ def test_validate_matches_classes_by_name_in_every_runtime(model, images):
     assert tells(text.stdout, "9", "images")
 
 
+def test_what_pillow_warns_of_is_not_printed(model, images, monkeypatch):
+    # A quarter more than it takes without a word; twice as many it refuses.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 30 * 4 // 5)
+    done = invoke(pvt_onnx, "predict", model / "m.onnx", images / "cat" / "0.png")
+    assert done.exit_code == 0 and done.stderr == ""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    message = refusal(pvt_onnx, "predict", model / "m.onnx", images / "cat" / "0.png")
+    assert "cat/0.png" in message
+
+
+def test_photos_are_turned_by_predict_and_left_by_validate(model, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "cat" / "a.jpg", exif=exif)
+    for command, wanted, rule in (
+        (("predict", model / "m.onnx", tmp_path), (), "exif"),
+        (("predict", model / "m.onnx", tmp_path), ("--orientation", "stored"), "stored"),
+        (("validate", model / "m.onnx", "--data-dir", tmp_path), (), "stored"),
+        (("validate", model / "m.onnx", "--data-dir", tmp_path), ("--orientation", "exif"), "exif"),
+    ):
+        done = invoke(pvt_onnx, *command, *wanted)
+        assert done.exit_code == 0 and tells(done.stderr, f"orientation {rule}", "1 of 1")
+
+
 class TestErrors:
     """One clear message, exit code 1."""
 

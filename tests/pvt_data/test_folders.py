@@ -10,9 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pvt_data import folders as sources
-from pvt_data.folders import ClassFolders, Source, TarFiles, Texts, open_source
+from pvt_data.folders import (
+    ClassFolders,
+    Source,
+    TarFiles,
+    Texts,
+    count_sideways,
+    open_source,
+)
 from pvt_spec import ImageError
 from tests.support.messages import Facts, naming, tells
 
@@ -242,3 +250,17 @@ def test_a_tar_file_that_has_gone_or_shrunk_is_named(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ImageError, match=naming("n01.tar/a.jpg")):
         again.read(0)
+
+
+def test_photos_that_are_to_be_turned_are_counted(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    (tmp_path / "a").mkdir()
+    for index in range(10):
+        kept = {"exif": exif} if index % 2 else {}
+        ending = "png" if index % 4 == 1 else "jpg"
+        Image.new("RGB", (8, 8)).save(tmp_path / "a" / f"{index}.{ending}", **kept)
+    (tmp_path / "a" / "broken.jpg").write_bytes(b"")
+    source = open_source(tmp_path)
+    assert count_sideways(source, 1000) == (5, 11)
+    assert count_sideways(source, 1)[1] == 1

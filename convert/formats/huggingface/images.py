@@ -34,6 +34,7 @@ _SQUARE = {"height": 224, "width": 224}
 _COMMON: dict[str, Any] = {
     "do_resize": True,
     "size": _SQUARE,
+    "default_to_square": True,
     "resample": 3,
     "do_center_crop": False,
     "do_rescale": True,
@@ -44,7 +45,12 @@ _COMMON: dict[str, Any] = {
 }
 """What a processor takes for keys that are not there, but for those of its row."""
 
-_CROPPING = {"size": {"shortest_edge": 224}, "do_center_crop": True, "crop_size": _SQUARE}
+_CROPPING = {
+    "size": {"shortest_edge": 224},
+    "default_to_square": False,
+    "do_center_crop": True,
+    "crop_size": _SQUARE,
+}
 
 _PROCESSORS: dict[str, dict[str, Any]] = {
     "PvtImageProcessor": {},
@@ -52,6 +58,7 @@ _PROCESSORS: dict[str, dict[str, Any]] = {
     "CLIPImageProcessor": {**_CROPPING, **_CLIP},
     "ConvNextImageProcessor": {
         "size": {"shortest_edge": 384},
+        "default_to_square": False,
         "crop_pct": 224 / 256,
         "image_mean": _HALF,
         "image_std": _HALF,
@@ -198,9 +205,9 @@ def _size(keys: Mapping[str, Any], key: str) -> tuple[int, int] | int:
         if _pixels(value):
             return int(value)
     elif _pixels(value):
-        # Where nothing is cropped, a number has always meant a square.
-        cropped = key == "size" and keys["do_center_crop"]
-        return int(value) if cropped else (int(value), int(value))
+        # A number is how files of before transformers 4.26 have it.
+        square = key == "crop_size" or keys["default_to_square"]
+        return (int(value), int(value)) if square else int(value)
     elif isinstance(value, dict) and {*value} == {"height", "width"}:
         H, W = value["height"], value["width"]
         if _pixels(H) and _pixels(W):

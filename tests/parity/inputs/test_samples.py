@@ -41,6 +41,12 @@ def preprocessing(
     return Preprocessing(size, crop_pct, mean, std)
 
 
+@pytest.mark.parametrize("resize", ["squash", "shortest", "none"])
+def test_generated_images_suit_a_model_that_crops_nothing(resize: str) -> None:
+    given = Preprocessing((64, 64), 1.0, resize=resize, crop_mode="none")
+    assert load_batch(default_samples(given), given).shape == (8, 3, 64, 64)
+
+
 def drawn(samples: list[Sample], given: Preprocessing) -> dict[str, np.ndarray]:
     """By name: the pixels as they were drawn, uint8 (height, width, C), not resized or cropped."""
     H, W = given.image_size

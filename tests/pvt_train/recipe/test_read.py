@@ -225,6 +225,24 @@ class TestModelInfo:
         assert info.preprocessing == Preprocessing((96, 96), 0.8, (0.5,) * 3, (0.5,) * 3)
         assert info.config.num_classes == 2
 
+    def test_images_are_prepared_as_the_pretrained_models(self):
+        theirs = self.pretrained()
+        squashed = Preprocessing(
+            (224, 224), 1.0, resize="squash", crop_mode="none", interpolation="bilinear"
+        )
+        theirs = dataclasses.replace(theirs, preprocessing=squashed)
+        info = model_info(Recipe("pvt_tiny", image_resize=96), ["a", "b"], theirs)
+        assert info.preprocessing == dataclasses.replace(squashed, image_size=(96, 96))
+        # Where a share is to be cropped, something is.
+        info = model_info(Recipe("pvt_tiny", crop_pct=0.9), ["a", "b"], theirs)
+        assert (info.preprocessing.crop_mode, info.preprocessing.crop_pct) == ("center_floor", 0.9)
+        # The recipe's are of pixels, whatever theirs are of.
+        raw = dataclasses.replace(squashed, rescale=1.0, normalise=False)
+        theirs = dataclasses.replace(theirs, preprocessing=raw)
+        recipe = Recipe("pvt_tiny", mean=(120.0,) * 3, std=(60.0,) * 3)
+        prepared = model_info(recipe, ["a", "b"], theirs).preprocessing
+        assert (prepared.mean, prepared.std, prepared.normalise) == ((120,) * 3, (60,) * 3, True)
+
     def test_what_the_recipe_says_is_stronger_than_the_pretrained_model(self):
         recipe = Recipe("pvt_tiny", profile="official", crop_pct=1.0, mean=(0.0, 0.0, 0.0))
         info = model_info(recipe, ["a"], self.pretrained())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pvt_data.labels import LabelledImages
+from pvt_spec import PvtError
 from pvt_train.recipe.read import make_recipe
 from pvt_train.run.evaluation import evaluate
 from pvt_train.run.loop import MOST_SKIPPED
@@ -82,6 +83,22 @@ class TestEpochs:
         done = go(ScriptedTwin([1.0] * 2, ranks=2), batches=batches)
         assert done.said == ["not readable, replaced by another image: a/b.jpg: it is empty"]
         assert done.records("epoch")[0]["unreadable"] == 2
+
+    def test_an_unreadable_image_is_named_once_in_a_run(self, go):
+        batches = ScriptedBatches()
+        batches.unreadable = (("a/b.jpg", "it is empty"),)
+        done = go(ScriptedTwin([1.0] * 8), batches=batches)
+        assert len([line for line in done.said if "a/b.jpg" in line]) == 1
+        assert [record["unreadable"] for record in done.records("epoch")] == [1] * 4
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_answers_that_are_no_numbers_end_a_run(self, bad, go):
+        class Diverged(ScriptedTwin):
+            def forward(self, images):
+                return super().forward(images) + np.float32(bad)
+
+        with pytest.raises(PvtError, match=r"no numbers"):
+            go(Diverged([1.0] * 2))
 
 
 class TestFiles:

@@ -229,6 +229,30 @@ def test_what_preprocessing_cannot_say_is_told(data: dict[str, Any], facts: Fact
     assert tells(info.provenance["preprocessing in transformers"], *facts)
 
 
+@pytest.mark.parametrize(
+    ("data", "resize", "resized"),
+    [
+        ({"size": 64}, "squash", (64, 64)),
+        ({"feature_extractor_type": "ViTFeatureExtractor", "size": 64}, "squash", (64, 64)),
+        (
+            {"image_processor_type": "DeiTImageProcessor", "size": 80, "crop_size": 64},
+            "squash",
+            (80, 80),
+        ),
+        (
+            {"feature_extractor_type": "CLIPFeatureExtractor", "size": 80, "crop_size": 64},
+            "shortest",
+            (80, 80),
+        ),
+    ],
+)
+def test_a_number_is_a_square_or_the_shorter_side(
+    data: dict[str, Any], resize: str, resized: tuple[int, int]
+) -> None:
+    read, _ = parse_preprocessor(data, CONFIG)
+    assert (read.resize, read.resized, read.image_size) == (resize, resized, (64, 64))
+
+
 def test_filters_go_by_number_or_name() -> None:
     for number, name in enumerate(INTERPOLATIONS):
         for value in (number, name):
