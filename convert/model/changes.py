@@ -114,7 +114,8 @@ def adapt_channels(model: Model, in_chans: int) -> Model:
         config=dataclasses.replace(model.info.config, in_chans=in_chans),
         preprocessing=dataclasses.replace(prepared, mean=mean, std=std),
     )
-    text = f"{before} to {in_chans}: the filters of {name} are {how}, as timm does it"
+    text = f"{before} to {in_chans}: the filters of {name} are {how}, as timm does it; images have "
+    text += f"mean {'/'.join(map(str, mean))}, std {'/'.join(map(str, std))}"
     return _changed(model, weights, info, Finding("channels", [before, in_chans], text=text))
 
 

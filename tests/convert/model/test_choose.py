@@ -69,7 +69,7 @@ def test_a_pvt_is_found_under_any_prefix(kind: str, prefix: str, tmp_path: Path)
     beside = {"decoder.conv.weight": ONE, "criterion.pos_weight": ONE[0, 0, 0]}
     path = put(tmp_path / "a.pth", prefixed(prefix, WEIGHTS[kind], **beside))
     assert same_bits(read_model(path).weights, WEIGHTS[kind])
-    said = succeed(path, tmp_path / "b.onnx")
+    said = succeed(path, tmp_path / "b.ckpt")
     assert f"prefix removed  {prefix}\n" in said
     assert re.search(r"left out  decoder\.\*, criterion\.\* \(.*not converted\)", said)
 
@@ -115,14 +115,14 @@ def test_what_is_left_out_is_named_where_it_differs(tmp_path: Path) -> None:
 def test_of_several_pvts_one_is_to_be_chosen(tmp_path: Path) -> None:
     other = random_weights(V2, seed=1)
     path = put(tmp_path / "a.pth", prefixed("a.", WEIGHTS["v1"]) | prefixed("b.net.", other))
-    said = refused(tmp_path, path, tmp_path / "b.onnx")
+    said = refused(tmp_path, path, tmp_path / "b.ckpt")
     assert tells(said, "--prefix", "a.", "b.net.")
     for prefix in ("b.net.", "b.net"):
         assert same_bits(read_model(path, Given(prefix=prefix)).weights, other)
     assert same_bits(read_model(path, Given(prefix="a")).weights, WEIGHTS["v1"])
     with pytest.raises(ConvertError, match=naming("--prefix", "a.", "b.net.")):
         read_model(path, Given(prefix="c"))
-    succeed(path, tmp_path / "b.onnx", "--prefix", "a.")
+    succeed(path, tmp_path / "b.ckpt", "--prefix", "a.")
 
 
 def test_the_longest_prefix_is_a_models_own(tmp_path: Path) -> None:
@@ -155,9 +155,9 @@ def test_names_of_a_file_do_nothing_to_a_terminal(tmp_path: Path) -> None:
     one = prefixed(hidden, WEIGHTS["v1"], **{f"{hidden}\r": ONE})
     several = prefixed("a" + hidden, WEIGHTS["v2"]) | prefixed("b" + hidden, WEIGHTS["v2"])
     path = put(tmp_path / "a.pth", prefixed(hidden, WEIGHTS["v1"], **{"\r.x": ONE}))
-    said = [succeed(path, tmp_path / "b.onnx")]
+    said = [succeed(path, tmp_path / "b.ckpt")]
     for thing in (one, several):
-        said.append(refused(tmp_path, put(tmp_path / "a.pth", thing), tmp_path / "c.onnx"))
+        said.append(refused(tmp_path, put(tmp_path / "a.pth", thing), tmp_path / "c.ckpt"))
     for text in said:
         assert text.replace("\n", "").isprintable()
         assert "\\r" in text or "\\x1b[2J" in text
@@ -166,7 +166,7 @@ def test_names_of_a_file_do_nothing_to_a_terminal(tmp_path: Path) -> None:
 def test_a_missing_tensor_is_named_under_any_prefix(tmp_path: Path) -> None:
     weights = {n: a for n, a in WEIGHTS["v2"].items() if n != "block1.0.mlp.fc2.bias"}
     path = put(tmp_path / "a.pth", prefixed("net.", weights, **{"loss.weight": ONE}))
-    said = refused(tmp_path, path, tmp_path / "b.onnx")
+    said = refused(tmp_path, path, tmp_path / "b.ckpt")
     assert tells(said, "block1.0.mlp.fc2.bias", "missing") and "loss" not in said
 
 
@@ -182,17 +182,17 @@ def test_a_pvt_is_found_under_any_keys(keys: str, tmp_path: Path) -> None:
         thing = ["text", thing][1 - int(key) :] if key.isdigit() else {"epoch": 3, key: thing}
     path = put(tmp_path / "a.pth", thing)
     assert same_bits(read_model(path).weights, WEIGHTS["v2"])
-    assert f"container  {keys}\n" in succeed(path, tmp_path / "b.onnx")
+    assert f"container  {keys}\n" in succeed(path, tmp_path / "b.ckpt")
 
 
 def test_of_several_containers_one_is_to_be_chosen(tmp_path: Path) -> None:
     held = {"state_dict": WEIGHTS["v1"], "best": {"model": WEIGHTS["v2"]}, "epoch": 3}
     path = put(tmp_path / "a.pth", held)
-    said = refused(tmp_path, path, tmp_path / "b.onnx")
+    said = refused(tmp_path, path, tmp_path / "b.ckpt")
     assert tells(said, "--container", "state_dict", "best.model")
     for keys, kind in (("state_dict", "v1"), ("best.model", "v2")):
         assert same_bits(read_model(path, Given(container=keys)).weights, WEIGHTS[kind])
-    succeed(path, tmp_path / "b.onnx", "--container", "best.model")
+    succeed(path, tmp_path / "b.ckpt", "--container", "best.model")
     assert facts_of(path, Given(container="state_dict"))["left_out"] == {
         "best.model.*": len(WEIGHTS["v2"])
     }
@@ -235,7 +235,7 @@ def test_averaged_weights_alone_are_taken(tmp_path: Path) -> None:
 # --- wrappers
 
 
-@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("kind", ["v1", "v2"])
 @pytest.mark.parametrize(
     "wrapper",
     [
@@ -255,7 +255,7 @@ def test_wrappers_are_taken_out_wherever_they_stand(
     }
     path = put(tmp_path / "a.pth", named)
     assert same_bits(read_model(path).weights, WEIGHTS[kind])
-    said = succeed(path, tmp_path / "b.onnx")
+    said = succeed(path, tmp_path / "b.ckpt")
     assert f"prefix removed  net.{wrapper}.\n" in said
     assert f"wrappers removed  {wrapper} x" in said
 
@@ -347,10 +347,10 @@ def test_another_head_is_no_pvts_and_can_be_left_out(
 ) -> None:
     named = prefixed(before, headless(WEIGHTS[kind])) | prefixed("head.", two_layers(*shapes))
     path = put(tmp_path / "a.pth", named)
-    said = refused(tmp_path, path, tmp_path / "b.onnx")
+    said = refused(tmp_path, path, tmp_path / "b.ckpt")
     assert tells(said, "head.0.weight", "--num-classes 0", "--features")
     for option in (("--num-classes", 0), ("--features",)):
-        said = succeed(path, tmp_path / "b.onnx", *option, "--force")
+        said = succeed(path, tmp_path / "b.ckpt", *option, "--force")
         assert "lost  head.0.weight" in said
     succeed(path, tmp_path / "b.pth", "--num-classes", 0)
     assert same_bits(read_model(tmp_path / "b.pth").weights, headless(WEIGHTS[kind]))
@@ -381,12 +381,12 @@ def test_single_values_are_set_aside_and_others_can_be(tmp_path: Path) -> None:
         "step": np.array(3.0, np.float32),
     }
     path = put(tmp_path / "a.pth", WEIGHTS["v2"] | extra)
-    said = refused(tmp_path, path, tmp_path / "b.onnx")
+    said = refused(tmp_path, path, tmp_path / "b.ckpt")
     assert tells(said, "aux_bn.running_mean", "--ignore")
-    said = succeed(path, tmp_path / "b.onnx", "--ignore", "aux_bn.run*")
+    said = succeed(path, tmp_path / "b.ckpt", "--ignore", "aux_bn.run*")
     assert "ignored  aux_bn.running_mean (" in said
     assert "set aside  aux_bn.num_batches_tracked, step (" in said
-    assert same_bits(read_model(tmp_path / "b.onnx").weights, WEIGHTS["v2"])
+    assert same_bits(read_model(tmp_path / "b.ckpt").weights, WEIGHTS["v2"])
     given = Given(ignore=("aux_bn.*", "st?p"))
     assert same_bits(read_model(path, given).weights, WEIGHTS["v2"])
     with pytest.raises(ConvertError, match=naming("--ignore", "'nothing.*'")):
