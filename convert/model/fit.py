@@ -73,21 +73,27 @@ def fit(
         sizes = "{}x{} to {}x{}".format(*found.image_size, *config.image_size)
         notes.append(f"position embeddings resized from {sizes}")
         model = resize(model, config.image_size)
-    weights = dict(model.weights)
-    if found.num_classes != config.num_classes and config.num_classes:
-        weights = {name: array for name, array in weights.items() if not name.startswith("head.")}
-        notes.append(
-            f"head freshly initialised: {counted(found.num_classes, 'class')} there, "
-            f"{config.num_classes} here"
-        )
-    if found.num_classes and not config.num_classes and not config.features_only:
-        notes.append(f"head left out: {counted(found.num_classes, 'class')} there, none here")
-    if found.features_only and not config.features_only and config.version == 1:
+    weights, of_head = _with_head(model.weights, found, config)
+    if config.version == 1 and found.features_only and not config.features_only:
         notes.append("class token and last norm freshly initialised: feature maps have none")
-        last = "pos_embed4"
-        weights[last] = np.concatenate([fresh[last][:, :1], weights[last]], axis=1)
+        rows = fresh["pos_embed4"][:, :1], weights["pos_embed4"]
+        weights["pos_embed4"] = np.concatenate(rows, axis=1)
     fitted = {spec.name: weights.get(spec.name, fresh[spec.name]) for spec in tensor_specs(config)}
-    return fitted, notes + _maths(model, numerics)
+    return fitted, [*notes, *of_head, *_maths(model, numerics)]
+
+
+def _with_head(
+    weights: Mapping[str, Array], found: PVTConfig, wanted: PVTConfig
+) -> tuple[dict[str, Array], list[str]]:
+    """Returns the weights with a head that fits or none, and what is to be said of that."""
+    if found.num_classes == wanted.num_classes or wanted.features_only:
+        return dict(weights), []
+    there = counted(found.num_classes, "class")
+    how = f"freshly initialised: {there} there, {wanted.num_classes} here"
+    if not wanted.num_classes:
+        how = f"left out: {there} there, none here"
+    bare = {name: array for name, array in weights.items() if not name.startswith("head.")}
+    return bare, [f"head {how}"]
 
 
 def _maths(model: Model, numerics: Numerics) -> list[str]:

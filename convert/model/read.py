@@ -239,4 +239,4 @@ def _left_out_with(name: str, known: Iterable[str]) -> str:
     first, dot, _ = name.partition(".")
     alone = bool(dot) and not any(each.startswith(f"{first}.") for each in known)
     pattern = f"{first}.*" if alone else name
-    return f"What is no part of the model is left out with --ignore {pattern!r}, say"
+    return f"What is no part of the model is left out by convert with --ignore {pattern!r}, say"

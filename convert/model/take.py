@@ -50,10 +50,7 @@ def take(
     naming = find({name: array.shape for name, array in weights.items()})
     weights, single = _without_single_values(weights, naming)
     weights, filled = _with_biases(weights, naming)
-    findings = [*_where(choice, prefix)]
-    if head.place and head.place != place.full(f"{prefix}{own}"):
-        findings.append(Finding("head", head.place, "its one linear layer"))
-    findings += [Finding("lost", name, "no PVT's head") for name in head.odd]
+    findings = [*_where(choice, prefix), *_of_head(head, place.full(f"{prefix}{own}"))]
     if beside := _beside(choice, prefix, used):
         findings.append(Finding("left_out", beside, "beside the model: not converted"))
     for what, names, note in (
@@ -88,10 +85,19 @@ def _head(choice: Choice, keep_head: bool) -> tuple[Head, str, str]:
         shown = ", ".join(f"{name} {around[name]}" for name in head.odd[:8])
         raise ConvertError(
             f"its head ({shown}) is no PVT's, which is one linear layer of {width} inputs: leave "
-            f"it out with --num-classes 0, or with --features for the maps{remedy(head.odd)}"
+            "it out by convert with --num-classes 0, or with --features for the maps"
+            f"{remedy(head.odd)}"
         )
     based = dialect.base and head.place == f"{whole.removesuffix(dialect.base)}{own}"
     return head, own, dialect.base if based and head.place != f"{whole}{own}" else ""
+
+
+def _of_head(head: Head, own: str) -> Iterator[Finding]:
+    """Yields what is to be said of a head that does not lie where the dialect has it."""
+    if head.place and head.place != own:
+        yield Finding("head", head.place, "its one linear layer")
+    for name in head.odd:
+        yield Finding("lost", name, "no PVT's head")
 
 
 def _around(choice: Choice) -> Weights:

@@ -17,7 +17,7 @@ _FIRST = {name for dialect in DIALECTS for name in dialect.first}
 _FOUND = re.compile(rf"(?:^|\.)(?=(?:{'|'.join(map(re.escape, sorted(_FIRST)))})$)")
 _ENDS = tuple({f".{name.split('.')[-2]}.weight" for name in _FIRST})
 
-_AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged|swa)(?:[._]|$)", re.IGNORECASE)
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|avg|averaged?)(?:[._]|$)", re.IGNORECASE)
 
 
 def group_by_prefix(names: Iterable[str]) -> dict[str, list[str]]:

@@ -199,7 +199,8 @@ def test_of_several_containers_one_is_to_be_chosen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "averaged", ["model_ema", "ema_state_dict", "state_dict_ema", "ema.module", "averaged_model"]
+    "averaged",
+    ["model_ema", "ema_state_dict", "state_dict_ema", "EMA.module", "averaged", "avg"],
 )
 def test_averaged_weights_are_told_by_their_keys(averaged: str, tmp_path: Path) -> None:
     other: Any = random_weights(V2, seed=1)
