@@ -136,6 +136,7 @@ class Contest:
             facts=runner.facts,
             envelope=self.judge.envelope(emulation) if emulation else None,
             fixed=fixed,
+            task=first.task,
             kernels=kernels,
             checked={"weights": len(runner.hashes), "attributes": len(runner.attributes)},
         )

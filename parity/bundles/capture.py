@@ -225,6 +225,7 @@ def _compare(judging: Bundle, bundle: Bundle, info: ModelInfo, terms: Terms) -> 
         envelope=ours.envelopes.get(emulation) if emulation else None,
         fixed=terms.fixed,
         kernels=kernels,
+        task=info.task,
         against="float64" if ours.runtime == REFERENCE else judging.path.name,
         checked={
             "weights": len(theirs.hashes) if can_compare(ours.hashes, theirs.hashes) else 0,

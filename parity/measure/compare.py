@@ -16,7 +16,7 @@ from parity.measure.envelope import Envelope, Unit
 from parity.measure.metrics import Place, TapError
 from parity.measure.structure import INPUT, Difference
 from parity.measure.tolerance import FixedTolerance, allowed_times, find_tolerance, unit_of
-from pvt_data.accuracy import softmax, top_k
+from pvt_data.accuracy import probabilities, top_k
 from pvt_spec.arrays import Array
 from pvt_spec.kernels import STRICTEST, Kernels
 from pvt_spec.runtime import Taps
@@ -89,6 +89,7 @@ class Comparison:
         best: The five most probable classes of the first images: index and probability.
         reference_best: The same of the reference.
         against: What the reference is, in a word or two.
+        task: What the model's logits mean, one of :data:`pvt_spec.TASKS`.
         checked: How many weights and how many attributes were compared with what they should be.
         images: How many images were seen.
         seconds: The time spent in forward passes.
@@ -111,6 +112,7 @@ class Comparison:
     best: list[list[tuple[int, float]]] = field(default_factory=list)
     reference_best: list[list[tuple[int, float]]] = field(default_factory=list)
     against: str = "float64"
+    task: str = "single_label"
     checked: dict[str, int] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
@@ -137,8 +139,8 @@ class Comparison:
                 known = None if labels is None else labels[rows]
                 self.decisions.add(ours[rows], theirs[rows], bound, known)
             shown = slice(max(0, SHOWN_IMAGES - self.images))
-            self.best += best_classes(ours[shown])
-            self.reference_best += best_classes(theirs[shown])
+            self.best += best_classes(ours[shown], self.task)
+            self.reference_best += best_classes(theirs[shown], self.task)
         self.images += len(groups)
 
     def _add_tap(self, name: str, group: str, rows: slice, actual: Array, reference: Array) -> None:
@@ -260,13 +262,13 @@ def cut_rows(taps: Taps, rows: slice) -> Taps:
     return {name: array[rows] for name, array in taps.items()}
 
 
-def best_classes(logits: Array) -> list[list[tuple[int, float]]]:
+def best_classes(logits: Array, task: str = "single_label") -> list[list[tuple[int, float]]]:
     """Returns the five most probable classes of each image, with their probabilities."""
     if not len(logits):
         return []
     with np.errstate(all="ignore"):
-        probabilities = softmax(logits)
+        shares = probabilities(logits, task)
     return [
         [(int(index), float(row[index])) for index in best]
-        for row, best in zip(probabilities, top_k(logits, 5), strict=True)
+        for row, best in zip(shares, top_k(logits, 5), strict=True)
     ]
