@@ -147,7 +147,8 @@ def parse_config(
 
 def _problems(keys: Mapping[str, Any], version: int) -> Iterator[str]:
     for key in _FIXED:
-        if keys[key] != _DEFAULTS[version][key]:
+        # Without biases of queries, keys and values, zeros in their place compute the same.
+        if keys[key] != _DEFAULTS[version][key] and (key != "qkv_bias" or keys[key] is not False):
             yield f"{key} is {short(keys[key])}, expected {_DEFAULTS[version][key]}"
     for key in (*_LISTS.values(), _SR_RATIOS[version]):
         values = keys[key]

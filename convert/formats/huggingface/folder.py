@@ -19,7 +19,7 @@ from convert.formats.huggingface.files import (
     read_configs,
     read_weights,
 )
-from convert.formats.huggingface.images import CONFIG, PREPROCESSOR, make_preprocessor
+from convert.formats.huggingface.images import CONFIG, PREPROCESSOR, make_preprocessor, unfit
 from convert.formats.huggingface.timm import is_timm, parse_timm
 from convert.formats.table import SUFFIXES
 from convert.formats.weight_file import WeightFile
@@ -95,6 +95,9 @@ def _described(
             info = parse_timm(config)
         else:
             info = parse_config(config, preprocessor, headless=headless)
+            biased = any(name.endswith("query.bias") for name in file.tensors)
+            if config.get("qkv_bias") is False and biased:
+                raise unfit(CONFIG, "qkv_bias", False, "true, as the weights have such biases")
     except ConvertError as error:
         raise ConvertError(f"{folder}: {error}") from error
     provenance = {"file": folder.name, "dialect": dialect, **info.provenance}

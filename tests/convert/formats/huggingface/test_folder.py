@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert import ConvertError
+from convert import ConvertError, read_model
 from convert.formats.huggingface import folder as folder_format
 from convert.formats.huggingface.config import (
     CONFIG,
@@ -31,6 +31,7 @@ from pvt_spec import (
     make_config as make_variant,
     tensor_specs,
 )
+from tests.support.converting import answer_onnx, succeed
 from tests.support.huggingface import (
     BACKBONE,
     BARE,
@@ -210,7 +211,7 @@ def test_whole_ratios_may_be_written_as_fractions() -> None:
         ({"num_encoder_blocks": 3}, ("num_encoder_blocks", "3", "4")),
         ({"patch_sizes": [7, 3, 3, 3]}, ("patch_sizes", "7", "3", "4", "2")),
         ({"strides": [2, 2, 2, 2]}, ("2", "4")),
-        ({"qkv_bias": False}, ("qkv_bias",)),
+        ({"qkv_bias": None}, ("qkv_bias",)),
         ({"hidden_act": "relu"}, ("hidden_act", "'relu'")),
         ({"hidden_act": ["gelu"]}, ("hidden_act", "'gelu'")),
         ({"mlp_ratios": [8, 8, 4, 2.5]}, ("mlp_ratios", "8", "4", "2.5")),
@@ -249,7 +250,7 @@ def test_what_cannot_be_expressed_is_refused(changes: dict[str, Any], facts: Fac
 
 def test_all_keys_are_told_at_once() -> None:
     with pytest.raises(ConvertError, match=naming("qkv_bias", "hidden_act")):
-        parse_config({"model_type": "pvt", "strides": 1, "qkv_bias": False, "hidden_act": "silu"})
+        parse_config({"model_type": "pvt", "strides": 1, "qkv_bias": 0.5, "hidden_act": "silu"})
 
 
 def test_linear_attention_has_an_exact_gelu_besides() -> None:
@@ -335,6 +336,30 @@ def test_a_backbone_answers_all_four_maps(tmp_path: Path) -> None:
         (24, 4, 4),
         (32, 2, 2),
     ]
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_queries_and_keys_without_biases_are_answered_as_by_transformers(
+    kind: str, tmp_path: Path
+) -> None:
+    import torch
+
+    model = save_random_model(tmp_path / "hub", SMALL[kind], qkv_bias=False).eval()
+    said = succeed(tmp_path / "hub", tmp_path / "a.onnx")
+    assert "filled  " in said and "query.bias" in said
+    images = random_images(SMALL[kind])
+    with torch.no_grad():
+        expected = model(torch.from_numpy(images)).logits.numpy()
+    answers = answer_onnx(tmp_path / "a.onnx", images)["logits"]
+    np.testing.assert_allclose(answers, expected, atol=2e-5)
+
+
+def test_biases_that_transformers_would_leave_out_are_refused(tmp_path: Path) -> None:
+    save_random_model(tmp_path, SMALL["v2"])
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "qkv_bias": False}))
+    with pytest.raises(ConvertError, match=naming("qkv_bias")):
+        read_model(tmp_path)
 
 
 def test_names_reach_transformers(tmp_path: Path) -> None:
