@@ -15,7 +15,6 @@ from pvt_data.folders import Source, count_sideways, open_source
 from pvt_data.labels import open_labelled
 from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
-from pvt_spec.hashes import describe_changes
 from pvt_spec.initial import initial_weights
 from pvt_spec.model_files import find_model
 from pvt_spec.words import counted
@@ -183,8 +182,7 @@ def _starting_point(
     model = read_pretrained(path, recipe.pretrained_weights)
     info = model_info(recipe, classes, model.info)
     weights, notes = fit_weights(model, info, initial_weights(info.config, recipe.seed))
-    changed = [f"{path}: {describe_changes(model.changed)}"] if model.changed else []
-    return weights, info, [*filter(None, [taken]), *changed, *notes]
+    return weights, info, [*filter(None, [taken]), *model.remarks(), *notes]
 
 
 def _take_up(

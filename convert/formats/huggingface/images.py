@@ -15,6 +15,7 @@ from typing import Any
 
 from pvt_spec import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing, PVTConfig
 from pvt_spec.errors import ConvertError
+from pvt_spec.model_info import LEAST_CROP_PCT
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 
@@ -150,7 +151,10 @@ def _convnext(keys: Mapping[str, Any]) -> dict[str, Any]:
     square = {"height": edge, "width": edge}
     if edge >= _WARPED_FROM or not keys["do_resize"]:
         return {**keys, "size": square}
-    larger = {"shortest_edge": int(edge / _number(keys, "crop_pct"))}
+    share = _number(keys, "crop_pct")
+    if not LEAST_CROP_PCT <= share <= 1:
+        raise unfit(PREPROCESSOR, "crop_pct", share, f"a share from {LEAST_CROP_PCT} to 1")
+    larger = {"shortest_edge": int(edge / share)}
     return {**keys, "size": larger, "do_center_crop": True, "crop_size": square}
 
 

@@ -57,7 +57,14 @@ def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
         images = _preprocessing(trained, (H, W))
         labels = tuple(map(str, config.get("label_names") or ()))
         return ModelInfo(architecture, profile_numerics("official", 2), images, labels)
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        ConfigError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
         raise ConvertError(
             f"config.json: {error!s:.200}: expected num_classes and a pretrained_cfg as timm "
             "writes them"

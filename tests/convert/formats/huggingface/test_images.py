@@ -35,6 +35,7 @@ from tests.support.messages import Facts, naming, tells
 from tests.support.models import GOLDEN
 
 CONFIG = make_config("pvt_v2_b0", image_size=64)
+CONVNEXT = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 64}}
 SIZES = [(75, 50), (41, 64), (40, 40), (20, 26)]
 """(width, height) of the pictures."""
 
@@ -283,6 +284,10 @@ def test_switches_are_read() -> None:
         ({"resample": "x"}, ("resample", "'x'")),
         ({"resample": 6}, ("resample", "6")),
         ({"rescale_factor": 0}, ("rescale", "0")),
+        ({"rescale_factor": float("nan")}, ("rescale", "nan")),
+        ({**CONVNEXT, "crop_pct": 0}, ("crop_pct", "0.0")),
+        ({**CONVNEXT, "crop_pct": 1e-320}, ("crop_pct",)),
+        ({**CONVNEXT, "crop_pct": "x"}, ("crop_pct", "'x'")),
         ({"rescale_factor": None, "size": {"longest_edge": 64}}, ("'longest_edge'",)),
     ],
 )

@@ -73,6 +73,8 @@ def test_weights_of_another_size_are_refused(tmp_path):
         ({"architecture": None}, "architecture is None"),
         ({"num_classes": "many"}, "expected num_classes and a pretrained_cfg"),
         ({"pretrained_cfg": [1]}, "expected num_classes and a pretrained_cfg"),
+        ({"pretrained_cfg": {**TRAINED, "crop_pct": 1e-320}}, "expected num_classes and"),
+        ({"pretrained_cfg": {**TRAINED, "crop_pct": [1]}}, "expected num_classes and"),
         ({"pretrained_cfg": {**TRAINED, "std": [0.0] * 3}}, "std above 0"),
         ({"pretrained_cfg": {**TRAINED, "input_size": [3, 8]}}, "expected num_classes and"),
         ({"pretrained_cfg": {**TRAINED, "input_size": [3, 8, 8]}}, "at least 32 pixels"),
