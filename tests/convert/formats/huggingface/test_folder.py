@@ -19,6 +19,7 @@ from convert.formats.huggingface.config import (
     parse_config,
 )
 from convert.formats.huggingface.files import WEIGHTS
+from convert.formats.huggingface.images import GUESSED
 from convert.formats.weight_file import WeightFile
 from convert.names.computed import expressible
 from pvt_spec import (
@@ -289,7 +290,8 @@ def infos() -> list[Any]:
 def test_parse_config_is_the_inverse_of_make_config(info: ModelInfo) -> None:
     parsed = parse_config(as_json(make_config(info)))
     assert (parsed.config, parsed.numerics) == (info.config, info.numerics)
-    assert (parsed.labels, parsed.provenance) == (info.labels, {})
+    # Of how images are prepared, nothing is said in it.
+    assert parsed.labels == info.labels and parsed.provenance.keys() == {GUESSED}
 
 
 @pytest.mark.parametrize("info", [info for info in infos() if "pvt_" not in info.id])
