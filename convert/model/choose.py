@@ -8,7 +8,7 @@ from shlex import quote
 from convert.formats.weight_file import WeightFile
 from convert.names.detect import Shapes
 from convert.names.naming import Naming
-from convert.names.prefixes import group_by_prefix, is_averaged
+from convert.names.prefixes import averaged_part, group_by_prefix
 from convert.names.training_state import averaged_name, is_training_state
 from convert.names.wrappers import unwrap
 from convert.options import Given
@@ -57,7 +57,7 @@ class Candidate:
     @property
     def averaged(self) -> bool:
         """Whether it is averaged weights, as the keys or the prefix say."""
-        return self.place.averaged or is_averaged(self.place.full(self.prefix))
+        return self.place.averaged or bool(averaged_part(self.place.full(self.prefix)))
 
     @property
     def weights(self) -> dict[str, Array]:

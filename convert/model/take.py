@@ -10,7 +10,7 @@ from convert.model.choose import Choice, FindNaming
 from convert.names.detect import detect_dialect
 from convert.names.heads import Head, find_head
 from convert.names.naming import Naming
-from convert.names.prefixes import count_beside
+from convert.names.prefixes import averaged_part, count_beside
 from convert.names.training_state import count_leading_parts
 from convert.names.wrappers import remedy, wrapped_prefix, wrappers_in
 from pvt_spec.arrays import Array
@@ -132,12 +132,17 @@ def _where(choice: Choice, prefix: str) -> Iterator[Finding]:
 
 
 def _beside(choice: Choice, prefix: str, used: set[str]) -> dict[str, int]:
-    """Counts the tensors that are not taken, by the parts in which their names begin to differ."""
+    """Counts the tensors that are not taken, by the parts in which their names begin to differ.
+
+    Averaged weights are said by themselves.
+    """
     taken, counts = choice.taken, Counter[str]()
-    others = [each for each in choice.averaged if each != taken]
-    used = used | {each.place.full(each.prefix + name) for each in others for name in each.names}
+    others = [each for each in choice.averaged if each is not taken]
+    parts = (averaged_part(each.place.full(each.prefix)) for each in others)
+    averaged = tuple(filter(None, parts))
     for place in choice.places:
-        names = [name for name in place.tensors if place.full(name) not in used]
+        full = {name: place.full(name) for name in place.tensors}
+        names = [n for n, f in full.items() if f not in used and not f.startswith(averaged)]
         if place.averaged != taken.place.averaged:
             continue
         if place.keys == taken.place.keys:

@@ -17,7 +17,8 @@ _FIRST = {name for dialect in DIALECTS for name in dialect.first}
 _FOUND = re.compile(rf"(?:^|\.)(?=(?:{'|'.join(map(re.escape, sorted(_FIRST)))})$)")
 _ENDS = tuple({f".{name.split('.')[-2]}.weight" for name in _FIRST})
 
-_AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|avg|averaged?)(?:[._]|$)", re.IGNORECASE)
+_AVERAGED = {"ema", "swa", "avg", "average", "averaged"}
+"""Words in keys and prefixes of averaged weights: ``model_ema``, ``ema_state_dict``."""
 
 
 def group_by_prefix(names: Iterable[str]) -> dict[str, list[str]]:
@@ -37,9 +38,16 @@ def group_by_prefix(names: Iterable[str]) -> dict[str, list[str]]:
     return groups
 
 
-def is_averaged(place: str) -> bool:
-    """Returns whether keys and prefixes say that averaged weights lie there: ``model_ema``."""
-    return _AVERAGED.search(place) is not None
+def averaged_part(place: str) -> str:
+    """Returns the leading part of keys and prefix that says that averaged weights lie there, or "".
+
+    ``model_ema.`` of ``model_ema.module.``.
+    """
+    parts = place.split(".")
+    for at, part in enumerate(parts):
+        if _AVERAGED & {*part.lower().split("_")}:
+            return "".join(f"{each}." for each in parts[: at + 1])
+    return ""
 
 
 def count_beside(names: Iterable[str], prefix: str) -> dict[str, int]:

@@ -221,6 +221,7 @@ def test_averaged_weights_are_told_by_their_prefix(tmp_path: Path) -> None:
     assert same_bits(read_model(path).weights, WEIGHTS["v2"])
     assert same_bits(read_model(path, Given(weights="ema")).weights, other)
     assert facts_of(path)["averaged_weights"] == len(other)
+    assert "left_out" not in facts_of(path)
 
 
 def test_averaged_weights_alone_are_taken(tmp_path: Path) -> None:
