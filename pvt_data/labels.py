@@ -162,14 +162,17 @@ def class_order(
         ImageError: The model does not know a class, or cannot tell which one it is.
     """
     count = info.config.num_classes
-    if not info.labels:
+    by_number = numbered and not {*classes} & {*info.labels}
+    if not info.labels or by_number:
         if len(classes) > count or (len(classes) != count and not numbered):
             raise ImageError(
                 f"{folder}: has {len(classes)} classes ({some(classes, _SHOWN)}), the model "
-                f"{count}, and does not name them, so which is which cannot be told: "
-                f"{_name_them('')}; then it does not matter which of them are there"
+                f"{count}, and no names by which to tell which is which: {_name_them('')}; then "
+                "it does not matter which of them are there"
             )
-        if not numbered:
+        if info.labels:
+            tell(f"{folder}: guess: its numbers of classes are those of the model's answers")
+        elif not numbered:
             tell(
                 f"{folder}: guess: its folders in the order of their names ({some(classes)}) are "
                 f"the model's classes 0 to {count - 1}, as the model does not name them"

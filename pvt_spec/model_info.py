@@ -188,8 +188,9 @@ class ModelInfo:
         return describe_numerics(self.numerics, self.config.version)
 
     def label(self, index: int) -> str:
-        """Returns the name of class ``index``, or the index itself where names are not known."""
-        return self.labels[index] if self.labels else str(index)
+        """Returns the name of class ``index``, or the index itself where it is not known."""
+        name = self.labels[index] if self.labels else ""
+        return name if name.strip() else str(index)
 
     def turned(self, orientation: str) -> "ModelInfo":
         """Returns the same, with photos turned by one of :data:`ORIENTATIONS`."""

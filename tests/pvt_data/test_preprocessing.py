@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from pvt_data.accuracy import Accuracy, Tally, batched, softmax, top_k
-from pvt_data.labels import labelled_for
+from pvt_data.labels import class_order, labelled_for
 from pvt_data.listing import SUFFIXES, list_images, list_labelled
 from pvt_data.predict import display_width, predict, table
 from pvt_data.preprocessing import load_image, open_image, pixel_mean, pixel_std
@@ -430,6 +430,17 @@ def test_numbers_of_imagenet_are_called_so(tmp_path: Path) -> None:
         Image.new("L", (8, 8)).save(tmp_path / name / "a.png")
     with pytest.raises(ImageError, match=naming("ImageNet", "n01440764", "--labels")):
         labelled_for(info_of(2, "tench", "goldfish"), tmp_path)
+
+
+def test_numbers_of_tar_files_are_the_models_own(tmp_path: Path) -> None:
+    said: list[str] = []
+    numbers = ["0", "1", "2"]
+    for labels in ((), ("cat", "dog", "cow", "ant"), ("3", "2", "1", "0")):
+        order = class_order(info_of(4, *labels), numbers, tmp_path, said.append, numbered=True)
+        assert order.tolist() == ([3, 2, 1] if labels[:1] == ("3",) else [0, 1, 2])
+    assert len(said) == 1 and tells(said[0], "guess", "numbers")
+    with pytest.raises(ImageError, match=naming("3", "2")):
+        class_order(info_of(2, "cat", "dog"), numbers, tmp_path, numbered=True)
 
 
 def test_what_is_guessed_of_classes_is_said(folder: Path) -> None:

@@ -507,6 +507,7 @@ def test_labels_fit_the_head_and_name_the_classes() -> None:
     info = ModelInfo(config, Numerics(), Preprocessing(), ("cat", "dog"))
     assert info.label(1) == "dog"
     assert dataclasses.replace(info, labels=()).label(1) == "1"
+    assert dataclasses.replace(info, labels=("cat", " ")).label(1) == "1"
     with pytest.raises(ConfigError, match=naming("1", "2")):
         dataclasses.replace(info, labels=("cat",))
 
