@@ -229,7 +229,8 @@ def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | No
         if unknown:
             hint += remedy(unknown) or f". {_left_out_with(unknown[0], specs)}"
         raise ConvertError(
-            f"{len(problems)} tensors (dialect {naming.dialect.name}) do not fit {name}{hint}\n  "
+            f"{counted(len(problems), 'tensor')} of dialect {naming.dialect.name} "
+            f"{'does' if len(problems) == 1 else 'do'} not fit {name}{hint}\n  "
             + "\n  ".join(shown)
         )
 
