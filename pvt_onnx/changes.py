@@ -77,9 +77,9 @@ def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProt
         for tensor in model.graph.initializer
         if tensor.name in known
     }
-    opset = next((each.version for each in model.opset_import if not each.domain), 0)
-    if opset in OPSETS:
-        large = max(info.preprocessing.image_size) > _MAX_SIDE
+    large = max(info.preprocessing.image_size) > _MAX_SIDE
+    now = {each.version for each in model.opset_import if not each.domain}
+    for opset in sorted(OPSETS, key=lambda opset: opset not in now):
         for dynamic in (True,) if large else (False, True):
             yield build_skeleton(info, dtypes, dynamic_size=dynamic, opset=opset)
 
@@ -106,6 +106,9 @@ def _facts(model: onnx.ModelProto) -> dict[str, _Facts]:
             element = onnx.TensorProto.DataType.Name(held.elem_type).lower()
             facts[f"{kind} {value.name}"] = {"type": element, "shape": shape}
     facts |= {f"function {function.name}": {} for function in model.functions}
+    facts |= {
+        f"opset {each.domain}".strip(): {"version": each.version} for each in model.opset_import
+    }
     return facts
 
 

@@ -70,6 +70,10 @@ def fix_batch(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
 
 
+def raise_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 21
+
+
 def say(field: str, key: str, value: object) -> Edit:
     """Changes what the metadata says, and not the graph."""
 
@@ -106,6 +110,7 @@ EDITS: dict[str, tuple[Edit, Facts]] = {
     "inserted": (insert, ("node negative is new", "block1.0.attn.softmax")),
     "input": (rename, ("input pixels is new", "input images is missing")),
     "batch": (fix_batch, ("input images", "shape")),
+    "opset": (raise_opset, ("opset", "21", "20")),
     "said gelu": (say("numerics", "gelu", "tanh"), ("block1.0.mlp.act.gelu", "erf", "tanh")),
     "said heads": (say("config", "num_heads", [2, 4, 6, 8]), ("block1.0.attn.heads", "1", "2")),
 }
