@@ -185,6 +185,7 @@ def run_job(job: Job, folder: Path, models: Path | None = None) -> list[dict[str
 
 def record(job: Job, comparison: Any) -> dict[str, Any]:
     """Returns what is kept of one run."""
+    from parity.measure.tolerance import FACTOR
     from parity.report.text import verdict
 
     judged = {
@@ -193,6 +194,12 @@ def record(job: Job, comparison: Any) -> dict[str, Any]:
         for group in comparison.errors[name]
     }
     shares = {place: each.times / each.allowed for place, each in judged.items()}
+
+    def most(few: bool) -> float:
+        """Returns the most times rounding at taps of few values, or of more."""
+        ours = (each.times for each in judged.values() if (each.allowed > FACTOR) == few)
+        return max(ours, default=0.0)
+
     (tap, group) = worst = max(shares, key=lambda place: shares[place])
     given, errors = dataclasses.asdict(job), map(comparison.total, comparison.names)
     return {
@@ -201,6 +208,8 @@ def record(job: Job, comparison: Any) -> dict[str, Any]:
         "runtime": comparison.runtime,
         "taps": len(judged),
         "worst": shares[worst],
+        "few": most(True),
+        "many": most(False),
         "times": judged[worst].times,
         "tap": tap,
         "group": group,

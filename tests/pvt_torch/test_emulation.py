@@ -14,7 +14,15 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 import pvt_torch
-from parity.measure.envelope import ORDERS, Envelope, Spread, Unit, emulated_runs
+from parity.measure.envelope import (
+    MOST_ORDERS,
+    ORDERS,
+    Envelope,
+    Spread,
+    Unit,
+    emulated_runs,
+    orders_of,
+)
 from parity.measure.metrics import TapError
 from parity.measure.tolerance import FACTOR, FEW, allowed_times
 from pvt_spec import Numerics, PVTConfig, profile_numerics, tap_names
@@ -514,7 +522,7 @@ class TestEnvelope:
                 parts.add(group, actual, cut)
         whole = predict(model, "hf32", images, exact)
         for tap, groups in parts.spreads.items():
-            assert groups["one"].count == ORDERS * exact[tap].size
+            assert groups["one"].count == MOST_ORDERS * exact[tap].size
             assert groups["one"].signal_rms == pytest.approx(
                 whole.spreads[tap]["images"].signal_rms
             )
@@ -552,6 +560,28 @@ class TestEnvelope:
         assert large.rms == pytest.approx(1e-2, rel=1e-3)
         assert small.rms == pytest.approx(1e-4, rel=1e-3)
         assert small.largest == pytest.approx(np.sqrt(2) * 1e-4, rel=1e-3)
+
+    def test_unit_is_that_of_the_worst_run(self):
+        """Runs whose errors are one number each: of many the mean says little."""
+        envelope, ones = Envelope(["tap"]), np.ones(512)
+        for error in (1e-3, 4e-3, 2e-3):
+            envelope.add("images", {"tap": (ones + error).astype(np.float32)}, {"tap": ones})
+        assert envelope.unit("tap", "images").rms == pytest.approx(4e-3, rel=1e-3)
+        data = {"tap": {"images": envelope.to_dict()["tap"]["images"][:4]}}
+        older = Envelope.from_dict(data)  # as bundles kept it that know no runs
+        assert older.unit("tap", "images").rms == pytest.approx(np.sqrt(7) * 1e-3, rel=1e-3)
+
+    @pytest.mark.parametrize(
+        ("shape", "orders"),
+        [
+            ((8, 3, 224, 224), ORDERS),
+            ((64, 3, 224, 224), ORDERS),
+            ((8, 3, 32, 32), MOST_ORDERS),
+            ((2, 3, 224, 224), 8),
+        ],
+    )
+    def test_small_images_afford_more_orders(self, shape, orders):
+        assert orders_of(np.zeros(shape, np.float32)) == orders
 
     def test_what_rounds_nothing_may_be_rounded_once(self):
         envelope = Envelope(["tap"])
