@@ -149,8 +149,8 @@ _ROWS = (
     Precision(
         "int8",
         None,
-        2.5e-2,
-        "255 steps over the range: four times this is a signal to noise of 20 dB",
+        2.86e-2,
+        "255 steps over the range: 3.5 times this is a signal to noise of 20 dB",
     ),
 )
 

@@ -30,8 +30,8 @@ PIXELS = ORDERS * 8 * 224 * 224
 LEAST = float(np.finfo(np.float32).eps) / 4
 """Smallest unit, in units of the reference's root mean square.
 
-A tap that one machine computes without any rounding may be rounded once by another: that is half
-of this number's fourfold at most, and less on average.
+A tap that one machine computes without any rounding may be rounded once by another: that is twice
+this number at most, and less on average.
 """
 
 

@@ -9,7 +9,7 @@ from parity.measure.envelope import Envelope, Unit
 from pvt_spec.arrays import Array
 from pvt_spec.precisions import PRECISIONS, Precision
 
-FACTOR = 4.0
+FACTOR = 3.5
 """Up to how many times rounding, see :meth:`parity.measure.envelope.Unit.times`, an error still is.
 
 Measured over 18144 taps of clean runs (v1, v2 and linear v2; small ones, pvt_nano, and pvt_tiny,

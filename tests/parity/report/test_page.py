@@ -203,13 +203,13 @@ def test_axes_are_logarithmic_and_the_bound_of_few_values_is_higher(real: Result
     assert axes.y(2.0) > axes.y(20.0) > axes.top
     comparison = real.comparisons[0]
     allowed = {name: comparison.judge(name).allowed for name in comparison.names}
-    assert allowed["logits"] == 12 and allowed["block1.0"] == 4
+    assert allowed["logits"] == 12 and allowed["block1.0"] == 3.5
     plot = parse(to_html(real)).section("depth").all("figure", "plot")[0]
     (limit,) = plot.all("path", "limit")
     heights = [float(y) for y in re.findall(r"V([\d.]+)", limit.attributes["d"])]
     assert heights == [axes.y(value) for value in allowed.values()]
     labels = [text.text for text in plot.all("text")]
-    for label in ("stage 1", "stage 4", "head", "times rounding", "1×", "at most 4×"):
+    for label in ("stage 1", "stage 4", "head", "times rounding", "1×", "at most 3.5×"):
         assert label in labels
 
 
