@@ -22,7 +22,7 @@
 
 ``relative`` of all but int8 is the largest error at any tap of the emulation, over pvt_tiny,
 pvt_large, pvt_v2_b0, b2_li, b5 at 64 pixels and small ones of each kind, with random and with
-initial weights; of fp32 the largest of the clean runs behind
+initial weights; of fp32 that of PyTorch's clean runs behind
 :data:`parity.measure.tolerance.FACTOR`.
 """
 
@@ -103,8 +103,8 @@ _ROWS = (
     Precision(
         FLOAT32,
         Rounding("fp32"),
-        1.3e-6,
-        "24 bits: 21 roundings' worth at the worst tap of clean runs",
+        2.5e-6,
+        "24 bits: 42 roundings' worth at the worst tap of PyTorch's clean runs",
     ),
     Precision(
         "tf32",

@@ -12,12 +12,10 @@ from pvt_spec.precisions import PRECISIONS, Precision
 FACTOR = 3.5
 """Up to how many times rounding, see :meth:`parity.measure.envelope.Unit.times`, an error still is.
 
-Measured over 18144 taps of clean runs (v1, v2 and linear v2; small ones, pvt_nano, and pvt_tiny,
-pvt_v2_b0 and pvt_v2_b2_li at 96 pixels; official and mindcv; initial and random weights; noise,
-constant, low and high contrast, one group each; MindSpore, PyTorch, onnxruntime on a CPU): at most
-2.65, at logits of 10 values, and 2.4 at any other tap. In lower precision, of MindSpore's O2 and
-torch's float16, bfloat16 and autocast: 0.3 to 2.4. The rest is for other machines' kernels, and
-for tensor cores that cut TF32 instead of rounding it.
+Of 11958 taps of clean runs of trained models (``benchmarks/README.md``: MindSpore, PyTorch and
+onnxruntime on a CPU; sharpened attention, large branches) the largest is 1.72, 1.61 where values
+are few; two orders, as large images have, scatter more. The rest is for other machines' kernels,
+and for tensor cores that cut TF32 instead of rounding it.
 """
 
 FEW, FACTOR_OF_FEW = 256, 12.0

@@ -392,14 +392,14 @@ def margins(actual: Taps, kind: str, profile: str, precision: str) -> Iterator[t
 @pytest.mark.parametrize(("precision", "run"), REAL_RUNS.values(), ids=REAL_RUNS)
 @pytest.mark.parametrize("profile", ["official", "mindcv"])
 @pytest.mark.parametrize("kind", SMALL)
-def test_real_runs_are_in_the_envelope_and_30_times_their_error_is_not(
+def test_real_runs_are_in_the_envelope_and_40_times_their_error_is_not(
     kind, profile, precision, run
 ):
     actual = run(*case(kind, profile))
     exact = reference(kind, profile)
     for tap, margin in margins(actual, kind, profile, precision):
         assert margin <= 1, tap
-    wrong = {t: exact[t] + 30 * (actual[t].astype(np.float64) - exact[t]) for t in exact}
+    wrong = {t: exact[t] + 40 * (actual[t].astype(np.float64) - exact[t]) for t in exact}
     for tap, margin in margins(wrong, kind, profile, precision):
         assert margin > 1, tap
 
