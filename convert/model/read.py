@@ -208,31 +208,33 @@ def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | No
         ConvertError: They are not; the problems, and which variant they look like.
     """
     specs = {spec.name: spec for pairing in naming.pairings for spec in pairing.theirs}
-    problems = [f"{name} is missing" for name in specs if name not in weights]
+    problems = {name: "is missing" for name in specs if name not in weights}
     for name, array in weights.items():
         if name not in specs:
-            near = get_close_matches(name, specs, n=1)
-            problems.append(f"{name} is unknown" + (f" (near {near[0]})" if near else ""))
+            problems[name] = "is unknown"
         elif array.shape != specs[name].shape:
-            problems.append(f"{name} is {array.shape}, expected {specs[name].shape}")
+            problems[name] = f"is {array.shape}, expected {specs[name].shape}"
         elif array.dtype.name not in WEIGHT_DTYPES:
-            expected = ", ".join(WEIGHT_DTYPES)
-            problems.append(f"{name} is {array.dtype.name}, expected one of {expected}")
-    if problems:
-        unknown = sorted(weights.keys() - specs.keys())
-        name = asked or variant_name(naming.config) or "this architecture"
-        looks = variant_name(naming.shown)
-        hint = f". It looks like {looks}: try --model {looks}" if looks not in (None, name) else ""
-        shown = sorted(problems)[:_SHOWN]
-        if len(problems) > _SHOWN:
-            shown.append(f"and {len(problems) - _SHOWN} more")
-        if unknown:
-            hint += remedy(unknown) or f". {_left_out_with(unknown[0], specs)}"
-        raise ConvertError(
-            f"{counted(len(problems), 'tensor')} of dialect {naming.dialect.name} "
-            f"{'does' if len(problems) == 1 else 'do'} not fit {name}{hint}\n  "
-            + "\n  ".join(shown)
-        )
+            problems[name] = f"is {array.dtype.name}, expected one of {', '.join(WEIGHT_DTYPES)}"
+    if not problems:
+        return
+    unknown = sorted(weights.keys() - specs.keys())
+    model = asked or variant_name(naming.config) or "this architecture"
+    looks = variant_name(naming.shown)
+    hint = f". It looks like {looks}: try --model {looks}" if looks not in (None, model) else ""
+    if unknown:
+        hint += remedy(unknown) or f". {_left_out_with(unknown[0], specs)}"
+    shown = [f"{name} {problems[name]}" for name in sorted(problems)[:_SHOWN]]
+    for name in unknown:
+        # Comparing names takes long: only what is shown is worth it.
+        if (line := f"{name} is unknown") in shown and (near := get_close_matches(name, specs, 1)):
+            shown[shown.index(line)] += f" (near {near[0]})"
+    if len(problems) > _SHOWN:
+        shown.append(f"and {len(problems) - _SHOWN} more")
+    raise ConvertError(
+        f"{counted(len(problems), 'tensor')} of dialect {naming.dialect.name} "
+        f"{'does' if len(problems) == 1 else 'do'} not fit {model}{hint}\n  " + "\n  ".join(shown)
+    )
 
 
 def _left_out_with(name: str, known: Iterable[str]) -> str:

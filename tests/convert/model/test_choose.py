@@ -1,6 +1,7 @@
 """Files as people save them: whatever is around a PVT's tensors, they are found, and it is said."""
 
 import dataclasses
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 from convert import ConvertError, Given, read_model
 from convert.findings import to_dict
 from convert.formats import ckpt
+from convert.formats.weight_file import WeightFile
+from convert.model.read import understand
 from convert.names.dialects import find_dialect
 from convert.names.translation import from_canonical
-from pvt_spec import PVTConfig
+from pvt_spec import PVTConfig, PvtError
 from tests.support.converting import refused, same_bits, succeed
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, Weights, random_weights
@@ -423,3 +426,50 @@ def test_queries_and_keys_without_biases_have_zeros(dialect: str, tmp_path: Path
     one_less = {n: a for n, a in WEIGHTS["v2"].items() if n != biases[0]}
     with pytest.raises(ConvertError, match=naming(biases[0], "missing")):
         read_model(put(tmp_path / "b.pth", one_less))
+
+
+PREFIXES = ("", "a.", "model.", "0.", "pvt.", "pvt_v2.", "model_ema.", "module.", "_orig_mod.")
+EXTRA = ("head.1.weight", "fc.weight", "1.weight", "head.bias", "classifier.weight", "", ".")
+
+
+def random_file(draw: random.Random) -> WeightFile:
+    """Models, parts of models and damaged ones, under prefixes, in dicts, beside other tensors."""
+    places: dict[str, Weights] = {}
+    for _ in range(draw.randint(1, 2)):
+        held = places.setdefault(draw.choice(["", "a", "model_ema", "a.b"]), {})
+        for _ in range(draw.randint(1, 3)):
+            prefix = draw.choice(PREFIXES) + draw.choice(PREFIXES)
+            kind = draw.choice([*SMALL])
+            bare, dialect = draw.random() < 0.5, draw.choice(["official", "hf", "pvt_ms"])
+            named = [*in_dialect(dialect, SMALL[kind], WEIGHTS[kind], bare=bare).items()]
+            whole = draw.random() < 0.5
+            for name, array in named if whole else draw.sample(named, draw.randint(0, len(named))):
+                if draw.random() < 0.005:
+                    array = np.zeros(
+                        [draw.choice([0, 1, 7, 32]) for _ in range(draw.randint(0, 4))]
+                    )
+                if draw.random() < 0.005:
+                    name = name.replace(".", draw.choice([".module.", "._x.", "..", ""]), 1)
+                held[prefix + name] = array
+        for name in draw.sample(EXTRA, 2):
+            held[draw.choice(PREFIXES) + name] = np.ones(draw.choice([(), (7,), (7, 32)]), "f4")
+    return WeightFile(places)
+
+
+def test_whatever_is_in_a_file_is_a_model_or_one_error() -> None:
+    draw, models = random.Random(7), 0
+    for _ in range(100):
+        given = Given(
+            weights=draw.choice(["raw", "raw", "ema"]),
+            prefix=draw.choice([None, None, "a", ""]),
+            container=draw.choice([None, None, "a", ""]),
+            ignore=draw.choice([(), ("*head*",)]),
+        )
+        try:
+            model = understand(Path("a.pth"), random_file(draw), given, keep_head=False)
+        except PvtError as error:
+            assert str(error).startswith("a.pth: ")
+        else:
+            models += 1
+            assert any(same_bits(headless(model.weights), headless(w)) for w in WEIGHTS.values())
+    assert models > 5
