@@ -17,8 +17,11 @@ _WAY_OUT = "--preprocessing KEY=VALUE"
 def agree(info: ModelInfo, described: ModelInfo) -> bool:
     """Returns whether our description in a folder says what its own JSON files say."""
     numerics = dataclasses.replace(info.numerics, pos_embed_dtype="float32")
-    ours = info.config, numerics, info.labels, info.task
-    if ours != (described.config, described.numerics, described.labels, described.task):
+    ours = info.config, numerics, info.labels
+    if ours != (described.config, described.numerics, described.labels):
+        return False
+    # What no logits mean is said by none of its files.
+    if info.config.num_classes and info.task != described.task:
         return False
     prepared = (make_preprocessor(each.preprocessing) for each in (info, described))
     return GUESSED in described.provenance or len({*map(str, prepared)}) == 1
