@@ -31,7 +31,7 @@ from convert.formats.pth import file as pth
 from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError
 from tests.support.fuzzing.inputs import Input, inputs
-from tests.support.fuzzing.references import DEVIATIONS, REFERENCES, STRICT
+from tests.support.fuzzing.references import DEVIATIONS, REFERENCES, STRICT, Differs
 from tests.support.fuzzing.seeds import SECRET, Seed, make_folder
 
 Reader = Callable[[Path], WeightFile]
@@ -231,7 +231,7 @@ class Judge:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 theirs = REFERENCES[self.ending](self.path, file)
-        except AssertionError as error:
+        except Differs as error:
             raise Failure(str(error)) from error
         except Exception as error:
             refused = f"{type(error).__name__}: {error}"

@@ -21,6 +21,10 @@ Reference = Callable[[Path, WeightFile], Arrays]
 """Asks for the tensors of a file that we read as the given one."""
 
 
+class Differs(AssertionError):
+    """The peer found something else; whatever else it raises is its own refusal."""
+
+
 @cache
 def checkpoint_class() -> Any:
     """MindSpore's class of its own messages, without the rest of MindSpore."""
@@ -87,7 +91,7 @@ def _as_numpy(tensor: Any, like: np.ndarray) -> np.ndarray:
     import torch
 
     if str(tensor.dtype).removeprefix("torch.") != like.dtype.name:
-        raise AssertionError(f"torch says {tensor.dtype}, we say {like.dtype}")
+        raise Differs(f"torch says {tensor.dtype}, we say {like.dtype}")
     if like.dtype.kind != "V" and like.dtype.isbuiltin == 1:
         array: np.ndarray = tensor.numpy()
         return array
