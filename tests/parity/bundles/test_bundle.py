@@ -244,7 +244,8 @@ class TestCheck:
             folder = GOLDEN / case
             file = next(folder.glob("weights.*"))
             done = good("check", folder / "case.npz", file, "--runtime", "onnxruntime")
-            assert done.stdout.splitlines()[-1].startswith("plain arrays case.npz: same. ")
+            verdict = done.stdout.splitlines()[-1]
+            assert verdict.startswith("plain arrays case.npz: same in its logits. ")
 
     def test_wrong_answers_of_a_plain_file(self, tmp_path):
         check = check_plain(tmp_path / "a.npz", logits=CASE["logits"] * 1.001)
