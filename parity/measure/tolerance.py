@@ -12,8 +12,8 @@ from pvt_spec.precisions import PRECISIONS, Precision
 FACTOR = 3.5
 """Up to how many times rounding, see :meth:`parity.measure.envelope.Unit.times`, an error still is.
 
-Of 11958 taps of clean runs of trained models (``benchmarks/README.md``: MindSpore, PyTorch and
-onnxruntime on a CPU; sharpened attention, large branches) the largest is 1.72, 1.61 where values
+Of 26303 taps of clean runs of trained models (``benchmarks/README.md``: MindSpore, PyTorch and
+onnxruntime on a CPU; sharpened attention, large branches) the largest is 2.02, 2.46 where values
 are few; two orders, as large images have, scatter more. The rest is for other machines' kernels,
 and for tensor cores that cut TF32 instead of rounding it.
 """
