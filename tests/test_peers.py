@@ -272,7 +272,7 @@ def test_a_detectors_v1_by_whai362_is_a_backbone(tmp_path: Path) -> None:
     said = succeed(tmp_path / "detector.pth", tmp_path / "a.onnx")
     for line in (
         "container  state_dict\n",
-        "beside backbone  neck.*",
+        "left out  neck.* (beside the model: not converted)\n",
         "prefix removed  backbone.\n",
         "lost  pos_embed4: the class token's row",
         "answers  stage1, stage2, stage3, stage4 (feature maps, no classes)\n",
@@ -291,5 +291,5 @@ def test_a_detectors_v1_by_whai362_is_a_backbone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", MMDET)
 def test_a_detectors_other_parts_are_said(case: str, tmp_path: Path) -> None:
     said = succeed(GOLDEN / case / "weights.pth", tmp_path / "a.onnx")
-    assert "beside backbone  neck.* x2 (of a detector, say; not converted)\n" in said
+    assert "left out  neck.* x2 (beside the model: not converted)\n" in said
     assert "prefix removed  backbone.\n" in said
