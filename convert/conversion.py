@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from convert.findings import Finding, to_dict
-from convert.formats.huggingface.images import CONFIG
 from convert.formats.table import FOLDER, find_format
 from convert.model.answers import replaced_in_transformers
 from convert.model.changes import apply, with_numerics
@@ -26,7 +25,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_folder, check_target, replacing
 from pvt_spec.hashes import describe_changes
-from pvt_spec.model_files import find_model
+from pvt_spec.model_files import CONFIG, find_model
 from pvt_spec.words import counted
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from pvt_spec.words import listed
+
 _REPEATED = "extra file guess lost maths_differ missing other_bytes other_graph other_shape"
 REPEATED = [*_REPEATED.split(), "replaced", "warning"]
 """Findings that there may be several of."""
@@ -51,8 +53,7 @@ def _show(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(_entry(key, each) for key, each in value.items()) or "none"
     if isinstance(value, list):
-        more = f" and {len(value) - _SHOWN} more" if len(value) > _SHOWN else ""
-        return (", ".join(map(_show, value[:_SHOWN])) or "none") + more
+        return listed(value, _SHOWN, _show) or "none"
     return f"{value:,}" if type(value) is int else str(value)
 
 

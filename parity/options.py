@@ -14,6 +14,7 @@ import click
 
 from pvt_data.command_line import parse_image_size, say
 from pvt_spec.model_files import find_model
+from pvt_spec.model_info import ORIENTATIONS
 
 if TYPE_CHECKING:
     from parity.bundles.bundle import Bundle
@@ -116,7 +117,7 @@ class Chosen:
         help="Files, folders or glob patterns, repeatable; or a bundle, for its inputs.",
     )
     orientation: str = option(
-        type=click.Choice(["exif", "stored"]),
+        type=click.Choice([*ORIENTATIONS]),
         default="stored",
         show_default=True,
         help="Turn photos as their EXIF orientation says, or take pixels as they are stored.",

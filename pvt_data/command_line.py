@@ -15,6 +15,7 @@ import click
 
 from pvt_spec.errors import PvtError
 from pvt_spec.model_files import find_model
+from pvt_spec.model_info import ORIENTATIONS
 
 if TYPE_CHECKING:
     from pvt_data.accuracy import Forward
@@ -100,7 +101,7 @@ def orientation_option(default: str | None) -> Callable[[_Command], _Command]:
     shown = "MODEL's own, usually exif" if default is None else default
     return click.option(
         "--orientation",
-        type=click.Choice(["exif", "stored"]),
+        type=click.Choice([*ORIENTATIONS]),
         default=default,
         help="Turn photos as their EXIF orientation says, or take pixels as they are stored; "
         f"default: {shown}.",

@@ -15,6 +15,7 @@ from pvt_onnx.graph.build import OPSETS, build_skeleton, hash_graph
 from pvt_spec import METADATA_KEY, ModelInfo, tensor_specs
 from pvt_spec.attributes import expected_attributes
 from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
+from pvt_spec.words import shortened
 
 _Facts = dict[str, Any]
 
@@ -119,8 +120,7 @@ def _shown(value: Any) -> str:
         value = value.decode(errors="replace")
     if isinstance(value, np.ndarray):
         value = np.array2string(value, threshold=8).replace("\n", "")
-    text = value if isinstance(value, str) else reprlib.repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shortened(value if isinstance(value, str) else reprlib.repr(value))
 
 
 def _same(value: Any, other: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pvt_spec.arrays import Array
+from pvt_spec.words import listed
 
 GRAPH_KEY = "pvt_graph_hash"
 """The key under which an ``.onnx`` carries the hash of its graph, of :data:`GRAPH_PARTS`."""
@@ -112,8 +113,6 @@ def changed_weights(expected: Hashes, found: Hashes) -> list[str]:
     return [name for name, digest in found.items() if expected.get(name, digest) != digest]
 
 
-def describe_changes(changes: Iterable[str]) -> str:
+def describe_changes(changes: Sequence[str]) -> str:
     """Returns the words for what is not as it was written."""
-    names = list(changes)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"changed since it was written: {', '.join(names[:_SHOWN])}{more}"
+    return f"changed since it was written: {listed(changes, _SHOWN)}"

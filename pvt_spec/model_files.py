@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pvt_spec.errors import ConvertError
+from pvt_spec.words import listed
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 """The best model and the whole training state in a run's folder."""
@@ -45,7 +46,7 @@ def find_model(path: Path) -> tuple[Path, str]:
         return _find_snapshot(path)
     if repositories := sorted(each.name for each in path.glob("models--*--*") if each.is_dir()):
         raise ConvertError(
-            f"{path}: a cache of Hugging Face, which holds {_listed(repositories)}: give one of "
+            f"{path}: a cache of Hugging Face, which holds {_quoted(repositories)}: give one of "
             "these folders"
         )
     return path, ""
@@ -59,15 +60,14 @@ def _find_snapshot(path: Path) -> tuple[Path, str]:
     if len(chosen) != 1:
         raise ConvertError(
             f"{path}: a cache of Hugging Face without one revision that is its main: it holds "
-            f"{_listed([each.name for each in kept])}: give the folder of one of them, "
+            f"{_quoted([each.name for each in kept])}: give the folder of one of them, "
             f"{path / 'snapshots' / 'REVISION'}, or download the model again"
         )
     return chosen[0], f"{path} is a cache of Hugging Face: its {chosen[0].name} is taken"
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return (", ".join(f"{name!r:.100}" for name in names[:_MOST]) or "nothing") + more
+def _quoted(names: list[str]) -> str:
+    return listed(names, _MOST, lambda name: f"{name!r:.100}") or "nothing"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from shlex import quote
 
 from convert.formats.weight_file import WeightFile
@@ -59,7 +60,7 @@ class Candidate:
         """Whether it is averaged weights, as the keys or the prefix say."""
         return self.place.averaged or bool(averaged_part(self.place.full(self.prefix)))
 
-    @property
+    @cached_property
     def weights(self) -> dict[str, Array]:
         """The tensors under their names without the prefix."""
         return {name: self.place.tensors[self.prefix + name] for name in self.names}

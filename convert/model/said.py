@@ -11,6 +11,7 @@ from convert.names.training_state import AVERAGED
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
+from pvt_spec.model_files import CONFIG
 from pvt_spec.unseen import UNSEEN_KEY, Unseen
 
 
@@ -41,7 +42,7 @@ class Said:
     def origin(self) -> str:
         """The words for where the maths is said."""
         if self.info:
-            return "config.json" if self.configured else "metadata"
+            return CONFIG if self.configured else "metadata"
         return "state_dict" if self.unseen else "dialect"
 
     @property
@@ -84,10 +85,9 @@ def find_changes(
     if own is None:
         return {}, []
     leading = AVERAGED if averaged else ""
-    expected = {name: own.hashes.get(leading + name, "") for name in weights}
-    hashes = hash_weights(weights) if any(expected.values()) else {}
-    known = {name: digest for name, digest in expected.items() if digest}
-    changed = changed_weights(known, hashes)
+    expected = {name: digest for name in weights if (digest := own.hashes.get(leading + name, ""))}
+    hashes = hash_weights(weights) if expected else {}
+    changed = changed_weights(expected, hashes)
     if file.graph_hash and file.metadata.get(GRAPH_KEY) != file.graph_hash:
         from pvt_onnx.changes import graph_changes
         from pvt_onnx.files import load_proto

@@ -13,6 +13,7 @@ from pvt_data.preprocessing import pixel_mean, pixel_std
 from pvt_spec import CHOICES, EPSILONS, ModelInfo, PVTConfig, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes
+from pvt_spec.words import listed
 
 EPSILON_VALUES = (1e-5, 1e-6, 1e-7)
 """Epsilons of layer norms that PVT's implementations use, by choice or by a framework's default."""
@@ -131,10 +132,11 @@ def _set_numerics(field: str, value: Any, subject: Subject) -> Subject:
 
 def _own_attributes(attributes: Attributes) -> Iterator[Hypothesis]:
     if attributes:
-        first, *more = (f"{name} is {value}" for name, value in attributes.items())
-        says = f"it is what it says of itself: {first}" + (f" and {len(more)} more" * bool(more))
+        shown = listed([f"{name} is {value}" for name, value in attributes.items()], 1)
         change = partial(replace, attributes=attributes)
-        yield Hypothesis("attributes=its own", says, change, subtle=True)
+        yield Hypothesis(
+            "attributes=its own", f"it is what it says of itself: {shown}", change, subtle=True
+        )
 
 
 # --- the weights

@@ -27,6 +27,7 @@ from pvt_spec.hashes import hash_weights
 from pvt_spec.kernels import Kernels
 from pvt_spec.model_info import CROP_PCT
 from pvt_spec.runtime import Taps, Task
+from pvt_spec.words import listed
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,12 @@ def observe_file(
     taps = {name: np.concatenate([part[name] for part in parts]) for name in names}
     hashes = hash_weights(trusted.model.weights)
     own = [name for name in hashes if hashes[name] != runner.hashes.get(name)]
-    shown = ", ".join(own[:3]) + (f" and {len(own) - 3} more" if len(own) > 3 else "")
     (comparison,) = result.comparisons
     return Other(
         observed=trusted.observed(taps, model.info, comparison.kernels),
         comparison=comparison,
         attributes=own_attributes(info, runner.attributes),
-        weights={f"{path.name}'s own ({shown})": model} if own else {},
+        weights={f"{path.name}'s own ({listed(own, 3)})": model} if own else {},
     )
 
 

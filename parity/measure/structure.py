@@ -8,6 +8,7 @@ from pvt_spec import ModelInfo, PVTConfig, TensorSpec, tap_specs, tensor_specs
 from pvt_spec.attributes import UNSEEN, Attributes, expected_attributes
 from pvt_spec.hashes import can_compare
 from pvt_spec.numerics import EPSILONS
+from pvt_spec.words import shortened
 
 if TYPE_CHECKING:
     from parity.bundles.record import Record
@@ -169,5 +170,4 @@ def info_differences(first: ModelInfo, other: ModelInfo) -> list[Difference]:
 
 
 def _shortened(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shortened(str(value))

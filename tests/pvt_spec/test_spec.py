@@ -37,7 +37,7 @@ from pvt_spec import (
     tensor_specs,
     variant_name,
 )
-from pvt_spec.words import counted
+from pvt_spec.words import counted, listed, shortened
 from tests.support.messages import Facts, naming, tells
 from tests.support.models import GOLDEN_SMALL, golden_config, golden_file, golden_weights
 
@@ -554,3 +554,17 @@ def test_what_logits_mean_goes_with_their_number(
 )
 def test_numbers_of_things_are_said_as_one_says_them(number: int, noun: str, expected: str) -> None:
     assert counted(number, noun) == expected
+
+
+def test_long_lists_and_texts_are_cut_and_say_so() -> None:
+    asked: list[int] = []
+
+    def show(item: int) -> str:
+        asked.append(item)
+        return f"<{item}>"
+
+    assert (listed([], 3), listed(["a", "b"], 2)) == ("", "a, b")
+    assert listed(range(2000), 2, show) == "<0>, <1> and 1998 more"
+    assert asked == [0, 1]
+    assert shortened("a" * 60) == "a" * 60
+    assert shortened("a" * 61) == "a" * 57 + "…"

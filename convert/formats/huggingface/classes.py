@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from convert.formats.huggingface.images import CONFIG, is_whole, unfit
+from convert.formats.huggingface.images import is_whole, unfit
 from pvt_spec import ModelInfo
 from pvt_spec.errors import ConvertError
+from pvt_spec.model_files import CONFIG
 
 _PROBLEM_TYPES = {
     "single_label": "single_label_classification",

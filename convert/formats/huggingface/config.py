@@ -12,7 +12,6 @@ from typing import Any
 
 from convert.formats.huggingface.classes import make_classes, parse_classes, parse_task
 from convert.formats.huggingface.images import (
-    CONFIG,
     GUESSED,
     PREPROCESSOR,
     REPLACED,
@@ -30,6 +29,7 @@ from pvt_spec import (
     default_preprocessing,
 )
 from pvt_spec.errors import ConvertError
+from pvt_spec.model_files import CONFIG
 
 MODEL_TYPES = {"pvt": 1, "pvt_v2": 2}
 """``model_type`` -> PVT version."""

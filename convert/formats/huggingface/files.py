@@ -23,12 +23,12 @@ from reprlib import repr as short
 from typing import Any
 
 from convert.formats.huggingface.config import model_version
-from convert.formats.huggingface.images import CONFIG, PREPROCESSOR
+from convert.formats.huggingface.images import PREPROCESSOR
 from convert.formats.huggingface.timm import is_timm
 from convert.formats.table import find_source
 from convert.formats.weight_file import WeightFile, map_file
 from pvt_spec.errors import ConvertError
-from pvt_spec.model_files import check_model_file
+from pvt_spec.model_files import CONFIG, check_model_file
 
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"

@@ -19,7 +19,7 @@ from convert.formats.huggingface.files import (
     read_configs,
     read_weights,
 )
-from convert.formats.huggingface.images import CONFIG, PREPROCESSOR, make_preprocessor, unfit
+from convert.formats.huggingface.images import PREPROCESSOR, make_preprocessor, unfit
 from convert.formats.huggingface.timm import is_timm, parse_timm
 from convert.formats.table import SUFFIXES
 from convert.formats.weight_file import WeightFile
@@ -28,6 +28,8 @@ from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import replacing_all
+from pvt_spec.model_files import CONFIG
+from pvt_spec.words import listed
 
 
 def planned(path: Path) -> list[Path]:
@@ -57,8 +59,7 @@ def _inside(path: Path) -> str:
     if (path / "data.pkl").is_file():
         return f"; it is a .pth that was unpacked: pack it again: zip -0 -r model.pth '{path}'"
     models = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
-    more = f" and {len(models) - 4} more" if len(models) > 4 else ""
-    return f"; it holds {', '.join(map(str, models[:4]))}{more}: give one of them" if models else ""
+    return f"; it holds {listed(models, 4)}: give one of them" if models else ""
 
 
 def with_config(path: Path, file: WeightFile) -> WeightFile:

@@ -17,7 +17,7 @@ from pvt_spec import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing,
 from pvt_spec.errors import ConvertError
 from pvt_spec.model_info import LEAST_CROP_PCT
 
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+PREPROCESSOR = "preprocessor_config.json"
 
 GUESSED = "preprocessing is a guess"
 """The key of a provenance that says why how images are prepared is a guess."""

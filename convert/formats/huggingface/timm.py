@@ -7,7 +7,7 @@ Keys: ``architecture``, ``num_classes``, ``label_names`` and ``pretrained_cfg`` 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from convert.formats.huggingface.images import CONFIG, unfit
+from convert.formats.huggingface.images import unfit
 from pvt_spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -20,6 +20,7 @@ from pvt_spec import (
     profile_numerics,
 )
 from pvt_spec.errors import ConvertError
+from pvt_spec.model_files import CONFIG
 
 _CROP_PCT = 0.875
 """timm's ``DEFAULT_CROP_PCT``."""
@@ -46,7 +47,7 @@ def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
     name = str(config["architecture"]).partition(".")[0]
     if name not in VARIANTS or VARIANTS[name].version != 2:
         known = ", ".join(variant for variant, each in VARIANTS.items() if each.version == 2)
-        raise unfit("config.json", "architecture", config["architecture"], f"one of {known}")
+        raise unfit(CONFIG, "architecture", config["architecture"], f"one of {known}")
     trained = config.get("pretrained_cfg", config)
     try:
         channels, H, W = map(int, trained.get("input_size", (3, 224, 224)))

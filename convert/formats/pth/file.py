@@ -35,6 +35,7 @@ from convert.formats.pth.zip_records import Archive, write_record
 from convert.formats.weight_file import WeightFile, contents
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.words import listed
 
 CONTAINER = "state_dict"
 """Key that the tensors are under in the files we write."""
@@ -84,8 +85,7 @@ def read(path: Path) -> WeightFile:
 
 def _beside(unread: Sequence[str]) -> str:
     """Returns the words for objects that are no tensors, where there are any."""
-    more = f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
-    return f"; left unread: {', '.join(unread[:_SHOWN])}{more}: {machine.RESAVE}" if unread else ""
+    return f"; left unread: {listed(unread, _SHOWN)}: {machine.RESAVE}" if unread else ""
 
 
 def _shown(root: Any) -> str:

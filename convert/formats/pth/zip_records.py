@@ -14,6 +14,7 @@ from typing import IO, BinaryIO
 
 from convert.formats.weight_file import map_file
 from pvt_spec.errors import ConvertError
+from pvt_spec.words import listed
 
 ALIGNMENT = 64
 """Bytes. torch aligns records for vector instructions and memory mapping."""
@@ -157,16 +158,15 @@ def _other_format(data: memoryview) -> str:
 def _other_zip(path: Path, names: Iterable[str]) -> str:
     """Returns what a zip is that has not one ``FOLDER/data.pkl``, and what to do about it."""
     names = [*names]
-    held = ", ".join(f"{name!r:.60}" for name in names[:4]) or "nothing"
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     if any(name.endswith(("archive_format", "models/model.json")) for name in names):
         return (
             "a program of torch.export, which holds no names of ours; save its tensors alone: "
             f"torch.save(torch.export.load('{path.name}').state_dict, 'weights.pth')"
         )
+    held = listed(names, 4, lambda name: f"{name!r:.60}") or "nothing"
     return (
-        f"a zip without exactly one FOLDER/data.pkl, not what torch.save writes; it holds {held}"
-        f"{more}: unpack it, and give the model that is in it: python -m zipfile -e '{path}' ."
+        f"a zip without exactly one FOLDER/data.pkl, not what torch.save writes; it holds {held}: "
+        f"unpack it, and give the model that is in it: python -m zipfile -e '{path}' ."
     )
 
 

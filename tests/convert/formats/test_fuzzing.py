@@ -301,6 +301,18 @@ def test_two_tensors_in_one_entry_are_refused(tmp_path):
         read_bytes(tmp_path, "ckpt", data)
 
 
+def assert_refused_in_memory(folder, pickle):
+    """Holds a refused ``.pth`` of this pickle to the memory that its size allows."""
+    path = folder / "file.pth"
+    path.write_bytes(seeds.zipped({"archive/data.pkl": pickle}))
+    tracemalloc.start()
+    with pytest.raises(ConvertError, match=r"file\.pth"):
+        pth.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < fuzzing.most_memory(len(pickle))
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -327,26 +339,12 @@ def test_two_tensors_in_one_entry_are_refused(tmp_path):
 def test_memory_of_a_pickle_is_bounded_by_its_file(tmp_path, program):
     start = b"c__builtin__\nset\nq\0" if program in (b"h\0", b"2") else b""
     data = start + program * (400_000 // len(program))
-    path = tmp_path / "file.pth"
-    path.write_bytes(seeds.zipped({"archive/data.pkl": data}))
-    tracemalloc.start()
-    with pytest.raises(ConvertError, match=r"file\.pth"):
-        pth.read(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < fuzzing.most_memory(len(data))
+    assert_refused_in_memory(tmp_path, data)
 
 
 def test_memory_of_names_that_are_not_known_is_bounded_by_the_file(tmp_path):
     data = b"".join(b"ca\n%d\n" % number for number in range(40_000))
-    path = tmp_path / "file.pth"
-    path.write_bytes(seeds.zipped({"archive/data.pkl": data}))
-    tracemalloc.start()
-    with pytest.raises(ConvertError, match=r"file\.pth"):
-        pth.read(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < fuzzing.most_memory(len(data))
+    assert_refused_in_memory(tmp_path, data)
 
 
 LONG = b"X" + (200_000).to_bytes(4, "little") + b"k" * 200_000 + b"q\x010"
