@@ -1,5 +1,12 @@
-"""``python -m convert``."""
+"""``python -m convert``, and the installed command."""
 
-from convert.command_line import main
+from pvt_data.edge import run
 
-main(prog_name="convert")
+
+def main() -> None:
+    """Runs the command ``convert``."""
+    run("convert")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,12 @@
-"""``python -m parity``."""
+"""``python -m parity``, and the installed command."""
 
-from parity.command_line import main
+from pvt_data.edge import run
 
-main(prog_name="parity")
+
+def main() -> None:
+    """Runs the command ``parity``."""
+    run("parity")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,13 +6,15 @@ Everything heavier than click is imported inside the commands, so that ``--help`
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pvt_data.edge import edge
 from pvt_spec.errors import PvtError
 from pvt_spec.model_files import find_model
 from pvt_spec.model_info import ORIENTATIONS
@@ -38,7 +40,7 @@ def _dashed(argument: str) -> str:
 
 
 class Commands(click.Group):
-    """A group whose commands end bad input with one message and exit code 1."""
+    """A group whose commands end in one message, whatever happens; see :func:`edge`."""
 
     command_class = Command
 
@@ -47,15 +49,27 @@ class Commands(click.Group):
             *args, **{"context_settings": {"help_option_names": ["-h", "--help"]}, **kwargs}
         )
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Reads the arguments."""
+        with _told():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command, turning a :class:`PvtError` into its message."""
-        with warnings.catch_warnings():
+        """Runs the command."""
+        with _told(), warnings.catch_warnings():
             # Of large images and damaged EXIF data; what it refuses is told as an error.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            try:
-                return super().invoke(ctx)
-            except PvtError as error:
-                raise click.ClickException(str(error)) from error
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tells a :class:`PvtError` by its message, with exit code 1, and all else at the edge."""
+    with edge(click.ClickException, click.exceptions.Exit, click.Abort):
+        try:
+            yield
+        except PvtError as error:
+            raise click.ClickException(str(error)) from error
 
 
 def say(message: str) -> None:

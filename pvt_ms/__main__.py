@@ -1,5 +1,12 @@
-"""``python -m pvt_ms``."""
+"""``python -m pvt_ms``, and the installed command."""
 
-from pvt_ms.command_line import main
+from pvt_data.edge import run
 
-main(prog_name="pvt-ms")
+
+def main() -> None:
+    """Runs the command ``pvt-ms``."""
+    run("pvt_ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,12 @@
-"""``python -m pvt_onnx``."""
+"""``python -m pvt_onnx``, and the installed command."""
 
-from pvt_onnx.command_line import main
+from pvt_data.edge import run
 
-main(prog_name="pvt-onnx")
+
+def main() -> None:
+    """Runs the command ``pvt-onnx``."""
+    run("pvt_onnx")
+
+
+if __name__ == "__main__":
+    main()

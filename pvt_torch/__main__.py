@@ -1,5 +1,12 @@
-"""``python -m pvt_torch``."""
+"""``python -m pvt_torch``, and the installed command."""
 
-from pvt_torch.command_line import main
+from pvt_data.edge import run
 
-main(prog_name="pvt-torch")
+
+def main() -> None:
+    """Runs the command ``pvt-torch``."""
+    run("pvt_torch")
+
+
+if __name__ == "__main__":
+    main()

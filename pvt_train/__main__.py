@@ -1,5 +1,12 @@
-"""``python -m pvt_train``."""
+"""``python -m pvt_train``, and the installed command."""
 
-from pvt_train.command_line import main
+from pvt_data.edge import run
 
-main(prog_name="pvt-train")
+
+def main() -> None:
+    """Runs the command ``pvt-train``."""
+    run("pvt_train")
+
+
+if __name__ == "__main__":
+    main()

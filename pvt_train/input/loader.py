@@ -95,7 +95,7 @@ class TrainingBatches:
 
         Raises:
             ImageError: More images cannot be read than the recipe's ``max_unreadable``.
-            TrainingError: A process that reads images failed, or was killed.
+            TrainingError: A process that reads images was killed.
         """
         self.unreadable = []
         first = epoch * self.steps_per_epoch * self._accumulated

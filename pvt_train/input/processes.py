@@ -161,7 +161,8 @@ class ImageProcesses:
             Copies, which are the caller's.
 
         Raises:
-            TrainingError: A process failed, or has ended; the others are ended too.
+            TrainingError: A process has ended; the others are ended too.
+            Exception: What making an image failed with, in a process; all are ended.
         """
         try:
             yield from self._made(batches, self._pool or self._start())
@@ -187,11 +188,9 @@ class ImageProcesses:
             unreadable = [one for task in tasks for one in task.result()]
         except BrokenProcessPool:
             raise
-        except Exception as error:
+        except Exception:  # its cause is the process's own traceback
             self.close()
-            raise TrainingError(
-                f"a process that reads images failed:\n{str(error.__cause__).strip()}"
-            ) from None
+            raise
         return Made(self._pixels[slot].copy(), self._used[slot].copy(), unreadable)
 
     def _dead(self) -> TrainingError:

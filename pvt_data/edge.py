@@ -1,0 +1,199 @@
+"""Where every command starts and ends: what nobody foresaw, Ctrl-C, and streams that are closed.
+
+What takes time to import is imported inside the functions, as Ctrl-C may come before that ends.
+"""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any, NoReturn, TextIO
+
+from pvt_packages import HiddenPackage
+
+BAD_DATA = 1
+FAULT = 70
+"""Exit codes; 70 is EX_SOFTWARE of sysexits.h."""
+
+_VERSIONS = (
+    "pvt-twins", "numpy", "onnx", "onnxruntime", "Pillow", "click", "mindspore", "torch",
+)  # fmt: skip
+
+_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation", "out of memory")
+"""What a library's own error says where Python's would be a MemoryError."""
+
+_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+"""What the system may answer to a call on an open file, which names none."""
+
+
+def run(package: str) -> None:
+    """Runs a package's command as this process, and ends it with the exit code.
+
+    Args:
+        package: The package, whose ``command_line`` has ``main``, a :class:`click.Command`.
+    """
+    _listen()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has not all letters gets the rest as codes; a file name may be no text.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    by_module = os.path.basename(sys.argv[0]) == "__main__.py"
+    try:
+        with edge():
+            main = import_module(f"{package}.command_line").main
+            main(prog_name=package.replace("_", "-") if by_module else None)
+    finally:
+        if _interrupted:
+            # What is half imported may not survive its own clearing up.
+            os._exit(128 + signal.SIGINT)
+
+
+@contextmanager
+def edge(*passed: type[Exception]) -> Iterator[None]:
+    """Ends the process with one line and an exit code where the block ends in any exception.
+
+    Args:
+        passed: Exceptions that somebody outside of the block will tell.
+
+    Raises:
+        SystemExit: With 130 after Ctrl-C, 141 where nobody reads what is printed, 1 where memory
+            or something of the system's is missing, 70 where it is a fault of ours.
+    """
+    try:
+        yield
+    except passed:
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        _end(error)
+
+
+_interrupted = False
+"""Whether Ctrl-C was pressed. A library may have made another error of it meanwhile."""
+
+
+def _listen() -> None:
+    """Has Ctrl-C end the process quietly from now on, unless it is ignored or somebody else's."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+
+    def interrupt(*_: Any) -> NoReturn:
+        global _interrupted
+        _interrupted = True
+        raise KeyboardInterrupt
+
+    def unraisable(given: Any) -> None:
+        # In a destructor, say, Python prints it and goes on. We come back to it in a moment.
+        if given.exc_type is KeyboardInterrupt:
+            from threading import Timer
+
+            Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            before(given)
+
+    before, sys.unraisablehook = sys.unraisablehook, unraisable
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def _end(error: BaseException) -> NoReturn:
+    if _interrupted or isinstance(error, KeyboardInterrupt):
+        _leave("interrupted", 128 + signal.SIGINT)
+    if isinstance(error, HiddenPackage):
+        _leave(str(error), BAD_DATA)
+    if isinstance(error, OSError):
+        _check_streams()
+    if _is_out_of_memory(error):
+        _leave("Error: there is not enough memory for this", BAD_DATA)
+    if isinstance(error, OSError) and (error.filename or error.errno in _OUTSIDE):
+        where = "" if error.filename is None else f"{_one_line(str(error.filename), 1000)}: "
+        _leave(f"Error: {where}{error.strerror or type(error).__name__}", BAD_DATA)
+    import traceback
+
+    what = traceback.format_exception_only(type(error), error)[-1].strip()
+    _leave(f"Error: this is a fault of ours: {_one_line(what, 200)}; {_write_report(error)}", FAULT)
+
+
+def _check_streams() -> None:
+    """Ends the process where stdout or stderr can no longer be written to: of ``| head``, say."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+            code = errno.EPIPE if _is_closed(stream) else None
+        except OSError as error:
+            code = errno.EPIPE if error.errno == errno.EINVAL else error.errno  # as Windows has it
+        if code is None:
+            continue
+        # What is in its buffer would be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if code == errno.EPIPE:
+            sys.exit(128 + getattr(signal, "SIGPIPE", 13))
+        _leave(f"Error: {stream.name} cannot be written: {os.strerror(code)}", BAD_DATA)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Returns whether nobody reads a stream any more, where the system says so."""
+    try:
+        import select
+
+        waiting = select.poll()
+        waiting.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in waiting.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False  # no poll, or no file
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+    )
+
+
+def _one_line(text: str, most: int) -> str:
+    from pvt_spec.words import shortened
+
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shortened(text, most))
+
+
+def _write_report(error: BaseException) -> str:
+    """Returns words for where the report is, which tells nothing of the environment."""
+    import platform
+    import shlex
+    import tempfile
+    import traceback
+
+    report = "\n".join(
+        (
+            f"command line: {shlex.join(sys.argv)}",
+            f"Python {sys.version} on {platform.platform()}",
+            *filter(None, map(_version, _VERSIONS)),
+            "",
+            "".join(traceback.format_exception(error)),
+        )
+    )
+    try:
+        descriptor, name = tempfile.mkstemp(".txt", "pvt-report-")
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(report)
+    except (OSError, ValueError) as why:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+        return f"at {place} (no report was written: {why})"
+    return f"please send us the report {name} (traceback, versions and command line)"
+
+
+def _version(name: str) -> str | None:
+    from importlib import metadata
+
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _leave(line: str, code: int) -> NoReturn:
+    with suppress(OSError, ValueError, AttributeError):
+        print(line, file=sys.stderr, flush=True)
+    sys.exit(code)

@@ -1,0 +1,172 @@
+"""How a command ends where nobody foresaw it, on Ctrl-C, and where its output goes nowhere."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from pvt_data.command_line import Commands
+from tests.support.commands import invoke
+from tests.support.models import GOLDEN
+from tests.support.processes import ROOT, launch_environment, run_python
+
+MODEL = GOLDEN / "model_info/format_2.ckpt"
+
+PROGRAMS = ("convert", "parity", "pvt_ms", "pvt_onnx", "pvt_torch", "pvt_train")
+
+
+def raising(error: BaseException) -> Commands:
+    """A program whose one command, of the name "it", ends in this."""
+
+    def it() -> NoReturn:
+        raise error
+
+    group = Commands()
+    group.command()(it)
+    return group
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that reports go to."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("x"), RecursionError(), OSError(errno.EPIPE, "Broken pipe"), AssertionError(),
+        EOFError(), UnicodeEncodeError("ascii", "é", 0, 1, "no"), RuntimeError("a\nb\x1b[2J" * 99),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_nobody_foresaw_is_one_line_and_a_report(
+    error: Exception, reports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hush-hush")
+    monkeypatch.setattr(sys, "argv", ["convert", "some file", "b"])
+    done = invoke(raising(error), "it")
+    assert done.exit_code == 70 and done.stdout == ""
+    (report,) = reports.iterdir()
+    assert "fault of ours" in done.stderr and str(report) in done.stderr
+    assert done.stderr.count("\n") == 1 and "\x1b" not in done.stderr and len(done.stderr) < 600
+    text = report.read_text()
+    assert "hush" not in text and "'some file'" in text and "numpy 1" in text
+    assert "Traceback" in text and f"in it\n    raise error\n{type(error).__name__}" in text
+
+
+def test_a_report_that_cannot_be_written_leaves_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    done = invoke(raising(KeyError("x")), "it")
+    assert done.exit_code == 70 and "test_edge.py:" in done.stderr
+    assert done.stderr.count("\n") == 1 and "KeyError: 'x'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 1, "memory"),
+        (OSError(errno.ENOMEM, "x"), 1, "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes"), 1, "memory"),
+        (PermissionError(errno.EACCES, "no entry", "a\nfile"), 1, "a\\nfile: no entry"),
+        (OSError(errno.ENOSPC, "no room"), 1, "no room"),
+    ],
+)
+def test_what_comes_from_outside_is_one_line(
+    error: BaseException, code: int, said: str, reports: Path
+) -> None:
+    done = invoke(raising(error), "it")
+    assert done.exit_code == code and done.stdout == "" and not [*reports.iterdir()]
+    assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+def started(*words: str, **options: Any) -> "subprocess.Popen[str]":
+    environment = {**launch_environment(), **options.pop("env", {})}
+    given: dict[str, Any] = {"cwd": ROOT, "env": environment, "text": True, "stderr": -1, **options}
+    return subprocess.Popen([sys.executable, *words], **given)
+
+
+SLOW = """
+import os, sys, time
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("click", "numpy"):
+            os.write(1, b"x")
+            if os.environ["HOW"] == "destructor":
+                Dying()
+            try:
+                time.sleep(30)
+            except KeyboardInterrupt:
+                if os.environ["HOW"] == "wrapped":
+                    raise ImportError(name)
+                raise
+
+class Dying:
+    def __del__(self):
+        time.sleep(30)
+
+sys.meta_path.insert(0, Slow())
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "wrapped", "destructor"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_ctrl_c_during_imports_says_so_and_nothing_else(
+    program: str, how: str, tmp_path: Path
+) -> None:
+    if how != "plain" and program != "convert":
+        return
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "HOW": how}
+    with started("-m", program, "--help", env=environment, stdout=-1) as process:
+        assert process.stdout and process.stdout.read(1) == "x"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("words", [("--help",), ("inspect", "MODEL")])
+def test_whoever_stops_reading_hears_nothing(words: tuple[str, ...]) -> None:
+    words = tuple(str(MODEL) if word == "MODEL" else word for word in words)
+    read, write = os.pipe()
+    os.close(read)
+    with started("-m", "convert", *words, stdout=write) as process:
+        os.close(write)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_under_stdout_is_said() -> None:
+    with open("/dev/full", "w") as full, started("-m", "convert", "--help", stdout=full) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1 and said.count("\n") == 1
+    assert os.strerror(errno.ENOSPC) in said
+
+
+def test_a_name_that_is_no_text_is_shown(tmp_path: Path) -> None:
+    shutil.copy(MODEL, tmp_path / "\udcff.ckpt")
+    environment = {**launch_environment(), "PYTHONIOENCODING": "utf-8"}
+    done = run_python("-m", "convert", "inspect", tmp_path / "\udcff.ckpt", env=environment)
+    assert "\\udcff.ckpt" in done.stdout
+
+
+def test_the_installed_commands_start_there_too() -> None:
+    scripts = (ROOT / "pyproject.toml").read_text().partition("[project.scripts]\n")[2]
+    rows = scripts.partition("\n\n")[0].splitlines()
+    assert len(rows) == 8
+    assert {row.partition(' = "')[2] for row in rows} == {f'{p}.__main__:main"' for p in PROGRAMS}
