@@ -8,6 +8,7 @@ import onnx
 from onnx.helper import get_attribute_value
 from onnx.numpy_helper import to_array
 
+from pvt_onnx.graph.model import POINTWISE
 from pvt_spec.attributes import Attributes, conv_attributes
 
 
@@ -58,8 +59,8 @@ def _node_attributes(
 
 
 def _conv_attributes(node: onnx.NodeProto, layer: str, dims: Sequence[int]) -> Attributes:
-    if len(dims) != 4:
-        return {}  # a linear layer of an MLP
+    if layer.endswith(POINTWISE):
+        return {}  # a linear layer, of which nothing is to be known
     strides, dilations = _given(node, "strides", 1), _given(node, "dilations", 1)
     auto, pads = _given(node, "auto_pad", "NOTSET"), _given(node, "pads", 0)
     padding = {"SAME_UPPER": "same", "NOTSET": pads}.get(auto, auto.lower())

@@ -11,7 +11,7 @@ from onnx.helper import get_attribute_value, tensor_dtype_to_np_dtype
 from onnx.numpy_helper import to_array
 
 from pvt_onnx.attributes import read_attributes
-from pvt_onnx.graph.build import OPSETS, build_skeleton, hash_graph
+from pvt_onnx.graph.build import OPSETS, build_skeleton, hash_graph, read_weights
 from pvt_spec import METADATA_KEY, ModelInfo, tensor_specs
 from pvt_spec.attributes import expected_attributes
 from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
@@ -25,9 +25,9 @@ _MAX_SIDE = 1 << 13
 
 def find_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     """Returns what in a model is not as it was written, in words; first the weights, by name."""
-    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    held = read_weights(model, info.config)
     names = [spec.name for spec in tensor_specs(info.config)]
-    hashes = hash_weights({name: to_array(held[name]) for name in names if name in held})
+    hashes = hash_weights({name: held[name] for name in names if name in held})
     missing = [f"{name} is missing" for name in names if name not in held]
     # A graph without a weight is another one.
     more = missing or graph_changes(model, info)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pvt_spec import PVTConfig
 from pvt_spec.arrays import Array
 from pvt_spec.runtime import OpenModel, RuntimeUnusable, Taps, Task
 
@@ -59,7 +60,7 @@ class OnnxRuntime:
             "provider": self.provider,
             "precision": "fp32",
         }
-        return open_graph(graph, taps, facts)
+        return open_graph(graph, task.model.info.config, taps, facts)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class OnnxReference:
             return dict(zip(names, evaluator.run(names, {INPUT: images}), strict=True))
 
         facts = {"framework": f"onnx {onnx.__version__}", "device": "CPU", "mode": "numpy"}
-        return open_graph(graph, run, facts | {"precision": "fp32"})
+        return open_graph(graph, task.model.info.config, run, facts | {"precision": "fp32"})
 
 
 def load_graph(task: Task) -> "onnx.ModelProto":
@@ -124,19 +125,20 @@ def load_graph(task: Task) -> "onnx.ModelProto":
 
 
 def open_graph(
-    graph: "onnx.ModelProto", taps: Callable[[Array], Taps], facts: dict[str, str]
+    graph: "onnx.ModelProto",
+    config: PVTConfig,
+    taps: Callable[[Array], Taps],
+    facts: dict[str, str],
 ) -> OpenModel:
     """Returns a model whose attributes and weights are a graph's, whatever engine runs it.
 
     Args:
         graph: What :func:`load_graph` returned.
+        config: The model's architecture.
         taps: What runs it, as in :class:`OpenModel`.
         facts: What that is.
     """
-    from onnx.numpy_helper import to_array
-
     from pvt_onnx.attributes import read_attributes
+    from pvt_onnx.graph.build import read_weights
 
-    # Weights have their canonical names; other constants' names have a slash.
-    weights = {t.name: to_array(t) for t in graph.graph.initializer if "/" not in t.name}
-    return OpenModel(taps, read_attributes(graph), weights, facts)
+    return OpenModel(taps, read_attributes(graph), read_weights(graph, config), facts)

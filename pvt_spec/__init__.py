@@ -57,4 +57,5 @@ from pvt_spec.tensors import (
     TensorSpec as TensorSpec,
     check_shapes as check_shapes,
     tensor_specs as tensor_specs,
+    without_kernel_axes as without_kernel_axes,
 )

@@ -3,10 +3,11 @@
 Canonical names are the state-dict names of whai362/PVT.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import NamedTuple
 
+from pvt_spec.arrays import Array
 from pvt_spec.config import NUM_STAGES, PVTConfig
 from pvt_spec.errors import ConfigError
 
@@ -129,6 +130,23 @@ def _block_layers(config: PVTConfig, stage: int) -> Iterator[tuple[str, str, tup
     if config.version == 2:
         yield DEPTHWISE, "conv", (hidden, 1, 3, 3)
     yield "mlp.fc2", "linear", (dim, hidden)
+
+
+def without_kernel_axes(
+    weights: Mapping[str, Array], specs: Iterable[TensorSpec]
+) -> dict[str, Array]:
+    """Returns the weights, those of linear layers that are written as 1x1 convolutions as matrices.
+
+    Args:
+        weights: Tensors by name.
+        specs: What they are to be; others stay as they are.
+    """
+    matrices = {
+        spec.name: weights[spec.name].reshape(spec.shape)
+        for spec in specs
+        if spec.name in weights and weights[spec.name].shape == (*spec.shape, 1, 1)
+    }
+    return {name: matrices.get(name, array) for name, array in weights.items()}
 
 
 def check_shapes(config: PVTConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:

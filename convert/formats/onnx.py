@@ -327,11 +327,13 @@ def write(
         ConvertError: A file cannot be written.
         FileExists: One is there and ``force`` is not given.
     """
-    from pvt_onnx.graph.build import DEFAULT_OPSET, build_skeleton
+    from pvt_onnx.graph.build import DEFAULT_OPSET, as_initializers, build_skeleton
 
     check_target(path, force)
+    info = ModelInfo.from_json(metadata[METADATA_KEY])
+    tensors = as_initializers(info.config, tensors)
     skeleton = build_skeleton(
-        ModelInfo.from_json(metadata[METADATA_KEY]),
+        info,
         {name: array.dtype for name, array in tensors.items()},
         dynamic_size=dynamic_size,
         opset=opset or DEFAULT_OPSET,

@@ -28,6 +28,7 @@ from pvt_spec import (
     PVTConfig,
     tensor_specs,
     variant_name,
+    without_kernel_axes,
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
@@ -141,6 +142,8 @@ def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> 
     choice = choose(file, given, find)
     weights, naming, chosen = take(choice, find, keep_head=keep_head)
     weights, lost = _without_class_row(weights, naming.config, naming.dialect)
+    specs = [spec for pairing in naming.pairings for spec in pairing.theirs]
+    weights = without_kernel_axes(weights, specs)
     _check_tensors(weights, naming, given.model)
     canonical = to_canonical(weights, naming.pairings)
     canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(naming.config)}

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+from onnx.numpy_helper import to_array
 
-from pvt_onnx.graph.model import INPUT, ModelWriter
+from pvt_onnx.graph.model import INPUT, ModelWriter, stored_shape
 from pvt_spec import (
     METADATA_KEY,
     MIN_IMAGE_SIDE,
@@ -23,6 +24,8 @@ from pvt_spec import (
     default_preprocessing,
     output_names,
     stage_grids,
+    tensor_specs,
+    without_kernel_axes,
 )
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import GRAPH_KEY, GRAPH_PARTS, PartsHash, encode_maths
@@ -89,6 +92,21 @@ def build_skeleton(
     text = info.to_json()
     helper.set_model_props(model, {METADATA_KEY: text, GRAPH_KEY: hash_graph(model, text)})
     return model
+
+
+def as_initializers(config: PVTConfig, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns the weights in the shapes that a model's initializers have; no value is copied."""
+    shapes = {spec.name: stored_shape(spec) for spec in tensor_specs(config)}
+    return {name: array.reshape(shapes[name]) for name, array in weights.items()}
+
+
+def read_weights(model: onnx.ModelProto, config: PVTConfig) -> dict[str, Array]:
+    """Returns the weights that a model's initializers are, by canonical name, in its order.
+
+    The graph's own constants have a slash in their names.
+    """
+    held = {t.name: to_array(t) for t in model.graph.initializer if "/" not in t.name}
+    return without_kernel_axes(held, tensor_specs(config))
 
 
 def hash_graph(model: onnx.ModelProto, written: str) -> str:
@@ -166,7 +184,7 @@ def build(
         dynamic_size=dynamic_size,
         opset=opset,
     )
-    for name, array in weights.items():
+    for name, array in as_initializers(config, weights).items():
         model.graph.initializer.add(
             name=name,
             dims=array.shape,

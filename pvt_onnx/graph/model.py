@@ -1,8 +1,8 @@
 """The ONNX twin: PVT v1 and v2 as a graph, straight from the spec.
 
 Reads beside ``pvt_torch/model.py`` and ``pvt_ms/model.py``: the same steps in the same order.
-Every weight is an initializer with its canonical name, shape and dtype, every tap a value of its
-own name.
+Every weight is an initializer with its canonical name and dtype, and of :func:`stored_shape`, which
+the operator that it is of reads; every tap is a value of its own name.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,24 @@ from pvt_spec import (
     POOL_SIZE,
     Numerics,
     PVTConfig,
+    TensorSpec,
     stage_grids,
     symmetric_padding,
 )
 
 INT64_MAX = 2**63 - 1
 
+POINTWISE = ("mlp.fc1", "mlp.fc2")
+"""The linear layers that are written as 1x1 convolutions."""
+
 INPUT = "images"
 """Name of the graph's input, float32 (B, in_chans, H, W), normalised."""
+
+
+def stored_shape(spec: TensorSpec) -> tuple[int, ...]:
+    """Returns a tensor's shape as an initializer: a kernel's where its layer is a convolution."""
+    kernel = spec.layer in POINTWISE and spec.part == "weight"
+    return (*spec.shape, 1, 1) if kernel else spec.shape
 
 
 def conv_attributes(kernel: int, stride: int, group: int) -> dict[str, Any]:
@@ -99,12 +109,11 @@ class ModelWriter:
         shape = conv_attributes(kernel, stride, group)
         return self.layer("Conv", x, layer, f"{layer}/map", **shape, **padding)
 
-    def pointwise(self, x: str, layer: str, in_features: int, out_features: int) -> str:
+    def pointwise(self, x: str, layer: str) -> str:
         """Adds a linear layer over the channels of a map (B, in, H, W), as a 1x1 convolution."""
-        weight, name = self.weight(f"{layer}.weight"), f"{layer}.weight/kernel"
-        kernel = self.graph.reshape(weight, out_features, in_features, 1, 1, name=name)
-        bias, shape = self.weight(f"{layer}.bias"), conv_attributes(1, 1, 1)
-        return self.graph.add("Conv", x, kernel, bias, name=f"{layer}/map", **shape, pads=[0] * 4)
+        return self.layer(
+            "Conv", x, layer, f"{layer}/map", **conv_attributes(1, 1, 1), pads=[0] * 4
+        )
 
     def gelu(self, x: str, name: str) -> str:
         """Adds a GELU in the form that the numerics say."""
@@ -200,17 +209,18 @@ class ModelWriter:
         transposed, and onnxruntime's blocked convolutions are quicker than its matrix products.
         """
         C = self.config.embed_dims[stage]
-        hidden = C * self.config.mlp_ratios[stage]
         # v1's last stage has a token more than its grid; to a 1x1 convolution a row is a map.
         size = (H, W) if self.config.version == 2 else (1, -1)
         x = self.to_map(x, C, *size, f"{name}.norm2/map")
-        x = self.pointwise(x, f"{name}.fc1", C, hidden)
+        x = self.pointwise(x, f"{name}.fc1")
         if self.config.linear:
             x = self.graph.add("Relu", x, name=f"{name}.relu")
         if self.config.version == 2:
-            x = self.conv(x, f"{name}.dwconv.dwconv", 3, pad=1, group=hidden)
+            x = self.conv(
+                x, f"{name}.dwconv.dwconv", 3, pad=1, group=C * self.config.mlp_ratios[stage]
+            )
         x = self.gelu(x, f"{name}.act")
-        x = self.pointwise(x, f"{name}.fc2", hidden, C)
+        x = self.pointwise(x, f"{name}.fc2")
         return self.to_tokens(x, C, name)
 
     def block(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from convert.formats import onnx as onnx_file
 from convert.formats.onnx import ALIGNMENT, MAX_BYTES, model_size, write_model
-from pvt_onnx.graph.build import build_skeleton
+from pvt_onnx.graph.build import as_initializers, build_skeleton
 from pvt_onnx.graph.model import INPUT
 from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_spec import (
@@ -48,8 +48,8 @@ def skeleton_of(config: PVTConfig, weights) -> onnx.ModelProto:
 
 
 def write_small(path: Path, config: PVTConfig = CONFIG, beside: str = "") -> dict:
-    """A small model in a file, and its weights; with their bytes in the file ``beside``."""
-    weights = random_weights(config)
+    """A small model in a file, and its initializers; with their bytes in the file ``beside``."""
+    weights = as_initializers(config, random_weights(config))
     with path.open("wb") as stream:
         if not beside:
             write_model(stream, skeleton_of(config, weights), weights)
