@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from pvt_spec.words import listed
+from pvt_spec.words import listed, presentable
 
 _REPEATED = "extra file guess lost maths_differ missing other_bytes other_graph other_shape"
 REPEATED = [*_REPEATED.split(), "replaced", "warning"]
@@ -32,21 +32,9 @@ class Finding:
 
     def __str__(self) -> str:
         note = f" ({self.note})" if self.note else ""
-        return printable(
+        return presentable(
             f"{self.what.replace('_', ' '):>18}  {self.text or _show(self.value)}{note}"
-        )
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Returns a text with names from a file, fit for a terminal: without control characters.
-
-    Args:
-        text: The text.
-        keep: The characters that are none of them.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+        ).replace("\n", "\\n")
 
 
 def _show(value: Any) -> str:

@@ -5,7 +5,6 @@ are exported here; import the other modules by name.
 """
 
 from pvt_spec.config import (
-    MAX_DEPTH as MAX_DEPTH,
     MIN_IMAGE_SIDE as MIN_IMAGE_SIDE,
     NUM_STAGES as NUM_STAGES,
     PATCH_STRIDES as PATCH_STRIDES,

@@ -5,12 +5,21 @@ whai362/PVT ``classification/pvt.py`` and ``pvt_v2.py``.
 """
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import Any
 
 from pvt_spec.errors import ConfigError
+from pvt_spec.limits import (
+    MAX_CHANNELS,
+    MAX_CLASSES,
+    MAX_DEPTH,
+    MAX_IMAGE_SIDE,
+    MAX_RATIO,
+    MAX_WIDTH,
+)
+from pvt_spec.words import nearest, show
 
 NUM_STAGES = 4
 PATCH_STRIDES = (4, 2, 2, 2)
@@ -18,9 +27,6 @@ PATCH_STRIDES = (4, 2, 2, 2)
 
 MIN_IMAGE_SIDE = 32
 """Pixels that four stages need: the last one's grid has one cell."""
-
-MAX_DEPTH = 200
-"""Most blocks of a stage; the largest PVT has 40. A damaged file cannot ask for any number."""
 
 POOL_SIZE = 7
 """Side of the grid that linear attention (PVT v2, "Li") pools its keys and values to."""
@@ -93,16 +99,27 @@ class PVTConfig:
         return [self.drop_path_rate * block / max(total - 1, 1) for block in range(total)]
 
 
-def _problems(config: PVTConfig) -> Any:
+_MOST = {
+    "embed_dims": MAX_WIDTH,
+    "depths": MAX_DEPTH,
+    "num_heads": MAX_WIDTH,
+    "mlp_ratios": MAX_RATIO,
+    "sr_ratios": MAX_RATIO,
+}
+"""The most that a stage has, by the fields of :class:`PVTConfig` that hold a number for each."""
+
+
+def _problems(config: PVTConfig) -> Iterator[str]:
     if config.version not in (1, 2):
-        yield f"version is {config.version!r}, expected 1 or 2"
-    for field in ("embed_dims", "depths", "num_heads", "mlp_ratios", "sr_ratios"):
+        yield f"version is {show(config.version)}, expected 1 or 2"
+    for field, most in _MOST.items():
         values = getattr(config, field)
         if len(values) != NUM_STAGES or not all(isinstance(v, int) and v > 0 for v in values):
-            yield f"{field} is {values!r}, expected {NUM_STAGES} positive integers"
+            yield f"{field} is {show(values)}, expected {NUM_STAGES} positive integers"
             return
-    if max(config.depths) > MAX_DEPTH:
-        yield f"depths is {config.depths!r}, expected at most {MAX_DEPTH} blocks in a stage"
+        if max(values) > most:
+            yield f"{field} is {show(values)}, expected at most {most} in a stage"
+            return
     for dim, heads in zip(config.embed_dims, config.num_heads, strict=True):
         if dim % heads:
             yield f"embed_dims {dim} is not divisible by num_heads {heads}"
@@ -110,18 +127,23 @@ def _problems(config: PVTConfig) -> Any:
         yield f"sr_ratios[3] is {config.sr_ratios[-1]}, expected 1 (v1's class token joins there)"
     if config.version == 1 and config.linear:
         yield "linear attention exists in version 2 only"
-    if len(config.image_size) != 2 or min(config.image_size) < MIN_IMAGE_SIDE:
-        least = f"each at least {MIN_IMAGE_SIDE} pixels"
-        yield f"image_size is {config.image_size!r}, expected (H, W), {least}"
-    if config.in_chans < 1:
-        yield f"in_chans is {config.in_chans}, expected at least 1"
-    if config.num_classes < 0:
-        yield f"num_classes is {config.num_classes}, expected 0 (features) or more"
+    yield from image_size_problems(config.image_size)
+    if not 1 <= config.in_chans <= MAX_CHANNELS:
+        yield f"in_chans is {show(config.in_chans)}, expected 1 to {MAX_CHANNELS}"
+    if not 0 <= config.num_classes <= MAX_CLASSES:
+        yield (f"num_classes is {show(config.num_classes)}, expected 0 (features) to {MAX_CLASSES}")
     if config.features_only and config.num_classes > 0:
         remedy = "make num_classes 0, or features_only False"
         yield f"num_classes is {config.num_classes}, but features_only has no head: {remedy}"
     if not 0.0 <= config.drop_path_rate < 1.0:
         yield f"drop_path_rate is {config.drop_path_rate}, expected 0 <= rate < 1"
+
+
+def image_size_problems(size: Sequence[int]) -> Iterator[str]:
+    """Yields what is wrong with (H, W) of a model's images, if it is."""
+    if len(size) != 2 or not MIN_IMAGE_SIDE <= min(size) <= max(size) <= MAX_IMAGE_SIDE:
+        sides = f"each of at least {MIN_IMAGE_SIDE} pixels and at most {MAX_IMAGE_SIDE}"
+        yield f"image_size is {show(size)}, expected (H, W), {sides}"
 
 
 def _v1(*depths: int) -> PVTConfig:
@@ -191,9 +213,11 @@ def make_config(
         ConfigError: ``name`` is no variant, or a value cannot be.
     """
     if name not in VARIANTS:
-        near = get_close_matches(name, VARIANTS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"no variant is named {name!r}: {hint}there are {', '.join(VARIANTS)}")
+        near = nearest(name, VARIANTS)
+        hint = f"did you mean {near}? " if near else ""
+        raise ConfigError(
+            f"no variant is named {show(name)}: {hint}there are {', '.join(VARIANTS)}"
+        )
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
     if features_only and num_classes is None:

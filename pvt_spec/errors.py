@@ -1,8 +1,16 @@
 """The errors that are told to the user as one message, with exit code 1."""
 
+from pvt_spec.words import presentable
+
 
 class PvtError(Exception):
-    """Bad input, told in full: what was got, what was expected, what to do next."""
+    """Bad input, told in full: what was got, what was expected, what to do next.
+
+    Whatever a file or a library has put into the message, it is fit for a terminal.
+    """
+
+    def __init__(self, message: object):
+        super().__init__(presentable(str(message)))
 
 
 class ConfigError(PvtError):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pvt_spec.arrays import Array
+from pvt_spec.json_text import parse_json
 from pvt_spec.words import listed
 
 GRAPH_KEY = "pvt_graph_hash"
@@ -102,9 +103,9 @@ def encode_maths(written: str) -> bytes:
     Another text says nothing of them.
     """
     try:
-        said = json.loads(written)
+        said = parse_json(written)
         return json.dumps([said["config"], said["numerics"]], sort_keys=True).encode()
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         return b""
 
 

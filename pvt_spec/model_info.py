@@ -1,15 +1,15 @@
 """What travels with the weights, so that a file needs no flags to be used later."""
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
 
-from pvt_spec.config import MIN_IMAGE_SIDE, PVTConfig, variant_name
+from pvt_spec.config import PVTConfig, image_size_problems, variant_name
 from pvt_spec.errors import ConfigError
+from pvt_spec.json_text import encode_json, parse_json
 from pvt_spec.numerics import Numerics, describe_numerics
+from pvt_spec.records import read_record
+from pvt_spec.words import show
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -103,9 +103,8 @@ class Preprocessing:
     orientation: str = "exif"
 
     def __post_init__(self) -> None:
-        if len(self.image_size) != 2 or min(self.image_size) < MIN_IMAGE_SIDE:
-            least = f"(H, W), each at least {MIN_IMAGE_SIDE} pixels"
-            raise ConfigError(f"preprocessing: image_size is {self.image_size}, expected {least}")
+        for problem in image_size_problems(self.image_size):
+            raise ConfigError(f"preprocessing: {problem}")
         if not LEAST_CROP_PCT <= self.crop_pct <= min(self.image_size):
             raise ConfigError(
                 f"preprocessing: crop_pct is {self.crop_pct}, expected a share from "
@@ -176,6 +175,9 @@ class ModelInfo:
             )
         if self.labels and len(self.labels) != classes:
             raise ConfigError(f"{len(self.labels)} labels for {classes} classes: expected as many")
+        for text in (*self.labels, *self.provenance.values()):
+            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ConfigError(f"{show(text)} has a lone surrogate, expected Unicode: rename it")
 
     @property
     def variant(self) -> str | None:
@@ -199,7 +201,7 @@ class ModelInfo:
 
     def to_json(self) -> str:
         """Returns one line of JSON that :meth:`from_json` reads back to an equal ModelInfo."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, separators=(",", ":"))
+        return encode_json({"format": FORMAT, **dataclasses.asdict(self)}, compact=True)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelInfo":
@@ -208,43 +210,24 @@ class ModelInfo:
         Raises:
             ConfigError: The text is not a model description, or one of a later format.
         """
+        where = f"the file's {METADATA_KEY}"
         try:
-            data = json.loads(text)
-            version = data.pop("format")
-            if version not in range(1, FORMAT + 1):
-                raise ConfigError(
-                    f"the file's {METADATA_KEY} has a format this version does not know: "
-                    "use the version that wrote it, or a later one"
-                )
-            preprocessing = data.pop("preprocessing")
-            if version == 1:
-                # What format 1 had no words for is what the fields are by default.
-                data["task"] = ""
-            else:
-                _check_whole(preprocessing)
-            return cls(
-                config=PVTConfig(**_tuples(data.pop("config"))),
-                numerics=Numerics(**data.pop("numerics")),
-                preprocessing=Preprocessing(**_tuples(preprocessing)),
-                labels=tuple(data.pop("labels")),
-                task=data.pop("task"),
-                provenance=dict(data.pop("provenance")),
-                hashes={str(k): str(v) for k, v in data.pop("hashes", {}).items()},
-                **data,
+            data = parse_json(text)
+        except ValueError as error:
+            raise ConfigError(f"{where} cannot be read: {error}") from None
+        version = data.pop("format", None) if isinstance(data, dict) else None
+        if type(version) is not int or version < 1:
+            raise ConfigError(f"{where} cannot be read: it is {show(data)}, expected a description")
+        if version > FORMAT:
+            raise ConfigError(
+                f"{where} has a format this version does not know: use the version that wrote it, "
+                "or a later one"
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ConfigError(f"the file's {METADATA_KEY} cannot be read: {error!r}") from error
-
-
-def _check_whole(preprocessing: Mapping[str, Any]) -> None:
-    """Refuses a preprocessing that leaves a field to this version's default."""
-    missing = {each.name for each in dataclasses.fields(Preprocessing)} - {*preprocessing}
-    if missing:
-        raise KeyError(*sorted(missing))
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        # Not every file of format 2 has hashes. What format 1 had no words for is what the fields
+        # are by default.
+        data = {"hashes": {}, **data, **({"task": ""} if version == 1 else {})}
+        whole = (cls,) if version == 1 else (cls, Preprocessing)
+        return read_record(cls, data, where, whole=whole)
 
 
 def default_preprocessing(config: PVTConfig, profile: str) -> Preprocessing:

@@ -1,11 +1,12 @@
 """What decides a model's answers and its tensors do not show, as a twin's own state says it."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 
 from pvt_spec.errors import ConfigError
+from pvt_spec.json_text import encode_json, parse_json
 from pvt_spec.numerics import Numerics
+from pvt_spec.records import read_record
 
 UNSEEN_KEY = "pvt_unseen"
 """The key under which the PyTorch twin keeps it beside the tensors of its ``state_dict()``."""
@@ -25,7 +26,7 @@ class Unseen:
 
     def to_json(self) -> str:
         """Returns one line of JSON that :meth:`from_json` reads."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+        return encode_json(dataclasses.asdict(self), compact=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Unseen":
@@ -34,8 +35,8 @@ class Unseen:
         Raises:
             ConfigError: The text is something else.
         """
+        where = f"the file's {UNSEEN_KEY}"
         try:
-            said = json.loads(text)
-            return cls(Numerics(**said["numerics"]), tuple(map(int, said["num_heads"])))
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
-            raise ConfigError(f"the file's {UNSEEN_KEY} cannot be read: {error!r:.200}") from error
+            return read_record(cls, parse_json(text), where)
+        except ValueError as error:
+            raise ConfigError(f"{where} cannot be read: {error}") from None

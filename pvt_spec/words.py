@@ -1,7 +1,11 @@
 """How numbers of things, long lists and long values are said, in every message."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from reprlib import Repr
 from typing import Any
+
+from pvt_spec.limits import MAX_LINE, MAX_MESSAGE, MAX_NEAR
 
 
 def counted(number: int, noun: str) -> str:
@@ -25,3 +29,57 @@ def listed(items: Sequence[Any], most: int, show: Callable[[Any], str] = str) ->
 def shortened(text: str, most: int = 60) -> str:
     """Returns a text of so many characters at most, its end left out where it is longer."""
     return text if len(text) <= most else f"{text[: most - 3]}…"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Returns a text from outside, fit for a terminal: its control characters as escapes.
+
+    Args:
+        text: The text.
+        keep: The characters that are none of them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+def presentable(text: str) -> str:
+    """Returns a message as it is shown: no control characters, and of what is long the two ends.
+
+    What a file or a library put into it does neither move a cursor nor fill the screen.
+    """
+    text = _ends(text, MAX_MESSAGE)
+    if len(text) > MAX_LINE:
+        text = "\n".join(_ends(line, MAX_LINE) for line in text.split("\n"))
+    return printable(text, keep="\n")
+
+
+def _ends(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most * 3 // 4]} … {text[-most // 5 :]}"
+
+
+class _Shown(Repr):
+    def repr_str(self, value: str, level: int) -> str:
+        """Returns a text in quotes, of which 60 characters are looked at."""
+        return repr(shortened(value))
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Returns a number; of a very long one how long it is, as Python writes out none."""
+        return (
+            repr(value) if value.bit_length() <= 200 else f"an integer of {value.bit_length()} bits"
+        )
+
+
+_shown = _Shown()
+
+
+def show(value: Any) -> str:
+    """Returns a value from outside in some 200 characters at most, fit for a terminal."""
+    return shortened(printable(_shown.repr(value)), 200)
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Returns the known name that is the most like another, or None; a long one is like none."""
+    if len(name) > MAX_NEAR:
+        return None
+    return next(iter(get_close_matches(name, known, 1, cutoff)), None)

@@ -6,10 +6,9 @@ The currency is ``dict[str, Array]`` under canonical names.
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
-from convert.findings import Finding, printable
+from convert.findings import Finding
 from convert.formats.table import find_source, read_file
 from convert.formats.weight_file import WeightFile
 from convert.model.choose import choose
@@ -34,7 +33,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.hashes import describe_changes
 from pvt_spec.model_files import find_model
-from pvt_spec.words import counted
+from pvt_spec.words import counted, nearest
 
 _SHOWN = 40
 """Problems that are listed; of another model than was asked for, every tensor is one."""
@@ -122,8 +121,7 @@ def understand(
         return _understand(path, file, given, keep_head)
     except ConvertError as error:
         beside = "".join(f"\n  {finding}" for finding in left_unread(file))
-        said = printable(f"{error}{beside}", keep="\n")
-        raise ConvertError(f"{path}: {said}") from error
+        raise ConvertError(f"{path}: {error}{beside}") from error
 
 
 def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> Model:
@@ -230,8 +228,8 @@ def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | No
     shown = [f"{name} {problems[name]}" for name in sorted(problems)[:_SHOWN]]
     for name in unknown:
         # Comparing names takes long: only what is shown is worth it.
-        if (line := f"{name} is unknown") in shown and (near := get_close_matches(name, specs, 1)):
-            shown[shown.index(line)] += f" (near {near[0]})"
+        if (line := f"{name} is unknown") in shown and (near := nearest(name, specs)):
+            shown[shown.index(line)] += f" (near {near})"
     if len(problems) > _SHOWN:
         shown.append(f"and {len(problems) - _SHOWN} more")
     raise ConvertError(

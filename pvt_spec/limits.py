@@ -1,0 +1,92 @@
+"""How much a file may ask for: every reader's limits, in one table.
+
+Each is well above what any model or image set needs and, together, they keep the time and the
+memory that a file takes in proportion to its size, whatever its bytes are. A reader refuses what
+is above them and says so.
+"""
+
+# What a model may be.
+
+MAX_DEPTH = 200
+"""Blocks of a stage; the largest PVT has 40."""
+
+MAX_WIDTH = 16_384
+"""Channels of a stage; the largest PVT has 512."""
+
+MAX_RATIO = 64
+"""Width of an MLP over its stage's, and the spatial reduction of a stage; PVTs have up to 8."""
+
+MAX_CHANNELS = 1024
+"""Channels of an input image: hyperspectral cameras have some hundreds."""
+
+MAX_CLASSES = 1_000_000
+"""Outputs of a head; ImageNet-22k has 21,841 classes."""
+
+MAX_IMAGE_SIDE = 4096
+"""Pixels of a side of a model's input."""
+
+# What a file of weights may hold.
+
+MAX_ENTRIES = 10_000
+"""Tensors or texts of a file: a training checkpoint of the largest PVT has fewer.
+
+(1,054 tensors, at most eight of each: the weight, moments, averages, gradients.) Entries cost
+many times their bytes in memory, so a file of nothing but tiny ones is refused.
+"""
+
+MAX_FIELDS = 500_000
+"""Fields of protobuf that are looked at in a file: ten for each entry, and a graph's nodes."""
+
+MAX_DIMS = 32
+"""Dimensions of a tensor: numpy 1's limit."""
+
+MAX_NAME = 1000
+"""Characters of a tensor's name; a PVT's have some 60."""
+
+MAX_NEAR = 100
+"""Characters of a name of which the nearest known one is looked for: that takes their square."""
+
+# What a text may hold: JSON, YAML, names by line.
+
+MAX_TEXT_BYTES = 100_000_000
+"""Bytes of a text that is parsed; also the reference implementation's limit on the header of a
+``.safetensors``.
+"""
+
+MAX_VALUES = 250_000
+"""Commas and brackets of a JSON text, each of which makes some 200 bytes in memory."""
+
+MAX_NESTING = 64
+"""Levels of lists and objects in a text."""
+
+MAX_INTEGER = 1 << 63
+"""What integers of a file are below, and above its negative: what formats and languages hold."""
+
+# What a pickle may do.
+
+MAX_OPCODES = 2_000_000
+"""Longest program that is run; the items that its calls are given count too.
+
+A checkpoint of PVT v2 b5 with Adam's moments has about 130,000.
+"""
+
+MAX_COPIES = 16
+"""How many times its own size a pickle may pass to calls: one that calls ``set`` on the same long
+list over and over would take forever.
+"""
+
+MAX_GROWTH = 4
+"""How many times the size of its file the values of a pickle may take in memory, beside
+:data:`SMALL`: one byte makes an empty set, of over 200. Beside tensors, a pickle is small.
+"""
+
+SMALL = 1 << 19
+"""Bytes of memory that the values of any pickle may take."""
+
+MAX_PLACES = 1000
+"""Dicts of tensors that a pickle may have, and entries beside tensors that are kept of it."""
+
+# What a message says of a value.
+
+MAX_LINE, MAX_MESSAGE = 2000, 20_000
+"""Characters of a line of a message, and of all of it."""
