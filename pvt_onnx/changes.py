@@ -19,9 +19,6 @@ from pvt_spec.words import shortened
 
 _Facts = dict[str, Any]
 
-_MAX_SIDE = 1 << 13
-"""Pixels of the largest image for which a graph is written to be compared with."""
-
 
 def find_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     """Returns what in a model is not as it was written, in words; first the weights, by name."""
@@ -78,10 +75,9 @@ def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProt
         for tensor in model.graph.initializer
         if tensor.name in known
     }
-    large = max(info.preprocessing.image_size) > _MAX_SIDE
     now = {each.version for each in model.opset_import if not each.domain}
     for opset in sorted(OPSETS, key=lambda opset: opset not in now):
-        for dynamic in (True,) if large else (False, True):
+        for dynamic in (False, True):
             yield build_skeleton(info, dtypes, dynamic_size=dynamic, opset=opset)
 
 

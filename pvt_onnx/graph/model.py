@@ -71,6 +71,8 @@ class ModelWriter:
         self.opset = opset
         self.graph = GraphWriter()
         self.grids = stage_grids(config, numerics, image_size) if image_size else None
+        # What remains of tokens of an open number is more than tools that infer shapes can tell.
+        self.batch: Size = -1 if image_size else self.graph.size_of(INPUT, 0)
 
     def weight(self, name: str) -> str:
         """Returns a weight as a float32 value."""
@@ -175,8 +177,8 @@ class ModelWriter:
     def to_heads(self, x: str, N: Size, heads: int, head_dim: int, name: str) -> str:
         """Maps rows (B * N, heads * head_dim) to (B, heads, N, head_dim)."""
         if heads == 1:
-            return self.graph.reshape(x, -1, 1, N, head_dim, name=name)
-        x = self.graph.reshape(x, -1, N, heads, head_dim, name=f"{name}/heads")
+            return self.graph.reshape(x, self.batch, 1, N, head_dim, name=name)
+        x = self.graph.reshape(x, self.batch, N, heads, head_dim, name=f"{name}/heads")
         return self.graph.transpose(x, 0, 2, 1, 3, name=name)
 
     def attention(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:
@@ -200,7 +202,7 @@ class ModelWriter:
         if heads > 1:
             x = g.transpose(x, 0, 2, 1, 3, name=f"{name}.merged")
         x = self.linear(g.reshape(x, -1, C, name=f"{name}.merged/rows"), f"{name}.proj")
-        return g.reshape(x, -1, N, C, name=name)
+        return g.reshape(x, self.batch, N, C, name=name)
 
     def mlp(self, x: str, stage: int, H: Size, W: Size, name: str) -> str:
         """Adds the feed-forward over tokens (B, N, C).

@@ -3,7 +3,6 @@
 from math import pi, sqrt
 
 import numpy as np
-from onnx import TensorProto
 
 from pvt_onnx.graph.writer import GraphWriter, Size
 
@@ -73,11 +72,8 @@ def _dynamic_matrix(g: GraphWriter, size: str, out: int) -> str:
     after = g.add("GreaterOrEqual", pixel, start, name=f"{name}/after")
     before = g.add("Less", pixel, end, name=f"{name}/before")
     inside = g.add("And", after, before, name=f"{name}/inside")
-    inside = g.add("Cast", inside, name=f"{name}/mask", to=TensorProto.FLOAT)
-    count = g.add(
-        "Cast",
-        g.add("Sub", end, start, name=f"{name}/count"),
-        name=f"{name}/n",
-        to=TensorProto.FLOAT,
-    )
-    return g.add("Div", inside, count, name=f"{name}/rows")
+    # No Cast: what converts models to float16 lets the type that one names stand.
+    numbers = [g.number(number) for number in (1.0, 0.0)]
+    mask = g.add("Where", inside, *numbers, name=f"{name}/mask")
+    count = g.add("ReduceSum", mask, g.ints(1), name=f"{name}/count", keepdims=1)
+    return g.add("Div", mask, count, name=f"{name}/rows")
