@@ -1,9 +1,7 @@
 """``convert``: the command line. No logic lives here."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, fields
-from difflib import get_close_matches
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,10 @@ from convert.options import Changes, Given, OnnxOptions, Options
 from pvt_data.command_line import Commands, parse_image_size, say
 from pvt_spec import NUM_STAGES, Preprocessing
 from pvt_spec.errors import ConvertError
+from pvt_spec.json_text import encode_json, parse_json
 from pvt_spec.model_files import find_model
+from pvt_spec.records import kinds_of, read_value
+from pvt_spec.words import nearest
 
 _DIRECT = "any-to-any"
 
@@ -38,7 +39,7 @@ class ConvertCommands(Commands):
         if Path(first).suffix or "/" in first or Path(first).exists():
             return False
         # A folder that is not there can be told from a mistyped command by what comes after it.
-        return not more or "-to-" in first or bool(get_close_matches(first, self.commands))
+        return not more or "-to-" in first or nearest(first, self.commands) is not None
 
 
 @click.group(
@@ -75,10 +76,10 @@ def _read_preprocessing(_: Any, __: Any, texts: tuple[str, ...]) -> tuple[tuple[
                 f"mean=[0.5,0.5,0.5]; keys are {', '.join(known)}"
             )
         try:
-            read = json.loads(value)
+            read = parse_json(value)
         except ValueError:
             read = value
-        found[key] = tuple(read) if isinstance(read, list) else read
+        found[key] = read_value(kinds_of(Preprocessing)[key], read, f"--preprocessing {key}")
     return tuple(found.items())
 
 
@@ -195,7 +196,7 @@ def inspect(file: Path, other: Path | None, as_json: bool) -> None:
 
     findings = list(compare_files(file, other) if other else inspect_file(file))
     if as_json:
-        click.echo(json.dumps(to_dict(findings), indent=1))
+        click.echo(encode_json(to_dict(findings), indent=1))
     else:
         for finding in findings:
             click.echo(str(finding))

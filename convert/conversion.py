@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_folder, check_target, replacing
 from pvt_spec.hashes import describe_changes
+from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import CONFIG, find_model
 from pvt_spec.words import counted
 
@@ -180,7 +180,7 @@ def _write_report(
     files = {"source": source, "target": target}
     facts = {what: [describe_file(file) for file in held] for what, held in files.items()}
     with replacing(path, force) as stream:
-        stream.write(json.dumps({**facts, **to_dict(told)}, indent=1).encode() + b"\n")
+        stream.write(encode_json({**facts, **to_dict(told)}, indent=1).encode() + b"\n")
 
 
 def _settle_maths(

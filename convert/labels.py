@@ -1,10 +1,12 @@
 """Files of class names: text, or JSON in the forms that are in use."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pvt_spec.errors import ConvertError
+from pvt_spec.json_text import parse_json
+from pvt_spec.model_files import read_text
+from pvt_spec.words import listed
 
 _FORMS = (
     "a list of names; an object of numbers to names, or to [number in ImageNet, name]; or one of "
@@ -22,12 +24,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         ConvertError: It is no such file.
     """
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise ConvertError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConvertError(f"{path}: is not UTF-8 text: save it as such") from error
+    text = read_text(path)
     value = _parsed(path, text)
     if value is not None:
         return _names_in_json(path, value)
@@ -37,7 +34,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     empty = [str(number) for number, line in enumerate(lines, 1) if not line.strip()]
     if empty:
         raise ConvertError(
-            f"{path}: lines {', '.join(empty)} are empty, expected a class name on each: name "
+            f"{path}: lines {listed(empty, 10)} are empty, expected a class name on each: name "
             "these classes, or take the lines out"
         )
     return tuple(line.strip() for line in lines)
@@ -48,11 +45,11 @@ def _parsed(path: Path, text: str) -> Any:
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         if path.suffix.lower() != ".json":
             return None
-        raise ConvertError(f"{path}: is not whole JSON ({error!s:.100}): correct it") from error
+        raise ConvertError(f"{path}: is not whole JSON ({error}): correct it") from None
 
 
 def _names_in_json(path: Path, value: Any) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from parity.options import (
 )
 from pvt_data.command_line import Commands, say
 from pvt_data.progress import progress_bar
+from pvt_spec.json_text import encode_json
 
 if TYPE_CHECKING:
     from convert.model.read import Model
@@ -261,7 +262,6 @@ def diagnose(
     what OTHER did. Exit code 0 if there is no difference beyond rounding and parity run finds none,
     1 if there is one.
     """
-    import json
 
     from parity import selection
     from parity.bundles.bundle import open_bundles
@@ -290,7 +290,7 @@ def diagnose(
         name = found.comparison.name
         chosen.write(chosen.html, diagnosis_to_html(diagnosis.to_dict(), str(files[0]), name, says))
     if chosen.as_json:
-        click.echo(json.dumps({**diagnosis.to_dict(), "says_of_itself": says}, indent=1))
+        click.echo(encode_json({**diagnosis.to_dict(), "says_of_itself": says}, indent=1))
     else:
         shown = [f"says of itself: {difference}" for difference in says[:5]]
         more = len(says) - len(shown)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pvt_data.command_line import parse_image_size, say
+from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import find_model
 from pvt_spec.model_info import ORIENTATIONS
 
@@ -200,7 +201,6 @@ class Chosen:
 
     def tell(self, result: "Result") -> None:
         """Prints and writes a result, and ends with exit code 1 where it is *different*."""
-        import json
 
         from parity.report import data, text
         from parity.report.html import page
@@ -209,7 +209,7 @@ class Chosen:
             if target:
                 self.write(target, make(result))
         if self.as_json:
-            click.echo(json.dumps(data.to_dict(result), indent=1))
+            click.echo(encode_json(data.to_dict(result), indent=1))
         else:
             click.echo("\n".join(text.table(result, self.verbose)))
         if not result.same:

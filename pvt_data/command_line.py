@@ -3,7 +3,6 @@
 Everything heavier than click is imported inside the commands, so that ``--help`` stays quick.
 """
 
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,8 +15,10 @@ import click
 
 from pvt_data.edge import edge
 from pvt_spec.errors import PvtError
+from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import find_model
 from pvt_spec.model_info import ORIENTATIONS
+from pvt_spec.words import presentable
 
 if TYPE_CHECKING:
     from pvt_data.accuracy import Forward
@@ -74,7 +75,7 @@ def _told() -> Iterator[None]:
 
 def say(message: str) -> None:
     """Writes a line on stderr, where everything goes that is not the result."""
-    click.echo(message, err=True)
+    click.echo(presentable(message), err=True)
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
@@ -189,7 +190,7 @@ def add_predict(group: click.Group, package: str) -> None:
             info = info.turned(orientation)
         with progress_bar("images") as show:
             rows = predict_images(forward, info, files, batch_size, top_k, say, show)
-        click.echo(json.dumps(rows, indent=1) if as_json else "\n".join(table(rows)))
+        click.echo(encode_json(rows, indent=1) if as_json else "\n".join(table(rows)))
 
 
 def add_validate(group: click.Group, package: str) -> None:
@@ -231,7 +232,7 @@ def add_validate(group: click.Group, package: str) -> None:
         with progress_bar("images") as show:
             accuracy = validate_folder(forward, info, data_dir, batch_size, show, say, orientation)
         if as_json:
-            click.echo(json.dumps(dataclasses.asdict(accuracy)))
+            click.echo(encode_json(dataclasses.asdict(accuracy)))
         else:
             click.echo(
                 f"Top-1 {accuracy.top1:.2f} %  Top-5 {accuracy.top5:.2f} %  "

@@ -40,8 +40,17 @@ MAX_FIELDS = 500_000
 MAX_DIMS = 32
 """Dimensions of a tensor: numpy 1's limit."""
 
-MAX_NAME = 1000
+MAX_NAME = 500
 """Characters of a tensor's name; a PVT's have some 60."""
+
+MAX_SHARING = 16
+"""How many times the size of its files a file's tensors may have: some share their values."""
+
+MAX_DIRECTORY = 4_000_000
+"""Bytes of the directory of a zip, of some 150 for each of :data:`MAX_ENTRIES`."""
+
+MAX_PARTS = 20_000
+"""Modules, parameters and buffers of what was pickled whole: one that holds itself has no end."""
 
 MAX_NEAR = 100
 """Characters of a name of which the nearest known one is looked for: that takes their square."""

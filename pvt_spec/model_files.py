@@ -5,12 +5,16 @@ No format of a model is known here, only what none of them can be.
 
 import codecs
 import re
+import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.words import listed
+from pvt_spec.limits import MAX_TEXT_BYTES
+from pvt_spec.words import listed, show
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 """The best model and the whole training state in a run's folder."""
@@ -31,6 +35,22 @@ def find_model(path: Path) -> tuple[Path, str]:
     Raises:
         ConvertError: It is such a folder, and it cannot be told what it stands for.
     """
+    with reading(path):
+        _check_there(path)
+        return _find_model(path)
+
+
+def _check_there(path: Path) -> None:
+    """Refuses a path that cannot be looked at; of one where nothing is, nothing is said yet."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except ValueError as error:  # a NUL in it
+        raise unreadable(path, error) from None
+
+
+def _find_model(path: Path) -> tuple[Path, str]:
     if not path.is_dir() or (path / CONFIG).exists():
         return path, ""
     if path.name == "snapshots":
@@ -55,7 +75,7 @@ def find_model(path: Path) -> tuple[Path, str]:
 def _find_snapshot(path: Path) -> tuple[Path, str]:
     kept = sorted(each for each in (path / "snapshots").iterdir() if each.is_dir())
     main = path / "refs" / "main"
-    revision = main.read_text(errors="replace").strip()[:100] if main.is_file() else ""
+    revision = first_bytes(main, 100).decode(errors="replace").strip()
     chosen = [each for each in kept if each.name == revision] or kept
     if len(chosen) != 1:
         raise ConvertError(
@@ -67,7 +87,7 @@ def _find_snapshot(path: Path) -> tuple[Path, str]:
 
 
 def _quoted(names: list[str]) -> str:
-    return listed(names, _MOST, lambda name: f"{name!r:.100}") or "nothing"
+    return listed(names, _MOST, show) or "nothing"
 
 
 @dataclass(frozen=True)
@@ -163,6 +183,48 @@ def first_bytes(path: Path, count: int) -> bytes:
     except OSError:
         pass
     return b""
+
+
+def read_text(path: Path) -> str:
+    """Reads a text in UTF-8: names, settings.
+
+    Raises:
+        ConvertError: There is none, it is no file or too long, or not for us to read.
+    """
+    try:
+        # Before opening: a pipe would keep us waiting for its other end.
+        if not stat.S_ISREG((facts := path.stat()).st_mode):
+            raise ConvertError(f"{path}: a folder or a device, expected a file")
+        if facts.st_size > MAX_TEXT_BYTES:
+            raise ConvertError(
+                f"{path}: has {facts.st_size} bytes, expected a text of at most {MAX_TEXT_BYTES}"
+            )
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConvertError(f"{path}: is not UTF-8 text: save it as such") from None
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> ConvertError:
+    """Returns the error to raise for a path that the system does not let us read, and why."""
+    if isinstance(error, FileNotFoundError):
+        return ConvertError(f"{path}: there is no such file or folder")
+    reason = error.strerror if isinstance(error, OSError) else error
+    return ConvertError(f"{path}: cannot be read: {reason}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what the system says against reading a path, or what lies in it, into one error.
+
+    Raises:
+        ConvertError: It says so: no permission, a name that is too long, links without an end.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _is_text(start: bytes) -> bool:

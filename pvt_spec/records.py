@@ -119,21 +119,32 @@ class _Reader:
             return self.record(kind, value, where)
         if origin in (Union, UnionType):
             return self.one_of(inner, value, where)
-        if origin is tuple and isinstance(value, list | tuple):
-            kinds = (inner[0],) * len(value) if inner[1:] == (...,) else inner
-            if len(value) == len(kinds) and len(self.problems) < _SHOWN:
-                pairs = zip(kinds, value, strict=True)
-                return tuple(self.read(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(pairs))
-        elif origin is dict and isinstance(value, dict):
-            return {
-                name: self.read(inner[1], v, f"{where}.{show(name)}") for name, v in value.items()
-            }
-        elif kind is int and type(value) is float and value.is_integer():
+        made = self.several(origin, inner, value, where)
+        if made is not None:
+            return made
+        if kind is int and type(value) is float and value.is_integer():
             return int(value)
-        elif type(value) in _ADMITTED.get(kind, (kind,)) and (kind is not float or isfinite(value)):
+        if type(value) in _ADMITTED.get(kind, (kind,)) and (kind is not float or isfinite(value)):
             return value
         self.problems.append(f"{where} is {show(value)}, expected {_words(kind)}")
         return value
+
+    def several(self, origin: Any, inner: tuple[Any, ...], value: Any, where: str) -> Any:
+        """Returns a list or an object of a type; None where it is of another."""
+        trial = _Reader(self.whole, self.others)
+        if origin is dict and isinstance(value, dict):
+            made: Any = {}
+            for name, each in value.items():
+                made[name] = trial.read(inner[1], each, f"{where}[{show(name)}]")
+        elif origin is tuple and isinstance(value, list | tuple):
+            kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
+            if len(kinds) != len(value):
+                return None
+            pairs = zip(kinds, value, strict=True)
+            made = tuple(trial.read(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(pairs))
+        else:
+            return None
+        return None if trial.problems else made
 
     def one_of(self, kinds: tuple[Any, ...], value: Any, where: str) -> Any:
         for kind in kinds:
@@ -150,7 +161,11 @@ class _Reader:
             return value
         kinds, before = kinds_of(kind), len(self.problems)
         if self.others:
-            value = {n: each for n, each in value.items() if n in kinds and each is not None}
+            value = {
+                field.name: value[field.name]
+                for field in dataclasses.fields(kind)
+                if field.name in value and (value[field.name] is not None or _needed(field))
+            }
         if unknown := [name for name in value if name not in kinds]:
             self.problems.append(f"{where} has {listed(unknown, 4, show)}, which it does not know")
         needed = [

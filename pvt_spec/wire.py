@@ -9,10 +9,11 @@ has all of its values, another the last.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_FIELDS, MAX_NAME
 
 NUMBER = 0x08
 """Key of field 1 as a varint."""
@@ -33,11 +34,13 @@ class FieldReader:
         path: The file's path, for complaints.
         data: The file's bytes.
         again: What the file is if it cannot be read, and what to do next; ends complaints.
+        looked_at: How many fields were read so far, as the one item.
     """
 
     path: Path
     data: memoryview
     again: str
+    looked_at: list[int] = field(default_factory=lambda: [0], repr=False)
 
     def error(self, at: int, problem: str) -> ConvertError:
         """Returns the error to raise for a problem at byte ``at``."""
@@ -59,8 +62,13 @@ class FieldReader:
 
     def field(self, at: int, end: int) -> tuple[int, int, int]:
         """Returns the key of the field at ``at``, and where its value starts and stops."""
+        self.looked_at[0] += 1
+        if self.looked_at[0] > MAX_FIELDS:
+            raise self.error(at, f"more than {MAX_FIELDS} fields, expected those of a PVT")
         key, start = self.number(at, end)
         kind = key & 7
+        if not 0 < key >> 3 < 1 << 29:  # the numbers that protobuf has for fields
+            raise self.unexpected(at)
         if kind == _VARINT:
             return key, start, self.number(start, end)[1]
         if kind == _BYTES:
@@ -94,6 +102,13 @@ class FieldReader:
         while at < end:
             value, at = self.number(at, end)
             yield value
+
+    def name(self, span: tuple[int, int]) -> str:
+        """Returns data[start:stop] as a name in UTF-8, where span is (start, stop)."""
+        start, stop = span
+        if stop - start > MAX_NAME:
+            raise self.error(start, f"a name of {stop - start} bytes, expected at most {MAX_NAME}")
+        return self.text(span, "utf-8")
 
     def text(self, span: tuple[int, int], encoding: str) -> str:
         """Returns data[start:stop] as text, where span is (start, stop)."""

@@ -14,16 +14,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
-def listed(items: Sequence[Any], most: int, show: Callable[[Any], str] = str) -> str:
+def listed(
+    items: Sequence[Any], most: int, show: Callable[[Any], str] = str, separator: str = ", "
+) -> str:
     """Returns ``a, b and 3 more``: the first of some items, and how many there are beside.
 
     Args:
         items: The items; of none it is "".
         most: How many are shown.
         show: The function that returns the words for one; it is asked for those alone.
+        separator: What stands between them.
     """
     more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(show, items[:most])) + more
+    return separator.join(map(show, items[:most])) + more
 
 
 def shortened(text: str, most: int = 60) -> str:
@@ -60,8 +63,8 @@ def _ends(text: str, most: int) -> str:
 
 class _Shown(Repr):
     def repr_str(self, value: str, level: int) -> str:
-        """Returns a text in quotes, of which 60 characters are looked at."""
-        return repr(shortened(value))
+        """Returns a text in quotes, of which 150 characters are looked at."""
+        return repr(shortened(value, 150))
 
     def repr_int(self, value: int, level: int) -> str:
         """Returns a number; of a very long one how long it is, as Python writes out none."""

@@ -27,7 +27,6 @@ from typing import BinaryIO
 import numpy as np
 
 from convert.formats.weight_file import (
-    MAX_ENTRIES,
     TensorFields,
     WeightFile,
     as_array,
@@ -37,11 +36,12 @@ from convert.formats.weight_file import (
     encode_text,
     little_endian,
     map_file,
-    show,
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_ENTRIES
 from pvt_spec.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
+from pvt_spec.words import show
 
 _TYPES = """
     Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float16 Float32 Float64 BFloat16 Bool
@@ -178,7 +178,7 @@ class _EntryReader(TensorFields):
             fields[key] = (begin, end)
         if FIRST not in fields:
             raise self.damaged(at, "a parameter without a name")
-        name = self.text(fields.pop(FIRST), "utf-8")
+        name = self.name(fields.pop(FIRST))
         if THIRD in fields:
             raise self.error(
                 at, f"{show(name)} is a map parameter (a hash table), which is not read"
@@ -197,7 +197,7 @@ class _EntryReader(TensorFields):
                 fields[key] = (begin, end)
         if set(fields) != {SECOND, THIRD}:
             raise self.damaged(at, f"{show(name)} has no type and contents alone")
-        return _Piece(at, name, self.text(fields[SECOND], "utf-8"), tuple(dims), *fields[THIRD])
+        return _Piece(at, name, self.name(fields[SECOND]), tuple(dims), *fields[THIRD])
 
     def metadata(self, pieces: list[_Piece]) -> str:
         """Returns the text that an entry of type ``str`` holds."""

@@ -37,10 +37,10 @@ from convert.formats.weight_file import (
     TensorFields,
     WeightFile,
     as_array,
+    check_sharing,
     contents,
     little_endian,
     map_file,
-    show,
 )
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
@@ -49,6 +49,7 @@ from pvt_spec.files import check_target, replacing, replacing_all
 from pvt_spec.hashes import GRAPH_PARTS, PartsHash, encode_maths
 from pvt_spec.model_files import check_model_file
 from pvt_spec.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
+from pvt_spec.words import show
 
 if TYPE_CHECKING:
     import onnx
@@ -122,6 +123,11 @@ def read(path: Path) -> WeightFile:
     for _, constant in sorted(each for each in tensors.items() if "/" in each[0]):
         digest.add("constant", reader.data[constant.at : constant.stop])
     digest.add("description", encode_maths(metadata[METADATA_KEY]))
+    held = [reader.data, *(data for _, data in reader.beside.values())]
+    try:
+        check_sharing(arrays.values(), sum(map(len, held)))
+    except ConvertError as error:
+        raise ConvertError(f"{path}: {error}; {_RECONVERT}") from None
     files = (path, *(file for file, _ in reader.beside.values()))
     return WeightFile({"": arrays}, metadata, files=files, graph_hash=digest.hexdigest())
 
@@ -182,7 +188,7 @@ class _ModelReader(TensorFields):
     def add_text(self, start: int, stop: int, found: dict[str, str]) -> None:
         """Adds what a ``StringStringEntryProto`` says."""
         parts = {key: (begin, end) for key, begin, end in self.fields(start, stop)}
-        name = self.text(parts.get(FIRST, (start, start)), "utf-8")
+        name = self.name(parts.get(FIRST, (start, start)))
         if name in found:
             raise self.damaged(start, f"{show(name)} is there twice, expected once")
         self.check_count(len(found), start)
@@ -213,7 +219,7 @@ class _ModelReader(TensorFields):
             elif key == _DATA_TYPE:
                 tensor.type = self.number(begin, end)[0]
             elif key == _NAME:
-                tensor.name = self.text((begin, end), "utf-8")
+                tensor.name = self.name((begin, end))
             elif key == _RAW_DATA:
                 tensor.raw = (begin, end)
             elif key == _EXTERNAL_DATA:
@@ -270,7 +276,7 @@ class _ModelReader(TensorFields):
                 )
         except ConvertError as error:
             raise self.error(
-                tensor.at, f"{tensor.shown} is kept in another file, {location!r:.200}: {error}"
+                tensor.at, f"{tensor.shown} is kept in another file, {show(location)}: {error}"
             ) from error
         return values[start : start + size]
 
@@ -278,7 +284,7 @@ class _ModelReader(TensorFields):
 def _count(place: dict[str, str], key: str, default: int) -> int:
     text = place.get(key, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ConvertError(f"{key} is {text!r:.60}, expected a number of bytes")
+        raise ConvertError(f"{key} is {show(text)}, expected a number of bytes")
     return int(text)
 
 

@@ -29,23 +29,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
 
 from convert.formats.weight_file import (
-    MAX_ENTRIES,
     WeightFile,
     as_array,
     check_texts,
     contents,
     dtype_name,
     map_file,
-    show,
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.json_text import parse_json
+from pvt_spec.limits import MAX_ENTRIES, MAX_NAME, MAX_TEXT_BYTES
+from pvt_spec.words import show
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -71,9 +72,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 Without F4 and F6, which share bytes, and F8_E8M0, the scales of such.
 """
-
-MAX_HEADER_BYTES = 100_000_000
-"""The reference implementation's limit."""
 
 _METADATA = "__metadata__"
 _MARKS = 12
@@ -161,7 +159,7 @@ def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
     begin = bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + 1])
     if begin != b"{":
         raise _damaged(f"at byte {_LENGTH_BYTES}: got {begin!r}, expected b'{{'")
-    most = min(MAX_HEADER_BYTES, len(data) - _LENGTH_BYTES)
+    most = min(MAX_TEXT_BYTES, len(data) - _LENGTH_BYTES)
     if length > most:
         raise _damaged(f"a header of {length} bytes, expected at most {most}")
     end = _LENGTH_BYTES + length
@@ -176,42 +174,17 @@ def _parse(text: memoryview) -> dict[str, Any]:
             f"a header of {marks} values, expected those of {MAX_ENTRIES} tensors at most; {_AGAIN}"
         )
     try:
-        header: dict[str, Any] = json.loads(
-            str(text, "utf-8"), object_pairs_hook=_without_twins, parse_constant=_refuse_constant
-        )
-    except UnicodeDecodeError as error:
-        raise _damaged(f"its header is no UTF-8 ({error.reason})") from error
-    except ValueError as error:  # no JSON, or an integer of more digits than Python converts
-        raise _damaged(f"its header is no JSON ({error})") from error
-    except RecursionError:
-        raise _damaged("its header is nested without end") from None
+        header: dict[str, Any] = parse_json(bytes(text))
+    except ValueError as error:
+        raise _damaged(f"its header is no JSON: {error}") from None
     return header
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise _damaged(f"{show(name)} is there twice, expected once")
-        if _has_surrogates(name):
-            raise _damaged(f"{show(name)} has a lone surrogate, expected Unicode")
-        found[name] = value
-    return found
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
-
-
-def _has_surrogates(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _metadata(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise _damaged(f"{_METADATA} is {show(value)}, expected texts by name")
     for key, text in value.items():
-        if not isinstance(text, str) or _has_surrogates(text):
+        if not isinstance(text, str):
             raise ConvertError(
                 f"{_METADATA}: {show(key)} is {show(text)}, expected a text; {_AGAIN}"
             )
@@ -219,6 +192,8 @@ def _metadata(value: Any) -> dict[str, str]:
 
 
 def _entry(name: str, value: Any) -> _Place:
+    if len(name) > MAX_NAME:
+        raise _damaged(f"a name of {len(name)} characters, expected at most {MAX_NAME}")
     keys = {"dtype", "shape", "data_offsets"}
     if not isinstance(value, dict) or value.keys() != keys:
         raise ConvertError(
@@ -290,9 +265,9 @@ def _encode_header(
         around = text[max(error.start - 20, 0) : error.end + 20]
         raise ConvertError(f"{around!a} has a lone surrogate, expected Unicode") from None
     encoded += b" " * (-len(encoded) % _LENGTH_BYTES)
-    if len(encoded) > MAX_HEADER_BYTES:
+    if len(encoded) > MAX_TEXT_BYTES:
         raise ConvertError(
             f"names and metadata take {len(encoded)} bytes: a .safetensors holds at most "
-            f"{MAX_HEADER_BYTES}"
+            f"{MAX_TEXT_BYTES}"
         )
     return len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded

@@ -5,11 +5,11 @@ the same arrays in ``write``.
 """
 
 import mmap
-import reprlib
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,9 @@ import numpy as np
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_DIMS, MAX_ENTRIES, MAX_SHARING
 from pvt_spec.wire import FieldReader
-
-MAX_ENTRIES = 10_000
-"""Most entries that a file may have: a training checkpoint of the largest PVT has fewer.
-
-(1,054 tensors, at most eight of each: the weight, moments, averages, gradients.) Entries cost
-many times their bytes in memory, so a file of nothing but tiny ones is refused.
-"""
-
-_MAX_DIMS = 32  # numpy 1's limit
+from pvt_spec.words import show
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,8 @@ class WeightFile:
             the file does not align them.
         metadata: Text entries beside the tensors.
         extras: Everything else beside the tensors: numbers, dicts and lists without tensors. As
-            nested and as self-referential as the file makes it: show it with :mod:`reprlib`.
+            nested and as self-referential as the file makes it: show
+            it with :func:`pvt_spec.words.show`.
         described: The model as a file beside it (``config.json``) describes it; None for nothing.
         files: The files that were read; () for the named one alone.
         unread: The names of the kinds of objects beside the tensors that were left unread.
@@ -141,14 +135,25 @@ def encode_text(text: str, encoding: str = "utf-8", what: str = "") -> bytes:
     try:
         return text.encode(encoding)
     except UnicodeEncodeError:
-        shown = f"{what} ({text!a})" if what else f"{text!a}"
+        shown = f"{what} ({show(text)})" if what else show(text)
         raise ConvertError(f"{shown} has a lone surrogate, expected Unicode") from None
 
 
-def show(value: Any) -> str:
-    """Returns a value from a file, fit for a terminal."""
-    shown = repr(value) if isinstance(value, str) else reprlib.repr(value)
-    return f"{shown:.200}"
+def check_sharing(tensors: Iterable[Array], size: int) -> None:
+    """Refuses tensors that have the same bytes of a file over and over: they would take forever.
+
+    Args:
+        tensors: The tensors.
+        size: Bytes of the files that they are in.
+
+    Raises:
+        ConvertError: They have them over :data:`MAX_SHARING` times.
+    """
+    if (held := sum(array.nbytes for array in tensors)) > MAX_SHARING * size:
+        raise ConvertError(
+            f"its tensors have {held} bytes, which share the {size} of the file: expected at most "
+            f"{MAX_SHARING} times as many"
+        )
 
 
 def as_array(
@@ -198,8 +203,8 @@ class TensorFields(FieldReader):
         Raises:
             ConvertError: No array has such a shape.
         """
-        dims += self.numbers(*span)
-        if len(dims) > _MAX_DIMS or max(dims, default=0) >= 1 << 63:
+        dims += islice(self.numbers(*span), MAX_DIMS + 1)
+        if len(dims) > MAX_DIMS or max(dims, default=0) >= 1 << 63:
             raise self.damaged(at, f"{shown} a shape that no array has")
 
 

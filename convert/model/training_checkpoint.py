@@ -22,6 +22,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import replacing
 from pvt_spec.hashes import hash_weights
+from pvt_spec.json_text import encode_json, parse_json
 
 STATE_KEY = "pvt_training_state"
 """Name of the text entry that makes a ``.ckpt`` one of ours to go on from."""
@@ -51,8 +52,9 @@ def save_training(
     kept = [part + spec.name for part in ("", AVERAGED) for spec in tensor_specs(info.config)]
     hashes = hash_weights({name: state[name] for name in kept if name in state})
     model = dataclasses.replace(info, hashes=hashes).to_json()
-    described = {"facts": dict(facts), "sha256": digest(tensors, facts, model)}
-    texts = {METADATA_KEY: model, STATE_KEY: json.dumps(described)}
+    facts = parse_json(encode_json(dict(facts)))  # as they will be read
+    described = {"facts": facts, "sha256": digest(tensors, facts, model)}
+    texts = {METADATA_KEY: model, STATE_KEY: encode_json(described)}
     with replacing(path, force=True) as stream:
         ckpt.write(stream, tensors, texts)
 
@@ -70,7 +72,7 @@ def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, An
             "last.ckpt, or give weights alone as --pretrained"
         )
     try:
-        described = json.loads(file.metadata[STATE_KEY])
+        described = parse_json(file.metadata[STATE_KEY])
         facts, expected = dict(described["facts"]), str(described["sha256"])
         info = ModelInfo.from_json(file.metadata[METADATA_KEY])
     except (ValueError, KeyError, TypeError, PvtError) as error:

@@ -1,6 +1,5 @@
 """A run's log: JSON lines, and event files that TensorBoard reads."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -8,7 +7,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from pvt_spec.json_text import encode_json, parse_json
 from pvt_spec.model_files import LAST
+from pvt_spec.words import show
 from pvt_train.run.folder import LOG
 from pvt_train.twin import TrainingError
 
@@ -44,13 +45,13 @@ class RunLog:
         """
         from tensorboardX.summary import scalar
 
-        # JSON has no word for what is not finite.
+        # JSON has no word for what is not finite, and a plot no place.
         record = {
             name: None if isinstance(value, float) and not isfinite(value) else value
             for name, value in record.items()
         }
         with self._writing():
-            self._lines.write(json.dumps(record) + "\n")
+            self._lines.write(encode_json(record) + "\n")
             self._lines.flush()
             for name, value in record.items():
                 if isinstance(value, int | float) and name != "step":
@@ -78,7 +79,7 @@ class RunLog:
 
 def _replace_lines(folder: Path, records: Sequence[LogRecord]) -> None:
     fresh = folder / f"{LOG}.new"
-    fresh.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    fresh.write_text("".join(encode_json(record) + "\n" for record in records), encoding="utf-8")
     fresh.replace(folder / LOG)
 
 
@@ -120,10 +121,12 @@ def read_log(folder: Path) -> list[LogRecord]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             records.append({**record, "step": int(record["step"]), "kind": str(record["kind"])})
         except (ValueError, TypeError, KeyError) as error:
             if number == len(lines):
                 break
-            raise TrainingError(f"{path}: line {number} is no record of a run: {line}") from error
+            raise TrainingError(
+                f"{path}: line {number} is no record of a run: {show(line)}"
+            ) from error
     return records

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pvt_spec import ConfigError
+from pvt_spec.records import read_record
+from pvt_spec.words import show
 from pvt_train.twin import TrainingError
 
 
@@ -62,20 +65,14 @@ class Standing:
             TrainingError: It is not that.
         """
         try:
-            best = values["best"] and _kept(values["best"])
-            kept = tuple(map(_kept, values["kept"]))
-            return cls(**{**values, "best": best, "kept": kept})
-        except (KeyError, TypeError, ValueError) as error:
+            standing = read_record(cls, dict(values), "it")
+        except ConfigError as error:
             raise TrainingError(f"not the state of a run: {error}") from error
-
-
-def _kept(values: Mapping[str, Any]) -> Kept:
-    """Reads a model file of a state that may be anybody's: a name, as the file is removed.
-
-    Raises:
-        ValueError: Its file is not one within the run's folder.
-    """
-    one = Kept(**values)
-    if not re.fullmatch(r"[\w-]+\.ckpt", one.file):
-        raise ValueError(f"a model file is {one.file!r}, expected a name as in pvt_tiny-1.ckpt")
-    return one
+        for each in (*standing.kept, *filter(None, [standing.best])):
+            # A state may be anybody's, and the file is removed.
+            if not re.fullmatch(r"[\w-]+\.ckpt", each.file):
+                raise TrainingError(
+                    f"not the state of a run: a model file is {show(each.file)}, expected a name "
+                    "as in pvt_tiny-1.ckpt"
+                )
+        return standing

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from convert.formats.huggingface.images import is_whole, unfit
+from convert.formats.huggingface.images import unfit
 from pvt_spec import ModelInfo
 from pvt_spec.errors import ConvertError
 from pvt_spec.model_files import CONFIG
+from pvt_spec.records import read_value
 
 _PROBLEM_TYPES = {
     "single_label": "single_label_classification",
@@ -32,19 +33,18 @@ def parse_classes(
         ConvertError: The number or the names cannot be, or do not fit each other.
     """
     names, count = config.get("id2label"), config.get("num_labels")
-    if count is not None and not (is_whole(count) or count in (0,)):
-        raise unfit(CONFIG, "num_labels", count, "a whole number")
+    if count is not None and (count := read_value(int, count, "num_labels")) < 0:
+        raise unfit(CONFIG, "num_labels", count, "a whole number from 0")
     if not names:
         if count is None:
             # An empty id2label is how v2 writes that there is no head.
             none = version == 2 and names is not None
             count = 0 if none else usual
-        return int(count), ()
+        return count, ()
     if not isinstance(names, dict) or {*names} != {str(i) for i in range(len(names))}:
         raise unfit(CONFIG, "id2label", names, "a name for each class from 0")
+    names = read_value(dict[str, str], names, "id2label")
     labels = tuple(names[str(index)] for index in range(len(names)))
-    if not all(isinstance(label, str) for label in labels):
-        raise unfit(CONFIG, "id2label", names, "names as text")
     if count is not None and count != len(labels):
         raise ConvertError(
             f"config.json: num_labels is {count}, but id2label names {len(labels)} classes: "

@@ -7,7 +7,7 @@ attention has an exact one of its own), and v2 never reads ``image_size``.
 """
 
 from collections.abc import Iterator, Mapping
-from reprlib import repr as short
+from dataclasses import dataclass
 from typing import Any
 
 from convert.formats.huggingface.classes import make_classes, parse_classes, parse_task
@@ -15,7 +15,6 @@ from convert.formats.huggingface.images import (
     GUESSED,
     PREPROCESSOR,
     REPLACED,
-    is_whole,
     parse_preprocessor,
     unfit,
 )
@@ -30,6 +29,8 @@ from pvt_spec import (
 )
 from pvt_spec.errors import ConvertError
 from pvt_spec.model_files import CONFIG
+from pvt_spec.records import kind_like, read_value, read_values
+from pvt_spec.words import show
 
 MODEL_TYPES = {"pvt": 1, "pvt_v2": 2}
 """``model_type`` -> PVT version."""
@@ -77,6 +78,9 @@ _SR_RATIOS = {1: "sequence_reduction_ratios", 2: "sr_ratios"}
 _FIXED = ("num_encoder_blocks", "patch_sizes", "strides", "qkv_bias")
 """Keys that :class:`PVTConfig` has no field for: what is not the default cannot be expressed."""
 
+_OWN = ("hidden_act", "num_labels")
+"""Keys with checks of their own."""
+
 _GELU = {"gelu": "erf", "gelu_pytorch_tanh": "tanh", "gelu_new": "tanh"}
 
 _ARCHITECTURES = {
@@ -84,9 +88,6 @@ _ARCHITECTURES = {
     2: ("PvtV2ForImageClassification", "PvtV2Model", "PvtV2Backbone"),
 }
 """PVT version -> transformers' classes: with a head, without, and the maps of the stages."""
-
-MAX_DEPTH = 1000
-"""Blocks that a configuration may ask for: a file cannot make us list millions of tensors."""
 
 
 def model_version(config: Mapping[str, Any]) -> int:
@@ -130,8 +131,8 @@ def parse_config(
         raise ConvertError(f"config.json: {'; '.join(problems)}: no other PVT is supported")
     kind = _kind(config, version, headless)
     usual = _DEFAULTS[version]["num_labels"]
-    classes, labels = parse_classes(config, version, usual) if kind == 0 else (0, ())
     try:
+        classes, labels = parse_classes(config, version, usual) if kind == 0 else (0, ())
         architecture = _architecture(keys, version, classes, features_only=kind == 2)
         images = default_preprocessing(architecture, "hf")
         if preprocessor is None:
@@ -146,54 +147,51 @@ def parse_config(
 
 
 def _problems(keys: Mapping[str, Any], version: int) -> Iterator[str]:
+    defaults = _DEFAULTS[version]
     for key in _FIXED:
         # Without biases of queries, keys and values, zeros in their place compute the same.
-        if keys[key] != _DEFAULTS[version][key] and (key != "qkv_bias" or keys[key] is not False):
-            yield f"{key} is {short(keys[key])}, expected {_DEFAULTS[version][key]}"
-    for key in (*_LISTS.values(), _SR_RATIOS[version]):
-        values = keys[key]
-        if (
-            not isinstance(values, list)
-            or len(values) != NUM_STAGES
-            or not all(map(is_whole, values))
-        ):
-            yield f"{key} is {short(values)}, expected {NUM_STAGES} whole numbers above 0"
-        elif key == "depths" and sum(values) > MAX_DEPTH:
-            yield f"depths is {short(values)}, expected {MAX_DEPTH} blocks at most"
-    if not is_whole(keys["num_channels"]):
-        yield f"num_channels is {short(keys['num_channels'])}, expected a whole number above 0"
-    for key in ("layer_norm_eps", "drop_path_rate"):
-        if not isinstance(keys[key], int | float) or not 0 <= keys[key] < 1:
-            yield f"{key} is {short(keys[key])}, expected a number from 0 to below 1"
-    if not all(_image_size(keys["image_size"])):
-        yield f"image_size is {short(keys['image_size'])}, expected pixels, or [height, width]"
-    linear = version == 2 and keys["linear_attention"]
-    if not isinstance(linear, bool):
-        yield f"linear_attention is {short(linear)}, expected true or false"
-    yield from _activation_problems(keys["hidden_act"], linear is True)
+        if keys[key] != defaults[key] and (key != "qkv_bias" or keys[key] is not False):
+            yield f"{key} is {show(keys[key])}, expected {defaults[key]}"
+    for key, kind in _kinds(version).items():
+        try:
+            read_value(kind, keys[key], key)
+        except ConfigError as error:
+            yield str(error)
+    if isinstance(keys["num_channels"], int) and keys["num_channels"] < 1:
+        yield f"num_channels is {show(keys['num_channels'])}, expected a whole number above 0"
+    linear = version == 2 and keys["linear_attention"] is True
+    yield from _activation_problems(keys["hidden_act"], linear)
     if keys.get("quantization_config") is not None:
         yield "quantization_config is there, expected weights as they were trained"
 
 
+def _kinds(version: int) -> dict[str, Any]:
+    """Returns the types of the keys that are read: those of their defaults."""
+    kinds = {k: kind_like(v) for k, v in _DEFAULTS[version].items() if k not in (*_FIXED, *_OWN)}
+    return {**kinds, "image_size": int | tuple[int, int] | _Sides}
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """An image's size as v2 admits it."""
+
+    height: int
+    width: int
+
+
 def _activation_problems(name: Any, linear: bool) -> Iterator[str]:
     if not isinstance(name, str) or name not in _GELU:
-        yield f"hidden_act is {short(name)}, expected one of {', '.join(_GELU)}"
+        yield f"hidden_act is {show(name)}, expected one of {', '.join(_GELU)}"
     elif linear and _GELU[name] != "erf":
         yield f"hidden_act is {name!r}, expected 'gelu': linear_attention has an exact GELU besides"
 
 
 def _image_size(value: Any) -> tuple[int, int]:
-    """Returns (H, W) of a side, [height, width] or, as v2 admits, a dict of them.
-
-    Of all else it is (0, 0).
-    """
-    if is_whole(value):
-        return int(value), int(value)
-    if isinstance(value, dict) and {*value} == {"height", "width"}:
-        value = [value["height"], value["width"]]
-    if isinstance(value, list) and len(value) == 2 and all(map(is_whole, value)):
-        return int(value[0]), int(value[1])
-    return 0, 0
+    """Returns (H, W) of a side, [height, width] or, as v2 admits, a dict of them."""
+    sides = read_value(int | tuple[int, int] | _Sides, value, "image_size")
+    if isinstance(sides, int):
+        return sides, sides
+    return (sides.height, sides.width) if isinstance(sides, _Sides) else sides
 
 
 def _kind(config: Mapping[str, Any], version: int, headless: bool) -> int:
@@ -201,7 +199,7 @@ def _kind(config: Mapping[str, Any], version: int, headless: bool) -> int:
     named = config.get("architectures")
     if not named:
         return int(headless)
-    if not isinstance(named, list) or named[0] not in _ARCHITECTURES[version]:
+    if not isinstance(named, list) or named[0] not in [*_ARCHITECTURES[version]]:
         raise unfit(CONFIG, "architectures", named, " or ".join(_ARCHITECTURES[version]))
     return _ARCHITECTURES[version].index(named[0])
 
@@ -210,15 +208,16 @@ def _architecture(
     keys: Mapping[str, Any], version: int, classes: int, *, features_only: bool
 ) -> PVTConfig:
     lists = {**_LISTS, "sr_ratios": _SR_RATIOS[version]}
+    said = read_values(_kinds(version), keys, "")
     return PVTConfig(
         version,
-        **{field: tuple(int(value) for value in keys[key]) for field, key in lists.items()},
-        linear=version == 2 and keys["linear_attention"],
+        **{field: said[key] for field, key in lists.items()},
+        linear=version == 2 and said["linear_attention"],
         image_size=_image_size(keys["image_size"]),
-        in_chans=int(keys["num_channels"]),
+        in_chans=said["num_channels"],
         num_classes=classes,
         features_only=features_only,
-        drop_path_rate=float(keys["drop_path_rate"]),
+        drop_path_rate=float(said["drop_path_rate"]),
     )
 
 

@@ -16,10 +16,8 @@ The names of the tensors are those of dialect ``hf``; ``config.json`` is underst
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
-from reprlib import repr as short
 from typing import Any
 
 from convert.formats.huggingface.config import model_version
@@ -28,13 +26,20 @@ from convert.formats.huggingface.timm import is_timm
 from convert.formats.table import find_source
 from convert.formats.weight_file import WeightFile, map_file
 from pvt_spec.errors import ConvertError
+from pvt_spec.json_text import parse_json
+from pvt_spec.limits import MAX_TEXT_BYTES
 from pvt_spec.model_files import CONFIG, check_model_file
+from pvt_spec.words import listed, show
 
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
 WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, PICKLED, PICKLED_INDEX)
 """What the weights can be in; the first that is there is taken, as transformers does."""
+
+
+_SHOWN = 40
+"""Problems that are listed."""
 
 
 def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -70,26 +75,15 @@ def read_weights(folder: Path) -> WeightFile:
 
 def _read_json(path: Path) -> dict[str, Any]:
     with map_file(path) as data:
-        text = data[:]
+        text = data[: MAX_TEXT_BYTES + 1]
     try:
-        value = json.loads(text, object_pairs_hook=_without_repeats)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         check_model_file(path, texts=False)
-        raise ConvertError(
-            f"{path}: is not JSON ({error!s:.200}): copy or download it again"
-        ) from error
+        raise ConvertError(f"{path}: is not JSON ({error}): copy or download it again") from None
     if not isinstance(value, dict):
         raise ConvertError(f"{path}: holds a {type(value).__name__}, expected an object of keys")
     return value
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns a JSON object, in which no key hides another of the same name."""
-    keys = [key for key, _ in pairs]
-    if len({*keys}) != len(keys):
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ValueError(f"key {short(twice[0])} is there twice")
-    return dict(pairs)
 
 
 def _read_shards(index: Path) -> WeightFile:
@@ -105,12 +99,12 @@ def _read_shards(index: Path) -> WeightFile:
         for name, path in _shards(index, sorted({*tensor_files.values()})).items()
     }
     problems = [
-        f"{tensor} is missing from {name}"
+        f"{show(tensor)} is missing from {name}"
         for tensor, name in tensor_files.items()
         if tensor not in files[name].tensors
     ]
     problems += [
-        f"{short(tensor)} is in {name}, and the index has it "
+        f"{show(tensor)} is in {name}, and the index has it "
         + (f"in {tensor_files[tensor]}" if tensor in tensor_files else "nowhere")
         for name, file in files.items()
         for tensor in file.tensors
@@ -119,7 +113,7 @@ def _read_shards(index: Path) -> WeightFile:
     if problems:
         raise ConvertError(
             f"{index}: its files hold other tensors:\n  "
-            + "\n  ".join(sorted(problems))
+            + listed(sorted(problems), _SHOWN, separator="\n  ")
             + "\nCopy or download the folder again"
         )
     metadata: dict[str, str] = {}
@@ -138,7 +132,7 @@ def _weight_map(index: Path) -> Mapping[str, str]:
         or not all(isinstance(name, str) for name in weight_map.values())
     ):
         raise ConvertError(
-            f"{index}: weight_map is {short(weight_map)}, expected an object of tensor: file name"
+            f"{index}: weight_map is {show(weight_map)}, expected an object of tensor: file name"
         )
     return weight_map
 
@@ -155,7 +149,7 @@ def _shards(index: Path, names: list[str]) -> dict[str, Path]:
         plain = PureWindowsPath(name).name == name and name.isprintable()
         if not plain or name in ("", ".."):
             raise ConvertError(
-                f"{index}: names the file {short(name)}, expected a plain file name in its folder"
+                f"{index}: names the file {show(name)}, expected a plain file name in its folder"
             )
         paths[name] = index.parent / name
         if not paths[name].exists():
@@ -165,7 +159,9 @@ def _shards(index: Path, names: list[str]) -> dict[str, Path]:
                 f"{index}: {name} is a link out of the folder: copy the file into it"
             )
     if missing:
-        raise ConvertError(f"{index}: files are missing: {', '.join(missing)}: download them again")
+        raise ConvertError(
+            f"{index}: files are missing: {listed(missing, _SHOWN)}: download them again"
+        )
     return paths
 
 

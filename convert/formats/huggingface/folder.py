@@ -5,7 +5,6 @@ understood by :mod:`convert.formats.huggingface.config`.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +27,7 @@ from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import replacing_all
+from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import CONFIG
 from pvt_spec.words import listed
 
@@ -150,7 +150,7 @@ def write(
 
 
 def _encode(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, indent=2).encode() + b"\n"
+    return encode_json(value, indent=2).encode() + b"\n"
 
 
 def _make_folder(path: Path) -> bool:

@@ -10,12 +10,21 @@ processors below, of transformers 5.23.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from reprlib import repr as short
 from typing import Any
 
-from pvt_spec import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing, PVTConfig
+from pvt_spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    INTERPOLATIONS,
+    ConfigError,
+    Preprocessing,
+    PVTConfig,
+)
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_IMAGE_SIDE
 from pvt_spec.model_info import LEAST_CROP_PCT
+from pvt_spec.records import read_value
+from pvt_spec.words import listed, shortened, show
 
 PREPROCESSOR = "preprocessor_config.json"
 
@@ -76,6 +85,9 @@ _PROCESSORS: dict[str, dict[str, Any]] = {
 }
 """What is understood -> its values for keys that are not there."""
 
+_LARGEST = 16 * MAX_IMAGE_SIDE
+"""Pixels of a side that an image may be resized to before it is cropped."""
+
 _WARPED_FROM = 384
 """The size from which ConvNextImageProcessor squeezes an image and crops nothing."""
 
@@ -88,14 +100,13 @@ _IGNORED = {
 """Keys that change nothing in what a classifier is given of an image in colours."""
 
 
+_SHOWN = 8
+"""Keys that are listed."""
+
+
 def unfit(file: str, key: str, value: object, expected: str) -> ConvertError:
     """Returns the error to raise for the value of a key of a file."""
-    return ConvertError(f"{file}: {key} is {short(value)}, expected {expected}")
-
-
-def is_whole(value: Any) -> bool:
-    """Returns whether a JSON value is a number above 0 without a fraction: 4, and 4.0."""
-    return isinstance(value, int | float) and value is not True and value > 0 and value % 1 == 0
+    return ConvertError(f"{file}: {key} is {show(value)}, expected {expected}")
 
 
 def parse_preprocessor(
@@ -115,21 +126,27 @@ def parse_preprocessor(
         ConfigError: A size or a mean that a model cannot have.
     """
     type_of = data.get("image_processor_type") or data.get("feature_extractor_type")
-    name = str(type_of or "PvtImageProcessor").removesuffix("Fast").removesuffix("Pil")
+    name = _read(str, type_of or "PvtImageProcessor", "image_processor_type")
+    name = name.removesuffix("Fast").removesuffix("Pil")
     name = name.replace("FeatureExtractor", "ImageProcessor")
     given = {key: value for key, value in data.items() if value is not None}
     keys = {**_COMMON, **_PROCESSORS.get(name, {}), **given}
+    for key, usual in _COMMON.items():
+        if isinstance(usual, bool):
+            _read(bool, keys[key], key)
     notes: list[str] = []
     if name not in _PROCESSORS:
-        notes.append(f"{name} is not known: its keys are taken for those of PvtImageProcessor")
+        notes.append(
+            f"{show(name)} is not known: its keys are taken for those of PvtImageProcessor"
+        )
     if name == "PvtImageProcessor" and "resample" not in given and keys["do_resize"]:
         notes.append("resample is not said: bicubic, as transformers 5 has it, bilinear in 4")
     if name == "ConvNextImageProcessor":
         keys = _convnext(keys)
     known = {*_COMMON, "crop_size", "crop_pct"} | _IGNORED
-    for key in sorted({*given} - known):
-        if given[key]:
-            notes.append(f"{key} is {short(given[key])}, of which no notice is taken")
+    if others := [key for key in sorted({*given} - known) if given[key]]:
+        said = listed(others, _SHOWN, lambda key: f"{shortened(key)} is {show(given[key])}")
+        notes.append(f"{said}, of which no notice is taken")
     prepared, more = _geometry(keys, config)
     mean, std = (_per_channel(keys, key, config.in_chans) for key in ("image_mean", "image_std"))
     rescale = _number(keys, "rescale_factor") if keys["do_rescale"] else 1.0
@@ -139,7 +156,7 @@ def parse_preprocessor(
         std=std,
         interpolation=_filter(keys["resample"]) if keys["do_resize"] else "bicubic",
         rescale=rescale,
-        normalise=bool(keys["do_normalize"]),
+        normalise=keys["do_normalize"],
     )
     return prepared, [*notes, *more]
 
@@ -187,8 +204,8 @@ def _filter(number: Any) -> str:
     """Returns the name of a filter by Pillow's number, or by its name."""
     if isinstance(number, int) and not isinstance(number, bool) and number in range(6):
         return INTERPOLATIONS[number]
-    if number in INTERPOLATIONS:
-        return str(number)
+    if isinstance(number, str) and number in INTERPOLATIONS:
+        return number
     raise unfit(PREPROCESSOR, "resample", number, "the number of one of Pillow's filters, 0 to 5")
 
 
@@ -220,24 +237,32 @@ def _size(keys: Mapping[str, Any], key: str) -> tuple[int, int] | int:
 
 
 def _pixels(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
+    return type(value) is int and 0 < value <= _LARGEST
 
 
 def _number(keys: Mapping[str, Any], key: str) -> float:
-    value = keys[key]
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise unfit(PREPROCESSOR, key, value, "a number")
-    return float(value)
+    return float(_read(float, keys[key], key))
+
+
+def _read(kind: Any, value: Any, key: str) -> Any:
+    """Returns a value of a type.
+
+    Raises:
+        ConvertError: It is of another.
+    """
+    try:
+        return read_value(kind, value, key)
+    except ConfigError as error:
+        raise ConvertError(f"{PREPROCESSOR}: {error}") from None
 
 
 def _per_channel(keys: Mapping[str, Any], key: str, channels: int) -> tuple[float, ...]:
     value = keys[key]
     values = value if isinstance(value, list | tuple) else [value] * channels
-    numbers = tuple(_number({key: item}, key) for item in values)
-    if len(numbers) != channels:
+    if len(values) != channels:
         expected = f"{channels} numbers, one for each of the model's channels"
         raise unfit(PREPROCESSOR, key, value, expected)
-    return numbers
+    return tuple(_number({key: item}, key) for item in values)
 
 
 def make_preprocessor(preprocessing: Preprocessing) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Keys: ``architecture``, ``num_classes``, ``label_names`` and ``pretrained_cfg`` 
 (C, H, W), ``crop_pct``, ``mean``, ``std``; ``timm/models/_hub.py``.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from convert.formats.huggingface.images import unfit
@@ -21,9 +22,8 @@ from pvt_spec import (
 )
 from pvt_spec.errors import ConvertError
 from pvt_spec.model_files import CONFIG
-
-_CROP_PCT = 0.875
-"""timm's ``DEFAULT_CROP_PCT``."""
+from pvt_spec.model_info import LEAST_CROP_PCT
+from pvt_spec.records import read_record
 
 _CROP_MODES = {
     "center": ("cover", "center"),
@@ -31,6 +31,29 @@ _CROP_MODES = {
     "border": ("inside", "border"),
 }
 """timm's ``crop_mode`` -> how an image is resized and cropped."""
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """The keys of a ``pretrained_cfg`` that are read, and what timm takes without them."""
+
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    num_classes: int | None = None
+    crop_pct: float = 0.875
+    crop_mode: str = "center"
+    interpolation: str = "bicubic"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class _Config:
+    """The keys of timm's ``config.json`` that are read."""
+
+    architecture: str
+    num_classes: int | None = None
+    label_names: tuple[str, ...] = ()
+    pretrained_cfg: _Trained | None = None
 
 
 def is_timm(config: Mapping[str, Any]) -> bool:
@@ -44,55 +67,48 @@ def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
     Raises:
         ConvertError: It is of no PVT v2, or a value is none that it can have.
     """
-    name = str(config["architecture"]).partition(".")[0]
-    if name not in VARIANTS or VARIANTS[name].version != 2:
-        known = ", ".join(variant for variant, each in VARIANTS.items() if each.version == 2)
-        raise unfit(CONFIG, "architecture", config["architecture"], f"one of {known}")
-    trained = config.get("pretrained_cfg", config)
     try:
-        channels, H, W = map(int, trained.get("input_size", (3, 224, 224)))
-        classes = config.get("num_classes", trained.get("num_classes"))
-        architecture = make_config(
-            name, num_classes=int(classes), in_chans=channels, image_size=(H, W)
-        )
+        said = read_record(_Config, config, CONFIG, others=True)
+        trained = said.pretrained_cfg or read_record(_Trained, config, CONFIG, others=True)
+        name = said.architecture.partition(".")[0]
+        if name not in VARIANTS or VARIANTS[name].version != 2:
+            known = ", ".join(variant for variant, each in VARIANTS.items() if each.version == 2)
+            raise unfit(CONFIG, "architecture", said.architecture, f"one of {known}")
+        channels, *size = trained.input_size
+        classes = trained.num_classes if said.num_classes is None else said.num_classes
+        if classes is None:
+            raise unfit(CONFIG, "num_classes", None, "how many classes the head has")
+        H, W = size
+        architecture = make_config(name, num_classes=classes, in_chans=channels, image_size=(H, W))
         images = _preprocessing(trained, (H, W))
-        labels = tuple(map(str, config.get("label_names") or ()))
-        return ModelInfo(architecture, profile_numerics("official", 2), images, labels)
-    except (
-        ConfigError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-    ) as error:
+        numerics = profile_numerics("official", 2)
+        return ModelInfo(architecture, numerics, images, said.label_names)
+    except ConfigError as error:
+        text = str(error).removeprefix(f"{CONFIG}: ")
         raise ConvertError(
-            f"config.json: {error!s:.200}: expected num_classes and a pretrained_cfg as timm "
-            "writes them"
+            f"{CONFIG}: {text}: expected num_classes and a pretrained_cfg as timm writes them"
         ) from error
 
 
-def _preprocessing(trained: Mapping[str, Any], size: tuple[int, int]) -> Preprocessing:
+def _preprocessing(trained: _Trained, size: tuple[int, int]) -> Preprocessing:
     """Returns the evaluation that a ``pretrained_cfg`` asks for; see ``timm/data/config.py``.
 
     Raises:
         ConvertError: The filter or the way of cropping is none that is known.
     """
-    mode = _one_of(trained, "crop_mode", _CROP_MODES, "center")
-    interpolation = _one_of(trained, "interpolation", INTERPOLATIONS, "bicubic")
-    share = float(trained.get("crop_pct") or _CROP_PCT)
-    resize, crop_mode = _CROP_MODES[mode]
+    for key, known in (("crop_mode", _CROP_MODES), ("interpolation", INTERPOLATIONS)):
+        if (value := getattr(trained, key)) not in known:
+            raise unfit(CONFIG, key, value, f"one of {', '.join(known)}")
+    share = max(trained.crop_pct, LEAST_CROP_PCT)
+    resize, crop_mode = _CROP_MODES[trained.crop_mode]
     if resize == "cover" and int(size[0] / share) != int(size[1] / share):
         resize = "cover_nearest"
-    mean = tuple(map(float, trained.get("mean") or IMAGENET_MEAN))
-    std = tuple(map(float, trained.get("std") or IMAGENET_STD))
     return Preprocessing(
-        size, share, mean, std, resize=resize, interpolation=interpolation, crop_mode=crop_mode
+        size,
+        trained.crop_pct,
+        trained.mean,
+        trained.std,
+        resize=resize,
+        interpolation=trained.interpolation,
+        crop_mode=crop_mode,
     )
-
-
-def _one_of(trained: Mapping[str, Any], key: str, known: Collection[str], usual: str) -> str:
-    value = trained.get(key) or usual
-    if value not in known:
-        raise unfit(CONFIG, key, value, f"one of {', '.join(known)}")
-    return str(value)

@@ -32,10 +32,10 @@ from convert.formats.pth.names import NAMES
 from convert.formats.pth.places import find_places
 from convert.formats.pth.tensors import TensorReader
 from convert.formats.pth.zip_records import Archive, write_record
-from convert.formats.weight_file import WeightFile, contents
+from convert.formats.weight_file import WeightFile, check_sharing, contents
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.words import listed
+from pvt_spec.words import listed, show
 
 CONTAINER = "state_dict"
 """Key that the tensors are under in the files we write."""
@@ -73,6 +73,7 @@ def read(path: Path) -> WeightFile:
     )
     try:
         found = find_places(root)
+        check_sharing((a for held in found.places.values() for a in held.values()), len(saved))
         if not found.places:
             raise ConvertError(
                 f"holds {_shown(root)} and no tensors by name, expected a dict of tensors: "
@@ -92,7 +93,7 @@ def _shown(root: Any) -> str:
     """Returns what a file holds, fit for a terminal."""
     if not isinstance(root, dict):
         return f"a {type(root).__name__}"
-    return f"a dict ({', '.join(f'{key!r:.60}' for key in [*root][:8])})"
+    return f"a dict ({listed([*root], 8, show)})"
 
 
 def write(

@@ -7,7 +7,7 @@ dicts, numbers and text come out as they were, an ``argparse.Namespace`` as a di
 as placeholders, with the items and attributes that the program gives them.
 
 ``pickletools`` cuts the bytes into opcodes and checks every length against what is left. Time and
-memory are bounded by :mod:`convert.formats.pth.limits`. Standard library only.
+memory are bounded by :mod:`pvt_spec.limits`. Standard library only.
 """
 
 import pickletools
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from convert.formats.pth.limits import ITEM, MAX_GROWTH, SMALL, Limits
+from convert.formats.pth.budget import ITEM, Budget
 from convert.formats.pth.values import (
     Deferred,
     Known,
@@ -27,12 +27,17 @@ from convert.formats.pth.values import (
     hashable,
 )
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_GROWTH, SMALL
+from pvt_spec.words import printable
 
 RESAVE = "save its tensors alone with torch: torch.save(model.state_dict(), 'weights.pth')"
 """The way out where a file is not what is read here."""
 
 _NAME = 200
 """Characters that are kept of the name of something that is not read."""
+
+_BITS = 1024
+"""Bits of an integer that is kept: Python writes none of over 4,300 digits, and slowly."""
 
 
 def load(
@@ -56,28 +61,24 @@ def load(
     Raises:
         ConvertError: The pickle is damaged or too long, or makes too much of itself.
     """
-    limits = Limits(source, MAX_GROWTH * file_size + SMALL)
-    machine = _Machine(known, load_storage, limits)
+    budget = Budget(source, MAX_GROWTH * file_size + SMALL)
+    machine = _Machine(known, load_storage, budget)
     start = stream.tell()
     at: int | None = start
     try:
         for opcode, argument, at in pickletools.genops(stream):
-            limits.step((at or 0) - start)
+            budget.step((at or 0) - start)
             machine.step(opcode.name, argument)
         return machine.result(), [*machine.unread]
     except ConvertError:
         raise
     except Exception as error:
         # A damaged pickle fails in as many ways as there are opcodes.
-        problem = _printable(f"{type(error).__name__}: {error!s:.200}")
+        problem = printable(f"{type(error).__name__}: {error!s:.200}")
         raise ConvertError(
             f"{source}, byte {at}: cannot be read ({problem}). The file is damaged, or holds what "
             f"no checkpoint needs: copy or download it again, or {RESAVE}"
         ) from error
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else ascii(text)
 
 
 def _resolve(value: Any) -> Any:
@@ -90,7 +91,7 @@ class _Machine:
 
     known: Mapping[str, Known]
     load_storage: Callable[[Any], Any]
-    limits: Limits
+    budget: Budget
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)  # heights of the stack
     memo: dict[int, Any] = field(default_factory=dict)
@@ -98,11 +99,13 @@ class _Machine:
 
     def step(self, opcode: str, argument: Any) -> None:
         """Runs one opcode with the argument that follows it in the pickle."""
-        self.limits.take(_SIZES.get(opcode, 72))
+        self.budget.take(_SIZES.get(opcode, 72))
         if opcode in _CONSTANTS:
-            self.limits.take(sys.getsizeof(argument) if opcode not in _SIZES else 0)
+            self.budget.take(sys.getsizeof(argument) if opcode not in _SIZES else 0)
             if isinstance(argument, str):
                 argument.encode()  # fails on a lone surrogate, which no terminal would take later
+            if isinstance(argument, int) and argument.bit_length() > _BITS:
+                argument = self.placeholder("a very long integer")
             self.stack.append(argument)
         elif opcode in _STEPS:
             _STEPS[opcode](self, argument)
@@ -132,20 +135,20 @@ class _Machine:
 
     def placeholder(self, name: str) -> Placeholder:
         """Returns what stands for something that is not read, and notes its name."""
-        name = _printable(name)[:_NAME]
+        name = (name if name.isprintable() else ascii(name[:_NAME]))[:_NAME]
         if name not in self.unread:
-            self.limits.take(2 * sys.getsizeof(name))
+            self.budget.take(2 * sys.getsizeof(name))
             self.unread[name] = None
         made = Placeholder(name)
-        self.limits.take(sys.getsizeof(made))
+        self.budget.take(sys.getsizeof(made))
         return made
 
     def call(self, function: Any, arguments: Any, keywords: Any = None) -> Any:
         if not isinstance(function, Known | Placeholder):
             raise TypeError(f"a call of a {type(function).__name__}")
-        self.limits.spend(arguments)
+        self.budget.spend(arguments)
         for argument in arguments:
-            self.limits.spend(argument)
+            self.budget.spend(argument)
         if isinstance(function, Placeholder) or function.make is None or keywords:
             return self.placeholder(function.name)
         try:
@@ -200,7 +203,7 @@ class _Machine:
 
     def build(self, _: Any) -> None:
         state, target = self.pop(), self.stack[-1]
-        self.limits.spend(state)
+        self.budget.spend(state)
         if isinstance(target, Deferred):
             self.set_state(target, state)
         elif isinstance(target, Namespace | Placeholder):
@@ -225,7 +228,7 @@ class _Machine:
             raise TypeError(f"items of a {type(target).__name__}")
 
     def add(self, items: list[Any]) -> None:
-        self.limits.take(ITEM * len(items))
+        self.budget.take(ITEM * len(items))
         if not isinstance(self.stack[-1], set):
             raise TypeError(f"members of a {type(self.stack[-1]).__name__}")
         self.stack[-1].update(map(self.key, items))
@@ -237,7 +240,7 @@ class _Machine:
 
     def make_dict(self, items: list[Any]) -> dict[Any, Any]:
         """Returns a dict of keys and values that take turns."""
-        self.limits.take(ITEM * len(items))
+        self.budget.take(ITEM * len(items))
         return {self.key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
 
     def key(self, value: Any) -> Any:

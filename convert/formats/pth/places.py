@@ -12,6 +12,7 @@ from convert.formats.pth.values import Namespace, OrderedDict, Placeholder
 from convert.formats.weight_file import WeightFile
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_ENTRIES, MAX_NAME, MAX_PARTS, MAX_PLACES
 
 _DEPTH = 8
 """Most keys that may lead to a dict of tensors."""
@@ -19,11 +20,8 @@ _DEPTH = 8
 _MODULES = 16
 """Most modules that were pickled whole of which the tensors are looked for."""
 
-_PLACES, _NOTED = 1000, 1000
-"""Most dicts of tensors that a file may have, and most entries beside tensors that are kept."""
-
-_KEY, _NAME = 60, 500
-"""Characters that are kept of a key to a dict, and most of a tensor's name.
+_KEY = 60
+"""Characters that are kept of a key to a dict.
 
 Where a key is repeated in those of all that lies under it, a short file could make long ones.
 """
@@ -53,7 +51,7 @@ class _Search:
         self.found = WeightFile({})
         self.seen: set[int] = set()
         self.texts: dict[tuple[str, str], None] = {}
-        self.modules = 0
+        self.modules, self.parts, self.tensors = 0, MAX_PARTS, 0
 
     def look(self, value: Any, keys: tuple[str, ...]) -> bool:
         """Adds the tensors in a value and what is beside them; returns whether there are any."""
@@ -75,7 +73,7 @@ class _Search:
                 # Bytes and what they are in may be long, and are no names.
                 plain = isinstance(key, int | float | Placeholder)
                 beside[str(key) if plain else type(key).__name__] = item
-            elif isinstance(item, np.ndarray) and len(key) <= _NAME:
+            elif isinstance(item, np.ndarray) and len(key) <= MAX_NAME:
                 tensors[key] = item
             elif isinstance(item, str) and not keys:
                 self.found.metadata[key] = item
@@ -92,13 +90,18 @@ class _Search:
 
     def add(self, keys: tuple[str, ...], tensors: dict[str, Array]) -> None:
         self.found.places.setdefault(".".join(keys), tensors)
-        if len(self.found.places) > _PLACES:
-            raise ConvertError(f"holds over {_PLACES} dicts of tensors, more than any checkpoint")
+        self.tensors += len(tensors)
+        if self.tensors > MAX_ENTRIES:
+            raise ConvertError(f"holds more than {MAX_ENTRIES} tensors, expected those of a PVT")
+        if len(self.found.places) > MAX_PLACES:
+            raise ConvertError(
+                f"holds over {MAX_PLACES} dicts of tensors, more than any checkpoint"
+            )
 
     def note(self, keys: tuple[str, ...], beside: dict[str, Any]) -> None:
         """Keeps what lies beside tensors, as far as there is room."""
         extras = self.found.extras
-        for key, item in islice(beside.items(), max(0, _NOTED - len(extras))):
+        for key, item in islice(beside.items(), max(0, MAX_PLACES - len(extras))):
             extras[".".join((*keys, key[:_KEY]))] = item
 
     def module(self, value: Any) -> dict[str, Array]:
@@ -106,7 +109,10 @@ class _Search:
         if not isinstance(value, Placeholder) or "_modules" not in value:
             return {}
         self.modules += 1
-        return state_dict(value) if self.modules <= _MODULES else {}
+        if self.modules > _MODULES:
+            return {}
+        tensors, self.parts = state_dict(value, self.parts)
+        return tensors
 
 
 def _texts(state_dict: Any) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from convert.formats.pth.values import Known, OfAnotherKind, Placeholder, number
 from convert.formats.weight_file import little_endian
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_NAME, MAX_PARTS
 
 _NAMES = """
     float64 float32 float16 complex128 complex64 bool int64 int32 int16 int8 uint64 uint32 uint16
@@ -48,12 +49,6 @@ OTHER_STORAGES = {
     "QInt32Storage": 4,
 }
 """Bytes of an element of each typed storage that numpy has no dtype for."""
-
-MAX_PARTS = 100_000
-"""Most modules, parameters and buffers of a module: one that holds itself has them without end."""
-
-_PREFIX = 1000
-"""Most characters before a tensor's own name."""
 
 
 @dataclass(frozen=True)
@@ -250,25 +245,30 @@ def storage_of(identity: Any) -> tuple[str, np.dtype[Any] | None, int]:
     return key, None if storage_type.name == _UNTYPED else DTYPES[STORAGES[name]], count
 
 
-def state_dict(module: Placeholder) -> dict[str, Array]:
+def state_dict(module: Placeholder, most: int) -> tuple[dict[str, Array], int]:
     """Returns the tensors of a ``torch.nn.Module`` that was pickled whole; none of another object.
+
+    Args:
+        module: The object.
+        most: How many modules, parameters and buffers it may have; what is left of these is the
+            second of what is returned.
 
     Raises:
         ConvertError: It has more parts than any model, or they have no end.
     """
     tensors: dict[str, Array] = {}
     waiting: list[tuple[str, Any]] = [("", module)]
-    parts = 0
+    left = most
     while waiting:
         prefix, module = waiting.pop()
         own = {**_dict_in(module, "_parameters"), **_dict_in(module, "_buffers")}
         children = _dict_in(module, "_modules")
-        parts += 1 + len(own) + len(children)
-        if parts > MAX_PARTS or len(prefix) > _PREFIX:
+        left -= 1 + len(own) + len(children)
+        if left < 0 or len(prefix) > MAX_NAME:
             raise ConvertError(f"{module!r} has over {MAX_PARTS} parts, more than any model")
         tensors |= {f"{prefix}{n}": a for n, a in own.items() if isinstance(a, np.ndarray)}
         waiting += [(f"{prefix}{name}.", child) for name, child in [*children.items()][::-1]]
-    return tensors
+    return tensors, left
 
 
 def _dict_in(module: Any, key: str) -> dict[str, Any]:

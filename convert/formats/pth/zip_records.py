@@ -14,6 +14,7 @@ from typing import IO, BinaryIO
 
 from convert.formats.weight_file import map_file
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_DIRECTORY
 from pvt_spec.words import listed
 
 ALIGNMENT = 64
@@ -21,6 +22,10 @@ ALIGNMENT = 64
 
 _LOCAL_MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # magic, …, lengths of the name and of the extra field
+_END_MAGIC, _END_64_MAGIC = b"PK\x05\x06", b"PK\x06\x06"
+_END, _END_64 = struct.Struct("<12xI6x"), struct.Struct("<40xQ8x")  # the size of the directory
+_LOCATOR = 20  # bytes between the two
+_END_BYTES = (1 << 16) + 200  # a comment of any length may follow
 _EXTRA_HEADER = struct.Struct("<2sH")
 _ZIP64_BYTES = 1 << 30  # well before the 2 GiB where zipfile itself would choose zip64
 _ZIP64_EXTRA = 20  # bytes that zipfile adds to the header for it
@@ -69,6 +74,11 @@ class Archive:
         self.big_endian = order == b"big"
 
     def _entries(self) -> dict[str, zipfile.ZipInfo]:
+        if (size := _directory_bytes(self._data)) > MAX_DIRECTORY:
+            raise ConvertError(
+                f"{self.path}: a zip with a directory of {size} bytes, expected at most "
+                f"{MAX_DIRECTORY} for the records of a PVT"
+            )
         try:
             with zipfile.ZipFile(self.path) as archive:
                 infos = archive.infolist()
@@ -141,6 +151,24 @@ class Archive:
                 f"expected {info.CRC}; {_AGAIN}"
             )
         return values
+
+
+def _directory_bytes(data: memoryview) -> int:
+    """Returns the bytes of a zip's directory, as its end says; 0 where there is no end.
+
+    The end is where :mod:`zipfile` looks for it, which makes much of every entry's few bytes.
+    """
+    tail = bytes(data[-_END_BYTES:])
+    at = len(tail) - _END.size
+    if tail[at : at + 4] != _END_MAGIC:
+        at = tail.rfind(_END_MAGIC)
+    if at < 0 or len(tail) - at < _END.size:
+        return 0
+    (size,) = _END.unpack_from(tail, at)
+    at -= _LOCATOR + _END_64.size
+    if tail[max(at, 0) : at + 4] == _END_64_MAGIC:
+        (size,) = _END_64.unpack_from(tail, at)
+    return int(size)
 
 
 def _other_format(data: memoryview) -> str:

@@ -14,8 +14,9 @@ import pytest
 
 from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_file
 from convert.formats.pth import file as pth
-from convert.formats.weight_file import MAX_ENTRIES, WeightFile
+from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_ENTRIES
 from pvt_spec.wire import FIRST, SECOND, encode_field, encode_header
 from tests.support.fuzzing import (
     damage_json,

@@ -14,7 +14,6 @@ from convert import ConvertError, read_model
 from convert.formats.huggingface import folder as folder_format
 from convert.formats.huggingface.config import (
     CONFIG,
-    MAX_DEPTH,
     make_config,
     parse_config,
 )
@@ -32,6 +31,7 @@ from pvt_spec import (
     make_config as make_variant,
     tensor_specs,
 )
+from pvt_spec.limits import MAX_DEPTH
 from tests.support.converting import answer_onnx, succeed
 from tests.support.huggingface import (
     BACKBONE,
@@ -235,7 +235,7 @@ def test_whole_ratios_may_be_written_as_fractions() -> None:
         ({"num_labels": 3, "id2label": {"0": "a"}}, ("num_labels", "3", "id2label", "1")),
         ({"id2label": {"0": "a", "2": "b"}}, ("0", "class")),
         ({"id2label": ["a", "b"]}, ("0", "class")),
-        ({"id2label": {"0": None}}, ("names",)),
+        ({"id2label": {"0": None}}, ("id2label", "None", "text")),
         ({"architectures": ["PvtV2Model"]}, ("PvtForImageClassification", "PvtModel")),
         ({"architectures": "PvtModel"}, ("'PvtModel'",)),
         ({"quantization_config": {"bits": 4}}, ("quantization_config",)),

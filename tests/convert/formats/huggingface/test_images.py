@@ -284,7 +284,7 @@ def test_switches_are_read() -> None:
         ({"resample": "x"}, ("resample", "'x'")),
         ({"resample": 6}, ("resample", "6")),
         ({"rescale_factor": 0}, ("rescale", "0")),
-        ({"rescale_factor": float("nan")}, ("rescale", "nan")),
+        ({"rescale_factor": float("nan")}, ("rescale_factor", "nan")),
         ({**CONVNEXT, "crop_pct": 0}, ("crop_pct", "0.0")),
         ({**CONVNEXT, "crop_pct": 1e-320}, ("crop_pct",)),
         ({**CONVNEXT, "crop_pct": "x"}, ("crop_pct", "'x'")),

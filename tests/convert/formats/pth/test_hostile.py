@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from convert.formats.pth import limits
+from convert.formats.pth import budget
 from pvt_spec.errors import ConvertError
 from tests.support import formats
 from tests.support.fuzzing.seeds import by_torch as saved, zipped
@@ -278,7 +278,7 @@ def test_refuses_harm(name):
 
 
 def test_refuses_endless_programs(monkeypatch):
-    monkeypatch.setattr(limits, "MAX_OPCODES", 1000)
+    monkeypatch.setattr(budget, "MAX_OPCODES", 1000)
     with pytest.raises(ConvertError, match=naming("1000")):
         read_bytes(pickled(b"N0" * 1000 + b"N."))
 

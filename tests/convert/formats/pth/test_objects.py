@@ -18,6 +18,7 @@ from convert import convert_file
 from convert.findings import Finding
 from convert.formats.pth import tensors as torch_pickle
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_PARTS
 from tests.support import formats
 from tests.support.fuzzing.seeds import by_torch as saved, records_of, zipped
 from tests.support.messages import naming
@@ -252,7 +253,7 @@ def module_program(children: bytes) -> bytes:
 @pytest.mark.parametrize("names", [b"a", b"a" * 900], ids=["short", "long"])
 def test_modules_without_end_are_refused(names):
     children = b"".join(b"V%s%d\nh\x01" % (names, i) for i in range(2))
-    with pytest.raises(ConvertError, match=naming("file.pth", torch_pickle.MAX_PARTS)):
+    with pytest.raises(ConvertError, match=naming("file.pth", MAX_PARTS)):
         read_bytes(zipped({"archive/data.pkl": module_program(children)}))
 
 

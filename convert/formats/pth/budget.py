@@ -1,28 +1,10 @@
-"""How long a pickle may run, and how much memory the values that it makes may take."""
+"""How long a pickle has run, and how much memory the values that it made have taken."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from pvt_spec.errors import ConvertError
-
-MAX_OPCODES = 2_000_000
-"""Longest program that is run; the items that its calls are given count too.
-
-A checkpoint of PVT v2 b5 with Adam's moments has about 130,000.
-"""
-
-MAX_COPIES = 16
-"""How many times its own size a pickle may pass to calls: one that calls ``set`` on the same long
-list over and over would take forever.
-"""
-
-MAX_GROWTH = 4
-"""How many times the size of its file the values of a pickle may take in memory, beside
-:data:`SMALL`: one byte makes an empty set, of over 200. Beside tensors, a pickle is small.
-"""
-
-SMALL = 1 << 19
-"""Bytes of memory that the values of any pickle may take."""
+from pvt_spec.limits import MAX_COPIES, MAX_GROWTH, MAX_OPCODES, SMALL
 
 ITEM = 64
 """Bytes that an item of a dict or set takes."""
@@ -32,8 +14,8 @@ _CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
 @dataclass
-class Limits:
-    """What a pickle has taken so far, and may.
+class Budget:
+    """What a pickle has taken so far, and may: by :mod:`pvt_spec.limits`.
 
     Attributes:
         source: The pickle's name in a complaint.
