@@ -5,18 +5,20 @@ Pictures are not decoded here, but what a camera noted beside one may be read.
 
 import os
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
+from pvt_data.decoding import MAY_RAISE, opened, turn
 from pvt_data.listing import LeftOut, class_folders, list_labelled
-from pvt_data.preprocessing import turn
 from pvt_data.tars import CLASS_SUFFIX, Member, index_tar, sample_key
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
+from pvt_spec.reading import open_regular
 
 OPEN_FILES = 64
 """How many tar files a process keeps open at most; ImageNet has 1000."""
@@ -97,10 +99,10 @@ def count_sideways(source: Source, most: int) -> tuple[int, int]:
 
 def _is_sideways(source: Source, index: int) -> bool:
     try:
-        with Image.open(BytesIO(source.read(index))) as image:
+        with opened(BytesIO(source.read(index))) as image:
             # A PNG's would be looked for behind its pixels.
             return (image.format != "PNG" or "exif" in image.info) and turn(image) is not None
-    except (ImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except MAY_RAISE:
         # What cannot be read is told where it is needed.
         return False
 
@@ -135,7 +137,8 @@ class ClassFolders(Source):
         self._names = Texts(str(path.relative_to(folder)) for path, _ in samples)
 
     def _read(self, index: int) -> bytes:
-        return Path(self.name(index)).read_bytes()
+        with open_regular(self.name(index)) as file:
+            return file.read()
 
     def name(self, index: int) -> str:
         """Returns the file's path."""
@@ -154,7 +157,8 @@ class TarFiles(Source):
         Raises:
             ImageError: A file is damaged or compressed, or an image has no class.
         """
-        self._files: dict[int, int] = {}
+        # Those that are open and not in use, the one that was used longest ago first.
+        self._files: OrderedDict[int, BinaryIO] = OrderedDict()
         indexes = [index_tar(path) for path in paths]
         images = [image for index in indexes for image in index.images]
         counts = [len(index.images) for index in indexes]
@@ -187,11 +191,11 @@ class TarFiles(Source):
         return text
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_files": {}}
+        return {**self.__dict__, "_files": OrderedDict()}
 
     def __del__(self) -> None:
         for file in self._files.values():
-            os.close(file)
+            file.close()
 
     def _read(self, index: int) -> bytes:
         size = int(self._size[index])
@@ -208,14 +212,17 @@ class TarFiles(Source):
         return f"{self._paths[self._tar[index]]}/{self._names[index]}"
 
     def _part(self, tar: int, offset: int, size: int) -> bytes:
-        file = self._files.pop(tar, None)
-        if file is None:
-            if len(self._files) >= OPEN_FILES:
-                # The first of a dictionary is the one that was put in longest ago.
-                os.close(self._files.pop(next(iter(self._files))))
-            file = os.open(self._paths[tar], os.O_RDONLY)
+        # A file that is read is nobody else's: its place is this thread's alone, where a system
+        # has no way to read at a place, and nobody closes it.
+        file = self._files.pop(tar, None) or open_regular(self._paths[tar])
+        file.seek(offset)
+        part = file.read(size)
+        if other := self._files.pop(tar, None):
+            other.close()
         self._files[tar] = file
-        return os.pread(file, size, offset)
+        while len(self._files) > OPEN_FILES:
+            self._files.popitem(last=False)[1].close()
+        return part
 
 
 def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], Array]:

@@ -8,7 +8,24 @@ from pathlib import Path
 
 from pvt_spec.errors import ImageError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+}
+"""File name ending of images -> Pillow's name of their format.
+
+Each format may be under each ending, others under none: Pillow goes by what is in a file, and some
+of its readers start programs.
+"""
+
+SUFFIXES = tuple(FORMATS)
 """File name endings that count as images where a folder is given."""
 
 SYSTEM = {

@@ -1,118 +1,26 @@
 """The one evaluation preprocessing: image file to float32 array."""
 
 import dataclasses
-import struct
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pvt_data.listing import SUFFIXES
+from pvt_data.decoding import open_image
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.model_info import INTERPOLATIONS, Preprocessing
 
-MODES = {1: "L", 3: "RGB"}
-"""Pillow's image mode for a model's number of input channels."""
+MOST_RESIZED = 32
+"""The most pixels that an image is resized to whole, in crops; of more the crop alone is made."""
 
+REACH = 4
+"""Pixels about a box that its pixels are made of, at their own scale: Lanczos's three, and one."""
 
-_TURN = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what brings an image upright; 1 is upright."""
-
-_ORIENTATION = 0x0112
-
-
-def turn(image: Image.Image) -> Image.Transpose | None:
-    """Returns what brings an image upright by its EXIF orientation, or None where it is."""
-    try:
-        return _TURN.get(image.getexif().get(_ORIENTATION, 1))
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error):
-        # Damaged EXIF data say nothing; the pixels may be whole.
-        return None
-
-
-def open_image(
-    source: Path | BytesIO,
-    channels: int,
-    name: str = "",
-    orientation: str = "exif",
-    sideways: set[str] | None = None,
-) -> Image.Image:
-    """Returns an image, turned as its EXIF orientation says, or as it is stored.
-
-    Args:
-        source: An image file, or its bytes.
-        channels: 1 (grey) or 3 (RGB); any image is converted.
-        name: What to call it in messages; the path by default.
-        orientation: One of :data:`pvt_spec.model_info.ORIENTATIONS`.
-        sideways: What the name is added to if the image is to be turned, whether it is or not.
-
-    Raises:
-        ImageError: It is not an image that Pillow can read, or ``channels`` is another number.
-    """
-    name = name or str(source)
-    if channels not in MODES:
-        raise ImageError(
-            f"{name}: the model takes {channels} channels, but an image file gives 1 or 3: "
-            "call the model with arrays instead"
-        )
-    try:
-        with Image.open(source) as image:
-            # Some formats keep their EXIF data behind the pixels, and Pillow turns a TIFF itself.
-            image.load()
-            how = turn(image)
-            converted = convert_mode(image, channels)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise ImageError(
-            f"{name}: cannot be read as an image ({why_not(error)}); expected one of "
-            f"{', '.join(SUFFIXES)}"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error}; resize the image first") from error
-    if how is None:
-        return converted
-    if sideways is not None:
-        sideways.add(name)
-    return converted.transpose(how) if orientation == "exif" else converted
-
-
-def why_not(error: Exception) -> str:
-    """Says why Pillow could not read an image; its own words may name an object in memory."""
-    if isinstance(error, UnidentifiedImageError):
-        return "it is empty, or of no known format"
-    return str(error)
-
-
-def convert_mode(image: Image.Image, channels: int) -> Image.Image:
-    """Returns an image of any mode as 8-bit grey (1 channel) or RGB (3).
-
-    Raises:
-        ValueError: Its mode has no largest value that would be white.
-    """
-    return _eight_bits(image).convert(MODES[channels])
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Returns an image of any mode as one that converts to grey or RGB without loss."""
-    if image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode} has no largest value: save it with 8 or 16 bits")
-    if image.mode.startswith("I;16"):
-        # As OpenCV and with it MindSpore's decoder do; Pillow would clip.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode == "P":
-        # Colours under transparency are kept, as for RGBA.
-        rgba: Image.Image = image.convert("RGBA")
-        return rgba
-    return image
+MOST_SHRUNK = 1024
+"""How many times a side may be shrunk at once, as Pillow keeps a number for each pixel that goes
+into each; beyond it means are taken first, of blocks of up to a 64th of a new pixel."""
 
 
 def pixel_mean(preprocessing: Preprocessing) -> Array:
@@ -159,18 +67,66 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     resizes with OpenCV's bicubic (up to 6/255 away) and rounds the corner down, so its pixels are
     not reproduced exactly.
 
+    Where all of the image would be resized to more than :data:`MOST_RESIZED` times the pixels of
+    the crop (if it is some 24 times as long as wide), the crop's box alone is: then a pixel in a
+    thousand differs by 1 of 255 (``nearest`` and ``box`` take a pixel's neighbour for one in 100).
+
     Raises:
         ImageError: Nothing may be cropped, and the image has another size.
     """
-    size = _resized_size(image.width, image.height, preprocessing)
+    W, H = size = _resized_size(image.width, image.height, preprocessing)
+    left, top, right, bottom = _crop_box(W, H, preprocessing)
     filter = Image.Resampling(INTERPOLATIONS.index(preprocessing.interpolation))
     # Rows, then columns, each rounded to 8 bits: Pillow's releases differ in which they do first.
     # The other rules are of code that leaves it to Pillow.
-    steps = ((size[0], image.height), size) if preprocessing.resize == "cover" else (size,)
-    for step in steps:
-        if step != image.size:
-            image = image.resize(step, filter)
-    return _crop(image, preprocessing)
+    rows_first = preprocessing.resize == "cover"
+    if size != image.size and MOST_RESIZED * (right - left) * (bottom - top) < W * H:
+        part = (max(left, 0), max(top, 0), min(right, W), min(bottom, H))
+        image = _resized_part(image, size, part, filter, rows_first)
+        left, top = min(left, 0), min(top, 0)
+    else:
+        for step in ((W, image.height), size) if rows_first else (size,):
+            if step != image.size:
+                image = _resize(image, step, filter, (0, 0, *image.size))
+    return _crop(image, left, top, preprocessing)
+
+
+def _resized_part(
+    image: Image.Image,
+    size: tuple[int, int],
+    part: tuple[int, int, int, int],
+    filter: Image.Resampling,
+    rows_first: bool,
+) -> Image.Image:
+    """Returns a box of what an image would be resized to, made from what lies about it alone."""
+    box: list[float] = []
+    about: list[int] = []
+    for side, resized, start, end in (
+        (image.width, size[0], part[0], part[2]), (image.height, size[1], part[1], part[3]),
+    ):  # fmt: skip
+        scale = side / resized
+        reach = REACH * max(scale, 1)
+        first = max(int(start * scale - reach), 0)
+        about += [first, min(int(end * scale + reach) + 1, side)]
+        # Of the pixels about it: Pillow counts in 24 bits, too few for a long side.
+        box += [start * scale - first, min(end * scale - first, about[-1] - first)]
+    left, right, top, bottom = box
+    image = image.crop((about[0], about[2], about[1], about[3]))
+    W, H = part[2] - part[0], part[3] - part[1]
+    if rows_first:
+        image = _resize(image, (W, image.height), filter, (left, 0, right, image.height))
+        left, right = 0, W
+    return _resize(image, (W, H), filter, (left, top, right, bottom))
+
+
+def _resize(
+    image: Image.Image,
+    size: tuple[int, int],
+    filter: Image.Resampling,
+    box: tuple[float, float, float, float],
+) -> Image.Image:
+    shrunk = max((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
+    return image.resize(size, filter, box, 64.0 if shrunk > MOST_SHRUNK else None)
 
 
 def _resized_size(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
@@ -192,23 +148,36 @@ def _resized_size(width: int, height: int, preprocessing: Preprocessing) -> tupl
     return W, max(W * height // width, H)
 
 
-def _crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Crops an image from its centre; what it lacks is filled."""
+def _crop_box(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+    """Returns (left, top, right, bottom) of the crop of an image resized to this size.
+
+    Raises:
+        ImageError: Nothing may be cropped, and it is of another size.
+    """
     H, W = preprocessing.image_size
     mode = preprocessing.crop_mode
-    if mode == "none" and (image.width, image.height) != (W, H):
+    if mode == "none" and (width, height) != (W, H):
         raise ImageError(
-            f"the image has {image.height}x{image.width} pixels, the model takes {H}x{W}, and its "
+            f"the image has {height}x{width} pixels, the model takes {H}x{W}, and its "
             "preprocessing crops nothing: give images of this shape, or crop them: "
             "convert MODEL DST --preprocessing crop_mode=center"
         )
-    floor = mode == "center_floor"
     left, top = (
         # Of what is missing, torchvision puts the larger half at the end.
-        margin // 2 if floor else round(margin / 2) if margin > 0 else -(-margin // 2)
-        for margin in (image.width - W, image.height - H)
+        margin // 2
+        if mode == "center_floor"
+        else round(margin / 2)
+        if margin > 0
+        else -(-margin // 2)
+        for margin in (width - W, height - H)
     )
-    if mode == "border" and (left < 0 or top < 0):
+    return left, top, left + W, top + H
+
+
+def _crop(image: Image.Image, left: int, top: int, preprocessing: Preprocessing) -> Image.Image:
+    """Crops an image; what it lacks is filled."""
+    H, W = preprocessing.image_size
+    if preprocessing.crop_mode == "border" and (left < 0 or top < 0):
         fill = tuple(round(float(mean)) for mean in pixel_mean(preprocessing))
         canvas = Image.new(image.mode, (W, H), fill if len(fill) > 1 else fill[0])
         canvas.paste(image, (-left, -top))

@@ -11,10 +11,17 @@ from io import BytesIO
 from math import ceil, inf
 
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pvt_data.preprocessing import MODES, convert_mode, why_not
-from pvt_spec import ImageError
+from pvt_data.decoding import (
+    MAY_RAISE,
+    MODES,
+    check_channels,
+    check_scans,
+    convert_mode,
+    decoding,
+    opened,
+)
 
 SPARE = 1.25
 """Least pixels of a crop that is decoded at a fraction, over the pixels that are asked for.
@@ -36,8 +43,6 @@ Box = tuple[int, int, int, int]
 _Part = tuple[Image.Image, tuple[float, float, float, float]]
 """Some of an image, and the box in it."""
 
-_ERRORS = (UnidentifiedImageError, OSError, ValueError, SyntaxError)
-
 
 def decode_crop(
     encoded: bytes,
@@ -53,7 +58,7 @@ def decode_crop(
     whole image decoded, cropped and resized by Pillow; otherwise they are the same.
 
     Args:
-        encoded: What the file holds, of any format that Pillow reads.
+        encoded: What the file holds.
         name: The file's name, for messages.
         choose: The box to crop, given the image's width and height; called once.
         size: (H, W) of the result.
@@ -64,27 +69,21 @@ def decode_crop(
         An image of mode L or RGB.
 
     Raises:
-        ImageError: The bytes are not an image that Pillow can read whole, or there are other
-            than 1 or 3 channels.
+        ImageError: The bytes are not an image that can be read whole, or there are other than 1
+            or 3 channels.
     """
-    if channels not in MODES:
-        raise ImageError(f"{name}: an image file gives 1 or 3 channels, not {channels}")
     chosen = cache(choose)
-    try:
+    with decoding(name):
+        check_channels(channels)
         crop, box = _fast_part(encoded, chosen, size) or _part(encoded, chosen, size)
-        if crop.mode != MODES[channels]:
-            crop = convert_mode(crop, channels)
-        return crop.resize((size[1], size[0]), resampling, box)
-    except _ERRORS as error:
-        raise ImageError(f"{name}: cannot be read as an image ({why_not(error)})") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error}; resize the image first") from error
+        return convert_mode(crop, channels).resize((size[1], size[0]), resampling, box)
 
 
 def _fast_part(
     encoded: bytes, choose: Callable[[int, int], Box], size: tuple[int, int]
 ) -> _Part | None:
     """Returns the crop of a JPEG; None where simplejpeg cannot read it without a complaint."""
+    check_scans(BytesIO(encoded))
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
         # What is larger is Pillow's to warn of, or to refuse.
@@ -94,7 +93,7 @@ def _fast_part(
         fraction, (colours, channels) = _fraction(box, size), COLOURS[space]
         W, H = ceil(width / fraction), ceil(height / fraction)
         pixels = simplejpeg.decode_jpeg(encoded, colours, min_height=H, min_width=W)
-    except ValueError:
+    except MAY_RAISE:
         return None
     if pixels.shape != (H, W, channels):
         return None
@@ -108,7 +107,7 @@ def _fast_part(
 
 def _part(encoded: bytes, choose: Callable[[int, int], Box], size: tuple[int, int]) -> _Part:
     """Returns the crop of any image, decoded by Pillow."""
-    with Image.open(BytesIO(encoded)) as image:
+    with opened(BytesIO(encoded)) as image:
         width, height = image.size
         box = choose(width, height)
         fraction = _fraction(box, size)

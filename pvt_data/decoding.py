@@ -1,0 +1,197 @@
+"""Image files to pixels: the one place where files of strangers are decoded.
+
+Only the formats of :data:`pvt_data.listing.FORMATS` are, whatever else Pillow knows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pvt_data.listing import FORMATS
+from pvt_spec.errors import ImageError
+from pvt_spec.reading import open_regular
+from pvt_spec.words import shortened
+
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's image mode for a model's number of input channels."""
+
+MOST_PIXELS = 178_956_970
+"""The most pixels of an image that is decoded: those of 512 MiB of RGB, Pillow's own limit."""
+
+MOST_SCANS = 100
+"""The most scans of a JPEG, each of which may go through all pixels; encoders write about ten."""
+
+MAY_RAISE = (Exception,)
+"""What decoding may raise for bytes that are no image: anything.
+
+Pillow's readers raise OSError, ValueError, SyntaxError, EOFError, RuntimeError, OverflowError,
+NotImplementedError, AttributeError, MemoryError, struct.error and classes of their own.
+"""
+
+_FORMATS = tuple(dict.fromkeys(FORMATS.values()))
+_CHUNK = 1 << 20
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what brings an image upright; 1 is upright."""
+
+_ORIENTATION = 0x0112
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Makes whatever decoding raises in the block an error that names the image.
+
+    Raises:
+        ImageError: Something was raised.
+    """
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: {error}; resize the image first") from error
+    except MAY_RAISE as error:
+        raise ImageError(f"{name}: cannot be read as an image ({_why_not(error)})") from error
+
+
+@contextmanager
+def opened(source: Path | BytesIO) -> Iterator[Image.Image]:
+    """Opens an image file, or its bytes, within :func:`decoding`; no pixel is decoded yet.
+
+    Raises:
+        ImageError: It has too many pixels, or goes through them too often.
+        Exception: Pillow cannot open it; see :data:`MAY_RAISE`.
+    """
+    with nullcontext(source) if isinstance(source, BytesIO) else open_regular(source) as stream:
+        check_scans(stream)
+        with Image.open(stream, formats=_FORMATS) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise ImageError(
+                    f"has {width} x {height} pixels, more than the {MOST_PIXELS:,} that are "
+                    "decoded: resize the image first"
+                )
+            yield image
+
+
+def check_scans(stream: BinaryIO) -> None:
+    """Refuses a JPEG whose pixels would be gone through very often; the stream stays at its start.
+
+    Raises:
+        ImageError: It has more than :data:`MOST_SCANS` scans.
+    """
+    stream.seek(0)
+    start = stream.read(2)
+    scans, last = 0, b""
+    while start == b"\xff\xd8" and (chunk := stream.read(_CHUNK)):
+        # Within a scan's data no byte 255 stands before any but 0 and eight others.
+        scans += chunk.count(b"\xff\xda") + (last == b"\xff" and chunk[:1] == b"\xda")
+        last = chunk[-1:]
+    stream.seek(0)
+    if scans > MOST_SCANS:
+        raise ImageError(
+            f"has {scans} scans, more than the {MOST_SCANS} that are decoded: save the JPEG anew"
+        )
+
+
+def _why_not(error: Exception) -> str:
+    """Says why Pillow could not read an image; its own words may name an object in memory."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is empty, or none of {', '.join(_FORMATS)}"
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return shortened(why, 200) or type(error).__name__
+
+
+def check_channels(channels: int) -> None:
+    """Refuses a number of channels that no image file gives.
+
+    Raises:
+        ImageError: It is neither 1 nor 3.
+    """
+    if channels not in MODES:
+        raise ImageError(
+            f"the model takes {channels} channels, but an image file gives 1 or 3: "
+            "call the model with arrays instead"
+        )
+
+
+def open_image(
+    source: Path | BytesIO,
+    channels: int,
+    name: str = "",
+    orientation: str = "exif",
+    sideways: set[str] | None = None,
+) -> Image.Image:
+    """Returns an image, turned as its EXIF orientation says, or as it is stored.
+
+    Args:
+        source: An image file, or its bytes.
+        channels: 1 (grey) or 3 (RGB); any image is converted.
+        name: What to call it in messages; the path by default.
+        orientation: One of :data:`pvt_spec.model_info.ORIENTATIONS`.
+        sideways: What the name is added to if the image is to be turned, whether it is or not.
+
+    Raises:
+        ImageError: It is not an image that can be read, or ``channels`` is another number.
+    """
+    name = name or str(source)
+    with decoding(name):
+        check_channels(channels)
+        with opened(source) as image:
+            # Some formats keep their EXIF data behind the pixels, and Pillow turns a TIFF itself.
+            image.load()
+            how = turn(image)
+            converted = convert_mode(image, channels)
+        if how is not None and sideways is not None:
+            sideways.add(name)
+        return converted.transpose(how) if how is not None and orientation == "exif" else converted
+
+
+def turn(image: Image.Image) -> Image.Transpose | None:
+    """Returns what brings an image upright by its EXIF orientation, or None where it is."""
+    try:
+        return _TURN.get(image.getexif().get(_ORIENTATION, 1))
+    except MAY_RAISE:
+        # Damaged EXIF data say nothing; the pixels may be whole.
+        return None
+
+
+def convert_mode(image: Image.Image, channels: int) -> Image.Image:
+    """Returns an image of any mode as 8-bit grey (1 channel) or RGB (3).
+
+    Raises:
+        ValueError: Its mode has no largest value that would be white.
+    """
+    if image.mode == MODES[channels]:
+        return image
+    whole = _eight_bits(image)
+    if whole is not image:
+        # Three of them at a time would be more than two of four bytes a pixel.
+        image.close()
+    return whole.convert(MODES[channels])
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Returns an image of any mode as one that converts to grey or RGB without loss."""
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} has no largest value: save it with 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        # As OpenCV and with it MindSpore's decoder do; Pillow would clip.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "P":
+        # Colours under transparency are kept, as for RGBA.
+        rgba: Image.Image = image.convert("RGBA")
+        return rgba
+    return image

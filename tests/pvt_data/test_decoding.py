@@ -1,0 +1,182 @@
+"""What is decoded, and what is not: formats, sizes, and files of strangers."""
+
+import io
+import tarfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import EpsImagePlugin, Image
+
+from convert import save_model
+from parity.command_line import main as parity
+from pvt_data import decoding
+from pvt_data.decoding import MAY_RAISE, open_image
+from pvt_data.folders import count_sideways, open_source
+from pvt_data.listing import FORMATS, SUFFIXES
+from pvt_data.preprocessing import load_image
+from pvt_onnx.command_line import main as pvt_onnx
+from pvt_spec import ImageError, Preprocessing, make_config
+from pvt_train.input.decoding import decode_crop
+from tests.support.commands import invoke
+from tests.support.messages import naming, tells
+from tests.support.models import info_of, random_weights
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+
+
+def encoded(kind: str, mode: str = "RGB", **options) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(PIXELS).convert(mode).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def crop(data: bytes, channels: int = 3) -> Image.Image:
+    """As training does it."""
+    whole = Image.Resampling.BICUBIC
+    return decode_crop(data, "a.png", lambda w, h: (0, 0, w, h), (32, 32), channels, whole)
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """A file that is there once Ghostscript was started."""
+    bin, mark = tmp_path / "bin", tmp_path / "started"
+    bin.mkdir()
+    for name in ("gs", "gswin32c", "gswin64c"):
+        (bin / name).write_text(f"#!/bin/sh\ntouch {mark}\n")
+        (bin / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin}:/usr/bin:/bin")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    return mark
+
+
+def test_what_the_others_show_would_be_seen(started):
+    with pytest.raises(OSError), Image.open(io.BytesIO(encoded("EPS"))) as image:
+        image.load()
+    assert started.exists()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of a good image and an EPS under every ending."""
+    for name in ("ant", "bee"):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        (tmp_path / "val" / name / "good.png").write_bytes(encoded("PNG"))
+        for suffix in SUFFIXES:
+            (tmp_path / "val" / name / f"eps{suffix}").write_bytes(encoded("EPS"))
+    return tmp_path / "val"
+
+
+@pytest.fixture
+def tars(tmp_path, folder):
+    (tmp_path / "tars").mkdir()
+    for name in ("ant", "bee"):
+        with tarfile.open(tmp_path / "tars" / f"{name}.tar", "w") as tar:
+            tar.add(folder / name, name)
+    return tmp_path / "tars"
+
+
+def test_nothing_is_started_by_an_image(started, folder, tars, tmp_path):
+    model, config = tmp_path / "m.onnx", make_config("pvt_nano", num_classes=2)
+    save_model(model, random_weights(config), info_of(config, "official", "ant", "bee"))
+    for suffix in SUFFIXES:
+        path = folder / "ant" / f"eps{suffix}"
+        for read in (
+            lambda path=path: load_image(path, Preprocessing((32, 32))),
+            lambda path=path: crop(path.read_bytes()),
+        ):
+            with pytest.raises(ImageError, match=naming("PNG", "JPEG")):
+                read()
+        assert invoke(pvt_onnx, "predict", model, path).exit_code == 1
+    for source in (folder, tars):
+        count_sideways(open_source(source), 100)
+        assert invoke(pvt_onnx, "validate", model, "--data-dir", source).exit_code == 1
+    assert invoke(pvt_onnx, "predict", model, folder).exit_code == 1
+    done = invoke(parity, "run", model, "--runtime", "onnxruntime", "--images", folder)
+    assert done.exit_code == 1 and tells(done.stderr, "PNG", "JPEG")
+    assert not started.exists()
+
+
+@pytest.mark.parametrize("kind", sorted({*FORMATS.values()}))
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_each_format_is_read_under_each_ending(tmp_path, kind, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(encoded(kind))
+    assert np.asarray(open_image(path, 3)).shape == PIXELS.shape
+    assert crop(path.read_bytes()).size == (32, 32)
+
+
+def test_no_other_format_of_pillows_is_opened(monkeypatch):
+    Image.init()
+    others = {*Image.OPEN} - {*FORMATS.values()}
+    assert {"EPS", "GIF", "AVIF", "PSD"} < others
+    opened = []
+    for name in others:
+        spy = partial(lambda name, *given: opened.append(name), name)
+        monkeypatch.setitem(Image.OPEN, name, (spy, Image.OPEN[name][1]))
+    for kind in others & {*Image.SAVE}:
+        try:
+            data = encoded(kind)
+        except MAY_RAISE:
+            continue
+        with pytest.raises(ImageError, match=naming("a.png")):
+            open_image(io.BytesIO(data), 3, "a.png")
+        with pytest.raises(ImageError, match=naming("a.png")):
+            crop(data)
+    assert not opened
+
+
+class Own(Exception):
+    """A class that nobody knows of."""
+
+
+@pytest.mark.parametrize("error", [*MAY_RAISE, Own, RuntimeError, MemoryError, OverflowError])
+def test_whatever_a_reader_raises_is_an_error_that_names_the_image(monkeypatch, error):
+    def fail(*given, **named):
+        raise error("no")
+
+    data = encoded("PNG")
+    monkeypatch.setattr(Image.Image, "crop", fail)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    for read in (lambda: open_image(io.BytesIO(data), 3, "a.png"), lambda: crop(data)):
+        with pytest.raises(ImageError, match=naming("a.png", "no")):
+            read()
+
+
+def test_faults_of_simplejpeg_leave_a_jpeg_to_pillow(monkeypatch):
+    def fail(*given, **named):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("pvt_train.input.decoding.simplejpeg.decode_jpeg", fail)
+    assert crop(encoded("JPEG")).size == (32, 32)
+
+
+def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(monkeypatch):
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 40 * 50 - 1)
+    for read in (open_image, None):
+        with pytest.raises(ImageError, match=naming("a.png", "50 x 40")):
+            read(io.BytesIO(encoded("PNG")), 3, "a.png") if read else crop(encoded("PNG"))
+
+
+def test_jpegs_of_countless_scans_are_refused():
+    """Some kilobytes that each decoder would go through all pixels for a thousand times."""
+    data = encoded("JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    many = data[:last] + data[last:-2] * 1000 + data[-2:]
+    for read in (lambda: open_image(io.BytesIO(many), 3, "a.png"), lambda: crop(many)):
+        with pytest.raises(ImageError, match=naming("a.png", "scans")):
+            read()
+    assert open_image(io.BytesIO(data), 3).size == (50, 40)
+
+
+def test_bytes_in_memory_may_be_read_again():
+    stream = io.BytesIO(encoded("PNG"))
+    first, second = (np.asarray(open_image(stream, 3)) for _ in range(2))
+    assert np.array_equal(first, second) and np.array_equal(first, PIXELS)
+
+
+def test_a_path_is_closed(tmp_path):
+    path: Path = tmp_path / "a.png"
+    path.write_bytes(encoded("PNG"))
+    open_image(path, 1)  # a ResourceWarning is an error here
