@@ -222,7 +222,7 @@ def introduce(path: Path, info: "ModelInfo", bundles: Sequence["Bundle"] = ()) -
     for bundle in bundles:
         unknown = bundle.unknown_to(info.config)
         if unknown:
-            say(f"{bundle.path}: not compared, as no tap has that name: {', '.join(unknown)}")
+            say(f"{bundle.path}: not compared, as no tap has that name: {unknown}")
 
 
 def choose_inputs(chosen: Chosen, info: "ModelInfo", bundles: Sequence["Bundle"] = ()) -> "Inputs":

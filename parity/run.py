@@ -100,8 +100,7 @@ class Contest:
         names = [name for name in self.judge.names if name in record.names]
         if not names:
             raise ParityError(
-                f"{bundle.path}: has none of the taps that are compared: it has "
-                f"{', '.join(record.names[:5])}"
+                f"{bundle.path}: has none of the taps that are compared: it has {bundle.shown}"
             )
         if record.info:
             config = record.info.config

@@ -28,6 +28,12 @@ class TapSpec(NamedTuple):
         return "head" if self.layer in ("features", "logits") else self.name
 
 
+    @property
+    def rank(self) -> int:
+        """How many dimensions it has, that of the images too."""
+        return {"features": 2, "logits": 2, "stage": 4}.get(self.layer, 3)
+
+
 def tap_specs(config: PVTConfig) -> list[TapSpec]:
     """Returns the intermediate results of a model, in forward order.
 

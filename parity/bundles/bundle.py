@@ -16,22 +16,20 @@ from typing import BinaryIO
 
 import numpy as np
 
+from parity.bundles.arrays import Entries
 from parity.bundles.record import PLAIN, Record, Seen
+from parity.bundles.schema import RecordError
 from parity.errors import ParityError
 from parity.inputs.samples import Sample, hash_input
 from pvt_spec import ConfigError, Preprocessing, PVTConfig, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.config import MIN_IMAGE_SIDE
 from pvt_spec.runtime import Taps
+from pvt_spec.words import listed, shortened
 
 SUFFIX = ".npz"
 
 _DESCRIPTION, _INPUT = "bundle.json", "input"
-
-_UNREADABLE = (
-    zipfile.BadZipFile, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError,
-    RuntimeError,  # zipfile's for encryption, and for versions and compressions it does not know
-)  # fmt: skip
 
 
 def write_bundle(
@@ -74,37 +72,45 @@ class Bundle:
         ParityError: It is no bundle, or a damaged one.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
-        self._cached: tuple[str, Array] = ("", np.empty(0))
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._entries = Entries(self.path)
+        self._held: tuple[int, dict[str, Array]] = (0, {})
+        self._plain = _DESCRIPTION not in self._entries
+        if self._plain:
+            self.record = self._describe(self._entries.names)
+            return
         try:
-            with zipfile.ZipFile(path) as file:
-                self._plain = _DESCRIPTION not in file.namelist()
-                if not self._plain:
-                    self.record = Record.from_json(file.read(_DESCRIPTION).decode())
-                    return
-                entries = [n.removesuffix(".npy") for n in file.namelist() if n.endswith(".npy")]
-        except FileNotFoundError as error:
-            raise ParityError(f"{path}: no such file") from error
-        except (*_UNREADABLE, ConfigError) as error:
-            raise ParityError(
-                f"{path}: cannot be read as a bundle ({error}): it is cut off, damaged or "
-                "something else; copy it again, or make it again with parity capture"
-            ) from error
-        except ParityError as error:
-            raise ParityError(f"{path}: {error}") from error
-        self.record = self._describe(entries)
+            self.record = Record.from_json(self._entries.text(_DESCRIPTION))
+            self._check_entries()
+        except (ConfigError, ParityError, RecursionError) as error:
+            raise ParityError(f"{self.path}: {_DESCRIPTION}: {error}") from error
+
+    def _check_entries(self) -> None:
+        """Refuses a description of arrays that are not there."""
+        record = self.record
+        names = (*record.names, *((_INPUT,) if record.inputs_kept else ()))
+        # Before they are looked for: a short text can name any number of them.
+        if len(record.batches) * len(names) > len(self._entries.names):
+            raise RecordError(
+                f"{len(record.batches)} batches of {len(names)} arrays, and "
+                f"{len(self._entries.names)} in the file"
+            )
+        for number in range(len(record.batches)):
+            for name in names:
+                if not self._entries.has(f"{number}/{name}"):
+                    raise RecordError(f"array {number}/{name} is missing")
 
     def _describe(self, entries: Sequence[str]) -> Record:
         """Returns what can be said of plain arrays."""
         if _INPUT not in entries or len(entries) < 2:
             raise ParityError(
                 f"{self.path}: neither a bundle of parity capture nor a plain .npz with 'input' "
-                f"and results of taps ('logits', say); it holds {', '.join(entries) or 'nothing'}"
+                f"and results of taps ('logits', say); it holds {_shown(entries)}"
             )
         images = self._read(0, _INPUT)
-        plausible = images.ndim == 4 and len(images) and min(images.shape[2:]) >= MIN_IMAGE_SIDE
-        if not plausible or images.dtype.kind != "f":
+        plausible = images.ndim == 4 and images.size and min(images.shape[2:]) >= MIN_IMAGE_SIDE
+        if not plausible:
             raise ParityError(
                 f"{self.path}: its input is {images.dtype} {images.shape}, expected float32 "
                 f"(B, C, H, W) of an image or more, normalised, H and W at least {MIN_IMAGE_SIDE}"
@@ -143,9 +149,16 @@ class Bundle:
             )
         return image
 
-    def unknown_to(self, config: PVTConfig) -> list[str]:
+    @property
+    def shown(self) -> str:
+        """The first names of its taps, fit for a terminal."""
+        return _shown(self.record.names)
+
+    def unknown_to(self, config: PVTConfig) -> str:
         """Returns the arrays that are no taps of a model: names of plain arrays are anyone's."""
-        return [name for name in self.record.names if name not in tap_names(config)]
+        known = {*tap_names(config)}
+        unknown = [name for name in self.record.names if name not in known]
+        return _shown(unknown) if unknown else ""
 
     def check_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
         """Refuses another size than that of the inputs, (H, W) in pixels, which it returns.
@@ -184,25 +197,38 @@ class Bundle:
                 for name in names:
                     parts[name].append(self._read(number, name, size)[part])
             first += size
-        return {name: np.concatenate(found) for name, found in parts.items()}
+        return {name: self._joined(name, found) for name, found in parts.items()}
+
+    def _joined(self, name: str, parts: Sequence[Array]) -> Array:
+        """Returns the rows that lie in some batches."""
+        if len(parts) == 1:
+            return parts[0]
+        shapes = dict.fromkeys(part.shape[1:] for part in parts)
+        if len(shapes) > 1:
+            each = " and ".join(map(str, shapes))
+            raise ParityError(
+                f"{self.path}: {name!r:.60} of one image is {each}, expected one shape: it is "
+                "damaged; make it again with parity capture"
+            )
+        return np.concatenate(parts)
 
     def _read(self, batch: int, name: str, size: int | None = None) -> Array:
-        """Returns an array of a batch, which has a row for each of ``size`` inputs."""
-        entry = f"{name}.npy" if self._plain else f"{batch}/{name}.npy"
-        if self._cached[0] == entry:
-            return self._cached[1]
-        try:
-            with zipfile.ZipFile(self.path) as file, file.open(entry) as stream:
-                array: Array = np.load(stream, allow_pickle=False)
-        except _UNREADABLE as error:
-            raise ParityError(f"{self.path}: {entry} cannot be read ({error})") from error
-        if size is not None and array.shape[:1] != (size,):
-            raise ParityError(
-                f"{self.path}: {name} is {array.shape}, expected a row for each of {size} inputs"
-            )
-        if name == _INPUT:  # asked for image by image
-            self._cached = (entry, array)
-        return array
+        """Returns an array of a batch, which has a row for each of ``size`` inputs.
+
+        Those of the batch that was asked for last are held: it is asked for part by part.
+        """
+        if self._held[0] != batch:
+            self._held = batch, {}
+        held = self._held[1]
+        if name not in held:
+            array = self._entries.array(name if self._plain else f"{batch}/{name}")
+            if size is not None and array.shape[:1] != (size,):
+                raise ParityError(
+                    f"{self.path}: {name!r:.60} is {array.shape}, expected a row for each of "
+                    f"{size} inputs"
+                )
+            held[name] = array
+        return held[name]
 
     def in_order(self, names: Sequence[str]) -> Callable[[Array], dict[str, Array]]:
         """Returns a forward pass that answers what was recorded: the first images first.
@@ -227,6 +253,10 @@ class Bundle:
             return self.rows(names, taken - len(images), len(images))
 
         return run
+
+
+def _shown(names: Sequence[str]) -> str:
+    return listed(names, 5, lambda name: shortened(repr(name))) or "nothing"
 
 
 def open_bundles(paths: Sequence[Path]) -> tuple[list[Path], list[Bundle]]:

@@ -24,7 +24,7 @@ from parity.measure.tolerance import find_tolerance
 from parity.result import Result
 from parity.runtimes.table import Runner, machine_facts, open_runner
 from parity.selection import Terms, check_same_layers
-from pvt_spec import ModelInfo, output_names, tap_names
+from pvt_spec import ModelInfo, output_names, tap_names, tap_specs
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import can_compare, hash_weights
 from pvt_spec.kernels import STRICTEST, find_kernels
@@ -156,6 +156,7 @@ def compare_bundles(
     for size in ours.batches:
         groups = [seen.group for seen in ours.seen[done : done + size]]
         expected = judging.rows(ours.names, done, size)
+        _check_shapes(judging, expected, ours.info)
         exact = {name: array.astype(np.float64) for name, array in expected.items()}
         for bundle, comparison in zip(judged, comparisons, strict=True):
             comparison.add(groups, bundle.rows(comparison.names, done, size), exact)
@@ -190,9 +191,21 @@ def _check_comparable(judging: Bundle, bundle: Bundle, info: ModelInfo) -> None:
         )
     if not set(ours.names) & set(theirs.names):
         raise ParityError(
-            f"{bundle.path} and {judging.path} have no taps in common: {', '.join(theirs.names)}; "
-            f"{', '.join(ours.names)}"
+            f"{bundle.path} and {judging.path} have no taps in common: {bundle.shown}; "
+            f"{judging.shown}"
         )
+
+
+def _check_shapes(judging: Bundle, expected: Taps, info: ModelInfo) -> None:
+    """Refuses arrays that no tap of the model is, which others cannot be judged by."""
+    for tap in tap_specs(info.config):
+        shape = expected[tap.name].shape if tap.name in expected else None
+        classes = tap.layer != "logits" or (shape and shape[-1] == info.config.num_classes)
+        if shape and (len(shape) != tap.rank or 0 in shape or not classes):
+            raise ParityError(
+                f"{judging.path}: {tap.name} is {shape}, which is none of its model's: it is "
+                "damaged; make it again with parity capture"
+            )
 
 
 def _compare(judging: Bundle, bundle: Bundle, info: ModelInfo, terms: Terms) -> Comparison:

@@ -3,16 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from parity.errors import ParityError
+from parity.bundles.schema import FORMAT, RecordError, is_attribute, parse_description
 from parity.measure.envelope import Envelope
 from pvt_spec import ModelInfo
 from pvt_spec.attributes import Attributes
-
-FORMAT = 1
-"""The description's version; a change that a reader must know of counts it up."""
+from pvt_spec.precisions import PRECISIONS
+from pvt_spec.words import shortened
 
 REFERENCE = "reference"
 """The runtime of a bundle that others are judged by: PyTorch in float64, and what rounding does."""
@@ -80,12 +80,12 @@ class Record:
         described = {
             "format": FORMAT,
             **vars(self),
+            "attributes": {name: _kept(value) for name, value in self.attributes.items()},
             "info": self.info and json.loads(self.info.to_json()),
             "seen": [vars(each) for each in self.seen],
             "envelopes": {name: e.to_dict() for name, e in self.envelopes.items()},
         }
-        # Numbers of numpy are epsilons and scales, float32.
-        return json.dumps(described, indent=1, default=float)
+        return json.dumps(described, indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
@@ -93,27 +93,55 @@ class Record:
 
         Raises:
             ParityError: A later version wrote it.
-            ConfigError, ValueError, TypeError, KeyError: It is damaged.
+            ConfigError, RecordError: It is damaged.
         """
-        data = json.loads(text)
-        if data.pop("format") != FORMAT:
-            raise ParityError(
-                "it is of a format that this version does not know: use the version that wrote it, "
-                "or a later one"
-            )
+        data = parse_description(text)
         attributes = {
             name: np.float32(value) if isinstance(value, float) else value
-            for name, value in data.pop("attributes").items()
+            for name, value in data["attributes"].items()
         }
-        envelopes = {name: Envelope.from_dict(e) for name, e in data.pop("envelopes").items()}
-        H, W = data.pop("image_size")
-        return cls(
-            info=ModelInfo.from_json(json.dumps(data.pop("info"))),
-            image_size=(H, W),
+        found = cls(
+            runtime=data["runtime"],
+            file=data["file"],
+            kind=data["kind"],
+            info=ModelInfo.from_json(json.dumps(data["info"])),
+            image_size=tuple(data["image_size"]),
             attributes=attributes,
-            envelopes=envelopes,
-            batches=tuple(data.pop("batches")),
-            seen=tuple(Seen(**each) for each in data.pop("seen")),
-            names=tuple(data.pop("names")),
-            **data,
+            hashes=data["hashes"],
+            facts=data["facts"],
+            envelopes={name: Envelope.from_dict(e) for name, e in data["envelopes"].items()},
+            batches=tuple(data["batches"]),
+            seen=tuple(Seen(**each) for each in data["seen"]),
+            names=tuple(data["names"]),
+            inputs_kept=data["inputs_kept"],
         )
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Refuses what contradicts itself.
+
+        Raises:
+            RecordError: Something does.
+        """
+        if not 0 < sum(self.batches) == len(self.seen):
+            raise RecordError(f"{sum(self.batches)} images in batches, {len(self.seen)} inputs")
+        if len({*self.names}) < len(self.names) or not self.names:
+            raise RecordError("names of taps that are there twice, or none")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise RecordError(f"precision is {self.precision!r:.60}, expected one of {known}")
+        groups = {each.group for each in self.seen}
+        for emulation, envelope in self.envelopes.items():
+            for name in self.names:
+                if missing := groups - {*envelope.spreads.get(name, ())}:
+                    raise RecordError(
+                        f"what {emulation} rounding does at {name} is missing for {min(missing)}"
+                    )
+
+
+def _kept(value: Any) -> Any:
+    """Returns an attribute as JSON has it; what a strange graph has in its place as words."""
+    if isinstance(value, np.float32):  # an epsilon or a scale
+        value = float(value)
+    return value if is_attribute(value) else shortened(str(value))

@@ -134,6 +134,8 @@ class Comparison:
                 self._add_tap(name, group, rows, actual[name], reference[name])
         if self.classifies:
             ours, theirs = actual["logits"], reference["logits"]
+            if (ours.ndim, ours.shape[:1]) != (2, theirs.shape[:1]) or not ours.size:
+                ours = np.full(theirs.shape, np.nan)  # no answers
             for group, rows in group_rows(groups):
                 bound = self.allowed_logit_error(group, theirs[rows])
                 known = None if labels is None else labels[rows]

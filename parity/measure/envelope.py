@@ -155,10 +155,13 @@ class Envelope:
             overflowed=not math.isfinite(mine.max_abs),
         )
 
-    def to_dict(self) -> dict[str, dict[str, list[float]]]:
-        """Returns tap -> group -> the numbers of its :class:`Spread`."""
+    def to_dict(self) -> dict[str, dict[str, list[float | None]]]:
+        """Returns tap -> group -> the numbers of its :class:`Spread`; None where not finite."""
         return {
-            tap: {group: list(astuple(spread)) for group, spread in groups.items()}
+            tap: {
+                group: [number if math.isfinite(number) else None for number in astuple(spread)]
+                for group, spread in groups.items()
+            }
             for tap, groups in self.spreads.items()
         }
 
@@ -167,7 +170,9 @@ class Envelope:
         """Returns the envelope that :meth:`to_dict` was of."""
         envelope = cls(list(data))
         for tap, groups in data.items():
-            envelope.spreads[tap] = {group: Spread(*numbers) for group, numbers in groups.items()}
+            for group, numbers in groups.items():
+                known: list[Any] = [math.inf if each is None else each for each in numbers]
+                envelope.spreads[tap][group] = Spread(*known)
         return envelope
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pvt_spec import ModelInfo, PVTConfig, TensorSpec, tap_specs, tensor_specs
@@ -86,32 +87,45 @@ def first_tap(subject: str, config: PVTConfig) -> str | None:
     if spec is None:
         return None
     part = spec.layer.partition(".")[0]
-    place = _TAPS.get(part, part), spec.stage, spec.block
-    return next((tap.name for tap in tap_specs(config) if tap[1:] == place), None)
+    return _taps_by_place(config).get((_TAPS.get(part, part), spec.stage, spec.block))
 
 
 def _first_tensor(subject: str, config: PVTConfig) -> TensorSpec | None:
     """Returns the first tensor of the innermost layer, block or stage that has this name in it."""
-    specs = tensor_specs(config)
-    while subject:
-        for spec in specs:
-            if f"{spec.name}.".startswith(f"{subject}."):
-                return spec
+    known = _first_tensors(config)
+    while subject and subject not in known:
         subject = subject.rpartition(".")[0]
-    return None
+    return known.get(subject)
+
+
+@cache  # a file may have any number of names that are not known
+def _first_tensors(config: PVTConfig) -> dict[str, TensorSpec]:
+    """Returns the first tensor of everything that has a name: stages, blocks, layers, tensors."""
+    found: dict[str, TensorSpec] = {}
+    for spec in tensor_specs(config):
+        parts = spec.name.split(".")
+        for count in range(len(parts), 0, -1):
+            found.setdefault(".".join(parts[:count]), spec)
+    return found
+
+
+@cache
+def _taps_by_place(config: PVTConfig) -> dict[Any, str]:
+    """Returns the names of taps by layer, stage and block."""
+    return {tap[1:]: tap.name for tap in reversed(tap_specs(config))}
 
 
 def _differences(
     expected: Mapping[str, Any],
     found: Mapping[str, Any],
     config: PVTConfig,
-    show_expected: Callable[[Any], str] = str,
-    show_found: Callable[[Any], str] = str,
+    show_expected: Callable[[Any], str],
+    show_found: Callable[[Any], str],
 ) -> list[Difference]:
     """Returns what is missing, unknown or another value, in the order of what is expected."""
     return [
         Difference(
-            subject,
+            shortened(subject),
             show_found(found[subject]) if subject in found else "missing",
             show_expected(expected[subject]) if subject in expected else "absent",
             first_tap(subject, config),
@@ -137,7 +151,7 @@ def attribute_differences(
         for key, value in expected.items()
         if key in actual or key.rpartition(".")[2] not in UNSEEN[kind]
     }
-    return _differences(seen, actual, config)
+    return _differences(seen, actual, config, _shortened, _shortened)
 
 
 def weight_differences(
