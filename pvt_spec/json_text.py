@@ -10,19 +10,20 @@ from collections import Counter
 from math import isfinite
 from typing import Any, NoReturn
 
-from pvt_spec.limits import MAX_INTEGER, MAX_NESTING, MAX_TEXT_BYTES, MAX_VALUES
+from pvt_spec.limits import MAX_INTEGER, MAX_NESTING, MAX_TEXT_BYTES, MAX_VALUES, VALUE_CHARACTERS
 from pvt_spec.words import show
 
 _MAY_BE_LONE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, nulls: bool = False) -> Any:
     """Returns the value of a JSON text: objects as dicts, in which no name is twice.
 
     Integers fit 64 bits, other numbers are finite, texts are Unicode.
 
     Args:
         text: The text; bytes are UTF-8.
+        nulls: Whether NaN and infinities, which were written before, are None instead of refused.
 
     Raises:
         ValueError: It is none, or one that asks for too much: what is wrong, in words.
@@ -35,10 +36,11 @@ def parse_json(text: str | bytes) -> Any:
         except UnicodeDecodeError as error:
             raise ValueError(f"it is no UTF-8 ({error.reason})") from None
     # Before parsing: what JSON makes of a comma or a bracket takes many times its byte.
-    if (values := sum(map(text.count, ",[{"))) > MAX_VALUES:
-        raise ValueError(f"{values} values, expected at most {MAX_VALUES}")
+    most = max(MAX_VALUES, len(text) // VALUE_CHARACTERS)
+    if (values := sum(map(text.count, ",[{"))) > most:
+        raise ValueError(f"{values} values, expected at most {most}")
     try:
-        value = _decoder.decode(text)
+        value = (_lenient if nulls else _decoder).decode(text)
     except RecursionError:
         raise ValueError("it is nested without end") from None
     if _nesting(value) > MAX_NESTING:
@@ -118,9 +120,12 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_without_twins,
-    parse_int=_integer,
-    parse_float=_float,
-    parse_constant=_refuse_constant,
+_decoder, _lenient = (
+    json.JSONDecoder(
+        object_pairs_hook=_without_twins,
+        parse_int=_integer,
+        parse_float=_float,
+        parse_constant=constant,
+    )
+    for constant in (_refuse_constant, lambda _: None)
 )

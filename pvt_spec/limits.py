@@ -62,8 +62,10 @@ MAX_TEXT_BYTES = 100_000_000
 ``.safetensors``.
 """
 
-MAX_VALUES = 250_000
-"""Commas and brackets of a JSON text, each of which makes some 200 bytes in memory."""
+MAX_VALUES, VALUE_CHARACTERS = 250_000, 16
+"""Commas and brackets of a JSON text, each of which makes some 200 bytes in memory; more in one
+that has so many characters for each.
+"""
 
 MAX_NESTING = 64
 """Levels of lists and objects in a text."""

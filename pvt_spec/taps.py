@@ -27,7 +27,6 @@ class TapSpec(NamedTuple):
         """Canonical name of the layer that has it: as its input the head ``features``."""
         return "head" if self.layer in ("features", "logits") else self.name
 
-
     @property
     def rank(self) -> int:
         """How many dimensions it has, that of the images too."""

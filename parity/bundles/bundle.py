@@ -18,14 +18,13 @@ import numpy as np
 
 from parity.bundles.arrays import Entries
 from parity.bundles.record import PLAIN, Record, Seen
-from parity.bundles.schema import RecordError
 from parity.errors import ParityError
 from parity.inputs.samples import Sample, hash_input
 from pvt_spec import ConfigError, Preprocessing, PVTConfig, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.config import MIN_IMAGE_SIDE
 from pvt_spec.runtime import Taps
-from pvt_spec.words import listed, shortened
+from pvt_spec.words import listed, show
 
 SUFFIX = ".npz"
 
@@ -83,7 +82,7 @@ class Bundle:
         try:
             self.record = Record.from_json(self._entries.text(_DESCRIPTION))
             self._check_entries()
-        except (ConfigError, ParityError, RecursionError) as error:
+        except ConfigError as error:
             raise ParityError(f"{self.path}: {_DESCRIPTION}: {error}") from error
 
     def _check_entries(self) -> None:
@@ -92,14 +91,14 @@ class Bundle:
         names = (*record.names, *((_INPUT,) if record.inputs_kept else ()))
         # Before they are looked for: a short text can name any number of them.
         if len(record.batches) * len(names) > len(self._entries.names):
-            raise RecordError(
+            raise ConfigError(
                 f"{len(record.batches)} batches of {len(names)} arrays, and "
                 f"{len(self._entries.names)} in the file"
             )
         for number in range(len(record.batches)):
             for name in names:
                 if not self._entries.has(f"{number}/{name}"):
-                    raise RecordError(f"array {number}/{name} is missing")
+                    raise ConfigError(f"array {number}/{name} is missing")
 
     def _describe(self, entries: Sequence[str]) -> Record:
         """Returns what can be said of plain arrays."""
@@ -256,7 +255,7 @@ class Bundle:
 
 
 def _shown(names: Sequence[str]) -> str:
-    return listed(names, 5, lambda name: shortened(repr(name))) or "nothing"
+    return listed(names, 5, lambda name: show(name)) or "nothing"
 
 
 def open_bundles(paths: Sequence[Path]) -> tuple[list[Path], list[Bundle]]:

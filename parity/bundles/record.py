@@ -1,18 +1,23 @@
 """What a bundle says of the run that is in it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from parity.bundles.schema import FORMAT, RecordError, is_attribute, parse_description
 from parity.measure.envelope import Envelope
-from pvt_spec import ModelInfo
-from pvt_spec.attributes import Attributes
+from pvt_spec import ConfigError, ModelInfo
+from pvt_spec.attributes import UNSEEN, Attributes
+from pvt_spec.config import MIN_IMAGE_SIDE
+from pvt_spec.json_text import encode_json, parse_json
+from pvt_spec.limits import MAX_IMAGE_SIDE
 from pvt_spec.precisions import PRECISIONS
-from pvt_spec.words import shortened
+from pvt_spec.records import read_values
+from pvt_spec.words import listed, printable, show
+
+FORMAT = 1
+"""The description's version; a change that a reader must know of counts it up."""
 
 REFERENCE = "reference"
 """The runtime of a bundle that others are judged by: PyTorch in float64, and what rounding does."""
@@ -81,40 +86,35 @@ class Record:
             "format": FORMAT,
             **vars(self),
             "attributes": {name: _kept(value) for name, value in self.attributes.items()},
-            "info": self.info and json.loads(self.info.to_json()),
+            "info": self.info and parse_json(self.info.to_json()),
             "seen": [vars(each) for each in self.seen],
             "envelopes": {name: e.to_dict() for name, e in self.envelopes.items()},
         }
-        return json.dumps(described, indent=1, allow_nan=False)
+        return encode_json(described, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
         """Returns what :meth:`to_json` was of.
 
         Raises:
-            ParityError: A later version wrote it.
-            ConfigError, RecordError: It is damaged.
+            ConfigError: It is damaged, or a later version wrote it.
         """
-        data = parse_description(text)
-        attributes = {
-            name: np.float32(value) if isinstance(value, float) else value
-            for name, value in data["attributes"].items()
-        }
-        found = cls(
-            runtime=data["runtime"],
-            file=data["file"],
-            kind=data["kind"],
-            info=ModelInfo.from_json(json.dumps(data["info"])),
-            image_size=tuple(data["image_size"]),
-            attributes=attributes,
-            hashes=data["hashes"],
-            facts=data["facts"],
-            envelopes={name: Envelope.from_dict(e) for name, e in data["envelopes"].items()},
-            batches=tuple(data["batches"]),
-            seen=tuple(Seen(**each) for each in data["seen"]),
-            names=tuple(data["names"]),
-            inputs_kept=data["inputs_kept"],
-        )
+        try:
+            data = parse_json(text, nulls=True)
+        except ValueError as error:
+            raise ConfigError(f"no JSON of ours ({error})") from error
+        if not isinstance(data, dict) or data.get("format", FORMAT) != FORMAT:
+            raise ConfigError(
+                "it is of a format that this version does not know: use the version that wrote it, "
+                "or a later one"
+            )
+        if wrong := sorted(data.keys() ^ {"format", "info", *_KINDS}):
+            raise ConfigError(f"it has what is not known, or lacks it: {listed(wrong, 4, show)}")
+        info = ModelInfo.from_json(encode_json(data["info"]))
+        said = read_values(_KINDS, _printable({**data, "info": None}), "")
+        said["attributes"] = {name: _as_held(v) for name, v in said["attributes"].items()}
+        said["envelopes"] = {name: Envelope.from_dict(e) for name, e in said["envelopes"].items()}
+        found = cls(info=info, **said)
         found.check()
         return found
 
@@ -122,26 +122,70 @@ class Record:
         """Refuses what contradicts itself.
 
         Raises:
-            RecordError: Something does.
+            ConfigError: Something does.
         """
-        if not 0 < sum(self.batches) == len(self.seen):
-            raise RecordError(f"{sum(self.batches)} images in batches, {len(self.seen)} inputs")
+        if not 0 < sum(self.batches) == len(self.seen) or min(self.batches) < 1:
+            raise ConfigError(f"{sum(self.batches)} images in batches, {len(self.seen)} inputs")
+        if not MIN_IMAGE_SIDE <= min(self.image_size) <= max(self.image_size) <= MAX_IMAGE_SIDE:
+            raise ConfigError(
+                f"image_size is {self.image_size}, expected (H, W), each from {MIN_IMAGE_SIDE} to "
+                f"{MAX_IMAGE_SIDE} pixels"
+            )
+        if self.kind not in UNSEEN:
+            raise ConfigError(f"kind is {show(self.kind)}, expected one of {', '.join(UNSEEN)}")
         if len({*self.names}) < len(self.names) or not self.names:
-            raise RecordError("names of taps that are there twice, or none")
+            raise ConfigError("names of taps that are there twice, or none")
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
-            raise RecordError(f"precision is {self.precision!r:.60}, expected one of {known}")
+            raise ConfigError(f"precision is {self.precision!r:.60}, expected one of {known}")
         groups = {each.group for each in self.seen}
         for emulation, envelope in self.envelopes.items():
             for name in self.names:
                 if missing := groups - {*envelope.spreads.get(name, ())}:
-                    raise RecordError(
+                    raise ConfigError(
                         f"what {emulation} rounding does at {name} is missing for {min(missing)}"
                     )
+
+
+_KINDS: dict[str, Any] = {
+    "runtime": str,
+    "file": str,
+    "kind": str,
+    "image_size": tuple[int, int],
+    "attributes": dict[str, float | str | tuple[float, ...] | None],
+    "hashes": dict[str, str],
+    "facts": dict[str, str],
+    "envelopes": dict[str, dict[str, dict[str, tuple[(float | None,) * 5]]]],  # type: ignore[misc]
+    "batches": tuple[int, ...],
+    "seen": tuple[Seen, ...],
+    "names": tuple[str, ...],
+    "inputs_kept": bool,
+}
+"""What a description of format 1 holds, beside a model's."""
 
 
 def _kept(value: Any) -> Any:
     """Returns an attribute as JSON has it; what a strange graph has in its place as words."""
     if isinstance(value, np.float32):  # an epsilon or a scale
-        value = float(value)
-    return value if is_attribute(value) else shortened(str(value))
+        return float(value)
+    numbers = isinstance(value, list) and all(isinstance(each, int) for each in value)
+    return (
+        value if value is None or numbers or isinstance(value, int | float | str) else show(value)
+    )
+
+
+def _as_held(value: Any) -> Any:
+    """Returns an attribute as a runtime holds it, of what was read as JSON."""
+    if isinstance(value, float):
+        with np.errstate(over="ignore"):
+            return np.float32(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _printable(value: Any) -> Any:
+    """Returns a value whose texts may be shown on a terminal."""
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    return printable(value) if isinstance(value, str) else value

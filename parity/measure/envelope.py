@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from parity.measure.metrics import TapError
+from pvt_spec import ConfigError
 from pvt_spec.arrays import Array
 from pvt_spec.runtime import Taps
 
@@ -167,11 +168,17 @@ class Envelope:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Mapping[str, Sequence[Any]]]) -> "Envelope":
-        """Returns the envelope that :meth:`to_dict` was of."""
+        """Returns the envelope that :meth:`to_dict` was of.
+
+        Raises:
+            ConfigError: Its numbers are none of a :class:`Spread`.
+        """
         envelope = cls(list(data))
         for tap, groups in data.items():
             for group, numbers in groups.items():
                 known: list[Any] = [math.inf if each is None else each for each in numbers]
+                if min(known) < 0 or not isinstance(known[3], int) or not known[3]:
+                    raise ConfigError(f"a spread of {tap} is {known}: expected 0 or more of values")
                 envelope.spreads[tap][group] = Spread(*known)
         return envelope
 

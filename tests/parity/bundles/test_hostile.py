@@ -64,7 +64,6 @@ def test_every_hostile_bundle_is_an_answer_or_one_error(count, tmp_path, monkeyp
         {"image_size": [10**9, 10**9]},
         {"attributes": ["head.scale"]},
         {"attributes": {"head.scale": {"a": 1}}},
-        {"attributes": {"head.scale": float("nan")}},
         {"hashes": {"head.weight": 1}},
         {"facts": {"precision": "fp33"}},
         {"facts": {"precision": ["fp32"]}},
