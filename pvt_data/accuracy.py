@@ -1,7 +1,7 @@
 """What answers are worth, whatever gave them: probabilities, order and accuracy."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -87,11 +87,15 @@ def hits(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of ``count`` images had their label first, or among the first five, in percent."""
+    """How many of ``count`` images had their label first, or among the first five, in percent.
+
+    ``unreadable`` are those that could not be read and are not counted: name -> reason.
+    """
 
     top1: float
     top5: float
     count: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

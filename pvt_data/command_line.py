@@ -5,7 +5,7 @@ Everything heavier than click is imported inside the commands, so that ``--help`
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pvt_data.edge import edge
-from pvt_spec.errors import PvtError
+from pvt_spec.errors import ImageError, PvtError
 from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import find_model
 from pvt_spec.model_info import ORIENTATIONS
-from pvt_spec.words import presentable
+from pvt_spec.words import counted, presentable
 
 if TYPE_CHECKING:
     from pvt_data.accuracy import Forward
@@ -143,6 +143,18 @@ def _open(package: str, path: Path, variant: str | None) -> "tuple[Forward, Mode
     return forward, info
 
 
+def _refuse_unreadable(unreadable: Mapping[str, str], total: int) -> None:
+    """Names the images that could not be read, once the others are answered.
+
+    Raises:
+        ImageError: There are some, of so many in all.
+    """
+    for name, why in unreadable.items():
+        say(f"left out: {name}: {why}")
+    if unreadable:
+        raise ImageError(f"{len(unreadable)} of {counted(total, 'image')} could not be read")
+
+
 def add_predict(group: click.Group, package: str) -> None:
     """Adds ``predict MODEL IMAGES…`` to a runtime's command line."""
 
@@ -175,7 +187,7 @@ def add_predict(group: click.Group, package: str) -> None:
         Preprocessing, class names and what the answers mean come from MODEL itself.
         """
         from pvt_data.listing import LeftOut, list_images
-        from pvt_data.predict import predict as predict_images, table
+        from pvt_data.predict import predict as predict_images, table, unreadable
         from pvt_data.progress import progress_bar
 
         images = [*paths[ckpt_path is None :], *image_path]
@@ -190,7 +202,9 @@ def add_predict(group: click.Group, package: str) -> None:
             info = info.turned(orientation)
         with progress_bar("images") as show:
             rows = predict_images(forward, info, files, batch_size, top_k, say, show)
-        click.echo(encode_json(rows, indent=1) if as_json else "\n".join(table(rows)))
+        for line in [encode_json(rows, indent=1)] if as_json else table(rows):
+            click.echo(line)
+        _refuse_unreadable(unreadable(rows), len(rows))
 
 
 def add_validate(group: click.Group, package: str) -> None:
@@ -238,3 +252,4 @@ def add_validate(group: click.Group, package: str) -> None:
                 f"Top-1 {accuracy.top1:.2f} %  Top-5 {accuracy.top5:.2f} %  "
                 f"over {accuracy.count} images"
             )
+        _refuse_unreadable(accuracy.unreadable, accuracy.count + len(accuracy.unreadable))

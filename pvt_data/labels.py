@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pvt_data.accuracy import batched
+from pvt_data.decoding import check_channels
 from pvt_data.folders import open_source
 from pvt_data.listing import LeftOut, list_labelled, some
 from pvt_data.preprocessing import load_image
@@ -57,22 +58,53 @@ class LabelledImages:
     sideways: set[str] = field(default_factory=set)
 
     def batches(
-        self, numbers: Sequence[int], size: int, threads: int = 1
-    ) -> Iterator[tuple[Array, Array]]:
-        """Yields images float32 (B, C, H, W) and labels int64 (B,), B being ``size`` at most.
+        self, numbers: Sequence[int], size: int, unreadable: dict[str, str], threads: int = 1
+    ) -> Iterator[tuple[list[str], Array, Array]]:
+        """Yields B names, images float32 (B, C, H, W) and labels int64 (B,), B at most ``size``.
 
         Each batch is loaded while the one before it is used.
 
-        Raises:
-            ImageError: An image cannot be used.
+        Args:
+            numbers: The images' numbers.
+            size: Images of a batch.
+            unreadable: What is told the name of each image that cannot be used, and why; it is
+                left out.
+            threads: How many load images.
         """
         ahead: deque[tuple[Sequence[int], list[Future[Array]]]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for chunk in [*batched(numbers, size), []]:
                 ahead.append((chunk, [pool.submit(self.load, number) for number in chunk]))
-                if len(ahead) > 1:
-                    ready, images = ahead.popleft()
-                    yield np.stack([image.result() for image in images]), self.labels[list(ready)]
+                if len(ahead) == 1:
+                    continue
+                images: dict[int, Array] = {}
+                for number, image in zip(*ahead.popleft(), strict=True):
+                    try:
+                        images[number] = image.result()
+                    except ImageError as error:
+                        name = self.name(number)
+                        unreadable[name] = str(error).removeprefix(f"{name}: ")
+                if images:
+                    names = [self.name(number) for number in images]
+                    yield names, np.stack([*images.values()]), self.labels[[*images]]
+
+
+def check_some_readable(count: int, unreadable: Mapping[str, str], where: str) -> None:
+    """Refuses images of which none could be read.
+
+    Args:
+        count: How many could.
+        unreadable: The others, and why.
+        where: What to call them all.
+
+    Raises:
+        ImageError: None could be.
+    """
+    if not count:
+        name, why = next(iter(unreadable.items()), ("", "there is none"))
+        raise ImageError(
+            f"{where}: none of its {len(unreadable)} images can be read; the first is {name}: {why}"
+        )
 
 
 def check_single_label(info: ModelInfo) -> None:
@@ -111,6 +143,7 @@ def open_labelled(
         ImageError: The folder cannot be used, or its classes are not the model's.
     """
     check_single_label(info)
+    check_channels(info.config.in_chans)
     source = open_source(folder)
     preprocessing = info.turned(orientation).preprocessing
     sideways: set[str] = set()

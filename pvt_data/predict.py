@@ -8,8 +8,11 @@ from unicodedata import combining, east_asian_width
 import numpy as np
 
 from pvt_data.accuracy import Forward, batched, check_answers, probabilities, top_k
+from pvt_data.decoding import check_channels
 from pvt_data.labels import Tell, check_classes, ignore
 from pvt_data.preprocessing import load_image, say_sideways
+from pvt_spec.arrays import Array
+from pvt_spec.errors import ImageError
 from pvt_spec.model_info import TASKS, ModelInfo
 
 
@@ -36,35 +39,53 @@ def predict(
 
     Returns:
         One record per image: ``{"image", "classes": [{"index", "label", "probability"}, …]}``,
-        probabilities in [0, 1]; of a regression ``"value"`` in their place.
+        probabilities in [0, 1]; of a regression ``"value"`` in their place. Of an image that
+        cannot be used ``{"image", "error"}``, which says why.
 
     Raises:
         ConfigError: The model has no classes.
-        ImageError: An image cannot be used.
+        ImageError: The model takes images that no file holds.
         PvtError: An answer is not finite.
     """
     check_classes(info)
+    check_channels(len(info.preprocessing.mean))
     if info.task != "single_label":
         tell(f"task {info.task}: {TASKS[info.task]}")
     key = "value" if info.task == "regression" else "probability"
     sideways: set[str] = set()
     rows: list[dict[str, Any]] = []
     for batch in batched(paths, batch_size):
-        images = [load_image(path, info.preprocessing, sideways=sideways) for path in batch]
-        logits = forward(np.stack(images))["logits"]
-        check_answers(logits, [str(path) for path in batch])
-        shares = probabilities(logits, info.task)
-        for path, best, row in zip(batch, top_k(logits, k), shares, strict=True):
-            classes = [{"index": int(i), "label": info.label(i), key: float(row[i])} for i in best]
-            rows.append({"image": str(path), "classes": classes})
+        images: list[Array] = []
+        answered: list[dict[str, Any]] = []
+        for path in batch:
+            rows.append({"image": str(path)})
+            try:
+                images.append(load_image(path, info.preprocessing, sideways=sideways))
+                answered.append(rows[-1])
+            except ImageError as error:
+                rows[-1]["error"] = str(error).removeprefix(f"{path}: ")
+        if images:
+            logits = forward(np.stack(images))["logits"]
+            check_answers(logits, [row["image"] for row in answered])
+            shares = probabilities(logits, info.task)
+            for record, best, row in zip(answered, top_k(logits, k), shares, strict=True):
+                record["classes"] = [
+                    {"index": int(i), "label": info.label(i), key: float(row[i])} for i in best
+                ]
         progress(len(rows), len(paths))
     if sideways:
         tell(say_sideways(sideways, len(paths), info.preprocessing.orientation))
     return rows
 
 
+def unreadable(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Returns the images of :func:`predict`'s records that could not be used, and why."""
+    return {row["image"]: row["error"] for row in rows if "error" in row}
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields a line for each record of :func:`predict`, in columns."""
+    """Yields a line for each record of :func:`predict` that has classes, in columns."""
+    rows = [row for row in rows if "classes" in row]
     lines = [[row["image"], *(found["label"] for found in row["classes"])] for row in rows]
     widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
     for row, line in zip(rows, lines, strict=True):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pvt_data.accuracy import Accuracy, Forward, Tally, check_answers
-from pvt_data.labels import Tell, ignore, open_labelled
+from pvt_data.labels import Tell, check_some_readable, ignore, open_labelled
 from pvt_data.preprocessing import say_sideways
 from pvt_spec.model_info import ModelInfo
 
@@ -20,6 +20,8 @@ def validate(
 ) -> Accuracy:
     """Returns the top-1 and top-5 accuracy of a runtime over a labelled folder.
 
+    Images that cannot be read are left out, and named in the result.
+
     Args:
         forward: The runtime.
         info: What travels with the weights that it runs.
@@ -31,16 +33,21 @@ def validate(
 
     Raises:
         ConfigError: The model has no classes of which one is right.
-        ImageError: The folder or an image in it cannot be used.
+        ImageError: The folder, or none of the images in it, can be used.
         PvtError: An answer is not finite.
     """
     labelled, tally = open_labelled(info, folder, tell, orientation), Tally()
+    unreadable: dict[str, str] = {}
     total = len(labelled.labels)
-    for images, labels in labelled.batches(range(total), batch_size):
+    for names, images, labels in labelled.batches(range(total), batch_size, unreadable):
         logits = forward(images)["logits"]
-        check_answers(logits, [labelled.name(tally.count + i) for i in range(len(labels))])
+        check_answers(logits, names)
         tally.add(logits, labels)
-        progress(tally.count, total)
+        progress(tally.count + len(unreadable), total)
+    check_some_readable(tally.count, unreadable, str(folder))
     if labelled.sideways:
         tell(say_sideways(labelled.sideways, total, orientation))
-    return Accuracy(100 * (tally.first / total), 100 * (tally.among_five / total), total)
+    count = tally.count
+    return Accuracy(
+        100 * (tally.first / count), 100 * (tally.among_five / count), count, unreadable
+    )

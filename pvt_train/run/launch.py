@@ -201,7 +201,7 @@ def _take_up(
             "images and batch size times workers, or take its weights alone with --pretrained"
         )
     done = run.step // batches.steps_per_epoch
-    if done >= epochs:
+    if done >= epochs + run.to_validate:
         raise TrainingError(
             f"{resumed.path}: its run has finished {counted(done, 'epoch')}, of {epochs} that are "
             "asked for: give a larger --epoch-size"

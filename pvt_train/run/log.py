@@ -20,12 +20,13 @@ LogRecord = dict[str, Any]
 class RunLog:
     """Writes records to ``log.jsonl`` and to TensorBoard's event files in a run's folder."""
 
-    def __init__(self, folder: Path, step: int):
+    def __init__(self, folder: Path, step: int, to_validate: bool = False):
         """Takes up a log; what was written after ``step``, before a crash, is dropped.
 
         Args:
             folder: The run's; it exists.
             step: Updates done so far; 0 starts a new log.
+            to_validate: Whether the epoch that they ended is to be validated, and so logged, anew.
 
         Raises:
             TrainingError: It cannot be read or written.
@@ -33,7 +34,7 @@ class RunLog:
         self._folder = folder
         known = read_log(folder) if step and (folder / LOG).exists() else []
         with self._writing():
-            _replace_lines(folder, [record for record in known if record["step"] <= step])
+            _replace_lines(folder, [one for one in known if _stays(one, step, to_validate)])
             self._lines = (folder / LOG).open("a", encoding="utf-8")
             self._events = _open_events(folder, step)
 
@@ -75,6 +76,12 @@ class RunLog:
                 f"{self._folder}: the log cannot be written: {error.strerror}; {LAST} in it, if it "
                 "is there, holds the last saved state: make room, then --resume"
             ) from error
+
+
+def _stays(record: LogRecord, step: int, to_validate: bool) -> bool:
+    if to_validate and record["kind"] == "epoch":
+        return bool(record["step"] < step)
+    return bool(record["step"] <= step)
 
 
 def _replace_lines(folder: Path, records: Sequence[LogRecord]) -> None:

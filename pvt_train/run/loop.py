@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
@@ -94,7 +94,9 @@ class _Training:
     def to_the_end(self) -> Outcome:
         """Goes through the epochs; where it is asked to stop, the state is saved first."""
         epochs = self.run.recipe.epoch_size
-        for epoch in range(self.standing.step // self.steps, epochs):
+        # An epoch that is still to be validated has no updates left.
+        first = self.standing.step // self.steps - self.standing.to_validate
+        for epoch in range(first, epochs):
             stopped = self.train_epoch(epoch)
             if stopped is None:
                 self.finish_epoch(epoch)
@@ -191,23 +193,26 @@ class _Training:
         return (asked or signal.SIGTERM) if anyone else None
 
     def finish_epoch(self, epoch: int) -> None:
-        """Validates, keeps and logs, after an epoch's last update."""
+        """Validates, keeps and logs, after an epoch's last update; the state is saved first."""
         recipe, last = self.run.recipe, epoch + 1 == self.run.recipe.epoch_size
         validated = (epoch + 1) % recipe.val_interval == 0 or last
+        due = (epoch + 1) % recipe.ckpt_save_interval == 0 or last
         images = self.run.validation if validated else None
         raw = averaged = None
-        if images is not None:
-            raw = self.evaluate(images)
-            if recipe.ema:
-                with self.twin.averaged():
-                    averaged = self.evaluate(images)
         unreadable = self.unreadable()
+        if images is not None:
+            self.standing = dataclasses.replace(
+                self.standing, unreadable=unreadable, to_validate=True
+            )
+            if due:
+                self.save_state()
+            raw, averaged, failed = self.validate(images)
+            unreadable += failed
         result = self.result(epoch, raw, averaged, unreadable)
         self.standing = dataclasses.replace(
-            self.standing, loss_sum=0.0, norm_sum=0.0, skipped=0, unreadable=0
+            self.standing, loss_sum=0.0, norm_sum=0.0, skipped=0, unreadable=0, to_validate=False
         )
         if self.run.reporter and self.run.checkpoints:
-            due = (epoch + 1) % recipe.ckpt_save_interval == 0 or last
             self.standing = self.run.checkpoints.keep_models(
                 self.twin, self.standing, epoch + 1, result.kept, due
             )
@@ -216,21 +221,36 @@ class _Training:
                 self.save_state()
             self.run.reporter.say_epoch(result)
 
-    def evaluate(self, images: LabelledImages) -> Evaluation:
+    def validate(self, images: LabelledImages) -> tuple[Evaluation, Evaluation | None, int]:
+        """Returns the accuracy of the weights, that of averaged ones if there are, and how many
+        images could not be read."""
+        failed: dict[str, str] = {}
+        raw, averaged = self.evaluate(images, failed), None
+        if self.run.recipe.ema:
+            with self.twin.averaged():
+                averaged = self.evaluate(images, failed)
+        return raw, averaged, self.name_unreadable(failed.items(), "left out of the accuracy")
+
+    def evaluate(self, images: LabelledImages, failed: dict[str, str]) -> Evaluation:
         """Returns the accuracy of the weights that the twin now answers with."""
         recipe = self.run.recipe
         threads = max(1, process_count(recipe.num_parallel_workers))
-        return evaluate(self.twin, images, recipe.batch_size, threads)
+        most = recipe.max_unreadable
+        return evaluate(self.twin, images, recipe.batch_size, threads, failed, most)
 
     def unreadable(self) -> int:
+        """Returns how many images of the epoch could not be read, and names this worker's."""
+        failed = self.run.batches.unreadable
+        return self.standing.unreadable + self.name_unreadable(failed, "replaced by another image")
+
+    def name_unreadable(self, failed: Collection[tuple[str, str]], fate: str) -> int:
         """Names this worker's images that could not be read, each once in a run; counts all
-        workers' of the epoch."""
-        for name, reason in self.run.batches.unreadable:
+        workers'."""
+        for name, reason in failed:
             if name not in self.named:
                 self.named.add(name)
-                self.run.say(f"not readable, replaced by another image: {name}: {reason}")
-        here = np.array([float(len(self.run.batches.unreadable))])
-        return self.standing.unreadable + int(self.twin.total(here)[0])
+                self.run.say(f"not readable, {fate}: {name}: {reason}")
+        return int(self.twin.total(np.array([float(len(failed))]))[0])
 
     def result(
         self, epoch: int, raw: Evaluation | None, averaged: Evaluation | None, unreadable: int

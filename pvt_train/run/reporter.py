@@ -30,7 +30,8 @@ class EpochResult:
         gradient_norm: The mean over the updates that were made; None if none was.
         loss_scale: The loss scale of its last update.
         skipped: The number of updates that were left out, a gradient not being finite.
-        unreadable: The number of images that could not be read and were replaced.
+        unreadable: The number of images that could not be read: those that were replaced, and
+            those that were left out of the accuracy.
         images_per_second: The pace of training over all workers, without validation.
         seconds: The time that training and validation took.
         raw: The accuracy of the weights; None where they were not validated.
@@ -109,7 +110,7 @@ class Reporter:
         self.recipe, self.steps_per_epoch, self.report, self.say = (
             recipe, steps_per_epoch, report, say,
         )  # fmt: skip
-        self.log = RunLog(Path(recipe.ckpt_save_dir), start.step)
+        self.log = RunLog(Path(recipe.ckpt_save_dir), start.step, start.to_validate)
         self.clock = Clock(start.step, recipe.epoch_size * steps_per_epoch)
         self.show: Show = lambda *given: None
 

@@ -40,7 +40,9 @@ class Standing:
         skipped: Updates of this epoch so far that were left out, a gradient not being finite.
         best: The best model so far.
         kept: Model files that rotate, oldest first.
-        unreadable: Images of this epoch that could not be read before the run was stopped in it.
+        unreadable: Images of this epoch that could not be read before this state was saved.
+        to_validate: Whether the epoch that the last update ended is still to be validated, its
+            models kept and its result logged.
     """
 
     step: int
@@ -52,6 +54,7 @@ class Standing:
     best: Kept | None = None
     kept: tuple[Kept, ...] = ()
     unreadable: int = 0
+    to_validate: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON values; floats come back as the same bits."""

@@ -34,6 +34,7 @@ def go(tmp_path, monkeypatch) -> Any:
         start: Standing | None = None,
         batches: Any = None,
         store: MemoryStore | None = None,
+        load: Any = lambda number: images[number],
         **keys: Any,
     ):
         recipe = dataclasses.replace(
@@ -44,7 +45,7 @@ def go(tmp_path, monkeypatch) -> Any:
         info = model_info(recipe, ["0", "1"])
         done = Done(twin, store or MemoryStore(), [], [], tmp_path, recipe)
         start = start or Standing(0, 4, 2)
-        labelled = LabelledImages(lambda i: images[i], np.array([0, 0, 1, 1]))
+        labelled = LabelledImages(load, np.array([0, 0, 1, 1]), lambda i: f"{i}.png")
         validation = labelled if recipe.val_while_train else None
         batches = batches or ScriptedBatches()
         monkeypatch.setattr(checkpoints, "save_model", done.store.save_model)

@@ -141,7 +141,11 @@ class TestFiles:
 
     def test_the_state_has_its_interval_and_the_end(self, go):
         done = go(ScriptedTwin([1.0] * 10), ckpt_save_interval=2)
-        assert [facts["run"]["step"] for _, facts in done.store.states] == [4, 8, 10]
+        # Before and after validation.
+        saved = [
+            (facts["run"]["step"], facts["run"]["to_validate"]) for _, facts in done.store.states
+        ]
+        assert saved == [(step, before) for step in (4, 8, 10) for before in (True, False)]
         assert make_recipe(done.store.states[0][1]["recipe"], "") == done.recipe
 
 
@@ -231,7 +235,7 @@ class TestEvaluation:
         twin = ScriptedTwin([])
         twin.forward = lambda images: logits[images[:, 0].astype(int)]
         images = LabelledImages(lambda i: np.array([i]), labels)
-        found = evaluate(twin, images, batch, threads=2)
+        found = evaluate(twin, images, batch, 2, {}, 0)
         order = np.argsort(-logits, axis=1)
         assert found.count == 7
         assert found.top1 == pytest.approx(100 * np.mean(order[:, 0] == labels))
@@ -250,7 +254,7 @@ class TestEvaluation:
             twin.forward = lambda images: np.tile(np.float32([1, 0]), (len(images), 1))
             twin.total = lambda values: sums.append(values) or values
             images = LabelledImages(lambda i, m=mine: m.append(i) or np.zeros(1), labels)
-            evaluate(twin, images, 2, threads=1)
+            evaluate(twin, images, 2, 1, {}, 0)
         assert sorted(seen[0]) == [0, 2, 4] and sorted(seen[1]) == [1, 3]
-        hits, _, _, count = sums[0] + sums[1]
+        hits, _, _, count, _ = sums[0] + sums[1]
         assert (hits, count) == (4, 5)

@@ -181,10 +181,10 @@ class TestEpochs:
 
 
 class FailingStore(MemoryStore):
-    """A disk that is full when the second state is written."""
+    """A disk that is full when the state after the second epoch is written."""
 
     def save_state(self, path, state, info, facts):
-        if self.states:
+        if len(self.states) == 3:
             raise TrainingError("full")
         super().save_state(path, state, info, facts)
 
@@ -204,7 +204,7 @@ class TestTopFive:
             np.arange(classes, 0, -1, np.float32), (len(images), 1)
         )
         images = LabelledImages(lambda i: np.zeros(1), np.array([0, classes - 1]))
-        assert evaluate(twin, images, 2, threads=1).top5 == expected
+        assert evaluate(twin, images, 2, 1, {}, 0).top5 == expected
 
 
 class TestFiles:
@@ -234,7 +234,7 @@ class TestFiles:
             MemoryStore, "save_state", lambda *given: infos.append(given[3]) or inner(*given)
         )
         go(stopping_at(2, signal.SIGTERM))
-        assert [info.provenance["epochs trained"] for info in infos] == ["1.0", "1.5"]
+        assert [info.provenance["epochs trained"] for info in infos] == ["1.0", "1.0", "1.5"]
 
 
 class TestWorkers:
@@ -380,7 +380,7 @@ def test_a_loss_of_large_logits_is_exact():
     twin = ScriptedTwin([])
     twin.forward = lambda images: np.float32([[2000, 0, 0, 0, 0, 0]] * len(images))
     images = LabelledImages(lambda i: np.zeros(1), np.array([0, 1]))
-    found = evaluate(twin, images, 2, threads=1)
+    found = evaluate(twin, images, 2, 1, {}, 0)
     assert found.loss == 1000.0
 
 
