@@ -7,9 +7,11 @@ import errno
 import os
 import signal
 import sys
+from _thread import get_ident, start_new_thread
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from pvt_packages import HiddenPackage
@@ -78,11 +80,6 @@ def _listen() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
 
-    def interrupt(*_: Any) -> NoReturn:
-        global _interrupted
-        _interrupted = True
-        raise KeyboardInterrupt
-
     def unraisable(given: Any) -> None:
         # In a destructor, say, Python prints it and goes on. We come back to it in a moment.
         if given.exc_type is KeyboardInterrupt:
@@ -93,7 +90,33 @@ def _listen() -> None:
             before(given)
 
     before, sys.unraisablehook = sys.unraisablehook, unraisable
-    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    if hasattr(signal, "pthread_sigmask"):
+        # MindSpore takes SIGINT with every graph that it runs, and makes a SIGTERM of it. So no
+        # thread gets it (each begins with the mask of the one that started it) but one of ours,
+        # which hands it on to the main thread as a signal that nobody else uses.
+        signal.signal(signal.SIGURG, _as_interrupt)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        start_new_thread(_hand_on, (get_ident(),))
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    global _interrupted
+    _interrupted = True
+    raise KeyboardInterrupt
+
+
+def _hand_on(main: int) -> None:
+    while signal.sigwait([signal.SIGINT]):
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            os._exit(128 + signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGURG)
+
+
+def _as_interrupt(_: int, frame: FrameType | None) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        handler(signal.SIGINT, frame)
 
 
 def _end(error: BaseException) -> NoReturn:

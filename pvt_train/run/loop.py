@@ -19,7 +19,7 @@ from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.evaluation import Evaluation, evaluate
 from pvt_train.run.reporter import EpochResult, Reporter
 from pvt_train.run.standing import Standing
-from pvt_train.run.stopping import StopRequest, stop_request
+from pvt_train.run.stopping import SIGNALS, StopRequest, stop_request
 from pvt_train.twin import Batch, StepResult, TrainingError, Twin
 
 MOST_SKIPPED = 50
@@ -185,12 +185,12 @@ class _Training:
         return files.last_good() if files else "the first worker says what is saved"
 
     def asked_to_stop(self) -> signal.Signals | None:
-        """Returns the signal that any worker got; all of them answer alike."""
+        """Returns the signal that any worker got, the same one on all of them."""
         asked = self.request.signal
         if self.twin.ranks == 1:
             return asked
-        anyone = self.twin.total(np.array([float(asked is not None)]))[0] > 0
-        return (asked or signal.SIGTERM) if anyone else None
+        counts = self.twin.total(np.array([float(asked == each) for each in SIGNALS]))
+        return next((each for each, count in zip(SIGNALS, counts, strict=True) if count), None)
 
     def finish_epoch(self, epoch: int) -> None:
         """Validates, keeps and logs, after an epoch's last update; the state is saved first."""

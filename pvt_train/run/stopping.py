@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP as a request that the loop answers between two steps."""
+"""SIGINT, SIGTERM and SIGHUP as a request that the loop answers between two steps."""
 
 import signal
 import threading
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = [
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+"""Those that the system has; where several workers got different ones, the first here counts."""
 
 
 class StopRequest:
@@ -35,7 +38,7 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Notes SIGTERM, SIGINT and SIGHUP while the block lasts, in place of ending the process.
+    """Notes those signals while the block lasts, in place of ending the process.
 
     Only the main thread may say what signals do; in another one, nothing is changed.
     """

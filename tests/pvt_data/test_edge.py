@@ -170,3 +170,31 @@ def test_the_installed_commands_start_there_too() -> None:
     rows = scripts.partition("\n\n")[0].splitlines()
     assert len(rows) == 8
     assert {row.partition(' = "')[2] for row in rows} == {f'{p}.__main__:main"' for p in PROGRAMS}
+
+
+TAKING = """
+import ctypes, os, signal, sys, time
+from pvt_data.edge import run
+
+class Main:
+    def __call__(self, prog_name):
+        ctypes.CDLL(None).signal(int(signal.SIGINT), None)  # as a framework takes it: not in Python
+        if sys.argv[1] == "asked":
+            signal.signal(signal.SIGINT, lambda number, frame: sys.exit(100 + number))
+            ctypes.CDLL(None).signal(int(signal.SIGINT), None)
+        os.write(1, b"x")
+        time.sleep(30)
+
+sys.modules["taking.command_line"] = sys.modules["taking"] = sys.modules["__main__"]
+main = Main()
+run("taking")
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("plain", 130), ("asked", 102)])
+def test_ctrl_c_reaches_us_where_a_framework_takes_the_signal(how: str, code: int) -> None:
+    with started("-c", TAKING, how, stdout=-1) as process:
+        assert process.stdout and process.stdout.read(1) == "x"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == code

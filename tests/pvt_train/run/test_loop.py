@@ -13,6 +13,7 @@ from pvt_train.recipe.read import make_recipe
 from pvt_train.run.evaluation import evaluate
 from pvt_train.run.loop import MOST_SKIPPED
 from pvt_train.run.standing import Standing
+from pvt_train.run.stopping import SIGNALS
 from pvt_train.twin import TrainingError
 from tests.support.messages import naming, tells
 from tests.support.scripted_run import Done, ScriptedBatches, ScriptedTwin, stopping_at
@@ -190,11 +191,17 @@ class TestStopping:
         assert second.outcome.standing == straight.outcome.standing
         assert first.twin.groups + second.twin.groups == straight.twin.groups
 
-    def test_another_workers_signal_stops_this_one(self, go):
+    @pytest.mark.parametrize("number", SIGNALS)
+    def test_another_workers_signal_stops_this_one(self, go, number):
         twin = ScriptedTwin([1.0] * 8, ranks=2, rank=1)
-        twin.total = lambda values: values + (twin.done >= 3)
+
+        def total(values: np.ndarray) -> np.ndarray:
+            asked = [twin.done >= 3 and each == number for each in SIGNALS]
+            return values + asked if len(values) == len(SIGNALS) else values
+
+        twin.total = total
         done = go(twin)
-        assert done.outcome.stopped == signal.SIGTERM and twin.done == 3
+        assert done.outcome.stopped == number and twin.done == 3
         assert not done.store.states and not done.lines  # the first worker's to write
 
 
