@@ -3,6 +3,7 @@
 Everything heavier than click is imported inside the commands, so that ``--help`` stays quick.
 """
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from pvt_spec.errors import ImageError, PvtError
 from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import find_model
 from pvt_spec.model_info import ORIENTATIONS
-from pvt_spec.words import counted, presentable
+from pvt_spec.words import counted, presentable, shortened
 
 if TYPE_CHECKING:
     from pvt_data.accuracy import Forward
@@ -84,9 +85,11 @@ def parse_image_size(text: str) -> tuple[int, int]:
     Raises:
         PvtError: The text is neither.
     """
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    match = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text)
     if not match:
-        raise PvtError(f"image size {text!r}: expected pixels, S or HxW, as in 224 or 192x256")
+        raise PvtError(
+            f"image size {shortened(text)!r}: expected pixels, S or HxW, as in 224 or 192x256"
+        )
     return int(match[1]), int(match[2] or match[1])
 
 
@@ -240,7 +243,7 @@ def add_validate(group: click.Group, package: str) -> None:
         if path is None:
             raise click.UsageError("Missing argument 'MODEL'.")
         forward, info = _open(package, path, variant)
-        if all((data_dir / split).is_dir() for split in ("train", "val")):
+        if all(os.path.isdir(data_dir / split) for split in ("train", "val")):
             data_dir = data_dir / "val"
             say(f"images of {data_dir}")
         with progress_bar("images") as show:

@@ -14,17 +14,12 @@ from PIL import Image, UnidentifiedImageError
 
 from pvt_data.listing import FORMATS
 from pvt_spec.errors import ImageError
+from pvt_spec.limits import MAX_PIXELS, MAX_SCANS
 from pvt_spec.reading import open_regular
-from pvt_spec.words import shortened
+from pvt_spec.words import reason
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's image mode for a model's number of input channels."""
-
-MOST_PIXELS = 178_956_970
-"""The most pixels of an image that is decoded: those of 512 MiB of RGB, Pillow's own limit."""
-
-MOST_SCANS = 100
-"""The most scans of a JPEG, each of which may go through all pixels; encoders write about ten."""
 
 MAY_RAISE = (Exception,)
 """What decoding may raise for bytes that are no image: anything.
@@ -78,9 +73,9 @@ def opened(source: Path | BytesIO) -> Iterator[Image.Image]:
         check_scans(stream)
         with Image.open(stream, formats=_FORMATS) as image:
             width, height = image.size
-            if width * height > MOST_PIXELS:
+            if width * height > MAX_PIXELS:
                 raise ImageError(
-                    f"has {width} x {height} pixels, more than the {MOST_PIXELS:,} that are "
+                    f"has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are "
                     "decoded: resize the image first"
                 )
             yield image
@@ -90,7 +85,7 @@ def check_scans(stream: BinaryIO) -> None:
     """Refuses a JPEG whose pixels would be gone through very often; the stream stays at its start.
 
     Raises:
-        ImageError: It has more than :data:`MOST_SCANS` scans.
+        ImageError: It has more than :data:`pvt_spec.limits.MAX_SCANS` scans.
     """
     stream.seek(0)
     start = stream.read(2)
@@ -100,9 +95,9 @@ def check_scans(stream: BinaryIO) -> None:
         scans += chunk.count(b"\xff\xda") + (last == b"\xff" and chunk[:1] == b"\xda")
         last = chunk[-1:]
     stream.seek(0)
-    if scans > MOST_SCANS:
+    if scans > MAX_SCANS:
         raise ImageError(
-            f"has {scans} scans, more than the {MOST_SCANS} that are decoded: save the JPEG anew"
+            f"has {scans} scans, more than the {MAX_SCANS} that are decoded: save the JPEG anew"
         )
 
 
@@ -110,8 +105,7 @@ def _why_not(error: Exception) -> str:
     """Says why Pillow could not read an image; its own words may name an object in memory."""
     if isinstance(error, UnidentifiedImageError):
         return f"it is empty, or none of {', '.join(_FORMATS)}"
-    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return shortened(why, 200) or type(error).__name__
+    return reason(error)
 
 
 def check_channels(channels: int) -> None:

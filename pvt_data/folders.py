@@ -14,11 +14,13 @@ from typing import BinaryIO
 import numpy as np
 
 from pvt_data.decoding import MAY_RAISE, opened, turn
-from pvt_data.listing import LeftOut, class_folders, list_labelled
+from pvt_data.listing import LeftOut, class_folders, is_hidden, list_labelled, listing
 from pvt_data.tars import CLASS_SUFFIX, Member, index_tar, sample_key
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
+from pvt_spec.limits import MAX_CLASS_NAME
 from pvt_spec.reading import open_regular
+from pvt_spec.words import reason
 
 OPEN_FILES = 64
 """How many tar files a process keeps open at most; ImageNet has 1000."""
@@ -55,7 +57,7 @@ class Source(ABC):
         try:
             return self._read(index)
         except OSError as error:
-            raise ImageError(f"{self.name(index)}: cannot be read: {error.strerror}") from error
+            raise ImageError(f"{self.name(index)}: cannot be read: {reason(error)}") from error
 
     @abstractmethod
     def name(self, index: int) -> str:
@@ -76,10 +78,12 @@ def open_source(folder: Path) -> Source:
         ImageError: The folder is missing, or cannot be told to be one of these; a tar file is
             damaged or compressed, or an image has no class.
     """
-    tars = sorted(path for path in folder.glob("*.tar") if not path.name.startswith("."))
+    with listing(folder):
+        tars = sorted(path for path in folder.glob("*.tar") if not is_hidden(path.name))
+        folders = [*class_folders(folder, LeftOut())] if tars else []
     if not tars:
         return ClassFolders(folder)
-    if folders := [*class_folders(folder, LeftOut())]:
+    if folders:
         raise ImageError(
             f"{folder}: holds both tar files ({tars[0].name}, …) and folders ({folders[0]}, …); "
             "expected one or the other: move one of them elsewhere"
@@ -185,6 +189,11 @@ class TarFiles(Source):
                 "images have theirs; expected one for each"
             )
         name, offset, size = classes[tar][key]
+        if size > MAX_CLASS_NAME:
+            raise ImageError(
+                f"{self._paths[tar]}/{name}: has {size} bytes, expected a class's name of up to "
+                f"{MAX_CLASS_NAME}"
+            )
         text = self._part(tar, offset, size).decode(errors="replace").strip()
         if not text:
             raise ImageError(f"{self._paths[tar]}/{name}: is empty; expected a class's name")

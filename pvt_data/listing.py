@@ -3,10 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from glob import glob
+from contextlib import contextmanager
+from glob import glob, has_magic
 from pathlib import Path
+from typing import NoReturn
 
 from pvt_spec.errors import ImageError
+from pvt_spec.words import reason, shortened
 
 FORMATS = {
     ".png": "PNG",
@@ -79,6 +82,20 @@ class LeftOut:
         return f"left out: {', '.join(kinds)}"
 
 
+@contextmanager
+def listing(what: str | Path) -> Iterator[None]:
+    """Makes whatever the system says of a file or folder in the block an error that names it.
+
+    Raises:
+        ImageError: It said something: that a name is too long, a folder not for us to search.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:  # a zero byte in the name
+        where = shortened(str(getattr(error, "filename", None) or what), 200)
+        raise ImageError(f"{where}: cannot be looked through: {reason(error)}") from error
+
+
 def some(names: Iterable[str], most: int = 5) -> str:
     """Returns the first of some names, and whether there are more."""
     listed = list(names)
@@ -96,33 +113,56 @@ def list_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) 
         left_out: What is to be told of the files that are left out.
 
     Raises:
-        ImageError: A source names nothing, or a folder holds no image.
+        ImageError: A source names nothing, a folder holds no image, or cannot be searched.
     """
     found: list[Path] = []
     left_out = LeftOut() if left_out is None else left_out
     for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            matches = sorted(_images_in(path, left_out))
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = sorted(
-                p for p in map(Path, glob(str(source), recursive=True)) if _is_image(p)
-            )
-        if not matches:
-            what = "holds no image" if path.is_dir() else "no such file, and no image matches it"
-            raise ImageError(f"{source}: {what}; images end in {', '.join(SUFFIXES)}")
-        found += matches
+        with listing(source):
+            found += _images_of(source, left_out)
     return found
 
 
+def _images_of(source: str | Path, left_out: LeftOut) -> list[Path]:
+    path = Path(source)
+    if path.is_dir():
+        matches = sorted(_images_in(path, left_out))
+    elif path.exists():
+        matches = [path]
+    else:
+        matches = sorted(_matching(str(source), left_out))
+    if not matches:
+        what = "holds no image" if path.is_dir() else "no such file, and no image matches it"
+        named = shortened(str(source), 200)
+        raise ImageError(f"{named}: {what}; images end in {', '.join(SUFFIXES)}")
+    return matches
+
+
+def _matching(pattern: str, left_out: LeftOut) -> Iterator[Path]:
+    """Yields the images that a pattern names; what is hidden must be named without wildcards."""
+    parts = Path(pattern).parts
+    fixed = next((number for number, part in enumerate(parts) if has_magic(part)), len(parts))
+    for path in map(Path, glob(pattern, recursive=True)):
+        if any(map(is_hidden, path.parts[fixed:])):
+            left_out.add("hidden", str(path))
+        elif _is_image(path):
+            yield path
+
+
+def _refuse(error: OSError) -> NoReturn:
+    # Left to itself, os.walk takes a folder that it may not search for an empty one.
+    raise error
+
+
 def _images_in(folder: Path, left_out: LeftOut) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=_refuse):
         here = Path(root)
         for name in filter(is_hidden, (*folders, *files)):
             left_out.add("hidden", str(here / name))
         folders[:] = [name for name in folders if not is_hidden(name)]
+        for name in folders:
+            if (here / name).is_symlink():
+                left_out.add("links to folders", str(here / name))
         for name in files:
             path = here / name
             if is_hidden(name):
@@ -131,6 +171,8 @@ def _images_in(folder: Path, left_out: LeftOut) -> Iterator[Path]:
                 yield path
             elif path.is_symlink() and not path.exists():
                 left_out.add("broken links", str(path))
+            elif not path.is_file():
+                left_out.add("pipes, sockets and devices", str(path))
             else:
                 left_out.add("not ending as images do", str(path))
 
@@ -152,13 +194,18 @@ def list_labelled(
         (image file, class index) in order of class and name; the class names, sorted.
 
     Raises:
-        ImageError: The folder is missing, holds no class folders, or a class holds no image.
+        ImageError: The folder is missing, holds no class folders or one that cannot be searched,
+            or a class holds no image.
     """
+    with listing(folder):
+        return _list_labelled(folder, LeftOut() if left_out is None else left_out)
+
+
+def _list_labelled(folder: Path, left_out: LeftOut) -> tuple[list[tuple[Path, int]], list[str]]:
     if not folder.is_dir():
         raise ImageError(
             f"{folder}: no such folder; expected one with a folder of images per class"
         )
-    left_out = LeftOut() if left_out is None else left_out
     classes = sorted(class_folders(folder, left_out))
     if not classes:
         raise ImageError(f"{folder}: holds no class folders; expected {folder}/CLASS/*.png")

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from pvt_data.listing import SUFFIXES, LeftOut, is_hidden
 from pvt_spec import ImageError
+from pvt_spec.reading import open_regular
+from pvt_spec.words import reason
 
 CLASS_SUFFIX = ".cls"
 """Ending of the member that holds the class of a sample."""
@@ -57,9 +59,14 @@ def index_tar(path: Path) -> TarIndex:
     """
     index = TarIndex([], {}, LeftOut())
     try:
-        with tarfile.open(path, "r:") as tar:
+        with open_regular(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             seen: set[str] = set()
+            place = -1
             while (info := tar.next()) is not None:
+                # A size below 0 would lead back to where we were.
+                if tar.offset <= place:
+                    raise ValueError(f"the header before byte {place} has a size below 0")
+                place = tar.offset
                 # A sparse file's bytes do not lie together.
                 if info.isreg() and not info.issparse():
                     _add(path, index, Member(info.name, info.offset_data, info.size), seen)
@@ -67,9 +74,10 @@ def index_tar(path: Path) -> TarIndex:
                 tar.members = []  # type: ignore[attr-defined]
             # To tarfile, any header that it cannot read is the end.
             _check_end(path, tar.offset)
-    except (tarfile.TarError, OSError, ValueError) as error:
+    except Exception as error:  # tarfile raises whatever a damaged header makes its parsing do
         raise ImageError(
-            f"{path}: cannot be read as a tar file ({error}); expected a whole, uncompressed one"
+            f"{path}: cannot be read as a tar file ({reason(error)}); expected a whole, "
+            "uncompressed one"
         ) from error
     if not index.images:
         raise ImageError(f"{path}: holds no image; images end in {', '.join(SUFFIXES)}")

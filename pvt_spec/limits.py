@@ -25,6 +25,17 @@ MAX_CLASSES = 1_000_000
 MAX_IMAGE_SIDE = 4096
 """Pixels of a side of a model's input."""
 
+# What an image may be.
+
+MAX_PIXELS = 178_956_970
+"""Pixels of an image that is decoded: those of 512 MiB of RGB, Pillow's own limit."""
+
+MAX_SCANS = 100
+"""Scans of a JPEG, each of which may go through all pixels; encoders write about ten."""
+
+MAX_CLASS_NAME = 1000
+"""Bytes of the name of a class in a tar file."""
+
 # What a file of weights may hold.
 
 MAX_ENTRIES = 10_000

@@ -86,3 +86,9 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     if len(name) > MAX_NEAR:
         return None
     return next(iter(get_close_matches(name, known, 1, cutoff)), None)
+
+
+def reason(error: BaseException) -> str:
+    """Returns what an error says: the system's words, its own, or the name of its class."""
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return shortened(said, 200) or type(error).__name__

@@ -153,7 +153,7 @@ def test_faults_of_simplejpeg_leave_a_jpeg_to_pillow(monkeypatch):
 
 
 def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(monkeypatch):
-    monkeypatch.setattr(decoding, "MOST_PIXELS", 40 * 50 - 1)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 40 * 50 - 1)
     for read in (open_image, None):
         with pytest.raises(ImageError, match=naming("a.png", "50 x 40")):
             read(io.BytesIO(encoded("PNG")), 3, "a.png") if read else crop(encoded("PNG"))
