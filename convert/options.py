@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.names.dialects import NAMES
+from pvt_onnx.targets import DEFAULT_TARGET, TARGETS
 from pvt_spec import PROFILES, TASKS
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
@@ -144,13 +145,24 @@ class OnnxOptions:
     """How an ``.onnx`` is written.
 
     Attributes:
-        opset: The opset; None for :data:`pvt_onnx.graph.build.DEFAULT_OPSET`.
+        target: The name of what the graph is for, one of :data:`pvt_onnx.targets.TARGETS`.
+        opset: The opset; None for the target's own.
         dynamic_size: Whether the image's height and width are left open.
         external_data: Whether the weights go to ``NAME.onnx.data`` beside it, as they do in any
             case where the file would pass protobuf's 2 GiB.
     """
 
-    opset: int | None = option("--opset", "Of 17 to 23; 20 by default.", kind="number")
+    target: str = option(
+        "--target",
+        "What the graph is for: "
+        + "; ".join(f"{t.name}, {t.about}" for t in TARGETS.values())
+        + ".",
+        DEFAULT_TARGET,
+        choices=tuple(TARGETS),
+    )
+    opset: int | None = option(
+        "--opset", "Of 9 to 23, as far as the target has them; its own by default.", kind="number"
+    )
     dynamic_size: bool = option("--dynamic-size", "Leave height and width open.", False)
     external_data: bool = option("--external-data", "Weights go to DST.data.", False)
 

@@ -37,6 +37,9 @@ def _node_attributes(
     output = node.output[0]
     if node.op_type == "LayerNormalization":
         return {f"{layer}.epsilon": np.float32(_given(node, "epsilon", 1e-5))}
+    if node.op_type == "Add" and output.endswith("/stable") and node.input[1] in constants:
+        epsilon = to_array(constants[node.input[1]]).reshape(-1)[0]
+        return {f"{output.removesuffix('/stable')}.epsilon": np.float32(epsilon)}
     if node.op_type == "Gelu":
         form = _given(node, "approximate", "none")
         return {f"{output}.gelu": "erf" if form == "none" else form}

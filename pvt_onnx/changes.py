@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from onnx.helper import get_attribute_value, tensor_dtype_to_np_dtype
 from onnx.numpy_helper import to_array
 
 from pvt_onnx.attributes import read_attributes
-from pvt_onnx.graph.build import OPSETS, build_skeleton, hash_graph, read_weights
-from pvt_spec import METADATA_KEY, ModelInfo, tensor_specs
+from pvt_onnx.graph.build import build_skeleton, hash_graph, read_weights
+from pvt_onnx.targets import DEFAULT_TARGET, TARGET_KEY, TARGETS
+from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, tensor_specs
 from pvt_spec.attributes import expected_attributes
 from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
 from pvt_spec.words import shortened
@@ -76,9 +78,14 @@ def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProt
         if tensor.name in known
     }
     now = {each.version for each in model.opset_import if not each.domain}
-    for opset in sorted(OPSETS, key=lambda opset: opset not in now):
+    said = {entry.key: entry.value for entry in model.metadata_props}.get(TARGET_KEY)
+    target = TARGETS.get(said or DEFAULT_TARGET, TARGETS[DEFAULT_TARGET])
+    for opset in sorted(target.opsets, key=lambda opset: opset not in now):
         for dynamic in (False, True):
-            yield build_skeleton(info, dtypes, dynamic_size=dynamic, opset=opset)
+            with suppress(ConfigError):  # not all of a target's graphs can be written
+                yield build_skeleton(
+                    info, dtypes, dynamic_size=dynamic, opset=opset, target=target.name
+                )
 
 
 def _facts(model: onnx.ModelProto) -> dict[str, _Facts]:

@@ -42,6 +42,7 @@ from convert.formats.weight_file import (
     little_endian,
     map_file,
 )
+from pvt_onnx.targets import choose_opset, find_target
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
@@ -289,17 +290,14 @@ def _count(place: dict[str, str], key: str, default: int) -> int:
 
 
 def planned(
-    path: Path, *, external_data: bool, opset: int | None = None, **_: object
+    path: Path, *, opset: int | None, dynamic_size: bool, target: str, external_data: bool
 ) -> list[Path]:
     """Returns a model's files, the one to name first: with the weights inside, or beside it.
 
     Raises:
-        ConfigError: The opset cannot be written.
+        ConfigError: The target has no such graph.
     """
-    if opset is not None:
-        from pvt_onnx.graph.build import check_opset
-
-        check_opset(opset)
+    choose_opset(find_target(target), opset, dynamic_size)
     return [path, path.with_name(f"{path.name}.data")] if external_data else [path]
 
 
@@ -311,6 +309,7 @@ def write(
     *,
     opset: int | None,
     dynamic_size: bool,
+    target: str,
     external_data: bool,
 ) -> list[Path]:
     """Writes a model, whole or not at all: its graph from the metadata, and the weights.
@@ -320,8 +319,9 @@ def write(
         tensors: Every weight by canonical name.
         metadata: Texts, :meth:`pvt_spec.ModelInfo.to_json` under ``METADATA_KEY`` among them.
         force: Whether existing files are replaced.
-        opset: The opset; None for :data:`pvt_onnx.graph.build.DEFAULT_OPSET`.
+        opset: The opset; None for the target's own.
         dynamic_size: Whether the image's height and width are left open.
+        target: The name of what the graph is for, one of :data:`pvt_onnx.targets.TARGETS`.
         external_data: Whether the weights go to a file beside it. They do in any case where the
             model would pass :data:`MAX_BYTES`.
 
@@ -329,26 +329,27 @@ def write(
         The files that were written.
 
     Raises:
-        ConfigError: The opset cannot be written.
+        ConfigError: The target has no such graph.
         ConvertError: A file cannot be written.
         FileExists: One is there and ``force`` is not given.
     """
-    from pvt_onnx.graph.build import DEFAULT_OPSET, as_initializers, build_skeleton
+    from pvt_onnx.graph.build import as_initializers, build_skeleton
 
     check_target(path, force)
     info = ModelInfo.from_json(metadata[METADATA_KEY])
-    tensors = as_initializers(info.config, tensors)
+    tensors = as_initializers(info.config, tensors, target)
     skeleton = build_skeleton(
         info,
         {name: array.dtype for name, array in tensors.items()},
         dynamic_size=dynamic_size,
-        opset=opset or DEFAULT_OPSET,
+        opset=opset,
+        target=target,
     )
     if not external_data and model_size(skeleton, tensors) <= MAX_BYTES:
         with replacing(path, force) as stream:
             write_model(stream, skeleton, tensors)
         return [path]
-    files = planned(path, external_data=True)
+    files = [path, path.with_name(f"{path.name}.data")]
     with replacing_all(files, force) as (stream, beside):
         write_model(stream, skeleton, tensors, (files[1].name, beside))
     return files

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from onnx.numpy_helper import to_array
 
 from pvt_onnx.graph.model import INPUT, ModelWriter, stored_shape
+from pvt_onnx.targets import DEFAULT_TARGET, TARGET_KEY, choose_opset, find_target
 from pvt_spec import (
     METADATA_KEY,
     MIN_IMAGE_SIDE,
@@ -30,24 +31,6 @@ from pvt_spec import (
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import GRAPH_KEY, GRAPH_PARTS, PartsHash, encode_maths
 
-OPSETS = range(17, 24)
-"""The opsets that can be written: LayerNormalization came with 17."""
-
-DEFAULT_OPSET = 20
-"""The first with a GELU operator."""
-
-
-def check_opset(opset: int) -> None:
-    """Refuses an opset in which no model is written.
-
-    Raises:
-        ConfigError: It is none of :data:`OPSETS`.
-    """
-    if opset not in OPSETS:
-        raise ConfigError(
-            f"opset {opset} cannot be written: choose {OPSETS.start} to {OPSETS.stop - 1}"
-        )
-
 
 def build_skeleton(
     info: ModelInfo,
@@ -55,7 +38,8 @@ def build_skeleton(
     *,
     image_size: tuple[int, int] | None = None,
     dynamic_size: bool = False,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
+    target: str = DEFAULT_TARGET,
 ) -> onnx.ModelProto:
     """Returns the whole model but for the weights' bytes.
 
@@ -64,17 +48,20 @@ def build_skeleton(
         dtypes: The dtype of each weight, by canonical name.
         image_size: The (H, W) of the input in pixels; that of the preprocessing where it is None.
         dynamic_size: Whether height and width are left open instead. The batch always is.
-        opset: One of :data:`OPSETS`.
+        opset: One of the target's opsets; None for its own.
+        target: The name of what it is for, one of :data:`pvt_onnx.targets.TARGETS`.
 
     Raises:
-        ConfigError: The opset cannot be written, or the image is too small for four stages.
+        ConfigError: The target is none, or has no such graph; or the image is too small for four
+            stages.
     """
-    check_opset(opset)
+    form = find_target(target)
+    opset = choose_opset(form, opset, dynamic_size)
     config = info.config
     size = None if dynamic_size else image_size or info.preprocessing.image_size
     if size and min(size) < MIN_IMAGE_SIDE:
         raise ConfigError(f"image size {size}: each side takes at least {MIN_IMAGE_SIDE} pixels")
-    writer = ModelWriter(config, info.numerics, dtypes, size, opset)
+    writer = ModelWriter(config, info.numerics, dtypes, size, opset, form)
     writer.write()
     images = ["batch", config.in_chans, *(size or ("height", "width"))]
     graph = helper.make_graph(
@@ -90,13 +77,18 @@ def build_skeleton(
     )
     model.producer_name = "pvt_onnx"
     text = info.to_json()
-    helper.set_model_props(model, {METADATA_KEY: text, GRAPH_KEY: hash_graph(model, text)})
+    graph_hash = hash_graph(model, text)
+    said = {METADATA_KEY: text, GRAPH_KEY: graph_hash, TARGET_KEY: target}
+    helper.set_model_props(model, said)
     return model
 
 
-def as_initializers(config: PVTConfig, weights: Mapping[str, Array]) -> dict[str, Array]:
+def as_initializers(
+    config: PVTConfig, weights: Mapping[str, Array], target: str = DEFAULT_TARGET
+) -> dict[str, Array]:
     """Returns the weights in the shapes that a model's initializers have; no value is copied."""
-    shapes = {spec.name: stored_shape(spec) for spec in tensor_specs(config)}
+    form = find_target(target)
+    shapes = {spec.name: stored_shape(spec, form) for spec in tensor_specs(config)}
     return {name: array.reshape(shapes[name]) for name, array in weights.items()}
 
 
@@ -158,7 +150,8 @@ def build(
     info: ModelInfo | None = None,
     image_size: tuple[int, int] | None = None,
     dynamic_size: bool = False,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
+    target: str = DEFAULT_TARGET,
 ) -> onnx.ModelProto:
     """Returns a complete ONNX model in memory.
 
@@ -169,10 +162,12 @@ def build(
         info: The ModelInfo for the metadata; made from the first two where it is None.
         image_size: The (H, W) of the input in pixels; that of the preprocessing where it is None.
         dynamic_size: Whether height and width are left open instead. The batch always is.
-        opset: One of :data:`OPSETS`.
+        opset: One of the target's opsets; None for its own.
+        target: The name of what it is for, one of :data:`pvt_onnx.targets.TARGETS`.
 
     Raises:
-        ConfigError: The opset cannot be written, or ``weights`` are not the configuration's.
+        ConfigError: The target is none, or has no such graph; or ``weights`` are not the
+            configuration's.
     """
     check_shapes(config, {name: array.shape for name, array in weights.items()})
     info = info or ModelInfo(config, numerics, default_preprocessing(config, "official"))
@@ -183,8 +178,9 @@ def build(
         image_size=image_size,
         dynamic_size=dynamic_size,
         opset=opset,
+        target=target,
     )
-    for name, array in as_initializers(config, weights).items():
+    for name, array in as_initializers(config, weights, target).items():
         model.graph.initializer.add(
             name=name,
             dims=array.shape,

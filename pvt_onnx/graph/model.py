@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from pvt_onnx.graph.operators import adaptive_avg_pool, gelu
+from pvt_onnx.graph.operators import adaptive_avg_pool, gelu, layer_norm
 from pvt_onnx.graph.writer import GraphWriter, Size
+from pvt_onnx.targets import Target
 from pvt_spec import (
     NUM_STAGES,
     PATCH_STRIDES,
     POOL_SIZE,
+    ConfigError,
     Numerics,
     PVTConfig,
     TensorSpec,
@@ -26,16 +28,22 @@ from pvt_spec import (
 
 INT64_MAX = 2**63 - 1
 
+RESIZES = 11
+"""The opset from which an image can be resized as the numerics say."""
+
 POINTWISE = ("mlp.fc1", "mlp.fc2")
-"""The linear layers that are written as 1x1 convolutions."""
+"""The linear layers that are 1x1 convolutions where the target has them so."""
+
+SINCE = {"LayerNormalization": 17, "Gelu": 20}
+"""The opset that an operator came with; before, it is written out."""
 
 INPUT = "images"
 """Name of the graph's input, float32 (B, in_chans, H, W), normalised."""
 
 
-def stored_shape(spec: TensorSpec) -> tuple[int, ...]:
+def stored_shape(spec: TensorSpec, target: Target) -> tuple[int, ...]:
     """Returns a tensor's shape as an initializer: a kernel's where its layer is a convolution."""
-    kernel = spec.layer in POINTWISE and spec.part == "weight"
+    kernel = target.kernels and spec.layer in POINTWISE and spec.part == "weight"
     return (*spec.shape, 1, 1) if kernel else spec.shape
 
 
@@ -54,7 +62,8 @@ class ModelWriter:
         dtypes: The dtype of each weight, by canonical name; others than float32 are cast in the
             graph.
         image_size: The (H, W) of the input in pixels, or None where they are to be dynamic.
-        opset: The opset, 17 or later; before 20, GELU is written out.
+        opset: The opset.
+        target: What the graph is for.
     """
 
     def __init__(
@@ -64,15 +73,20 @@ class ModelWriter:
         dtypes: Mapping[str, np.dtype[Any]],
         image_size: tuple[int, int] | None,
         opset: int,
+        target: Target,
     ):
         self.config = config
         self.numerics = numerics
         self.dtypes = dtypes
-        self.opset = opset
-        self.graph = GraphWriter()
+        self.target = target
+        self.graph = GraphWriter(opset)
         self.grids = stage_grids(config, numerics, image_size) if image_size else None
         # What remains of tokens of an open number is more than tools that infer shapes can tell.
         self.batch: Size = -1 if image_size else self.graph.size_of(INPUT, 0)
+
+    def has(self, op: str) -> bool:
+        """Returns whether a node of this operator is written."""
+        return self.graph.opset >= SINCE[op] and op not in self.target.written_out
 
     def weight(self, name: str) -> str:
         """Returns a weight as a float32 value."""
@@ -87,13 +101,18 @@ class ModelWriter:
         x = self.graph.add("Cast", name, name=f"{name}/float16", to=TensorProto.FLOAT16)
         return self.graph.add("Cast", x, name=f"{name}/float32", to=TensorProto.FLOAT)
 
+    def parts(self, layer: str) -> list[str]:
+        """Returns a layer's weight and bias, as float32 values."""
+        return [self.weight(f"{layer}.{part}") for part in ("weight", "bias")]
+
     def layer(self, op: str, x: str, layer: str, name: str, **attributes: Any) -> str:
         """Adds an operator with a layer's weight and bias."""
-        weights = [self.weight(f"{layer}.{part}") for part in ("weight", "bias")]
-        return self.graph.add(op, x, *weights, name=name, **attributes)
+        return self.graph.add(op, x, *self.parts(layer), name=name, **attributes)
 
     def layer_norm(self, x: str, layer: str, eps: float, name: str) -> str:
-        """Adds a layer norm over the channels."""
+        """Adds a layer norm over the channels of tokens (B, N, C)."""
+        if not self.has("LayerNormalization"):
+            return layer_norm(self.graph, x, layer, self.parts(layer), eps, name)
         kept: dict[str, Any] = {"axis": -1, "stash_type": TensorProto.FLOAT}
         return self.layer("LayerNormalization", x, layer, name, epsilon=eps, **kept)
 
@@ -119,7 +138,10 @@ class ModelWriter:
 
     def gelu(self, x: str, name: str) -> str:
         """Adds a GELU in the form that the numerics say."""
-        return gelu(self.graph, x, self.numerics.gelu, self.opset, name)
+        form = self.numerics.gelu
+        if not self.has("Gelu"):
+            return gelu(self.graph, x, form, name)
+        return self.graph.add("Gelu", x, name=name, approximate="none" if form == "erf" else form)
 
     def to_map(self, x: str, C: int, H: Size, W: Size, name: str) -> str:
         """Maps tokens (B, H * W, C) to a map (B, C, H, W).
@@ -197,20 +219,37 @@ class ModelWriter:
         k = g.transpose(k, 0, 1, 3, 2, name=f"{name}.k/columns")  # (B, heads, head_dim, M)
         attn = g.add("MatMul", q, k, name=f"{name}.qk")  # (B, heads, N, M)
         attn = g.add("Mul", attn, g.number(head_dim**-0.5), name=f"{name}.scaled")
-        attn = g.add("Softmax", attn, name=f"{name}.softmax", axis=-1)
+        attn = g.add("Softmax", attn, name=f"{name}.softmax", axis=3)
         x = g.add("MatMul", attn, v, name=f"{name}.heads")
         if heads > 1:
             x = g.transpose(x, 0, 2, 1, 3, name=f"{name}.merged")
         x = self.linear(g.reshape(x, -1, C, name=f"{name}.merged/rows"), f"{name}.proj")
         return g.reshape(x, self.batch, N, C, name=name)
 
-    def mlp(self, x: str, stage: int, H: Size, W: Size, name: str) -> str:
-        """Adds the feed-forward over tokens (B, N, C).
-
-        Written over maps, the linear layers as 1x1 convolutions: only the narrow ends are
-        transposed, and onnxruntime's blocked convolutions are quicker than its matrix products.
-        """
+    def mlp(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:
+        """Adds the feed-forward over tokens (B, N, C)."""
         C = self.config.embed_dims[stage]
+        hidden = C * self.config.mlp_ratios[stage]
+        if self.target.kernels:
+            return self.mlp_of_maps(x, C, hidden, H, W, name)
+        x = self.linear(self.graph.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.fc1")
+        if self.config.linear:
+            x = self.graph.add("Relu", x, name=f"{name}.relu")
+        if self.config.version == 2:
+            x = self.graph.reshape(x, self.batch, H, W, hidden, name=f"{name}.fc1/grid")
+            x = self.graph.transpose(x, 0, 3, 1, 2, name=f"{name}.fc1/map")
+            x = self.conv(x, f"{name}.dwconv.dwconv", 3, pad=1, group=hidden)
+            x = self.graph.transpose(x, 0, 2, 3, 1, name=f"{name}.dwconv.dwconv/grid")
+            x = self.graph.reshape(x, -1, hidden, name=f"{name}.dwconv.dwconv/rows")
+        x = self.linear(self.gelu(x, f"{name}.act"), f"{name}.fc2")
+        return self.graph.reshape(x, self.batch, N, C, name=name)
+
+    def mlp_of_maps(self, x: str, C: int, hidden: int, H: Size, W: Size, name: str) -> str:
+        """Adds the feed-forward over maps, with 1x1 convolutions for linear layers.
+
+        Only the narrow ends are transposed, and onnxruntime's blocked convolutions are quicker
+        than its matrix products.
+        """
         # v1's last stage has a token more than its grid; to a 1x1 convolution a row is a map.
         size = (H, W) if self.config.version == 2 else (1, -1)
         x = self.to_map(x, C, *size, f"{name}.norm2/map")
@@ -218,9 +257,7 @@ class ModelWriter:
         if self.config.linear:
             x = self.graph.add("Relu", x, name=f"{name}.relu")
         if self.config.version == 2:
-            x = self.conv(
-                x, f"{name}.dwconv.dwconv", 3, pad=1, group=C * self.config.mlp_ratios[stage]
-            )
+            x = self.conv(x, f"{name}.dwconv.dwconv", 3, pad=1, group=hidden)
         x = self.gelu(x, f"{name}.act")
         x = self.pointwise(x, f"{name}.fc2")
         return self.to_tokens(x, C, name)
@@ -231,7 +268,7 @@ class ModelWriter:
         attn = self.attention(norm1, stage, H, W, N, f"{name}.attn")
         x = self.graph.add("Add", x, attn, name=f"{name}/attended")
         norm2 = self.layer_norm(x, f"{name}.norm2", self.numerics.norm2_eps, f"{name}.norm2")
-        mlp = self.mlp(norm2, stage, H, W, f"{name}.mlp")
+        mlp = self.mlp(norm2, stage, H, W, N, f"{name}.mlp")
         return self.graph.add("Add", x, mlp, name=name)
 
     def resized_pos_embed(self, pos_embed: str, stage: int, H: Size, W: Size) -> str:
@@ -240,18 +277,31 @@ class ModelWriter:
         grid_h, grid_w = self.config.pos_embed_grid(stage)
         if (grid_h, grid_w) == (H, W):
             return pos_embed
+        if not self.target.dynamic_size:
+            raise ConfigError(
+                f"position embeddings of {grid_h}x{grid_w} tokens for maps of {H}x{W}: a graph "
+                f"for {self.target.name} does not resize them: give the size with --image-size, "
+                "which resizes what the file has"
+            )
+        if g.opset < RESIZES:
+            raise ConfigError(
+                f"opset {g.opset} cannot resize position embeddings: choose {RESIZES} or later, or "
+                "one size of image with --image-size"
+            )
         C = self.config.embed_dims[stage]
+        # Before 13, what is not given has to be empty.
+        unused = "" if g.opset >= 13 else g.constant("number/", np.zeros(0, np.float32))
         x = self.to_map(pos_embed, C, grid_h, grid_w, f"{name}/map")
         x = g.add(
             "Resize",
             x,
-            "",
-            "",
+            unused,
+            unused,
             g.shape(1, C, H, W),
             name=f"{name}/resized",
             mode="linear",
             coordinate_transformation_mode=self.numerics.pos_embed_resize,
-            **({"antialias": 0} if self.opset >= 18 else {}),
+            **({"antialias": 0} if g.opset >= 18 else {}),
         )
         return self.to_tokens(x, C, f"{name}/positions")
 
@@ -268,8 +318,8 @@ class ModelWriter:
             )
             x = g.add("Concat", cls_token, x, name=f"{name}/tokens", axis=1)
             first, rest = f"{name}/class", f"{name}/patches"
-            g.add("Slice", pos_embed, g.ints(0), g.ints(1), g.ints(1), name=first)
-            g.add("Slice", pos_embed, g.ints(1), g.ints(INT64_MAX), g.ints(1), name=rest)
+            g.slice(pos_embed, 0, 1, 1, first)
+            g.slice(pos_embed, 1, INT64_MAX, 1, rest)
             grid = self.resized_pos_embed(rest, stage, H, W)
             pos_embed = g.add("Concat", first, grid, name=f"{name}/joined", axis=1)
         else:
@@ -303,9 +353,7 @@ class ModelWriter:
             x = self.layer_norm(x, "norm", self.numerics.final_norm_eps, "norm")
             index = g.constant("index/0", np.array(0, np.int64))
             return g.add("Gather", x, index, name="features", axis=1)
-        if self.opset >= 18:
-            return g.add("ReduceMean", x, g.ints(1), name="features", keepdims=0)
-        return g.add("ReduceMean", x, name="features", keepdims=0, axes=[1])
+        return g.mean(x, 1, "features")
 
     def write(self) -> None:
         """Writes the whole model, from ``images`` to :func:`pvt_spec.output_names`."""

@@ -13,9 +13,14 @@ Size = int | str
 
 
 class GraphWriter:
-    """Collects nodes and constants; every method returns the name of the value that it made."""
+    """Collects nodes and constants; every method returns the name of the value that it made.
 
-    def __init__(self) -> None:
+    Args:
+        opset: The opset, 9 or later: what a node looks like in it.
+    """
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self._made: set[str] = set()
@@ -28,9 +33,14 @@ class GraphWriter:
         return name
 
     def split(self, x: str, size: int, *names: str) -> tuple[str, ...]:
-        """Cuts the last axis into parts of ``size``, one for each name."""
-        sizes = self.ints(*[size] * len(names))
-        self.nodes.append(helper.make_node("Split", [x, sizes], names, name=f"{x}/split", axis=-1))
+        """Cuts the columns of rows into parts of ``size``, one for each name."""
+        sizes, inputs = [size] * len(names), [x]
+        given: dict[str, Any] = {"axis": 1}
+        if self.opset < 13:
+            given["split"] = sizes
+        else:
+            inputs.append(self.ints(*sizes))
+        self.nodes.append(helper.make_node("Split", inputs, names, name=f"{x}/split", **given))
         return names
 
     def constant(self, name: str, values: Array) -> str:
@@ -56,7 +66,29 @@ class GraphWriter:
 
     def reshape(self, x: str, *sizes: Size, name: str) -> str:
         """Reshapes ``x``; a size of 0 keeps the axis and -1 is what remains."""
-        return self.add("Reshape", x, self.shape(*sizes), name=name, allowzero=0)
+        kept = {"allowzero": 0} if self.opset >= 14 else {}
+        return self.add("Reshape", x, self.shape(*sizes), name=name, **kept)
+
+    def slice(self, x: str, start: int, stop: int, axis: int, name: str) -> str:
+        """Cuts a part from an axis."""
+        parts = {"starts": start, "ends": stop, "axes": axis}
+        if self.opset < 10:
+            return self.add("Slice", x, name=name, **{key: [n] for key, n in parts.items()})
+        return self.add("Slice", x, *map(self.ints, parts.values()), name=name)
+
+    def reduce(self, op: str, x: str, axis: int, name: str, *, keepdims: bool, since: int) -> str:
+        """Reduces an axis; ``since`` is the opset from which it is an input and no attribute."""
+        if self.opset >= since:
+            return self.add(op, x, self.ints(axis), name=name, keepdims=int(keepdims))
+        return self.add(op, x, name=name, keepdims=int(keepdims), axes=[axis])
+
+    def mean(self, x: str, axis: int, name: str, *, keepdims: bool = False) -> str:
+        """Returns the mean over an axis."""
+        return self.reduce("ReduceMean", x, axis, name, keepdims=keepdims, since=18)
+
+    def sum(self, x: str, axis: int, name: str) -> str:
+        """Returns the sum over an axis, which stays, of length 1."""
+        return self.reduce("ReduceSum", x, axis, name, keepdims=True, since=13)
 
     def transpose(self, x: str, *axes: int, name: str) -> str:
         """Permutes the axes."""
@@ -64,6 +96,9 @@ class GraphWriter:
 
     def size_of(self, x: str, axis: int) -> str:
         """Returns the length of one axis of ``x``, an int64 (1,) value."""
+        if self.opset < 15:
+            shape = self.add("Shape", x, name=f"{x}/shape")
+            return self.add("Gather", shape, self.ints(axis), name=f"{x}/size{axis}", axis=0)
         return self.add("Shape", x, name=f"{x}/size{axis}", start=axis, end=axis + 1)
 
     def product(self, a: Size, b: Size) -> Size:

@@ -1,0 +1,104 @@
+"""What graphs are written for: the engines, as rows of a table. Nothing heavy is imported."""
+
+from dataclasses import dataclass
+
+from pvt_spec import ConfigError
+
+TARGET_KEY = "pvt_target"
+"""The key under which an ``.onnx`` carries what it was written for, one of :data:`TARGETS`."""
+
+_DOCUMENTED = """
+    Abs Add AveragePool Cast Concat Constant Conv Div Erf Expand Gather Gemm
+    GlobalAveragePool Greater GreaterOrEqual Identity Less MatMul Max Min Mul Not Pad Pow
+    Range ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Slice Softmax Split Sqrt
+    Squeeze Sub Tanh Transpose Unsqueeze Where
+"""
+
+ASCEND_OPERATORS = frozenset(_DOCUMENTED.split())
+"""Operators that Ascend's converter documents, as far as they are of any use to a PVT.
+
+CANN 5.0.4 to 8.0, "ONNX operators supported" (hiascend.com, operatorlist_0071): opsets 9 to 13,
+since 7.0 to 18. Neither LayerNormalization nor Gelu is among them.
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of engines that a graph is written for.
+
+    Attributes:
+        name: The word for it in ``convert --target``.
+        about: What it is, for the help.
+        opset: The opset that is written where none is asked for.
+        opsets: The opsets that can be asked for.
+        kernels: Whether the linear layers of feed-forwards are 1x1 convolutions over maps, which
+            onnxruntime is quickest with; else all are products of matrices.
+        written_out: Operators that are written as smaller ones even where the opset has them.
+        dynamic_size: Whether the image's height and width can be left open, and position
+            embeddings resized in the graph.
+        operators: All that it documents; () where that is every one of the opset.
+    """
+
+    name: str
+    about: str
+    opset: int
+    opsets: range
+    kernels: bool = False
+    written_out: frozenset[str] = frozenset()
+    dynamic_size: bool = True
+    operators: frozenset[str] = frozenset()
+
+
+_WRITTEN_OUT = frozenset({"Gelu", "LayerNormalization"})
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("onnxruntime", "onnxruntime", 20, range(9, 24), kernels=True),
+        Target("portable", "any engine", 15, range(9, 24), written_out=_WRITTEN_OUT),
+        Target(
+            "ascend",
+            "Ascend's converter, atc",
+            13,
+            range(9, 18),
+            written_out=_WRITTEN_OUT,
+            dynamic_size=False,
+            operators=ASCEND_OPERATORS,
+        ),
+        Target("tensorrt", "TensorRT 8.6 or later", 17, range(13, 21)),
+        Target("openvino", "OpenVINO", 20, range(13, 21), kernels=True),
+    )
+}
+"""Every target, the default first."""
+
+DEFAULT_TARGET = next(iter(TARGETS))
+
+
+def find_target(name: str) -> Target:
+    """Returns the target of a name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in TARGETS:
+        raise ConfigError(f"no target {name!r:.60}: choose {', '.join(TARGETS)}")
+    return TARGETS[name]
+
+
+def choose_opset(target: Target, opset: int | None, dynamic_size: bool) -> int:
+    """Returns the opset that a graph is written in: the one that is asked for, or the target's.
+
+    Raises:
+        ConfigError: The target's graphs are not written so.
+    """
+    if opset is not None and opset not in target.opsets:
+        raise ConfigError(
+            f"opset {opset} cannot be written for {target.name}: choose {target.opsets.start} to "
+            f"{target.opsets.stop - 1}"
+        )
+    if dynamic_size and not target.dynamic_size:
+        raise ConfigError(
+            f"a graph for {target.name} has one size of image: leave --dynamic-size out, and "
+            "choose the size with --image-size"
+        )
+    return opset or target.opset
