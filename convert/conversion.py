@@ -81,6 +81,8 @@ def convert_file(
     )
     size = f"{sum(file.stat().st_size for file in written):,} bytes"
     log.add([Finding("wrote", [str(file) for file in written], size)])
+    steps = find_format(path).next_steps(written[0], model.info, options.onnx)
+    log.add(Finding("next_step", step) for step in steps)
     if options.report:
         _write_report(options.report, read.files, written, log.told, options.force)
     return model

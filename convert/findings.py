@@ -7,8 +7,11 @@ from typing import Any
 
 from pvt_spec.words import listed, presentable
 
-_REPEATED = "extra file guess lost maths_differ missing other_bytes other_graph other_shape"
-REPEATED = [*_REPEATED.split(), "replaced", "warning"]
+_REPEATED = """
+    extra file guess lost maths_differ missing next_step other_bytes other_graph other_shape
+    replaced warning
+"""
+REPEATED = _REPEATED.split()
 """Findings that there may be several of."""
 
 _SHOWN = 10

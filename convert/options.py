@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.names.dialects import NAMES
-from pvt_onnx.targets import DEFAULT_TARGET, TARGETS
+from pvt_onnx.targets import TARGETS
 from pvt_spec import PROFILES, TASKS
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
@@ -145,19 +145,18 @@ class OnnxOptions:
     """How an ``.onnx`` is written.
 
     Attributes:
-        target: The name of what the graph is for, one of :data:`pvt_onnx.targets.TARGETS`.
+        target: The name of what the graph is for, one of
+            :data:`pvt_onnx.targets.TARGETS`; None for the first.
         opset: The opset; None for the target's own.
         dynamic_size: Whether the image's height and width are left open.
         external_data: Whether the weights go to ``NAME.onnx.data`` beside it, as they do in any
             case where the file would pass protobuf's 2 GiB.
     """
 
-    target: str = option(
+    target: str | None = option(
         "--target",
-        "What the graph is for: "
-        + "; ".join(f"{t.name}, {t.about}" for t in TARGETS.values())
-        + ".",
-        DEFAULT_TARGET,
+        f"What the graph is for: {', '.join(target.about for target in TARGETS.values())}; the "
+        "first by default.",
         choices=tuple(TARGETS),
     )
     opset: int | None = option(

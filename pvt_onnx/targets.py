@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from pvt_spec import ConfigError
 
+ASCEND = "ascend"
+"""The target beside whose graphs a configuration is written; see :mod:`pvt_onnx.ascend`."""
+
 TARGET_KEY = "pvt_target"
 """The key under which an ``.onnx`` carries what it was written for, one of :data:`TARGETS`."""
 
@@ -57,7 +60,7 @@ TARGETS = {
         Target("onnxruntime", "onnxruntime", 20, range(9, 24), kernels=True),
         Target("portable", "any engine", 15, range(9, 24), written_out=_WRITTEN_OUT),
         Target(
-            "ascend",
+            ASCEND,
             "Ascend's converter, atc",
             13,
             range(9, 18),
@@ -74,12 +77,13 @@ TARGETS = {
 DEFAULT_TARGET = next(iter(TARGETS))
 
 
-def find_target(name: str) -> Target:
-    """Returns the target of a name.
+def find_target(name: str | None) -> Target:
+    """Returns the target of a name, the first for None.
 
     Raises:
         ConfigError: There is none.
     """
+    name = name or DEFAULT_TARGET
     if name not in TARGETS:
         raise ConfigError(f"no target {name!r:.60}: choose {', '.join(TARGETS)}")
     return TARGETS[name]

@@ -42,11 +42,12 @@ from convert.formats.weight_file import (
     little_endian,
     map_file,
 )
-from pvt_onnx.targets import choose_opset, find_target
+from pvt_onnx.ascend import aipp_config, aipp_file, atc_commands
+from pvt_onnx.targets import ASCEND, choose_opset, find_target
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import check_target, replacing, replacing_all
+from pvt_spec.files import check_target, replacing_all
 from pvt_spec.hashes import GRAPH_PARTS, PartsHash, encode_maths
 from pvt_spec.model_files import check_model_file
 from pvt_spec.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
@@ -290,7 +291,7 @@ def _count(place: dict[str, str], key: str, default: int) -> int:
 
 
 def planned(
-    path: Path, *, opset: int | None, dynamic_size: bool, target: str, external_data: bool
+    path: Path, *, opset: int | None, dynamic_size: bool, target: str | None, external_data: bool
 ) -> list[Path]:
     """Returns a model's files, the one to name first: with the weights inside, or beside it.
 
@@ -298,7 +299,17 @@ def planned(
         ConfigError: The target has no such graph.
     """
     choose_opset(find_target(target), opset, dynamic_size)
-    return [path, path.with_name(f"{path.name}.data")] if external_data else [path]
+    files = [path, _data_file(path)] if external_data else [path]
+    return [*files, aipp_file(path)] if target == ASCEND else files
+
+
+def next_steps(path: Path, info: ModelInfo, *, target: str | None, **_: object) -> list[str]:
+    """Returns the lines by which what the file is for goes on from there."""
+    return atc_commands(path, info) if target == ASCEND else []
+
+
+def _data_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
 
 
 def write(
@@ -309,7 +320,7 @@ def write(
     *,
     opset: int | None,
     dynamic_size: bool,
-    target: str,
+    target: str | None,
     external_data: bool,
 ) -> list[Path]:
     """Writes a model, whole or not at all: its graph from the metadata, and the weights.
@@ -321,7 +332,8 @@ def write(
         force: Whether existing files are replaced.
         opset: The opset; None for the target's own.
         dynamic_size: Whether the image's height and width are left open.
-        target: The name of what the graph is for, one of :data:`pvt_onnx.targets.TARGETS`.
+        target: The name of what the graph is for, one of
+            :data:`pvt_onnx.targets.TARGETS`; None for the first.
         external_data: Whether the weights go to a file beside it. They do in any case where the
             model would pass :data:`MAX_BYTES`.
 
@@ -345,14 +357,15 @@ def write(
         opset=opset,
         target=target,
     )
-    if not external_data and model_size(skeleton, tensors) <= MAX_BYTES:
-        with replacing(path, force) as stream:
-            write_model(stream, skeleton, tensors)
-        return [path]
-    files = [path, path.with_name(f"{path.name}.data")]
-    with replacing_all(files, force) as (stream, beside):
-        write_model(stream, skeleton, tensors, (files[1].name, beside))
-    return files
+    external = external_data or model_size(skeleton, tensors) > MAX_BYTES
+    config = aipp_config(path, info) if target == ASCEND else None
+    files = [path, *([_data_file(path)] if external else [])]
+    with replacing_all([*files, *([aipp_file(path)] if config else [])], force) as streams:
+        beside = (files[1].name, streams[1]) if external else None
+        write_model(streams[0], skeleton, tensors, beside)
+        if config:
+            streams[-1].write(config.encode())
+    return [*files, *([aipp_file(path)] if config else [])]
 
 
 def model_size(skeleton: "onnx.ModelProto", weights: Mapping[str, Array]) -> int:

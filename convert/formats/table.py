@@ -18,6 +18,7 @@ from pvt_spec.model_files import check_model_file, first_bytes
 if TYPE_CHECKING:
     from convert.formats.weight_file import WeightFile
     from convert.options import OnnxOptions
+    from pvt_spec import ModelInfo
     from pvt_spec.arrays import Array
 
 NAMING = ("dialect", "allow_different_maths")
@@ -86,6 +87,13 @@ class Format:
             return [path]
         files: list[Path] = self.module.planned(path, **self._asked(onnx))
         return files
+
+    def next_steps(self, path: Path, info: "ModelInfo", onnx: "OnnxOptions") -> list[str]:
+        """Returns lines for a shell by which what a written file is for goes on from there."""
+        if "target" not in self.options:
+            return []
+        steps: list[str] = self.module.next_steps(path, info, **self._asked(onnx))
+        return steps
 
     def write(
         self,

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from onnx.numpy_helper import to_array
 
 from pvt_onnx.graph.model import INPUT, ModelWriter, stored_shape
-from pvt_onnx.targets import DEFAULT_TARGET, TARGET_KEY, choose_opset, find_target
+from pvt_onnx.targets import TARGET_KEY, choose_opset, find_target
 from pvt_spec import (
     METADATA_KEY,
     MIN_IMAGE_SIDE,
@@ -39,7 +39,7 @@ def build_skeleton(
     image_size: tuple[int, int] | None = None,
     dynamic_size: bool = False,
     opset: int | None = None,
-    target: str = DEFAULT_TARGET,
+    target: str | None = None,
 ) -> onnx.ModelProto:
     """Returns the whole model but for the weights' bytes.
 
@@ -49,7 +49,8 @@ def build_skeleton(
         image_size: The (H, W) of the input in pixels; that of the preprocessing where it is None.
         dynamic_size: Whether height and width are left open instead. The batch always is.
         opset: One of the target's opsets; None for its own.
-        target: The name of what it is for, one of :data:`pvt_onnx.targets.TARGETS`.
+        target: The name of what it is for, one of
+            :data:`pvt_onnx.targets.TARGETS`; None for the first.
 
     Raises:
         ConfigError: The target is none, or has no such graph; or the image is too small for four
@@ -76,15 +77,29 @@ def build_skeleton(
         graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets)
     )
     model.producer_name = "pvt_onnx"
+    stored = {spec.name: stored_shape(spec, form) for spec in tensor_specs(config)}
+    _add_shapes(model, stored)
     text = info.to_json()
     graph_hash = hash_graph(model, text)
-    said = {METADATA_KEY: text, GRAPH_KEY: graph_hash, TARGET_KEY: target}
+    said = {METADATA_KEY: text, GRAPH_KEY: graph_hash, TARGET_KEY: form.name}
     helper.set_model_props(model, said)
     return model
 
 
+def _add_shapes(model: onnx.ModelProto, weights: Mapping[str, tuple[int, ...]]) -> None:
+    """Writes the shape of every value into a model, from those of its weights."""
+    known = onnx.ModelProto()
+    known.CopyFrom(model)
+    known.graph.value_info.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in weights.items()
+    )
+    inferred = onnx.shape_inference.infer_shapes(known, data_prop=True).graph.value_info
+    model.graph.value_info.extend(value for value in inferred if value.name not in weights)
+
+
 def as_initializers(
-    config: PVTConfig, weights: Mapping[str, Array], target: str = DEFAULT_TARGET
+    config: PVTConfig, weights: Mapping[str, Array], target: str | None = None
 ) -> dict[str, Array]:
     """Returns the weights in the shapes that a model's initializers have; no value is copied."""
     form = find_target(target)
@@ -151,7 +166,7 @@ def build(
     image_size: tuple[int, int] | None = None,
     dynamic_size: bool = False,
     opset: int | None = None,
-    target: str = DEFAULT_TARGET,
+    target: str | None = None,
 ) -> onnx.ModelProto:
     """Returns a complete ONNX model in memory.
 
@@ -163,7 +178,8 @@ def build(
         image_size: The (H, W) of the input in pixels; that of the preprocessing where it is None.
         dynamic_size: Whether height and width are left open instead. The batch always is.
         opset: One of the target's opsets; None for its own.
-        target: The name of what it is for, one of :data:`pvt_onnx.targets.TARGETS`.
+        target: The name of what it is for, one of
+            :data:`pvt_onnx.targets.TARGETS`; None for the first.
 
     Raises:
         ConfigError: The target is none, or has no such graph; or ``weights`` are not the

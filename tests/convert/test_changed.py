@@ -17,6 +17,7 @@ from convert.model.training_checkpoint import save_training
 from parity.command_line import main as parity
 from pvt_onnx import load_forward
 from pvt_onnx.changes import find_changes
+from pvt_onnx.targets import TARGETS
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.hashes import GRAPH_KEY, can_compare, hash_weights
 from tests.support.commands import invoke
@@ -166,7 +167,11 @@ def test_parity_says_that_a_file_was_changed_and_runs_it(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("external", [False, True])
-@pytest.mark.parametrize("options", [("--opset", 17), ("--dynamic-size",), ("--dtype", "float16")])
+@pytest.mark.parametrize(
+    "options",
+    [("--opset", 17), ("--dynamic-size",), ("--dtype", "float16")]
+    + [("--target", name) for name in TARGETS],
+)
 def test_a_graph_that_was_only_saved_again_is_the_same(
     options: tuple[object, ...], external: bool, tmp_path: Path
 ) -> None:

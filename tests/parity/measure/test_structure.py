@@ -28,6 +28,7 @@ from parity.measure.structure import (
 )
 from pvt_ms.attributes import read_attributes as mindspore_attributes
 from pvt_onnx.attributes import read_attributes as onnx_attributes
+from pvt_onnx.targets import TARGETS
 from pvt_spec import CHOICES, EPSILONS, PROFILES, Preprocessing, tap_names, tensor_specs
 from pvt_spec.attributes import UNSEEN, expected_attributes
 from pvt_spec.hashes import hash_weights
@@ -70,6 +71,9 @@ GRAPHS: Mapping[str, dict[str, Any]] = {
     "other size": {"image_size": (72, 104)},
     "dynamic": {"dynamic_size": True},
     "opset 17": {"dynamic_size": True, "opset": 17},
+    "opset 11": {"dynamic_size": True, "opset": 11},
+    "opset 9": {"opset": 9},
+    **{f"for {name}": {"target": name} for name in TARGETS},
 }
 
 
