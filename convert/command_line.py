@@ -1,5 +1,7 @@
 """``convert``: the command line. No logic lives here."""
 
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, fields
 from itertools import permutations
@@ -15,9 +17,10 @@ from pvt_data.command_line import Commands, parse_image_size, say
 from pvt_spec import NUM_STAGES, Preprocessing
 from pvt_spec.errors import ConvertError
 from pvt_spec.json_text import encode_json, parse_json
+from pvt_spec.limits import MAX_CLASSES
 from pvt_spec.model_files import find_model
 from pvt_spec.records import kinds_of, read_value
-from pvt_spec.words import nearest
+from pvt_spec.words import nearest, show
 
 _DIRECT = "any-to-any"
 
@@ -36,7 +39,7 @@ class ConvertCommands(Commands):
         first, more = args[0], [word for word in args[1:] if not word.startswith("-")]
         if first.startswith("-"):
             return first in ("-h", "--help")
-        if Path(first).suffix or "/" in first or Path(first).exists():
+        if Path(first).suffix or "/" in first or os.path.exists(first):
             return False
         # A folder that is not there can be told from a mistyped command by what comes after it.
         return not more or "-to-" in first or nearest(first, self.commands) is not None
@@ -72,7 +75,7 @@ def _read_preprocessing(_: Any, __: Any, texts: tuple[str, ...]) -> tuple[tuple[
         key, _, value = text.partition("=")
         if key not in known or not value:
             raise ConvertError(
-                f"--preprocessing {text!r}: expected KEY=VALUE, as in crop_pct=0.9 or "
+                f"--preprocessing {show(text)}: expected KEY=VALUE, as in crop_pct=0.9 or "
                 f"mean=[0.5,0.5,0.5]; keys are {', '.join(known)}"
             )
         try:
@@ -90,14 +93,14 @@ def _read_size(_: Any, __: Any, text: str | None) -> tuple[int, int] | None:
 def _read_heads(_: Any, __: Any, text: str | None) -> tuple[int, ...]:
     """Reads the heads of each stage: "1,2,5,8"."""
     words = text.replace(" ", "").split(",") if text else []
-    if len(words) not in (0, NUM_STAGES) or not all(map(str.isdecimal, words)):
-        raise ConvertError(f"num_heads {text!r}: expected one number a stage, as in 1,2,5,8")
+    if len(words) not in (0, NUM_STAGES) or not all(re.fullmatch("[0-9]{1,6}", w) for w in words):
+        raise ConvertError(f"num_heads {show(text)}: expected one number a stage, as in 1,2,5,8")
     return tuple(map(int, words))
 
 
 KINDS: dict[str, dict[str, Any]] = {
     "": {},
-    "number": {"type": int},
+    "number": {"type": click.IntRange(0, MAX_CLASSES)},
     "file": {"type": click.Path(path_type=Path)},
     "heads": {"metavar": "A,B,C,D", "callback": _read_heads},
     "patterns": {"metavar": "PATTERN", "multiple": True},

@@ -25,7 +25,7 @@ from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_folder, check_target, replacing
 from pvt_spec.hashes import describe_changes
 from pvt_spec.json_text import encode_json
-from pvt_spec.model_files import CONFIG, find_model
+from pvt_spec.model_files import CONFIG, find_model, reaching
 from pvt_spec.words import counted
 
 
@@ -151,10 +151,13 @@ def _check_places(source: Path, path: Path, options: Options) -> list[Path]:
         FileExists: It or the report exists and may not be replaced.
     """
     planned = find_format(path).planned(path, options.onnx)
-    check_folder(path)
-    for file in planned:
-        if file.exists() and source.exists() and file.samefile(source):
-            raise ConvertError(f"{file} is the source too: name another target")
+    with reaching(path):
+        check_folder(path)
+        for file in planned:
+            if file.parent == path.parent:
+                check_folder(file)
+            if file.exists() and source.exists() and file.samefile(source):
+                raise ConvertError(f"{file} is the source too: name another target")
     if options.report and options.report.parent != path:
         check_folder(options.report)
     for file in [*planned, *filter(None, [options.report])]:

@@ -85,7 +85,7 @@ def parse_image_size(text: str) -> tuple[int, int]:
     Raises:
         PvtError: The text is neither.
     """
-    match = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text)
+    match = re.fullmatch("([0-9]{1,9})(?:x([0-9]{1,9}))?", text)
     if not match:
         raise PvtError(
             f"image size {shortened(text)!r}: expected pixels, S or HxW, as in 224 or 192x256"

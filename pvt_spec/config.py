@@ -120,6 +120,9 @@ def _problems(config: PVTConfig) -> Iterator[str]:
         if max(values) > most:
             yield f"{field} is {show(values)}, expected at most {most} in a stage"
             return
+    for field in ("linear", "features_only"):
+        if not isinstance(getattr(config, field), bool):
+            yield f"{field} is {show(getattr(config, field))}, expected true or false"
     for dim, heads in zip(config.embed_dims, config.num_heads, strict=True):
         if dim % heads:
             yield f"embed_dims {dim} is not divisible by num_heads {heads}"

@@ -10,6 +10,9 @@ from typing import BinaryIO
 
 from pvt_spec.errors import ConvertError, FileExists
 
+_LONGEST = 255
+"""Bytes of a file's name, in every file system that is in use."""
+
 
 def check_target(target: Path, force: bool) -> None:
     """Refuses, before any work, a target that exists and may not be replaced.
@@ -22,11 +25,13 @@ def check_target(target: Path, force: bool) -> None:
 
 
 def check_folder(target: Path) -> None:
-    """Refuses, before any work, a target for which there is no folder.
+    """Refuses, before any work, a target for which there is no folder, or that none can hold.
 
     Raises:
-        ConvertError: There is none.
+        ConvertError: There is none, or its name is too long.
     """
+    if (length := len(os.fsencode(target.name))) > _LONGEST:
+        raise ConvertError(f"{target}: a name of {length} bytes, expected at most {_LONGEST}")
     if not target.parent.is_dir():
         raise ConvertError(f"{target}: there is no folder {target.parent}: make it first")
 

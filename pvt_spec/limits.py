@@ -45,7 +45,7 @@ MAX_ENTRIES = 10_000
 many times their bytes in memory, so a file of nothing but tiny ones is refused.
 """
 
-MAX_FIELDS = 500_000
+MAX_FIELDS = 300_000
 """Fields of protobuf that are looked at in a file: ten for each entry, and a graph's nodes."""
 
 MAX_DIMS = 32

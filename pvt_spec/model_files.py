@@ -4,6 +4,7 @@ No format of a model is known here, only what none of them can be.
 """
 
 import codecs
+import os
 import re
 import stat
 import zlib
@@ -35,7 +36,7 @@ def find_model(path: Path) -> tuple[Path, str]:
     Raises:
         ConvertError: It is such a folder, and it cannot be told what it stands for.
     """
-    with reading(path):
+    with reaching(path):
         _check_there(path)
         return _find_model(path)
 
@@ -211,12 +212,12 @@ def unreadable(path: Path, error: Exception) -> ConvertError:
     if isinstance(error, FileNotFoundError):
         return ConvertError(f"{path}: there is no such file or folder")
     reason = error.strerror if isinstance(error, OSError) else error
-    return ConvertError(f"{path}: cannot be read: {reason}")
+    return ConvertError(f"{path}: cannot be used: {reason}")
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns what the system says against reading a path, or what lies in it, into one error.
+def reaching(path: Path) -> Iterator[None]:
+    """Turns what the system says against a path, or what lies in it, into one error.
 
     Raises:
         ConvertError: It says so: no permission, a name that is too long, links without an end.
@@ -224,7 +225,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(Path(os.fsdecode(error.filename or path)), error) from error
 
 
 def _is_text(start: bytes) -> bool:

@@ -9,7 +9,7 @@ from pvt_spec.errors import ConfigError
 from pvt_spec.json_text import encode_json, parse_json
 from pvt_spec.numerics import Numerics, describe_numerics
 from pvt_spec.records import read_record
-from pvt_spec.words import show
+from pvt_spec.words import is_unicode, show
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -175,9 +175,9 @@ class ModelInfo:
             )
         if self.labels and len(self.labels) != classes:
             raise ConfigError(f"{len(self.labels)} labels for {classes} classes: expected as many")
-        for text in (*self.labels, *self.provenance.values()):
-            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-                raise ConfigError(f"{show(text)} has a lone surrogate, expected Unicode: rename it")
+        for text in (*self.labels, *self.provenance, *self.provenance.values()):
+            if not is_unicode(text):
+                raise ConfigError(f"a label or an origin is {show(text)}, expected Unicode text")
 
     @property
     def variant(self) -> str | None:

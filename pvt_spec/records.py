@@ -178,7 +178,12 @@ class _Reader:
             for name, each in value.items()
             if name in kinds
         }
-        return kind(**made) if len(self.problems) == before else value
+        if len(self.problems) != before:
+            return value
+        try:
+            return kind(**made)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
 
 
 def _needed(field: dataclasses.Field[Any]) -> bool:

@@ -5,11 +5,13 @@ Canonical names are the state-dict names of whai362/PVT.
 
 from collections.abc import Iterable, Iterator, Mapping
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pvt_spec.arrays import Array
 from pvt_spec.config import NUM_STAGES, PVTConfig
 from pvt_spec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pvt_spec.arrays import Array
 
 DEPTHWISE = "mlp.dwconv.dwconv"
 """The layer that is v2's depthwise convolution: the one with a group for each channel."""
@@ -133,8 +135,8 @@ def _block_layers(config: PVTConfig, stage: int) -> Iterator[tuple[str, str, tup
 
 
 def without_kernel_axes(
-    weights: Mapping[str, Array], specs: Iterable[TensorSpec]
-) -> dict[str, Array]:
+    weights: "Mapping[str, Array]", specs: Iterable[TensorSpec]
+) -> "dict[str, Array]":
     """Returns the weights, those of linear layers that are written as 1x1 convolutions as matrices.
 
     Args:

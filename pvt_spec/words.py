@@ -46,6 +46,13 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
+def is_unicode(text: object) -> bool:
+    """Returns whether a value is a text that can be encoded: without lone surrogates."""
+    return isinstance(text, str) and (
+        text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+    )
+
+
 def presentable(text: str) -> str:
     """Returns a message as it is shown: no control characters, and of what is long the two ends.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.model_files import check_model_file, first_bytes
+from pvt_spec.model_files import check_model_file, first_bytes, reaching
 
 if TYPE_CHECKING:
     from convert.formats.weight_file import WeightFile
@@ -203,7 +203,9 @@ def find_format(path: Path) -> Format:
         ConvertError: It stands for none.
     """
     ending = path.suffix.lower()
-    if path.is_dir() or (not ending and not path.exists()):
+    with reaching(path):
+        folder = path.is_dir() or (not ending and not path.exists())
+    if folder:
         return FOLDER
     if ending not in SUFFIXES:
         raise ConvertError(
@@ -256,17 +258,19 @@ def read_file(path: Path) -> "WeightFile":
     Raises:
         ConvertError: The file cannot be read.
     """
-    row = find_source(path)
-    try:
-        file = row.read(path)
-    except ConvertError as error:
-        if row.suffixes and path.suffix.lower() not in row.suffixes:
-            raise ConvertError(f"{error} (It begins as .{row.name}, and was read so.)") from error
-        raise
-    if row.beside_config:
-        described: WeightFile = FOLDER.module.with_config(path, file)
-        return described
-    return file
+    with reaching(path):
+        row = find_source(path)
+        try:
+            file = row.read(path)
+        except ConvertError as error:
+            if row.suffixes and path.suffix.lower() not in row.suffixes:
+                read_as = f"It begins as .{row.name}, and was read so."
+                raise ConvertError(f"{error} ({read_as})") from error
+            raise
+        if row.beside_config:
+            described: WeightFile = FOLDER.module.with_config(path, file)
+            return described
+        return file
 
 
 def recognise(start: bytes) -> Format | None:

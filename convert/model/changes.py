@@ -17,6 +17,7 @@ from convert.options import WEIGHT_DTYPES, Changes
 from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_CHANNELS
 from pvt_spec.words import counted
 
 
@@ -91,9 +92,10 @@ def adapt_channels(model: Model, in_chans: int) -> Model:
     before = model.info.config.in_chans
     if in_chans == before:
         return model
-    if in_chans < 1 or (before != 3 and not (in_chans == 1 and before < 3)):
+    if not 1 <= in_chans <= MAX_CHANNELS or (before != 3 and not (in_chans == 1 and before < 3)):
         raise ConvertError(
-            f"{in_chans} channels: the model has {before}; 3 become any number, and 2 become 1"
+            f"{in_chans} channels: the model has {before}; 3 become any number up to "
+            f"{MAX_CHANNELS}, and 2 become 1"
         )
     held = model.weights[name]
     filters = held.astype(np.float32)

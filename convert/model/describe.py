@@ -25,6 +25,7 @@ from pvt_spec import (
     tensor_specs,
 )
 from pvt_spec.arrays import Array
+from pvt_spec.words import printable
 
 
 def describe(
@@ -45,7 +46,7 @@ def describe(
         profile = describe_numerics(numerics, config.version).partition(" ")[0]
     if said.info is None:
         preprocessing = default_preprocessing(config, profile)
-        provenance = {"file": path.name, "dialect": dialect.name}
+        provenance = {"file": printable(path.name), "dialect": dialect.name}
         info = ModelInfo(config, numerics, preprocessing, provenance=provenance)
     else:
         info, provenance = said.info, dict(said.info.provenance)

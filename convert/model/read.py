@@ -30,7 +30,7 @@ from pvt_spec import (
     without_kernel_axes,
 )
 from pvt_spec.arrays import Array
-from pvt_spec.errors import ConvertError
+from pvt_spec.errors import ConvertError, PvtError
 from pvt_spec.hashes import describe_changes
 from pvt_spec.model_files import find_model
 from pvt_spec.words import counted, nearest
@@ -119,7 +119,7 @@ def understand(
     """
     try:
         return _understand(path, file, given, keep_head)
-    except ConvertError as error:
+    except PvtError as error:
         beside = "".join(f"\n  {finding}" for finding in left_unread(file))
         raise ConvertError(f"{path}: {error}{beside}") from error
 

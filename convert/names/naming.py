@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import lru_cache
 
 from convert.names.detect import (
     Shapes,
@@ -72,7 +73,13 @@ def find_naming(
         config = _named(model, shown, num_heads)
         guesses.pop("num_heads", None)
     bare = not any(name.startswith(table.base) for name in shapes if table.base)
-    return Naming(table, config, shown, tuple(table.pairings(config, bare=bare)), guesses)
+    return Naming(table, config, shown, _pairings(table, config, bare), guesses)
+
+
+@lru_cache(8)
+def _pairings(table: Dialect, config: PVTConfig, bare: bool) -> tuple[Pairing, ...]:
+    """Returns what holds what; of the many places where one model may lie in a file, once."""
+    return tuple(table.pairings(config, bare=bare))
 
 
 def _find_dialect(shapes: Shapes, name: str | None, told: PVTConfig | None) -> Dialect:

@@ -198,7 +198,9 @@ class TestErrors:
         assert tells(message, "stage1", "stage2", "stage3", "stage4")
 
 
-@pytest.mark.parametrize("changes", [{"num_classes": 4}, {"num_classes": 0}, {"features_only": 1}])
+@pytest.mark.parametrize(
+    "changes", [{"num_classes": 4}, {"num_classes": 0}, {"features_only": True}]
+)
 def test_load_forward_names_the_outputs_in_every_runtime(changes, tmp_path):
     import pvt_onnx
     import pvt_torch

@@ -17,6 +17,7 @@ The names of the tensors are those of dialect ``hf``; ``config.json`` is underst
 
 import dataclasses
 from collections.abc import Mapping
+from os.path import lexists
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -54,7 +55,7 @@ def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
             model_version(config)
     except ConvertError as error:
         raise ConvertError(f"{folder}: {error}") from error
-    has_preprocessor = (folder / PREPROCESSOR).exists()
+    has_preprocessor = lexists(folder / PREPROCESSOR)  # a link to nothing is not none
     return config, _read_json(folder / PREPROCESSOR) if has_preprocessor else None
 
 
@@ -64,7 +65,7 @@ def read_weights(folder: Path) -> WeightFile:
     Raises:
         ConvertError: There are none, or a file is missing, damaged or not as the index says.
     """
-    source = next((name for name in WEIGHTS if (folder / name).exists()), None)
+    source = next((name for name in WEIGHTS if lexists(folder / name)), None)
     if source is None:
         raise ConvertError(f"{folder}: holds no weights: expected one of {', '.join(WEIGHTS)}")
     path = folder / source

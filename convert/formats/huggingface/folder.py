@@ -7,6 +7,7 @@ understood by :mod:`convert.formats.huggingface.config`.
 import dataclasses
 from collections.abc import Mapping
 from contextlib import suppress
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from pvt_spec.errors import ConvertError
 from pvt_spec.files import replacing_all
 from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import CONFIG
-from pvt_spec.words import listed
+from pvt_spec.words import listed, printable
 
 
 def planned(path: Path) -> list[Path]:
@@ -101,7 +102,7 @@ def _described(
                 raise unfit(CONFIG, "qkv_bias", False, "true, as the weights have such biases")
     except ConvertError as error:
         raise ConvertError(f"{folder}: {error}") from error
-    provenance = {"file": folder.name, "dialect": dialect, **info.provenance}
+    provenance = {"file": printable(folder.name), "dialect": dialect, **info.provenance}
     info = dataclasses.replace(info, provenance=provenance)
     beside = [CONFIG, *([] if preprocessor is None else [PREPROCESSOR])]
     files = (*file.files, *(folder / name for name in beside))
@@ -126,7 +127,7 @@ def write(
         ConvertError: transformers has no such model, or the files cannot be written.
         FileExists: One is there and ``force`` is not given.
     """
-    stale = [name for name in WEIGHTS if name != SAFETENSORS and (path / name).exists()]
+    stale = [name for name in WEIGHTS if name != SAFETENSORS and lexists(path / name)]
     if stale:
         raise ConvertError(
             f"{path}: holds the weights of another model ({', '.join(stale)}): remove them and "

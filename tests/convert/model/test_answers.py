@@ -11,7 +11,7 @@ from convert.formats.huggingface.images import PREPROCESSOR, make_preprocessor
 from convert.model.read import read_model
 from convert.model.write import save_model
 from convert.options import Given
-from pvt_spec import ConfigError, ModelInfo, Preprocessing
+from pvt_spec import ModelInfo, Preprocessing, PvtError
 from tests.support.converting import convert, describe, save_plain, succeed
 from tests.support.messages import Facts, naming, tells
 from tests.support.models import SMALL, random_weights
@@ -90,7 +90,7 @@ def test_preprocessing_that_cannot_be_is_refused(text: str, facts: Facts, tmp_pa
 
 def test_a_task_that_the_logits_cannot_have_is_refused(tmp_path: Path) -> None:
     source = save_plain(tmp_path / "a.pth", random_weights(CONFIG))
-    with pytest.raises(ConfigError, match=naming("binary", str(CONFIG.num_classes))):
+    with pytest.raises(PvtError, match=naming("binary", str(CONFIG.num_classes))):
         read_model(source, Given(task="binary"))
 
 
