@@ -2,13 +2,16 @@
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from pvt_spec.errors import ConvertError, FileExists
+from pvt_spec.locks import held, try_lock
 
 _LONGEST = 255
 """Bytes of a file's name, in every file system that is in use."""
@@ -58,17 +61,22 @@ def replacing(target: Path, force: bool) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def replacing_all(targets: Sequence[Path], force: bool) -> Iterator[list[BinaryIO]]:
+def replacing_all(
+    targets: Sequence[Path], force: bool, bridge: "Bridge | None" = None
+) -> Iterator[list[BinaryIO]]:
     """Streams whose bytes become the files of a set once all of them are on the disk.
 
     The first is the main file, by which the others are found: a model's, whose weights are in the
-    second. As :func:`replacing` does it, with two steps more: an existing main file is removed
-    before the first of the others is replaced, and the new one comes last. So a main file that is
-    there always has its own set beside it, whenever we are stopped, even by a power failure.
+    second. As :func:`replacing` does it, while no other process of ours puts files there. A main
+    file that is there always has its own set beside it, whenever we are stopped, even by a power
+    failure: the new one comes last, and an old one goes before the first of its others is replaced.
+    With a ``bridge`` there is a main file at any time.
 
     Args:
         targets: The files to write, the main one first.
         force: Whether any of them may exist.
+        bridge: Given the name of another file beside the main one, the bytes of a main file whose
+            other file, the only one, has that name.
 
     Raises:
         FileExists: A target exists, before or after the block, and ``force`` is not given.
@@ -81,13 +89,27 @@ def replacing_all(targets: Sequence[Path], force: bool) -> Iterator[list[BinaryI
             yield [file.stream for file in files]
             for file in files:
                 file.finish()
-            _check_targets(targets, force)
-            _put_in_place(files, targets)
+            with held(files[0].real.parent / _LOCK, wait=True):
+                _check_targets(targets, force)
+                _put_in_place(files, targets, force, bridge)
         except OSError as error:
             # Writing to an open file names no file; an error that does may be the block's own.
-            if error.filename not in (None, *(str(file.temporary) for file in files)):
+            ours = (str(file.temporary) for file in files)
+            if error.filename not in (None, str(files[0].real.parent / _LOCK), *ours):
                 raise
             raise _cannot_write(targets, error) from error
+
+
+Bridge = Callable[[str], bytes]
+
+_LOCK = ".pvt-lock.tmp"
+"""The file of the lock under which files are put in their places in a folder."""
+
+_OURS = re.compile(r"\.pvt-[0-9a-f]{16}\.tmp")
+"""The names of our temporary files."""
+
+_WAITING = ".pvt-new-"
+"""What is added to the name of a file, with a number, for new bytes while the old are in use."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +119,8 @@ class _NewFile:
     real: Path
     temporary: Path
     stream: BinaryIO
+    lock: int | None
+    """Another descriptor of it, which keeps it locked until it is in its place."""
 
     def finish(self) -> None:
         """Puts all of it on the disk."""
@@ -109,20 +133,47 @@ class _NewFile:
         with suppress(OSError):  # of bytes left in the buffer that have no space
             self.stream.close()
         self.temporary.unlink(missing_ok=True)
+        if self.lock is not None:
+            os.close(self.lock)
 
 
 @contextmanager
 def _beside(target: Path) -> Iterator[_NewFile]:
     try:
         real = Path(os.path.realpath(target))
-        temporary = real.parent / f".{os.urandom(8).hex()}.tmp"
-        file = _NewFile(real, temporary, temporary.open("xb"))
+        _remove_left(real.parent)
+        file = _open_new(real)
     except (OSError, ValueError) as error:
         raise _cannot_write([target], error) from error
     try:
         yield file
     finally:
         file.discard()
+
+
+def _open_new(real: Path) -> _NewFile:
+    while True:
+        temporary = real.parent / f".pvt-{os.urandom(8).hex()}.tmp"
+        stream = temporary.open("xb")
+        try:
+            if os.name == "nt" or not try_lock(stream.fileno()):
+                lock = None  # no open file can be removed there, or it is being removed
+            else:
+                lock = os.dup(stream.fileno())
+        except OSError:
+            lock = None
+        if os.path.exists(temporary):
+            return _NewFile(real, temporary, stream, lock)
+        stream.close()  # taken for one that was left, before it was locked
+
+
+def _remove_left(folder: Path) -> None:
+    """Removes the temporary files of processes that were killed; those at work lock theirs."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for path in [Path(entry.path) for entry in entries if _OURS.fullmatch(entry.name)]:
+            with suppress(OSError), path.open("rb") as stream:
+                if os.name == "nt" or try_lock(stream.fileno()):
+                    path.unlink()
 
 
 def _check_targets(targets: Sequence[Path], force: bool) -> None:
@@ -132,11 +183,20 @@ def _check_targets(targets: Sequence[Path], force: bool) -> None:
             raise ConvertError(f"{target}: a folder or a device, expected a file to write")
 
 
-def _put_in_place(files: Sequence[_NewFile], targets: Sequence[Path]) -> None:
+def _put_in_place(
+    files: Sequence[_NewFile], targets: Sequence[Path], force: bool, bridge: Bridge | None
+) -> None:
     main, *sides = files
     fate = None
     try:
+        if not force:
+            _add(files, targets)
+            return
         if sides and os.path.exists(main.real):
+            if bridge:
+                fate = f"{targets[0]} is whole, the old one or the new"
+                _lead_over(main, sides[0], bridge)
+                return
             os.unlink(main.real)
             fate = f"{targets[0]} was removed, as it may have another's files beside it now"
             _sync_folder(main.real.parent)
@@ -145,6 +205,76 @@ def _put_in_place(files: Sequence[_NewFile], targets: Sequence[Path]) -> None:
             _sync_folder(file.real.parent)
     except OSError as error:
         raise _cannot_write(targets, error, fate) from error
+
+
+def _lead_over(main: _NewFile, side: _NewFile, bridge: Bridge) -> None:
+    """Replaces a main file and its other one so that at any time one pair is whole.
+
+    A main file leads to the new bytes under another name until they have their own.
+    """
+    name = f"{side.real.name}{_WAITING}"
+    waiting = side.real.with_name(f"{name}{os.urandom(4).hex()}")
+    os.replace(side.temporary, waiting)
+    with _beside(main.real) as led:
+        led.stream.write(bridge(waiting.name))
+        led.finish()
+        os.replace(led.temporary, main.real)
+        _sync_folder(main.real.parent)
+    _copy(waiting, side.temporary)
+    os.replace(side.temporary, side.real)
+    _sync_folder(side.real.parent)
+    os.replace(main.temporary, main.real)
+    _sync_folder(main.real.parent)
+    for path in side.real.parent.iterdir():
+        if path.name.startswith(name):
+            path.unlink()
+
+
+def _copy(source: Path, copy: Path) -> None:
+    """Gives a file a second name, or makes a copy where the disk has one name a file."""
+    try:
+        os.link(source, copy)
+    except OSError:
+        shutil.copyfile(source, copy)
+        with copy.open("rb+") as stream:
+            os.fsync(stream.fileno())
+
+
+def _add(files: Sequence[_NewFile], targets: Sequence[Path]) -> None:
+    """Puts files where none are, the main one last; all or none.
+
+    Raises:
+        FileExists: Somebody else has put one there.
+    """
+    done: list[Path] = []
+    try:
+        for file, target in zip((*files[1:], files[0]), (*targets[1:], targets[0]), strict=True):
+            try:
+                _add_one(file)
+            except FileExistsError:
+                check_target(target, force=False)
+                raise
+            done.append(file.real)
+            _sync_folder(file.real.parent)
+    except BaseException:
+        for path in done:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _add_one(file: _NewFile) -> None:
+    try:
+        os.link(file.temporary, file.real)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):
+        # The disk has one name a file. Nobody else makes this one now.
+        os.close(os.open(file.real, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            os.replace(file.temporary, file.real)
+        except BaseException:
+            file.real.unlink()
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -148,7 +148,7 @@ def test_says_what_to_do(tmp_path, monkeypatch, function, code, facts):
     monkeypatch.setattr(os, function, fail)
     with (
         pytest.raises(ConvertError, match=naming(*facts)),
-        replacing(tmp_path / "a", force=False) as stream,
+        replacing(tmp_path / "a", force=True) as stream,
     ):
         stream.write(b"x")
     assert names(tmp_path) == []

@@ -1,0 +1,113 @@
+"""Locks between processes, which end with the process that has them, however it ends."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+class Held(Exception):
+    """Another process has the lock; the text says which, as far as that is known."""
+
+
+def try_lock(descriptor: int, wait: bool = False) -> bool:
+    """Locks an open file until its last descriptor is closed.
+
+    Args:
+        descriptor: The open file.
+        wait: Whether to wait for the other process.
+
+    Returns:
+        Whether it is locked now; False where another process has it.
+
+    Raises:
+        OSError: The system or the disk has no locks.
+    """
+    lock, busy = _system_lock()
+    while True:
+        try:
+            lock(descriptor, wait)
+            return True
+        except busy:
+            if not wait:
+                return False
+
+
+def _system_lock() -> tuple[Callable[[int, bool], None], type[OSError]]:
+    """Returns what locks a file, and what it raises where another process has it."""
+    modules: dict[str, Any] = {}
+    for name in ("fcntl", "msvcrt"):
+        with suppress(ImportError):
+            modules[name] = import_module(name)
+    if "fcntl" in modules:
+        fcntl = modules["fcntl"]
+        free = fcntl.LOCK_EX, fcntl.LOCK_EX | fcntl.LOCK_NB
+        return lambda descriptor, wait: fcntl.flock(descriptor, free[not wait]), BlockingIOError
+    if "msvcrt" in modules:
+        msvcrt = modules["msvcrt"]
+
+        def lock(descriptor: int, wait: bool) -> None:
+            # A byte far behind what is in the file, which others can read then.
+            os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+
+        return lock, PermissionError
+    raise OSError("this system has no file locks")
+
+
+@contextmanager
+def held(path: Path, wait: bool = False) -> Iterator[None]:
+    """Has a lock, kept as a file that is there meanwhile, for as long as the block lasts.
+
+    One that a killed process has left is free. Where the disk has no locks, there is none.
+
+    Args:
+        path: The lock's file.
+        wait: Whether to wait while another process has it.
+
+    Raises:
+        Held: Another process has it, and there is no waiting.
+        OSError: The file cannot be made.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            locked = _take(descriptor, wait)
+            if not locked:
+                raise Held(os.read(descriptor, 300).decode(errors="replace").strip())
+            if _is_at(descriptor, path):
+                break
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the one who had it has removed the file meanwhile
+    try:
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        yield
+    finally:
+        if os.name == "nt":
+            os.close(descriptor)  # no open file can be removed there
+        with suppress(OSError):
+            path.unlink()
+        if os.name != "nt":
+            os.close(descriptor)
+
+
+def _take(descriptor: int, wait: bool) -> bool:
+    try:
+        return try_lock(descriptor, wait)
+    except OSError:
+        return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Returns whether an open file is still the one of a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
