@@ -27,7 +27,7 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.hashes import GRAPH_KEY
+from pvt_spec.hashes import GRAPH_KEY, PAIR_KEY
 from pvt_spec.model_files import find_model
 from pvt_spec.unseen import UNSEEN_KEY
 
@@ -97,7 +97,7 @@ def _settings(what: str, record: PVTConfig | Numerics | Preprocessing) -> Findin
 
 def _beside(file: WeightFile) -> Iterator[Finding]:
     beside = {**file.extras, **file.metadata}
-    hidden = (METADATA_KEY, GRAPH_KEY, UNSEEN_KEY)
+    hidden = (METADATA_KEY, GRAPH_KEY, PAIR_KEY, UNSEEN_KEY)
     entries = {name: short(value) for name, value in beside.items() if name not in hidden}
     text = ", ".join(f"{n} {v}" if len(v) < 20 else n for n, v in entries.items()) or "none"
     yield Finding("other_entries", entries, text=text)

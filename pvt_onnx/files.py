@@ -1,11 +1,13 @@
 """Reading ``.onnx`` files as they are, whoever wrote them."""
 
+import os
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from pvt_spec.errors import PvtError
+from pvt_spec.hashes import PAIR_BYTES, PAIR_KEY, check_pair
 
 
 class OnnxFileError(PvtError):
@@ -19,6 +21,40 @@ def load_proto(path: Path) -> onnx.ModelProto:
         OnnxFileError: The file cannot be read, or onnx does not trust where it keeps weights.
     """
     try:
-        return onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        places = _places(model)
+        onnx.load_external_data_for_model(model, str(path.parent))  # which checks the places
+        _check_pair(path, model, places)
+        return model
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
+
+
+def check_pair_of(path: Path) -> None:
+    """Refuses a model, which an engine has opened, if the weights beside it are another one's.
+
+    Raises:
+        ConvertError: They are.
+        OnnxFileError: The file cannot be read.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+        _check_pair(path, model, _places(model))
+    except (DecodeError, OSError, ValueError) as error:
+        raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
+
+
+def _places(model: onnx.ModelProto) -> set[str]:
+    """Returns the names of the files that a model keeps weights in."""
+    kept = (tensor.external_data for tensor in model.graph.initializer)
+    return {entry.value for place in kept for entry in place if entry.key == "location"}
+
+
+def _check_pair(path: Path, model: onnx.ModelProto, places: set[str]) -> None:
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if PAIR_KEY not in metadata:
+        return
+    for name in places:
+        with (path.parent / name).open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - PAIR_BYTES))
+            check_pair(str(path), metadata, name, stream.read())

@@ -9,12 +9,12 @@ import onnxruntime
 from google.protobuf.message import EncodeError
 
 from pvt_data.accuracy import Forward
-from pvt_onnx.files import OnnxFileError, load_proto
+from pvt_onnx.files import OnnxFileError, check_pair_of, load_proto
 from pvt_onnx.graph.model import INPUT
 from pvt_onnx.runtime import CPU, CUDA
 from pvt_spec import METADATA_KEY, ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
-from pvt_spec.hashes import describe_changes
+from pvt_spec.hashes import PAIR_KEY, describe_changes
 from pvt_spec.model_files import check_model_file
 
 OPTIMIZATIONS = {
@@ -109,6 +109,8 @@ def load_forward(
         metadata = session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
         raise OnnxFileError(f"{path}: its metadata is damaged ({error}): copy it again") from error
+    if PAIR_KEY in metadata:
+        check_pair_of(path)
     info = read_info(metadata, str(path))
     if tell:
         _tell_changes(path, info, tell)

@@ -13,11 +13,18 @@ from typing import Any
 import numpy as np
 
 from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
 from pvt_spec.json_text import parse_json
 from pvt_spec.words import listed
 
 GRAPH_KEY = "pvt_graph_hash"
 """The key under which an ``.onnx`` carries the hash of its graph, of :data:`GRAPH_PARTS`."""
+
+PAIR_KEY = "pvt_pair"
+"""The key under which an ``.onnx`` carries the last bytes of the file that has its weights.
+
+They are a hash of the model, by which the two are known to belong together.
+"""
 
 GRAPH_PARTS = ("constant", "description", "function", "input", "node", "opset", "output")
 """What decides what a graph computes, beside the weights, and what it is said to compute.
@@ -32,6 +39,34 @@ _SHOWN = 5
 
 Hashes = Mapping[str, str]
 """The hash of each weight, by its name."""
+
+
+def pair_mark(model: bytes) -> bytes:
+    """Returns the last bytes of the file that has the weights of this model, written without."""
+    return sha256(model).hexdigest().encode()
+
+
+def check_pair(name: str, metadata: Mapping[str, str], beside: str, end: bytes) -> None:
+    """Refuses weights that are another model's; files from before there were marks pass.
+
+    Args:
+        name: The model's file.
+        metadata: Its metadata.
+        beside: The file that has its weights.
+        end: The last bytes of that file, as many as a mark has.
+
+    Raises:
+        ConvertError: They are.
+    """
+    mark = metadata.get(PAIR_KEY)
+    if mark is not None and end != mark.encode(errors="replace"):
+        raise ConvertError(
+            f"{name}: {beside} has the weights of another model than this graph, or was replaced "
+            "while it was read: copy both files again, from one conversion"
+        )
+
+
+PAIR_BYTES = len(pair_mark(b""))
 
 
 def hash_weights(

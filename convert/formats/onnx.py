@@ -27,7 +27,7 @@ file without a copy of the whole.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PureWindowsPath
@@ -48,7 +48,15 @@ from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_target, replacing_all
-from pvt_spec.hashes import GRAPH_PARTS, PartsHash, encode_maths
+from pvt_spec.hashes import (
+    GRAPH_PARTS,
+    PAIR_BYTES,
+    PAIR_KEY,
+    PartsHash,
+    check_pair,
+    encode_maths,
+    pair_mark,
+)
 from pvt_spec.model_files import check_model_file
 from pvt_spec.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
 from pvt_spec.words import show
@@ -130,6 +138,8 @@ def read(path: Path) -> WeightFile:
         check_sharing(arrays.values(), sum(map(len, held)))
     except ConvertError as error:
         raise ConvertError(f"{path}: {error}; {_RECONVERT}") from None
+    for file, data in reader.beside.values():
+        check_pair(str(path), metadata, str(file), bytes(data[-PAIR_BYTES:]))
     files = (path, *(file for file, _ in reader.beside.values()))
     return WeightFile({"": arrays}, metadata, files=files, graph_hash=digest.hexdigest())
 
@@ -360,9 +370,22 @@ def write(
     external = external_data or model_size(skeleton, tensors) > MAX_BYTES
     config = aipp_config(path, info) if target == ASCEND else None
     files = [path, *([_data_file(path)] if external else [])]
-    with replacing_all([*files, *([aipp_file(path)] if config else [])], force) as streams:
+    mark = pair_mark(skeleton.SerializeToString(deterministic=True)) if external else b""
+    if external:
+        skeleton.metadata_props.add(key=PAIR_KEY, value=mark.decode())
+
+    def bridge(name: str) -> bytes:
+        return b"".join(_graph_pieces(skeleton, tensors, name))
+
+    with replacing_all(
+        [*files, *([aipp_file(path)] if config else [])],
+        force,
+        bridge if external and not config else None,
+    ) as streams:
         beside = (files[1].name, streams[1]) if external else None
         write_model(streams[0], skeleton, tensors, beside)
+        if external:
+            streams[1].write(mark)
         if config:
             streams[-1].write(config.encode())
     return [*files, *([aipp_file(path)] if config else [])]
@@ -401,19 +424,27 @@ def write_model(
             f"the model has {size} bytes: an ONNX file holds at most {MAX_BYTES}; keep the weights "
             "in a file of their own"
         )
-    inside = {} if external else weights
-    heads = _heads(weights, external[0] if external else "")
-    stream.write(_beginning(skeleton, heads, sum(array.nbytes for array in inside.values())))
-    for name, head in heads.items():
-        stream.write(head)
-        if name in inside:
-            stream.write(contents(inside[name]))
+    for piece in _graph_pieces(skeleton, weights, external[0] if external else ""):
+        stream.write(piece)
     if external:
         at = 0
         for name, start in _offsets(weights).items():
             external[1].write(bytes(start - at))
             external[1].write(contents(weights[name]))
             at = start + weights[name].nbytes
+
+
+def _graph_pieces(
+    skeleton: "onnx.ModelProto", weights: Mapping[str, Array], location: str
+) -> Iterator[bytes | memoryview]:
+    """Yields the bytes of a model, with the weights inside where they have no ``location``."""
+    inside = {} if location else weights
+    heads = _heads(weights, location)
+    yield _beginning(skeleton, heads, sum(array.nbytes for array in inside.values()))
+    for name, head in heads.items():
+        yield head
+        if name in inside:
+            yield contents(inside[name])
 
 
 def _offsets(weights: Mapping[str, Array]) -> dict[str, int]:

@@ -16,7 +16,7 @@ import pytest
 
 from convert.formats import ckpt
 from convert.formats.pth import file as pth
-from pvt_spec import FileExists, make_config
+from pvt_spec import FileExists, files, make_config
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import check_target, replacing, replacing_all
 from tests.support.messages import naming
@@ -457,3 +457,116 @@ def test_a_killed_process_leaves_no_mixed_set(tmp_path):
             (new, new),
         )
     assert killed_writing
+
+
+def test_with_a_bridge_there_is_a_whole_pair_at_every_step(tmp_path, monkeypatch):
+    main, side = tmp_path / "a", tmp_path / "b"
+
+    def write(content: str) -> None:
+        def bridge(name: str) -> bytes:
+            return f"{name} {content}".encode()
+
+        with replacing_all([main, side], True, bridge) as streams:
+            streams[0].write(bridge("b"))
+            streams[1].write(content.encode())
+
+    found = []
+
+    def look() -> None:
+        name, content = main.read_text().split()
+        assert (tmp_path / name).read_text() == content
+        found.append(content)
+
+    write("before")
+    for name in ("replace", "link", "unlink"):
+        original = getattr(os, name)
+
+        def watched(*arguments, original=original):
+            look()
+            original(*arguments)
+            look()
+
+        monkeypatch.setattr(os, name, watched)
+    write("after")
+    assert found[0] == "before" and found[-1] == "after" and names(tmp_path) == ["a", "b"]
+    monkeypatch.setattr(os, "link", lambda *_: os.open(tmp_path, os.O_WRONLY))  # one name a file
+    write("last")
+    look()
+    assert found[-1] == "last" and names(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_appears_at_the_last_moment_is_kept(tmp_path, monkeypatch, links):
+    """Between the last look and the step that puts a file in its place."""
+    paths = [tmp_path / "a", tmp_path / "b"]
+    if not links:
+        monkeypatch.delattr(os, "link")
+    for path in paths:
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(FileExists),
+            replacing_all(paths, force=False) as streams,
+        ):
+            for stream in streams:
+                stream.write(b"ours")
+            path.write_bytes(b"theirs")
+            patch.setattr(files, "_check_targets", lambda *_: None)
+        assert names(tmp_path) == [path.name] and path.read_bytes() == b"theirs"
+        path.unlink()
+
+
+def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path):
+    left = tmp_path / ".pvt-0123456789abcdef.tmp"
+    others = [tmp_path / name for name in (".mine.tmp", ".pvt-0123.tmp", "0123456789abcdef.tmp")]
+    for path in (left, *others):
+        path.write_bytes(b"half")
+    with replacing(tmp_path / "a", force=False), replacing(tmp_path / "b", force=False):
+        assert not left.exists() and all(path.exists() for path in others)
+        assert len(names(tmp_path)) == 3 + 2
+    assert names(tmp_path) == sorted(["a", "b", *(path.name for path in others)])
+
+
+RACE = """
+import sys
+from pathlib import Path
+from pvt_spec.errors import PvtError
+from pvt_spec.files import replacing_all
+folder, rounds, content, force = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+for number in range(rounds):
+    sys.stdin.readline()
+    try:
+        paths = [folder / f"{number}.{each}" for each in "ab"]
+        with replacing_all(paths, bool(force)) as streams:
+            for stream in streams:
+                stream.write(content.encode() * 9)
+        print("wrote", flush=True)
+    except PvtError:
+        print("refused", flush=True)
+"""
+
+
+@pytest.mark.parametrize("force", ["", "force"])
+def test_two_writers_of_one_set_do_not_mix_it(tmp_path, force):
+    rounds = 20
+    race(tmp_path, rounds, force)
+    assert len(names(tmp_path)) == 2 * rounds
+
+
+def race(folder: Path, rounds: int, force: str) -> None:
+    words = [sys.executable, "-c", RACE, str(folder), str(rounds)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        two = [
+            stack.enter_context(subprocess.Popen([*words, content, force], **pipes))
+            for content in "xy"
+        ]
+        for number in range(rounds):
+            for process in two:
+                process.stdin.write("\n")
+                process.stdin.flush()
+            said = [process.stdout.readline().strip() for process in two]
+            assert said == ["wrote"] * 2 if force else sorted(said) == ["refused", "wrote"]
+            found = {(folder / f"{number}.{each}").read_text() for each in "ab"}
+            assert len(found) == 1 and found <= {"x" * 9, "y" * 9}
+            if not force:
+                assert found == {"xy"[said.index("wrote")] * 9}

@@ -12,8 +12,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from convert import load_model, save_model
 from convert.formats import onnx as onnx_file
 from convert.formats.onnx import ALIGNMENT, MAX_BYTES, model_size, write_model
+from convert.options import OnnxOptions
 from pvt_onnx.graph.build import as_initializers, build_skeleton
 from pvt_onnx.graph.model import INPUT
 from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
@@ -26,7 +28,7 @@ from pvt_spec import (
     tensor_specs,
 )
 from pvt_spec.errors import ConvertError
-from pvt_spec.hashes import GRAPH_KEY
+from pvt_spec.hashes import GRAPH_KEY, PAIR_BYTES, PAIR_KEY
 from pvt_spec.wire import encode_field
 from tests.support import formats
 from tests.support.messages import naming, tells
@@ -422,3 +424,37 @@ def test_more_than_two_gigabytes_need_a_second_file():
     write_model(stream, skeleton, few, ("data", data))
     assert data.size == few[largest].nbytes
     assert len(stream.getvalue()) < 1 << 20
+
+
+def test_weights_of_another_pair_are_refused_by_every_reader(tmp_path):
+    config = SMALL["v2"]
+    mixed, other = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    for seed, path in enumerate((mixed, other)):
+        weights = random_weights(config, seed=seed)
+        save_model(path, weights, info_of(config), onnx=OnnxOptions(external_data=True))
+    load_model(mixed)
+    load_forward(mixed)
+    data = Path(f"{other}.data").read_bytes()
+    Path(f"{mixed}.data").write_bytes(data)
+    for read in (load_model, load_forward, load_proto, partial(load_forward, tell=print)):
+        with pytest.raises(ConvertError, match=naming("a.onnx.data", "another")):
+            read(mixed)
+    Path(f"{other}.data").write_bytes(data[:-10])
+    with pytest.raises(ConvertError):
+        load_model(other)
+
+
+def test_a_pair_without_a_mark_is_read(tmp_path):
+    """As convert wrote them before there were marks."""
+    path = tmp_path / "a.onnx"
+    config = SMALL["v2"]
+    save_model(path, random_weights(config), info_of(config), onnx=OnnxOptions(external_data=True))
+    model = onnx.load(path, load_external_data=False)
+    props = [entry for entry in model.metadata_props if entry.key != PAIR_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(props)
+    path.write_bytes(model.SerializeToString())
+    data = Path(f"{path}.data")
+    data.write_bytes(data.read_bytes()[:-PAIR_BYTES])
+    assert_same(load_model(path)[0], random_weights(config))
+    load_forward(path)
