@@ -16,8 +16,10 @@ from pathlib import Path
 from tests.support.fuzzing import fuzz
 from tests.support.fuzzing.bundles import BUNDLES
 from tests.support.fuzzing.fuzz import READERS, Failure, limit_memory, replay, run
+from tests.support.fuzzing.images import IMAGES
+from tests.support.fuzzing.tars import TARS
 
-PROGRAMS = {"bundle": BUNDLES}
+PROGRAMS = {"bundle": BUNDLES, "images": IMAGES, "tar": TARS}
 """Kinds of files that are given to whole commands."""
 
 

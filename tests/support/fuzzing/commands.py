@@ -42,7 +42,7 @@ class Ends:
         damage: The kinds of damage, and how many inputs had each.
         messages: The errors without what differs from file to file, and how many of each.
         slowest: Seconds of the slowest.
-        largest: Most bytes that one took beside ten times its input.
+        largest: Most bytes that one took beside what its input may.
     """
 
     inputs: int = 0
@@ -57,8 +57,8 @@ class Ends:
         codes = ", ".join(f"{n} with {code}" for code, n in sorted(self.codes.items()))
         return (
             f"{self.inputs} inputs ({len(self.distinct)} distinct): {codes}, errors of "
-            f"{len(self.messages)} kinds; memory at most {self.largest >> 20} MiB beside ten times "
-            f"the input; slowest {self.slowest * 1000:.0f} ms"
+            f"{len(self.messages)} kinds; memory at most {self.largest >> 20} MiB beside what the "
+            f"input may take; slowest {self.slowest * 1000:.0f} ms"
         )
 
 
@@ -90,11 +90,13 @@ class CommandJudge:
         folder: Where the file is put; what else is in it stays as it is.
         name: The file's.
         commands: What is given it.
+        allowance: A function from the file's bytes to those of memory that it may take.
     """
 
     folder: Path
     name: str
     commands: Sequence[Command]
+    allowance: Callable[[bytes], int]
     ends: Ends = field(default_factory=Ends)
 
     def judge(self, given: Given) -> None:
@@ -111,26 +113,26 @@ class CommandJudge:
         main, arguments = self.commands[given.command](path, self.folder)
         before = {each.name for each in self.folder.iterdir()}
         try:
-            self.run(main, [str(argument) for argument in arguments], len(data))
+            self.run(main, [str(argument) for argument in arguments], data)
             left = {each.name for each in self.folder.iterdir()} - before
             check(not left, f"it left {left}")
         except Failure as failure:
             raise Failure(f"{failure}\n{given!r}: kept as {self.keep(data)}") from failure
 
-    def run(self, main: Any, arguments: list[str], size: int) -> None:
+    def run(self, main: Any, arguments: list[str], data: bytes) -> None:
         """Runs a command, and looks at how it ends."""
-        problem, done = "", None
+        problem, done, allowed = "", None, self.allowance(data)
         before, started = _reset_peak(), time.perf_counter()
         try:
             with time_limit(fuzz.SECONDS):
                 done = CliRunner().invoke(main, arguments)
         except Hang:
             problem = f"no end within {fuzz.SECONDS} s"
-        taken, memory = time.perf_counter() - started, _peak() - before - 10 * size
+        taken, memory = time.perf_counter() - started, _peak() - before - allowed
         check(done is not None, problem)
         self.ends.slowest = max(self.ends.slowest, taken)
         self.ends.largest = max(self.ends.largest, memory)
-        check(memory <= ROOM, f"{memory} bytes of memory beside ten times the {size} of the file")
+        check(memory <= ROOM, f"{memory} bytes of memory beside the {allowed} of the file")
         self.ends.codes[done.exit_code] += 1
         self.look(done)
 
@@ -192,17 +194,20 @@ class Program:
         prepare: A function that fills a folder with the good files that commands need.
         files: A strategy's maker, for :class:`Input`.
         commands: The commands.
+        allowance: A function from the file's bytes to those of memory that it may take, beside
+            :data:`ROOM`.
     """
 
     file: str
     prepare: Callable[[Path], None]
     files: Callable[[], Any]
     commands: Sequence[Command]
+    allowance: Callable[[bytes], int] = lambda data: 10 * len(data)
 
     def _judge(self, folder: Path) -> CommandJudge:
         folder.mkdir(parents=True, exist_ok=True)
         self.prepare(folder)
-        return CommandJudge(folder, self.file, self.commands)
+        return CommandJudge(folder, self.file, self.commands, self.allowance)
 
     def replay(self, path: Path, folder: Path) -> None:
         """Gives a file that was kept to every command."""
