@@ -12,13 +12,13 @@ to the exact result (of GELU to the argument, at least 1). The largest of a func
 import argparse
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from benchmarks.processes import add_json_option, report
-from parity.runtimes.table import DEFAULT_RUNTIMES
 from pvt_spec.kernels import UNIT
 
 Array = np.ndarray
@@ -72,24 +72,47 @@ def torch_functions() -> Functions:
     }
 
 
-def onnx_functions() -> Functions:
-    """Returns onnxruntime's, by graphs of one operator."""
+Run = Callable[[bytes, Mapping[str, Array]], Array]
+"""Runs a serialized ONNX model of one output."""
+
+
+def run_in_onnxruntime(model: bytes, inputs: Mapping[str, Array]) -> Array:
+    """Returns onnxruntime's answer."""
     import onnxruntime
+
+    return onnxruntime.InferenceSession(model).run(None, dict(inputs))[0]
+
+
+def run_in_openvino(model: bytes, inputs: Mapping[str, Array]) -> Array:
+    """Returns OpenVINO's answer, as ``pvt_onnx.openvino`` sets it."""
+    import openvino
+
+    from pvt_onnx.openvino import options
+
+    core = openvino.Core()
+    (answer,) = core.compile_model(core.read_model(model), "CPU", options("f32"))(inputs).values()
+    return answer
+
+
+def onnx_functions(run: Run) -> Functions:
+    """Returns an engine's, by graphs of one operator."""
     from onnx import TensorProto, helper
 
     def of(operator: str, **attributes: Any) -> Callable[..., Array]:
-        def run(*arrays: Array) -> Array:
-            names = [f"x{number}" for number in range(len(arrays))]
-            node = helper.make_node(operator, names, ["y"], **attributes)
-            inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names]
+        def answer(*arrays: Array) -> Array:
+            given = {f"x{number}": array for number, array in enumerate(arrays)}
+            node = helper.make_node(operator, [*given], ["y"], **attributes)
+            inputs = [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape)
+                for name, array in given.items()
+            ]
             output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
             graph = helper.make_graph([node], "one", inputs, [output])
             opsets = [helper.make_opsetid("", 20)]
             model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-            session = onnxruntime.InferenceSession(model.SerializeToString())
-            return session.run(None, dict(zip(names, arrays, strict=True)))[0]
+            return run(model.SerializeToString(), given)
 
-        return run
+        return answer
 
     def norm(x: Array, eps: float) -> Array:
         ones = np.ones(x.shape[-1], np.float32)
@@ -107,7 +130,8 @@ def onnx_functions() -> Functions:
 FUNCTIONS: dict[str, Callable[[], Functions]] = {
     "mindspore": mindspore_functions,
     "torch": torch_functions,
-    "onnxruntime": onnx_functions,
+    "onnxruntime": partial(onnx_functions, run_in_onnxruntime),
+    "openvino": partial(onnx_functions, run_in_openvino),
 }
 
 
@@ -185,11 +209,11 @@ def largest(measured: list[tuple[str, str, float]]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runtime", action="append", choices=DEFAULT_RUNTIMES)
+    parser.add_argument("--runtime", action="append", choices=FUNCTIONS)
     add_json_option(parser)
     options = parser.parse_args()
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for runtime in options.runtime or DEFAULT_RUNTIMES:
+    for runtime in options.runtime or FUNCTIONS:
         for function, where, error in measure(FUNCTIONS[runtime]()):
             row = found.setdefault((function, where), {"function": function, "where": where})
             row[runtime] = error

@@ -8,18 +8,23 @@ from benchmarks.kernels import FUNCTIONS, exp_errors, largest, measure
 from pvt_spec.kernels import UNIT, find_kernels
 from pvt_torch.emulation import softmax
 
-RUNTIMES = {"mindspore": "mindspore", "torch": "torch", "onnxruntime": "onnx"}
+ROWS = {
+    "mindspore": ("mindspore", "CPU"),
+    "torch": ("torch", "CPU"),
+    "onnxruntime": ("onnx", "CPU"),
+    "openvino": ("onnx", "CPU by OpenVINO"),
+}
 
 
-@pytest.mark.parametrize(("runtime", "kind"), RUNTIMES.items())
-def test_kernels_err_here_as_their_row_says(runtime: str, kind: str) -> None:
+@pytest.mark.parametrize("runtime", FUNCTIONS)
+def test_kernels_err_here_as_their_row_says(runtime: str) -> None:
     """Half as much again is left for other versions, machines and instruction sets."""
-    row, found = find_kernels(kind, "CPU"), largest(measure(FUNCTIONS[runtime]()))
+    row, found = find_kernels(*ROWS[runtime]), largest(measure(FUNCTIONS[runtime]()))
     assert row.known and found.keys() == row.measured.keys()
     for function, error in found.items():
         assert error < 1.5 * row.measured[function], function
     if not row.exp:  # nothing but what rounding in random orders covers
-        assert max(row.measured.values()) < 6
+        assert max(row.measured.values()) < 10
 
 
 def test_mindspores_exp_is_emulated_argument_by_argument() -> None:

@@ -110,7 +110,7 @@ class Chosen:
         type=runtime_name,
         help="Repeatable; default: mindspore, torch and onnxruntime, as far as they are installed. "
         "Also mindspore-graph, -o2, -graph-o2, -hf32, -graph-hf32; torch-compile, cuda; "
-        "onnxruntime-extended, -basic, -disabled, -cuda; onnx-reference.",
+        "onnxruntime-extended, -basic, -disabled, -cuda; onnx-reference; openvino, openvino-bf16.",
     )
     images: tuple[str, ...] = option(
         default=(),

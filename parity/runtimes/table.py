@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from parity.errors import ParityError
 from pvt_ms.runtime import MindSporeRuntime
+from pvt_onnx.openvino import OpenVino
 from pvt_onnx.runtime import CUDA, OnnxReference, OnnxRuntime
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes
@@ -31,6 +32,8 @@ _ROWS: tuple[Runtime, ...] = (
     OnnxRuntime("onnxruntime-disabled", optimization="disabled"),
     OnnxRuntime("onnxruntime-cuda", provider=CUDA),
     OnnxReference("onnx-reference"),
+    OpenVino("openvino"),
+    OpenVino("openvino-bf16", precision="bf16"),
 )
 
 RUNTIMES: dict[str, Runtime] = {row.name: row for row in _ROWS}

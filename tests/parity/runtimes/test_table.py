@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 
 from convert import save_model
@@ -45,7 +46,7 @@ from tests.support.processes import run_python
 from tests.support.results import assert_same, judged
 from tests.support.runtimes import run_float64
 
-ELSEWHERE = [name for name in RUNTIMES if "cuda" in name or "hf32" in name]
+ELSEWHERE = [n for n in RUNTIMES if "cuda" in n or "hf32" in n or n == "openvino-bf16"]
 """What needs other hardware."""
 
 SLOW = "torch-compile"
@@ -160,7 +161,7 @@ def test_every_runtime_says_what_ran(runtime, saved, monkeypatch):
     package = runtime.split("-")[0] if runtime != "onnx-reference" else "onnx"
     version = importlib.metadata.version(package).split("+")[0]
     assert runner.facts["framework"].startswith(f"{package} {version}")
-    assert runner.facts["device"] == "CPU"
+    assert runner.facts["device"].split()[0] == "CPU"
     assert runner.facts["precision"] in PRECISIONS
     assert (runner.facts["precision"] == "fp32") is ("o2" not in runtime)
     assert runner.facts["platform"] == platform.platform()
@@ -484,3 +485,17 @@ def test_choosing_runtimes_imports_no_framework():
         "print({'torch', 'onnxruntime', 'mindspore'} & {*sys.modules})"
     )
     assert run_python("-c", code).stdout.strip() == "set()"
+
+
+def test_openvino_never_goes_on_in_another_precision(saved, monkeypatch):
+    core = openvino.Core()
+    able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    message = missing_for("openvino-bf16")
+    assert (message is None) == able and missing_for("openvino") is None
+    if not able:
+        assert tells(str(message), "openvino-bf16", "bf16", "FP32", "openvino")
+        with pytest.raises(RuntimeUnusable, match=naming("bf16", "f32")):
+            open_runner("openvino-bf16", task_of(saved("tiny"), ["logits"]))
+    monkeypatch.setattr("pvt_onnx.openvino._HINTS", {"fp32": "f16"})
+    with pytest.raises(RuntimeUnusable, match=naming("f16", "f32")):
+        open_runner("openvino", task_of(saved("tiny"), ["logits"]))
