@@ -13,7 +13,7 @@ import click
 from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format, find_source
 from convert.labels import read_labels
 from convert.options import Changes, Given, OnnxOptions, Options
-from pvt_data.command_line import Commands, parse_image_size, say
+from pvt_data.command_line import READ, Commands, parse_image_size, say
 from pvt_spec import NUM_STAGES, Preprocessing
 from pvt_spec.errors import ConvertError
 from pvt_spec.json_text import encode_json, parse_json
@@ -62,8 +62,9 @@ def main() -> None:
     """Runs the command ``convert``."""
 
 
-def _read_labels(_: click.Context, __: click.Parameter, path: Path | None) -> tuple[str, ...]:
+def _read_labels(ctx: click.Context, _: click.Parameter, path: Path | None) -> tuple[str, ...]:
     """Reads the class names in a file."""
+    ctx.meta.setdefault(READ, []).extend([path] if path else [])
     return read_labels(path) if path else ()
 
 

@@ -22,7 +22,7 @@ from convert.options import Changes, Given, Options
 from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import check_folder, check_target, replacing
+from pvt_spec.files import check_folder, check_not_read, check_target, replacing
 from pvt_spec.hashes import describe_changes
 from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import CONFIG, find_model, reaching
@@ -58,6 +58,7 @@ def convert_file(
     """
     source, path = Path(source), Path(target)
     planned = _check_places(find_model(source)[0], path, options)
+    reports = [options.report] if options.report else []
     log = _Log(tell)
     keep_head = changes.num_classes != 0 and not changes.features_only
     read = read_model(source, given, keep_head=keep_head)
@@ -67,8 +68,8 @@ def convert_file(
             f"{source}: {describe_changes(read.changed)}; copy or download it again, or give "
             "--allow-changed to convert its weights as they are, with the maths that it says"
         )
-    if options.report:
-        _check_report(options.report, [*read.files, *planned])
+    check_not_read([path, *planned, *reports], read.files)
+    check_not_read(reports, planned)
     model = _prepare(read, path, changes, options, log)
     written = save_model(
         path,
@@ -163,16 +164,6 @@ def _check_places(source: Path, path: Path, options: Options) -> list[Path]:
     for file in [*planned, *filter(None, [options.report])]:
         check_target(file, options.force)
     return planned
-
-
-def _check_report(report: Path, models: Iterable[Path]) -> None:
-    """Refuses a report in the place of a file of the source or target.
-
-    Raises:
-        ConvertError: It is one.
-    """
-    if report.resolve() in [file.resolve() for file in models]:
-        raise ConvertError(f"{report}: is a file of the source or target: name another report")
 
 
 def _write_report(

@@ -225,13 +225,22 @@ def introduce(path: Path, info: "ModelInfo", bundles: Sequence["Bundle"] = ()) -
             say(f"{bundle.path}: not compared, as no tap has that name: {unknown}")
 
 
-def choose_inputs(chosen: Chosen, info: "ModelInfo", bundles: Sequence["Bundle"] = ()) -> "Inputs":
+def choose_inputs(
+    chosen: Chosen,
+    info: "ModelInfo",
+    bundles: Sequence["Bundle"] = (),
+    output: Path | None = None,
+) -> "Inputs":
     """Returns what is run: a bundle's inputs, files, noise or the generated images.
 
     Args:
         chosen: What the user chose.
         info: The model's.
         bundles: Bundles that are compared: without a choice, their own inputs.
+        output: A file that is written, beside the reports.
+
+    Raises:
+        PvtError: They cannot be used, or would be written over.
     """
     from parity.bundles.bundle import SUFFIX, Bundle
     from parity.inputs.samples import (
@@ -242,6 +251,7 @@ def choose_inputs(chosen: Chosen, info: "ModelInfo", bundles: Sequence["Bundle"]
         noise_samples,
     )
     from pvt_data.listing import LeftOut, list_images
+    from pvt_spec.files import check_not_read
 
     size = chosen.size or info.preprocessing.image_size
     sideways: set[str] = set()
@@ -259,6 +269,7 @@ def choose_inputs(chosen: Chosen, info: "ModelInfo", bundles: Sequence["Bundle"]
         paths = list_images(chosen.images, left_out)
         if left_out:
             say(str(left_out))
+        check_not_read(filter(None, (chosen.junit, chosen.html, output)), paths)
         shown = evenly_spaced(paths, chosen.limit or len(paths))
         samples = file_samples(shown, sideways=sideways)
     elif chosen.random:

@@ -28,12 +28,38 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+TARGETS = ("dst", "html", "junit", "output", "report")
+"""The names of options and arguments, or their last words, for files that a command writes."""
+
+
+READ = "pvt_data.files that were read"
+"""The key in a context's ``meta`` under which an option's callback keeps files that it has read."""
+
+
 class Command(click.Command):
     """A command whose options are also taken in MindCV's spelling: ``--data_dir``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Reads the options, with ``_`` in their names as ``-``."""
         return super().parse_args(ctx, [_dashed(argument) for argument in args])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command, unless it would write over something else that it is given."""
+        targets: list[Path] = []
+        others: list[Path] = ctx.meta.get(READ, [])
+        for name, value in ctx.params.items():
+            values = value if isinstance(value, (tuple, list)) else [value]
+            if name == "images":
+                values = [Path(each) for each in values]
+            paths = [each for each in values if isinstance(each, Path)]
+            (targets if name.rpartition("_")[2] in TARGETS else others).extend(paths)
+        if targets:
+            from pvt_spec.files import check_not_read
+
+            check_not_read(targets, others)
+            for number, target in enumerate(targets):
+                check_not_read([target], targets[:number])
+        return super().invoke(ctx)
 
 
 def _dashed(argument: str) -> str:

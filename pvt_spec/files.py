@@ -2,16 +2,15 @@
 
 import errno
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from pvt_spec.errors import ConvertError, FileExists
-from pvt_spec.locks import held, try_lock
+from pvt_spec.locks import held
+from pvt_spec.temporary import NewFile, open_new, remove_left
 
 _LONGEST = 255
 """Bytes of a file's name, in every file system that is in use."""
@@ -37,6 +36,26 @@ def check_folder(target: Path) -> None:
         raise ConvertError(f"{target}: a name of {length} bytes, expected at most {_LONGEST}")
     if not target.parent.is_dir():
         raise ConvertError(f"{target}: there is no folder {target.parent}: make it first")
+
+
+def check_not_read(targets: Iterable[Path], sources: Iterable[Path]) -> None:
+    """Refuses, before any of them is written, targets that are read too, however they are spelt.
+
+    Raises:
+        ConvertError: One is.
+    """
+    sources = list(sources)
+    for target in targets:
+        for source in sources:
+            if _is_same(target, source):
+                raise ConvertError(f"{target} is read too (as {source}): name another target")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # one is not there
+        return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
 
 
 @contextmanager
@@ -105,75 +124,22 @@ Bridge = Callable[[str], bytes]
 _LOCK = ".pvt-lock.tmp"
 """The file of the lock under which files are put in their places in a folder."""
 
-_OURS = re.compile(r"\.pvt-[0-9a-f]{16}\.tmp")
-"""The names of our temporary files."""
-
 _WAITING = ".pvt-new-"
 """What is added to the name of a file, with a number, for new bytes while the old are in use."""
 
 
-@dataclass(frozen=True)
-class _NewFile:
-    """A file being written, which is to replace ``real``."""
-
-    real: Path
-    temporary: Path
-    stream: BinaryIO
-    lock: int | None
-    """Another descriptor of it, which keeps it locked until it is in its place."""
-
-    def finish(self) -> None:
-        """Puts all of it on the disk."""
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
-        self.stream.close()
-
-    def discard(self) -> None:
-        """Removes what is left of it, if it is not in its place by now."""
-        with suppress(OSError):  # of bytes left in the buffer that have no space
-            self.stream.close()
-        self.temporary.unlink(missing_ok=True)
-        if self.lock is not None:
-            os.close(self.lock)
-
-
 @contextmanager
-def _beside(target: Path) -> Iterator[_NewFile]:
+def _beside(target: Path) -> Iterator[NewFile]:
     try:
         real = Path(os.path.realpath(target))
-        _remove_left(real.parent)
-        file = _open_new(real)
+        remove_left(real.parent)
+        file = open_new(real)
     except (OSError, ValueError) as error:
         raise _cannot_write([target], error) from error
     try:
         yield file
     finally:
         file.discard()
-
-
-def _open_new(real: Path) -> _NewFile:
-    while True:
-        temporary = real.parent / f".pvt-{os.urandom(8).hex()}.tmp"
-        stream = temporary.open("xb")
-        try:
-            if os.name == "nt" or not try_lock(stream.fileno()):
-                lock = None  # no open file can be removed there, or it is being removed
-            else:
-                lock = os.dup(stream.fileno())
-        except OSError:
-            lock = None
-        if os.path.exists(temporary):
-            return _NewFile(real, temporary, stream, lock)
-        stream.close()  # taken for one that was left, before it was locked
-
-
-def _remove_left(folder: Path) -> None:
-    """Removes the temporary files of processes that were killed; those at work lock theirs."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        for path in [Path(entry.path) for entry in entries if _OURS.fullmatch(entry.name)]:
-            with suppress(OSError), path.open("rb") as stream:
-                if os.name == "nt" or try_lock(stream.fileno()):
-                    path.unlink()
 
 
 def _check_targets(targets: Sequence[Path], force: bool) -> None:
@@ -184,7 +150,7 @@ def _check_targets(targets: Sequence[Path], force: bool) -> None:
 
 
 def _put_in_place(
-    files: Sequence[_NewFile], targets: Sequence[Path], force: bool, bridge: Bridge | None
+    files: Sequence[NewFile], targets: Sequence[Path], force: bool, bridge: Bridge | None
 ) -> None:
     main, *sides = files
     fate = None
@@ -207,7 +173,7 @@ def _put_in_place(
         raise _cannot_write(targets, error, fate) from error
 
 
-def _lead_over(main: _NewFile, side: _NewFile, bridge: Bridge) -> None:
+def _lead_over(main: NewFile, side: NewFile, bridge: Bridge) -> None:
     """Replaces a main file and its other one so that at any time one pair is whole.
 
     A main file leads to the new bytes under another name until they have their own.
@@ -240,7 +206,7 @@ def _copy(source: Path, copy: Path) -> None:
             os.fsync(stream.fileno())
 
 
-def _add(files: Sequence[_NewFile], targets: Sequence[Path]) -> None:
+def _add(files: Sequence[NewFile], targets: Sequence[Path]) -> None:
     """Puts files where none are, the main one last; all or none.
 
     Raises:
@@ -262,7 +228,7 @@ def _add(files: Sequence[_NewFile], targets: Sequence[Path]) -> None:
         raise
 
 
-def _add_one(file: _NewFile) -> None:
+def _add_one(file: NewFile) -> None:
     try:
         os.link(file.temporary, file.real)
     except FileExistsError:
