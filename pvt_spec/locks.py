@@ -77,6 +77,7 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
         try:
             locked = _take(descriptor, wait)
             if not locked:
+                os.lseek(descriptor, 0, os.SEEK_SET)
                 raise Held(os.read(descriptor, 300).decode(errors="replace").strip())
             if _is_at(descriptor, path):
                 break

@@ -3,14 +3,19 @@
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pvt_spec import FileExists, PvtError
+from pvt_spec.locks import Held, held
 from pvt_spec.model_files import BEST, LAST
+from pvt_train.twin import TrainingError
 
 LOG = "log.jsonl"
 """The log, beside the best model and the whole training state."""
+
+_LOCK = ".run.lock"
+"""The lock that a run has on its folder; one that is left of a killed run holds nobody up."""
 
 _ROTATED = re.compile(r"pvt_\w+-\d+\.ckpt")
 
@@ -48,6 +53,27 @@ def clear(folder: Path) -> None:
             path.unlink()
         except OSError as error:
             raise PvtError(f"{path}: cannot be removed: {error.strerror}") from error
+
+
+@contextmanager
+def sole_run(folder: Path) -> Iterator[None]:
+    """Has a run's folder to itself while the block lasts.
+
+    Raises:
+        TrainingError: Another run has it.
+        PvtError: It cannot be written to.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(folder / _LOCK))
+        except Held as other:
+            raise TrainingError(
+                f"{folder}: {other or 'another process'} trains into it: wait for it to end, or "
+                "name another --output"
+            ) from None
+        except OSError as error:
+            raise PvtError(f"{folder / _LOCK}: cannot be written: {error.strerror}") from error
+        yield
 
 
 def state_file(path: Path) -> Path:

@@ -23,7 +23,14 @@ from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.fine_tuning import fit_weights, read_pretrained
-from pvt_train.run.folder import check_output, clear, model_files, output_folder, state_file
+from pvt_train.run.folder import (
+    check_output,
+    clear,
+    model_files,
+    output_folder,
+    sole_run,
+    state_file,
+)
 from pvt_train.run.loop import Outcome, Run, train
 from pvt_train.run.reporter import Reporter
 from pvt_train.run.standing import Standing
@@ -49,6 +56,7 @@ class Resumed:
         info: What travels with the weights.
         recipe: The recipe of the run so far, as JSON values.
         run: Where the run stands.
+        changed: When the state file was written, in nanoseconds.
     """
 
     path: Path
@@ -56,6 +64,11 @@ class Resumed:
     info: ModelInfo
     recipe: dict[str, Any]
     run: Standing
+    changed: int
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def load_resumed(path: Path) -> Resumed:
@@ -65,12 +78,13 @@ def load_resumed(path: Path) -> Resumed:
         PvtError: It cannot be read, is damaged, or holds no state.
     """
     file = state_file(path)
+    changed = _changed(file)
     tensors, info, facts = load_training(file)
     try:
         recipe, run = dict(facts["recipe"]), Standing.from_dict(facts["run"])
     except (KeyError, TypeError, ValueError, TrainingError) as error:
         raise TrainingError(f"{file}: its state is not one of a run: {error}") from error
-    return Resumed(file, tensors, info, recipe, run)
+    return Resumed(file, tensors, info, recipe, run, changed)
 
 
 def train_recipe(
@@ -119,6 +133,15 @@ def train_recipe(
             start = dataclasses.replace(start, best=None, kept=())
         run = Run(twin, recipe, batches, validation, start, say)
         if twin.rank == 0:
+            stack.enter_context(sole_run(output))
+            # Another run may have ended here since we looked.
+            if begins:
+                check_output(output, force)
+            elif resumed and resumed.changed != _changed(resumed.path):
+                raise TrainingError(
+                    f"{resumed.path}: another run has gone on from it meanwhile: give the same "
+                    "command again to go on from where that one is"
+                )
             for line in (*notes, _describe(run, info)):
                 say(line)
             if begins:

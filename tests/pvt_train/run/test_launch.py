@@ -6,7 +6,9 @@ What MindSpore adds is in ``tests/pvt_ms/test_command_line.py``; what is here ne
 import os
 import shutil
 import signal
+import socket
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from pvt_data.command_line import Commands
 from pvt_spec import PvtError
 from pvt_train.command_line import train_command, train_options
 from pvt_train.recipe.options import RecipeCommand
+from pvt_train.run import launch
 from pvt_train.run.folder import output_folder
 from pvt_train.run.log import read_log
 from pvt_train.twin import StepResult
@@ -291,3 +294,57 @@ class TestWorkers:
     def test_the_first_says_how_many_share(self, data, tmp_path):
         said = done(start(data, tmp_path / "run", "--batch-size", 2, ranks=2)).stderr
         assert tells(said, "4", "2")
+
+
+class TestTwoAtOnce:
+    def during(self, first: Any, second: Any) -> list[Result]:
+        """Both runs' results, the second tried after the first one's first step."""
+        others: list[Result] = []
+
+        def hook(twin: AddingTwin) -> None:
+            if not others:
+                others.append(second())
+
+        return [first(hook=hook), *others]
+
+    @pytest.mark.parametrize("more", [(), ("--force",)])
+    def test_one_folder_is_one_runs(self, data, tmp_path, more):
+        again = partial(start, data, tmp_path / "run", *more)
+        first, second = self.during(again, again)
+        done(first)
+        assert second.exit_code == 1 and second.stdout == ""
+        assert tells(second.stderr, tmp_path / "run", os.getpid(), socket.gethostname(), "--output")
+        assert not list((tmp_path / "run").glob(".*"))
+
+    def test_a_run_goes_on_once(self, data, run):
+        again = partial(go, "--resume", run, "--epoch-size", 3)
+        first, second = self.during(again, again)
+        done(first)
+        assert second.exit_code == 1 and tells(second.stderr, os.getpid())
+
+    def test_a_run_that_has_gone_on_meanwhile_is_not_taken_back(self, data, run, monkeypatch):
+        def late(twin: Any, state: Any) -> None:
+            shutil.copy(run / "last.ckpt", run / "copy")
+            os.replace(run / "copy", run / "last.ckpt")
+
+        monkeypatch.setattr(AddingTwin, "load_state", late)
+        result = go("--resume", run, "--epoch-size", 3)
+        assert result.exit_code == 1 and tells(result.stderr, run / "last.ckpt", "meanwhile")
+
+    def test_a_run_that_ended_here_meanwhile_is_not_replaced(self, data, run, tmp_path):
+        def late(*_: Any) -> None:
+            shutil.copytree(run, tmp_path / "new", dirs_exist_ok=True)
+
+        original = launch.TrainingBatches.__init__
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                launch.TrainingBatches, "__init__", lambda *a, **k: late() or original(*a, **k)
+            )
+            result = start(data, tmp_path / "new")
+        assert result.exit_code == 1 and tells(result.stderr, "last.ckpt", "--force")
+        assert (tmp_path / "new/last.ckpt").read_bytes() == (run / "last.ckpt").read_bytes()
+
+    def test_a_lock_of_a_killed_run_holds_nobody_up(self, data, run):
+        (run / ".run.lock").write_text("process 1 on elsewhere\n")
+        done(go("--resume", run, "--epoch-size", 3))
+        assert not (run / ".run.lock").exists()

@@ -244,7 +244,7 @@ class TestWorkers:
         twin.total = lambda values: seen.append(list(values)) or values * 2
         twin.state = lambda: seen.append("state") or {"steps": np.array(twin.done)}
         go(twin)
-        assert seen[-4:] == [[1.0], [0.0], "state", [0.0]]
+        assert seen[-4:] == [[0.0, 1.0, 0.0], [0.0], "state", [0.0]]
 
     def test_the_outcome_says_whose_it_is(self, go):
         assert go(ScriptedTwin([1.0] * 2, ranks=2, rank=1)).outcome.rank == 1
