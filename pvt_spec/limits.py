@@ -73,6 +73,9 @@ MAX_TEXT_BYTES = 100_000_000
 ``.safetensors``.
 """
 
+MAX_RECIPE_BYTES = 50_000
+"""Bytes of a recipe; ours have 2,000, and a parser of YAML takes many times as long as JSON's."""
+
 MAX_VALUES, VALUE_CHARACTERS = 250_000, 16
 """Commas and brackets of a JSON text, each of which makes some 200 bytes in memory; more in one
 that has so many characters for each.

@@ -186,8 +186,8 @@ def first_bytes(path: Path, count: int) -> bytes:
     return b""
 
 
-def read_text(path: Path) -> str:
-    """Reads a text in UTF-8: names, settings.
+def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
+    """Reads a text in UTF-8, of so many bytes at most: names, settings.
 
     Raises:
         ConvertError: There is none, it is no file or too long, or not for us to read.
@@ -196,9 +196,9 @@ def read_text(path: Path) -> str:
         # Before opening: a pipe would keep us waiting for its other end.
         if not stat.S_ISREG((facts := path.stat()).st_mode):
             raise ConvertError(f"{path}: a folder or a device, expected a file")
-        if facts.st_size > MAX_TEXT_BYTES:
+        if facts.st_size > most:
             raise ConvertError(
-                f"{path}: has {facts.st_size} bytes, expected a text of at most {MAX_TEXT_BYTES}"
+                f"{path}: has {facts.st_size} bytes, expected a text of at most {most}"
             )
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:

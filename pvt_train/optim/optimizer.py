@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import partial
 from math import exp, sqrt
 
 from pvt_spec import ConfigError, PVTConfig, TensorSpec, tensor_specs
+from pvt_spec.limits import MAX_NEAR
+from pvt_spec.words import listed, nearest, show
 
 BETAS = (0.9, 0.999)
 """Decay rates of the first and second moment in adamw and lamb: of both papers, and of MindCV."""
+
+_SHOWN = 8
+"""Patterns that are listed."""
 
 EMA_TEMPERATURE = 2000
 """Updates over which the moving average of the weights sets in (MindCV ``train_step.py``)."""
@@ -58,17 +63,18 @@ def trainable_names(config: PVTConfig, freeze: Sequence[str]) -> list[str]:
     names = [spec.name for spec in tensor_specs(config)]
     idle = [p for p in freeze if not any(fnmatchcase(name, p) for name in names)]
     if idle:
-        raise ConfigError("; ".join(_matches_nothing(pattern, names) for pattern in idle))
+        show_idle = partial(_matches_nothing, names)
+        raise ConfigError(listed(idle, _SHOWN, show_idle, "; "))
     trained = [name for name in names if not any(fnmatchcase(name, p) for p in freeze)]
     if not trained:
         raise ConfigError(f"freeze is {', '.join(freeze)}: nothing is left to train; freeze less")
     return trained
 
 
-def _matches_nothing(pattern: str, names: Sequence[str]) -> str:
-    near = get_close_matches(pattern, names, n=1, cutoff=0.0)[0]
+def _matches_nothing(names: Sequence[str], pattern: str) -> str:
+    near = nearest(pattern[:MAX_NEAR], names, 0.0)
     return (
-        f"freeze {pattern!r} matches no tensor (the nearest name is {near}; "
+        f"freeze {show(pattern)} matches no tensor (the nearest name is {near}; "
         "a pattern for a whole stage is 'block1.*')"
     )
 

@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from pvt_data.command_line import Command
+from pvt_spec.words import show
 from pvt_train.recipe.keys import ROWS
 from pvt_train.recipe.mindcv import OTHER_KEYS
 from pvt_train.recipe.rows import REQUIRED, Row
@@ -26,7 +27,7 @@ class KeyType(click.ParamType):  # type: ignore[type-arg]  # generic from click 
         try:
             return self.row.read(value)
         except ValueError:
-            self.fail(f"{value!r}, expected {self.row.expected}", param, ctx)
+            self.fail(f"{show(value)}, expected {self.row.expected}", param, ctx)
 
 
 class RecipeCommand(Command):

@@ -4,6 +4,7 @@ Keys are MindCV's YAML keys where MindCV has one.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +19,21 @@ from pvt_spec import (
     make_config,
     profile_numerics,
 )
+from pvt_spec.errors import ConvertError
+from pvt_spec.limits import MAX_INTEGER, MAX_NESTING, MAX_RECIPE_BYTES
+from pvt_spec.model_files import read_text
+from pvt_spec.words import shortened, show
 from pvt_train.optim.optimizer import trainable_names
 from pvt_train.recipe.checks import list_problems
 from pvt_train.recipe.keys import ROWS, Recipe
 from pvt_train.recipe.mindcv import FORMER_KEYS, OTHER_KEYS, is_same
 from pvt_train.recipe.synonyms import nearest_key
+
+_MERGED = 200
+"""Keys of a mapping, with those of others that are merged into it."""
+
+_MOST = 20
+"""Problems that are listed: to find what a key was meant to be takes its time."""
 
 
 def read_values(path: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,13 +71,16 @@ def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     problems: list[str] = []
     fields: dict[str, Any] = {}
     for name, value in values.items():
+        if len(problems) >= _MOST:
+            problems.append("and more")
+            break
         if name not in ROWS:
             problems += _other(name, value)
             continue
         try:
             fields[name] = ROWS[name].read(value)
         except ValueError:
-            problems.append(f"{name} is {value!r}, expected {ROWS[name].expected}")
+            problems.append(f"{name} is {show(value)}, expected {ROWS[name].expected}")
     if "model" not in values:
         problems.append("model is missing: name a variant there or with --model")
     if not problems:
@@ -161,15 +175,59 @@ def _preprocessing(
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Reads as yaml does; what is merged into mappings (<<) cannot grow without end."""
+
+        def flatten_mapping(self, node: Any) -> None:
+            """Puts what is merged in its place."""
+            own = len(node.value)
+            super().flatten_mapping(node)
+            if len(node.value) > max(own, _MERGED):
+                raise ValueError(f"a mapping with over {_MERGED} keys merged into it")
+
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; give --config a recipe's") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a YAML mapping of keys to values")
+        text = read_text(path, MAX_RECIPE_BYTES)
+        _check_nesting(text)
+        values = yaml.load(text, Loader)
+        if not isinstance(values, dict):
+            raise ValueError("expected a mapping of keys to values")
+        for key, value in values.items():
+            _check_integers(key, value)
+    except ConvertError as error:
+        raise ConfigError(f"{error}: give --config a recipe's") from None
+    except (yaml.YAMLError, *_RAISED) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
     return {str(key): value for key, value in values.items()}
+
+
+_RAISED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What yaml raises beside its own errors: of a date that is none, say."""
+
+
+def _check_nesting(text: str) -> None:
+    """Refuses lists in lists without end: yaml takes the square of their number of steps.
+
+    Raises:
+        ValueError: They do, over :data:`MAX_NESTING` times.
+    """
+    depth = 0
+    for sign in re.findall(r"[][{}]", text):
+        depth += -1 if sign in "]}" else sign in "[{"
+        if depth > MAX_NESTING:
+            raise ValueError(f"it is nested over {MAX_NESTING} times")
+
+
+def _check_integers(*values: Any) -> None:
+    """Refuses integers of over 64 bits, which cannot all be written out.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for value in values:
+        if isinstance(value, list):
+            _check_integers(*(each for each in value if not isinstance(each, list)))
+        if isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
+            raise ValueError(f"{show(value)}, expected integers of 64 bits")
 
 
 def _other(key: str, value: Any) -> Iterator[str]:
@@ -178,9 +236,9 @@ def _other(key: str, value: Any) -> Iterator[str]:
         yield f"{key} is of MindCV before 0.3: write {FORMER_KEYS[key]}"
     elif key not in OTHER_KEYS:
         near = nearest_key(key, [*ROWS, *OTHER_KEYS])
-        yield f"{key} is not a known key (the nearest is {near})"
+        yield f"{shortened(key)} is not a known key (the nearest is {near})"
     elif OTHER_KEYS[key].refused and not is_same(key, value):
-        yield f"{key} is {value!r}, which is not supported: {OTHER_KEYS[key].why}"
+        yield f"{key} is {show(value)}, which is not supported: {OTHER_KEYS[key].why}"
 
 
 def _model_problems(recipe: Recipe) -> Iterator[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from pvt_spec.words import show
+
 _Value = TypeVar("_Value")
 
 
@@ -90,7 +92,7 @@ class Row:
         """Returns what is wrong with a value of the right type; None where nothing is."""
         if value is None or self.check is None or self.check.holds(value):
             return None
-        return f"{self.name} is {value!r}, expected {self.check.expected}"
+        return f"{self.name} is {show(value)}, expected {self.check.expected}"
 
 
 def key(

@@ -5,7 +5,9 @@ Hugging Face's Trainer and of Lightning's.
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from pvt_spec.limits import MAX_NEAR
+from pvt_spec.words import nearest
 
 SYNONYMS: dict[str, str] = {
     "model": "arch architecture model_name net variant",
@@ -61,4 +63,5 @@ def nearest_key(name: str, keys: Iterable[str], cutoff: float = 0.0) -> str | No
     name = name.strip("-").replace("-", "_").lower()
     meant = {other: key for key, others in SYNONYMS.items() for other in others.split()}
     meant |= {key: key for key in keys}
-    return next((meant[near] for near in get_close_matches(name, meant, n=1, cutoff=cutoff)), None)
+    near = nearest(name[:MAX_NEAR], meant, cutoff)
+    return meant[near] if near else None

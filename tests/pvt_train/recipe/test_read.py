@@ -1,6 +1,7 @@
 """Recipes: what is read, what is refused, and what a model is made from."""
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +249,41 @@ class TestModelInfo:
         info = model_info(recipe, ["a"], self.pretrained())
         assert info.numerics == profile_numerics("official", 1)
         assert info.preprocessing == Preprocessing((224, 224), 1.0, (0.0,) * 3, (0.5,) * 3)
+
+
+LONG = 45_000
+BOMB = "a: &a [1, 1]\n" + "".join(f"b{i}: &b [*a, *a, *a]\na{i}: &a [*b, *b]\n" for i in range(99))
+MERGES = "m0: &m0 {x: 1}\n" + "".join(
+    f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 6)}]}}\n" for i in range(1, 13)
+)
+HOSTILE = {
+    "lists": "a: " + "[" * LONG,
+    "mappings": "a: " + "{a: " * (LONG // 4),
+    "dashes": "- " * (LONG // 2),
+    "aliases": BOMB,
+    "merges": MERGES,
+    "keys": "".join(f"key{number}: 1\n" for number in range(LONG // 12)),
+    "a long key": "a" * LONG + ": 1",
+    "patterns": "model: pvt_tiny\nfreeze: ['" + "*a" * (LONG // 2) + "']",
+    "a date": "a: 2020-99-99",
+    "digits": "model: pvt_tiny\nepoch_size: " + "9" * 5000,
+    "hexadecimal": "model: pvt_tiny\nepoch_size: 0x" + "f" * 9000,
+    "a class": "a: !!python/object/apply:os.system [ls]",
+    "control characters": "'\\x1b[2J': 1\nmodel: \"\\e[2J\"",
+    "too long": "a: 1\n" * 20_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_recipes_end_in_one_error_at_once(text, tmp_path):
+    path, started = written(tmp_path, text), time.process_time()
+    said = problems(path)
+    assert time.process_time() - started < 5
+    assert said.startswith(str(path)) and len(said) < 5000
+    assert said.replace("\n", "").isprintable()
+
+
+def test_what_is_merged_into_a_mapping_is_read(tmp_path):
+    path = written(tmp_path, "<<: {model: pvt_tiny, lr: 0.5}\nepoch_size: 3\n")
+    recipe = load_recipe(path, {})
+    assert (recipe.model, recipe.lr, recipe.epoch_size) == ("pvt_tiny", 0.5, 3)

@@ -15,11 +15,18 @@ from pathlib import Path
 
 from tests.support.fuzzing import fuzz
 from tests.support.fuzzing.bundles import BUNDLES
+from tests.support.fuzzing.configurations import CONFIGURATIONS, INFO
 from tests.support.fuzzing.fuzz import READERS, Failure, limit_memory, replay, run
 from tests.support.fuzzing.images import IMAGES
 from tests.support.fuzzing.tars import TARS
 
-PROGRAMS = {"bundle": BUNDLES, "images": IMAGES, "tar": TARS}
+PROGRAMS = {
+    "bundle": BUNDLES,
+    "images": IMAGES,
+    "tar": TARS,
+    "info": INFO,
+    "config": CONFIGURATIONS,
+}
 """Kinds of files that are given to whole commands."""
 
 
