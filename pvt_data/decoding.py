@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pvt_data.listing import FORMATS
 from pvt_spec.errors import ImageError
-from pvt_spec.limits import MAX_PIXELS, MAX_SCANS
+from pvt_spec.limits import MAX_PACKED_TEXTS, MAX_PIXELS, MAX_ROWS, MAX_SCANNED, MAX_SCANS
 from pvt_spec.reading import open_regular
 from pvt_spec.words import reason
 
@@ -66,39 +66,70 @@ def opened(source: Path | BytesIO) -> Iterator[Image.Image]:
     """Opens an image file, or its bytes, within :func:`decoding`; no pixel is decoded yet.
 
     Raises:
-        ImageError: It has too many pixels, or goes through them too often.
+        ImageError: It would take much time or memory; see :func:`check_cost`.
         Exception: Pillow cannot open it; see :data:`MAY_RAISE`.
     """
-    with nullcontext(source) if isinstance(source, BytesIO) else open_regular(source) as stream:
-        check_scans(stream)
+    own = nullcontext(source) if isinstance(source, BytesIO) else open_regular(source)
+    with own as stream:
+        scans = count_scans(stream)
         with Image.open(stream, formats=_FORMATS) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(
-                    f"has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are "
-                    "decoded: resize the image first"
-                )
+            check_size(width, height, scans)
             yield image
 
 
-def check_scans(stream: BinaryIO) -> None:
-    """Refuses a JPEG whose pixels would be gone through very often; the stream stays at its start.
+def count_scans(stream: BinaryIO) -> int:
+    """Returns how often an image's pixels are gone through; the stream is at its start then.
 
     Raises:
-        ImageError: It has more than :data:`pvt_spec.limits.MAX_SCANS` scans.
+        ImageError: Reading its header would already take too much memory.
     """
     stream.seek(0)
-    start = stream.read(2)
+    start = stream.read(8)
+    scans = _count_scans(stream) if start.startswith(b"\xff\xd8") else 1
+    texts = _count_packed_texts(stream) if start == b"\x89PNG\r\n\x1a\n" else 0
+    stream.seek(0)
+    _check(texts, MAX_PACKED_TEXTS, "compressed texts")
+    return scans
+
+
+def check_size(width: int, height: int, scans: int) -> None:
+    """Refuses an image whose pixels would take much time or memory.
+
+    Raises:
+        ImageError: It is above one of the limits of :mod:`pvt_spec.limits`.
+    """
+    size = f"{width} x {height} pixels"
+    _check(width * height, MAX_PIXELS, f"pixels ({size})")
+    _check(height, MAX_ROWS, f"rows ({size})")
+    _check(scans, MAX_SCANS, "scans")
+    _check(scans * width * height, MAX_SCANNED, f"pixels in all its scans ({scans} of {size})")
+
+
+def _check(number: int, most: int, what: str) -> None:
+    if number > most:
+        raise ImageError(
+            f"has {number:,} {what}, more than the {most:,} that are decoded: make it smaller, or "
+            "save it anew"
+        )
+
+
+def _count_scans(stream: BinaryIO) -> int:
     scans, last = 0, b""
-    while start == b"\xff\xd8" and (chunk := stream.read(_CHUNK)):
+    while chunk := stream.read(_CHUNK):
         # Within a scan's data no byte 255 stands before any but 0 and eight others.
         scans += chunk.count(b"\xff\xda") + (last == b"\xff" and chunk[:1] == b"\xda")
         last = chunk[-1:]
-    stream.seek(0)
-    if scans > MAX_SCANS:
-        raise ImageError(
-            f"has {scans} scans, more than the {MAX_SCANS} that are decoded: save the JPEG anew"
-        )
+    return scans
+
+
+def _count_packed_texts(stream: BinaryIO) -> int:
+    texts = 0
+    while len(head := stream.read(8)) == 8:
+        texts += head[4:] in (b"zTXt", b"iTXt")
+        # Past the data, and their sum.
+        stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return texts
 
 
 def _why_not(error: Exception) -> str:

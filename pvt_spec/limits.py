@@ -30,8 +30,16 @@ MAX_IMAGE_SIDE = 4096
 MAX_PIXELS = 178_956_970
 """Pixels of an image that is decoded: those of 512 MiB of RGB, Pillow's own limit."""
 
-MAX_SCANS = 100
-"""Scans of a JPEG, each of which may go through all pixels; encoders write about ten."""
+MAX_ROWS = 3_000_000
+"""Rows of an image, of which each takes Pillow eight bytes more; JPEG and WebP end at 65,535."""
+
+MAX_SCANS, MAX_SCANNED = 100, 2_000_000_000
+"""Scans of a JPEG, and pixels in all of them, as each may go through all; encoders write about ten
+scans.
+"""
+
+MAX_PACKED_TEXTS = 32
+"""Compressed texts of a PNG, of which each may take a megabyte."""
 
 MAX_CLASS_NAME = 1000
 """Bytes of the name of a class in a tar file."""

@@ -17,8 +17,9 @@ from pvt_data.decoding import (
     MAY_RAISE,
     MODES,
     check_channels,
-    check_scans,
+    check_size,
     convert_mode,
+    count_scans,
     decoding,
     opened,
 )
@@ -83,12 +84,12 @@ def _fast_part(
     encoded: bytes, choose: Callable[[int, int], Box], size: tuple[int, int]
 ) -> _Part | None:
     """Returns the crop of a JPEG; None where simplejpeg cannot read it without a complaint."""
-    check_scans(BytesIO(encoded))
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
         # What is larger is Pillow's to warn of, or to refuse.
         if space not in COLOURS or width * height > (Image.MAX_IMAGE_PIXELS or inf):
             return None
+        check_size(width, height, count_scans(BytesIO(encoded)))
         box = choose(width, height)
         fraction, (colours, channels) = _fraction(box, size), COLOURS[space]
         W, H = ceil(width / fraction), ceil(height / fraction)

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pvt_data.listing import FORMATS, SUFFIXES
 from pvt_data.preprocessing import load_image
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ImageError, Preprocessing, make_config
+from pvt_spec.limits import MAX_PACKED_TEXTS
 from pvt_train.input.decoding import decode_crop
 from tests.support.commands import invoke
 from tests.support.messages import naming, tells
@@ -168,6 +170,38 @@ def test_jpegs_of_countless_scans_are_refused():
         with pytest.raises(ImageError, match=naming("a.png", "scans")):
             read()
     assert open_image(io.BytesIO(data), 3).size == (50, 40)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+def test_pngs_of_countless_packed_texts_are_refused(kind):
+    """A kilobyte each that becomes a megabyte."""
+    data, body = encoded("PNG"), b"a\0\1\0\0\0"[: 6 if kind == b"iTXt" else 2]
+    body += b"\0" * (kind == b"zTXt") + zlib.compress(bytes(1 << 20))
+    chunk = len(body).to_bytes(4, "big") + kind + body
+    chunk += zlib.crc32(kind + body).to_bytes(4, "big")
+    for count, fine in ((MAX_PACKED_TEXTS, True), (MAX_PACKED_TEXTS + 1, False)):
+        many = data[:33] + chunk * count + data[33:]
+        for read in (lambda d=many: open_image(io.BytesIO(d), 3, "a.png"), lambda d=many: crop(d)):
+            if fine:
+                read()
+                continue
+            with pytest.raises(ImageError, match=naming("a.png", count)):
+                read()
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [("MAX_ROWS", 39), ("MAX_SCANS", 9), ("MAX_SCANNED", 40 * 50 * 9)]
+)
+def test_each_limit_holds(monkeypatch, limit, most):
+    data = encoded("JPEG", progressive=True)  # of ten scans
+    for more, fine in ((1, True), (0, False)):
+        monkeypatch.setattr(decoding, limit, most + more * (most if limit == "MAX_SCANNED" else 1))
+        for read in (lambda: open_image(io.BytesIO(data), 3, "a.png"), lambda: crop(data)):
+            if fine:
+                read()
+                continue
+            with pytest.raises(ImageError, match=naming("a.png")):
+                read()
 
 
 def test_bytes_in_memory_may_be_read_again():

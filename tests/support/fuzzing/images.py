@@ -97,6 +97,7 @@ def _chunks(draw: Draw, data: bytes) -> bytes:
         chunks.append((data[at + 4 : at + 8], bytearray(data[at + 8 : at + 8 + size])))
         at += 12 + size
     for _ in range(several(draw, 1, 2)):
+        chunks = chunks or [(b"IEND", bytearray())]
         number = index(draw, len(chunks))
         kind, body = chunks[number]
         way = chosen(draw, ("number", "bytes", "kind", "again", "drop", "text", "ahead"))
@@ -125,7 +126,6 @@ def _chunks(draw: Draw, data: bytes) -> bytes:
             chunks.insert(index(draw, len(chunks)), (kind, body))
         else:
             chunks[number : number + 1] = [(kind, body)] * (2 if way == "again" else 0)
-        chunks = chunks or [(b"IEND", bytearray())]
     encoded = data[:8]
     for kind, body in chunks:
         total = zlib.crc32(kind + body)
