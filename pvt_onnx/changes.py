@@ -21,12 +21,18 @@ from pvt_spec.words import shortened
 
 _Facts = dict[str, Any]
 
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What reading a strange graph may raise."""
+
 
 def find_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     """Returns what in a model is not as it was written, in words; first the weights, by name."""
-    held = read_weights(model, info.config)
     names = [spec.name for spec in tensor_specs(info.config)]
-    hashes = hash_weights({name: held[name] for name in names if name in held})
+    try:
+        held = read_weights(model, info.config)
+        hashes = hash_weights({name: held[name] for name in names if name in held})
+    except _DAMAGED as error:
+        return [f"its weights, which are damaged ({error!r:.100})"]
     missing = [f"{name} is missing" for name in names if name not in held]
     # A graph without a weight is another one.
     more = missing or graph_changes(model, info)
@@ -42,7 +48,7 @@ def graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     """
     try:
         return _graph_changes(model, info)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         return [f"its graph, which is damaged ({error!r:.100})"]
 
 

@@ -4,29 +4,41 @@ import os
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from onnx.external_data_helper import load_external_data_for_model
 
 from pvt_spec.errors import PvtError
 from pvt_spec.hashes import PAIR_BYTES, PAIR_KEY, check_pair
+from pvt_spec.reading import open_regular
 
 
 class OnnxFileError(PvtError):
     """A file that is not an ONNX model, or not one that says what it is."""
 
 
-def load_proto(path: Path) -> onnx.ModelProto:
+def load_proto(path: Path | str, weights: bool = True) -> onnx.ModelProto:
     """Reads an ONNX model as it is in a file, with weights that it keeps in another one.
+
+    Args:
+        path: The file.
+        weights: Whether the weights that it keeps in another file are read too.
 
     Raises:
         OnnxFileError: The file cannot be read, or onnx does not trust where it keeps weights.
     """
+    path = Path(path)
     try:
-        model = onnx.load(path, load_external_data=False)
-        places = _places(model)
-        onnx.load_external_data_for_model(model, str(path.parent))  # which checks the places
-        _check_pair(path, model, places)
+        with open_regular(path) as stream:
+            model = onnx.load_model_from_string(stream.read())
+        if weights:
+            places = _places(model)
+            load_external_data_for_model(model, str(path.parent))  # which checks the places
+            _check_pair(path, model, places)
         return model
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+    except PvtError:
+        raise
+    except FileNotFoundError as error:
+        raise OnnxFileError(f"{path}: no such file") from error
+    except Exception as error:  # onnx says nowhere what it raises
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
 
 
@@ -37,10 +49,10 @@ def check_pair_of(path: Path) -> None:
         ConvertError: They are.
         OnnxFileError: The file cannot be read.
     """
+    model = load_proto(path, weights=False)
     try:
-        model = onnx.load(path, load_external_data=False)
         _check_pair(path, model, _places(model))
-    except (DecodeError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
 
 

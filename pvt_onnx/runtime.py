@@ -85,18 +85,22 @@ class OnnxReference:
         from onnx.reference import ReferenceEvaluator
 
         from pvt_onnx.graph.model import INPUT
+        from pvt_onnx.interface import check_graph, checked_answers, reporting
         from pvt_onnx.session import with_outputs
 
-        graph, names = load_graph(task), list(task.names)
+        graph, names, name = load_graph(task), list(task.names), str(task.path)
+        check_graph(graph, task.model.info, name, task.image_size)
         answers = {output.name for output in graph.graph.output}
         inner = [name for name in names if name not in answers]
-        evaluator = ReferenceEvaluator(with_outputs(graph, str(task.path), inner))
+        with reporting(name, "onnx cannot load it"):
+            evaluator = ReferenceEvaluator(with_outputs(graph, name, inner))
 
-        def run(images: Array) -> Taps:
-            return dict(zip(names, evaluator.run(names, {INPUT: images}), strict=True))
+        def run(images: Array) -> list[Array]:
+            return [*evaluator.run(names, {INPUT: images})]
 
+        taps = checked_answers(run, names, task.model.info.config, name)
         facts = {"framework": f"onnx {onnx.__version__}", "device": "CPU", "mode": "numpy"}
-        return open_graph(graph, task.model.info.config, run, facts | {"precision": "fp32"})
+        return open_graph(graph, task.model.info.config, taps, facts | {"precision": "fp32"})
 
 
 def load_graph(task: Task) -> "onnx.ModelProto":
@@ -114,8 +118,8 @@ def load_graph(task: Task) -> "onnx.ModelProto":
             info.config, info.numerics, task.model.weights, info=info, image_size=task.image_size
         )
     proto = load_proto(task.path)
-    sizes = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim[2:]]
-    if any(sizes) and tuple(sizes) != task.image_size:
+    sizes = [d.dim_value for v in proto.graph.input for d in v.type.tensor_type.shape.dim[2:]]
+    if len(sizes) == 2 and all(sizes) and tuple(sizes) != task.image_size:
         raise RuntimeUnusable(
             f"{task.path}: its graph is for images of {sizes[0]}x{sizes[1]}, asked for "
             f"{task.image_size[0]}x{task.image_size[1]}: write one for any size with "
@@ -140,5 +144,7 @@ def open_graph(
     """
     from pvt_onnx.attributes import read_attributes
     from pvt_onnx.graph.build import read_weights
+    from pvt_onnx.interface import reporting
 
-    return OpenModel(taps, read_attributes(graph), read_weights(graph, config), facts)
+    with reporting(graph.graph.name or "the graph", "what its nodes hold cannot be read"):
+        return OpenModel(taps, read_attributes(graph), read_weights(graph, config), facts)

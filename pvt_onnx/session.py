@@ -1,6 +1,6 @@
 """Running a model file of ours in onnxruntime."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from google.protobuf.message import EncodeError
 from pvt_data.accuracy import Forward
 from pvt_onnx.files import OnnxFileError, check_pair_of, load_proto
 from pvt_onnx.graph.model import INPUT
+from pvt_onnx.interface import check_files, check_graph, checked_answers, reporting
 from pvt_onnx.runtime import CPU, CUDA
-from pvt_spec import METADATA_KEY, ModelInfo, output_names, tap_names
+from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, PVTConfig, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import PAIR_KEY, describe_changes
 from pvt_spec.model_files import check_model_file
@@ -42,17 +43,13 @@ def open_session(
     """
     if isinstance(model, Path) and not model.is_file():
         raise OnnxFileError(f"{model}: no such file")
-    try:
+    with reporting(name, "onnxruntime cannot load it as an ONNX model"):
         source = model if isinstance(model, bytes) else str(model)
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what goes wrong is raised
         options.graph_optimization_level = OPTIMIZATIONS[optimization]
         providers = [_explicit(provider), *([CPU] if provider != CPU else [])]
         session = onnxruntime.InferenceSession(source, options, providers=providers)
-    except Exception as error:  # onnxruntime's exceptions share no public base
-        raise OnnxFileError(
-            f"{name}: onnxruntime cannot load it as an ONNX model ({str(error).strip()}); "
-            "write it again with convert"
-        ) from error
     # Where a provider cannot start, onnxruntime warns and goes on with the next one.
     if session.get_providers()[0] != provider:
         raise OnnxFileError(
@@ -68,22 +65,27 @@ def _explicit(provider: str) -> Any:
     return (CUDA, {"use_tf32": "0"}) if provider == CUDA else provider
 
 
-def read_info(metadata: Mapping[str, str], name: str) -> ModelInfo:
+def read_info(model: onnx.ModelProto, name: str) -> ModelInfo:
     """Returns what travelled with the weights, from a model's metadata.
 
     Raises:
-        OnnxFileError: The model was not written by ``convert``.
+        OnnxFileError: The model was not written by ``convert``, or its metadata is damaged.
     """
+    with reporting(name, "its metadata cannot be read"):
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
         raise OnnxFileError(
             f"{name}: no {METADATA_KEY} in its metadata, so its preprocessing and classes are not "
             "known; make the model with convert from the weights that it was made from"
         )
-    return ModelInfo.from_json(metadata[METADATA_KEY])
+    try:
+        return ModelInfo.from_json(metadata[METADATA_KEY])
+    except ConfigError as error:
+        raise OnnxFileError(f"{name}: its metadata cannot be used: {error}") from error
 
 
 def load_forward(
-    path: Path, tell: Callable[[str], None] | None = None
+    path: Path | str, tell: Callable[[str], None] | None = None
 ) -> tuple[Forward, ModelInfo]:
     """Opens a model file: its forward pass, and what travelled with the weights.
 
@@ -97,36 +99,50 @@ def load_forward(
         :func:`pvt_spec.output_names`; the model's description.
 
     Raises:
-        OnnxFileError: The file cannot be used.
+        OnnxFileError: The file cannot be used; when called, the graph cannot be run.
     """
+    path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise OnnxFileError(
             f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
         )
     check_model_file(path)
-    session = open_session(path, str(path))
-    try:
-        metadata = session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as error:
-        raise OnnxFileError(f"{path}: its metadata is damaged ({error}): copy it again") from error
-    if PAIR_KEY in metadata:
+    info, paired = _inspect(path, tell)
+    session, names = open_session(path, str(path)), output_names(info.config)
+    if paired:
         check_pair_of(path)
-    info = read_info(metadata, str(path))
+    return _forward(session, names, info.config, str(path)), info
+
+
+def _inspect(path: Path, tell: Callable[[str], None] | None) -> tuple[ModelInfo, bool]:
+    """Returns what a file says, which its graph is checked by, and whether it is one of a pair.
+
+    If it was changed, that is told.
+    """
+    model = load_proto(path, weights=False)
+    info = read_info(model, str(path))
+    check_graph(model, info, str(path), info.preprocessing.image_size)
+    check_files(model, path)
     if tell:
-        _tell_changes(path, info, tell)
-    names = output_names(info.config)
+        from pvt_onnx.changes import find_changes
 
-    def forward(images: Array) -> dict[str, Array]:
-        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+        whole = load_proto(path) if any(t.external_data for t in model.graph.initializer) else model
+        if changes := find_changes(whole, info):
+            tell(f"{path}: {describe_changes(changes)}")
+    return info, any(entry.key == PAIR_KEY for entry in model.metadata_props)
+    if tell:
+        from pvt_onnx.changes import find_changes
 
-    return forward, info
+        whole = load_proto(path) if any(t.external_data for t in model.graph.initializer) else model
+        if changes := find_changes(whole, info):
+            tell(f"{path}: {describe_changes(changes)}")
+    return info
 
 
-def _tell_changes(path: Path, info: ModelInfo, tell: Callable[[str], None]) -> None:
-    from pvt_onnx.changes import find_changes
-
-    if changes := find_changes(load_proto(path), info):
-        tell(f"{path}: {describe_changes(changes)}")
+def _forward(
+    session: onnxruntime.InferenceSession, names: Sequence[str], config: PVTConfig, name: str
+) -> Forward:
+    return checked_answers(lambda images: session.run(names, {INPUT: images}), names, config, name)
 
 
 def open_taps(
@@ -155,19 +171,29 @@ def open_taps(
     Raises:
         OnnxFileError: onnxruntime cannot load the model, or it lacks a tap.
     """
-    config = read_info({e.key: e.value for e in model.metadata_props}, name).config
+    info = read_info(model, name)
+    check_graph(model, info, name)
+    config = info.config
     names = tap_names(config) if wanted is None else wanted
     outputs = [tap for tap in output_names(config) if tap in names]
     inner = [tap for tap in names if tap not in outputs]
-    sessions = [(outputs, open_session(_serialize(model, name), name, optimization, provider))]
+    sessions = [
+        _forward(
+            open_session(_serialize(model, name), name, optimization, provider),
+            outputs,
+            config,
+            name,
+        )
+    ]
     if inner:
         tapped = _serialize(with_outputs(model, name, inner), name)
-        sessions.append((inner, open_session(tapped, name, optimization, provider)))
+        session = open_session(tapped, name, optimization, provider)
+        sessions.append(_forward(session, inner, config, name))
 
     def run(images: Array) -> dict[str, Array]:
         taps: dict[str, Array] = {}
-        for found, session in sessions:
-            taps |= zip(found, session.run(found, {INPUT: images}), strict=True)
+        for run_session in sessions:
+            taps |= run_session(images)
         return {tap: taps[tap] for tap in names}
 
     return run

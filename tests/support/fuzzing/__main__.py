@@ -18,10 +18,12 @@ from tests.support.fuzzing.bundles import BUNDLES
 from tests.support.fuzzing.configurations import CONFIGURATIONS, INFO
 from tests.support.fuzzing.fuzz import READERS, Failure, limit_memory, replay, run
 from tests.support.fuzzing.images import IMAGES
+from tests.support.fuzzing.predictions import PREDICTIONS
 from tests.support.fuzzing.tars import TARS
 
 PROGRAMS = {
     "bundle": BUNDLES,
+    "predict": PREDICTIONS,
     "images": IMAGES,
     "tar": TARS,
     "info": INFO,

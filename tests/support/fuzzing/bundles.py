@@ -196,14 +196,8 @@ def _check(path: Path, folder: Path) -> tuple[Any, list[object]]:
     return main, ["check", path, folder / MODEL, "--runtime", "onnxruntime"]
 
 
-def _diagnose(path: Path, folder: Path) -> tuple[Any, list[object]]:
-    from parity.command_line import main
-
-    return main, ["diagnose", folder / MODEL, path]
-
-
 COMPARING = (_compare(True, GOOD), _compare(False, GOOD), _compare(False, JUDGE))
-RUNNING = (_check, _diagnose)
+RUNNING = (_check,)
 
 
 def _prepare(folder: Path) -> None:

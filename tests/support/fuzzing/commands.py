@@ -119,6 +119,13 @@ class CommandJudge:
         except Failure as failure:
             raise Failure(f"{failure}\n{given!r}: kept as {self.keep(data)}") from failure
 
+    def warm_up(self) -> None:
+        """Has every command import what it needs, which is no input's to answer for."""
+        for command in {*self.commands}:
+            for good in self.folder.glob("good.*"):
+                main, arguments = command(good, self.folder)
+                CliRunner().invoke(main, [str(argument) for argument in arguments])
+
     def run(self, main: Any, arguments: list[str], data: bytes) -> None:
         """Runs a command, and looks at how it ends."""
         problem, done, allowed = "", None, self.allowance(data)
@@ -207,7 +214,9 @@ class Program:
     def _judge(self, folder: Path) -> CommandJudge:
         folder.mkdir(parents=True, exist_ok=True)
         self.prepare(folder)
-        return CommandJudge(folder, self.file, self.commands, self.allowance)
+        judge = CommandJudge(folder, self.file, self.commands, self.allowance)
+        judge.warm_up()
+        return judge
 
     def replay(self, path: Path, folder: Path) -> None:
         """Gives a file that was kept to every command."""

@@ -1,0 +1,265 @@
+"""Models that are damaged, strange or at odds with their metadata: one clear error, in time."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from pvt_onnx import build, load_forward, load_proto, open_taps
+from pvt_onnx.command_line import main
+from pvt_onnx.files import OnnxFileError
+from pvt_spec import METADATA_KEY
+from tests.support.commands import invoke
+from tests.support.fuzzing import fuzz
+from tests.support.fuzzing.commands import Ends
+from tests.support.fuzzing.predictions import GOOD, IMAGE, PREDICTIONS, model_seeds
+from tests.support.messages import naming, tells
+from tests.support.models import SMALL, info_of, random_images, random_weights
+
+COUNT, MANY = 200, 3000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a good model and images."""
+    found = tmp_path_factory.mktemp("models") / "files"
+    found.mkdir()
+    PREDICTIONS.prepare(found)
+    return found
+
+
+@pytest.mark.parametrize("count", [COUNT, pytest.param(MANY, marks=pytest.mark.long)])
+def test_every_hostile_model_is_an_answer_or_one_error(count, tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "KEPT", tmp_path / "kept")
+    commands = PREDICTIONS.commands[:-1]  # without those that need torch
+    ends: Ends = replace(PREDICTIONS, commands=commands).run(count, 1, tmp_path / "files")
+    assert ends.inputs >= count and len(ends.distinct) > count * 0.5
+    assert ends.codes[1] > count * 0.5 and ends.codes[0] + ends.codes[1] == ends.inputs
+    assert len(ends.damage) > 10 and len(ends.messages) > 15
+
+
+def small(name: str = "v2", dynamic: bool = False) -> onnx.ModelProto:
+    config = replace(SMALL[name], image_size=(32, 32), depths=(1, 1, 1, 1))
+    info = info_of(config)
+    return build(config, info.numerics, random_weights(config), info=info, dynamic_size=dynamic)
+
+
+def answering(model: onnx.ModelProto, operator: str, *inputs: str, **attributes: Any) -> Any:
+    """The model with one more node, which answers in the place of the last."""
+    node = next(node for node in model.graph.node if "logits" in node.output)
+    node.output[0] = "before"
+    last = helper.make_node(operator, ["before", *inputs], ["logits"], **attributes)
+    model.graph.node.append(last)
+    return model
+
+
+def holding(model: onnx.ModelProto, **values: Any) -> onnx.ModelProto:
+    for name, value in values.items():
+        tensor = numpy_helper.from_array(np.array(value, np.int64), f"a/{name}")
+        model.graph.initializer.append(tensor)
+    return model
+
+
+def declared(model: onnx.ModelProto, name: str, kind: int, dims: Any) -> onnx.ModelProto:
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name == name:
+            value.CopyFrom(helper.make_tensor_value_info(name, kind, dims))
+    return model
+
+
+def described(model: onnx.ModelProto, part: str, **changes: Any) -> onnx.ModelProto:
+    entry = next(each for each in model.metadata_props if each.key == METADATA_KEY)
+    said = json.loads(entry.value)
+    (said[part] if part else said).update(changes)
+    entry.value = json.dumps(said)
+    return model
+
+
+def reshaped(model: onnx.ModelProto, shape: list[int]) -> onnx.ModelProto:
+    changed = answering(holding(model, shape=shape), "Reshape", "a/shape")
+    return declared(changed, "logits", 1, None)
+
+
+def looping(model: onnx.ModelProto) -> onnx.ModelProto:
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["d"]), helper.make_node("Identity", ["x"], ["y"])],
+        "body",
+        [value("i", 7, []), value("c", 9, []), value("x", 1, None)],
+        [value("d", 9, []), value("y", 1, None)],
+    )
+    holding(model, times=1 << 62)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "a/go"))
+    node = next(node for node in model.graph.node if "logits" in node.output)
+    node.output[0] = "before"
+    loop = helper.make_node("Loop", ["a/times", "a/go", "before"], ["logits"], body=body)
+    model.graph.node.append(loop)
+    return model
+
+
+def allocating(model: onnx.ModelProto, operator: str = "ConstantOfShape") -> onnx.ModelProto:
+    holding(model, count=[1 << 34])
+    zeros = helper.make_node(operator, ["a/count"], ["a/zeros"])
+    model.graph.node.insert(0, zeros)
+    model.graph.node.insert(1, helper.make_node("ReduceSum", ["a/zeros"], ["a/sum"], keepdims=0))
+    return answering(model, "Add", "a/sum")
+
+
+def with_function(model: onnx.ModelProto) -> onnx.ModelProto:
+    opset = helper.make_opsetid("", 20)
+    calls = helper.make_node("f", ["x"], ["y"], domain="local")
+    own = helper.make_function("local", "f", ["x"], ["y"], [calls], [opset])
+    model.functions.append(own)
+    return model
+
+
+def with_input(model: onnx.ModelProto) -> onnx.ModelProto:
+    model.graph.input.append(helper.make_tensor_value_info("more", 1, [1]))
+    return model
+
+
+def without(model: onnx.ModelProto, field: str) -> onnx.ModelProto:
+    model.graph.ClearField(field)
+    return model
+
+
+def renamed(model: onnx.ModelProto) -> onnx.ModelProto:
+    model.graph.node[0].op_type = "Evil"
+    model.graph.node[0].domain = "evil"
+    return model
+
+
+STRANGE = {
+    "image size": (lambda m: described(m, "preprocessing", image_size=[64, 64]), ("images", "32")),
+    "channels": (
+        lambda m: described(described(m, "config", in_chans=1), "preprocessing", mean=[0], std=[1]),
+        ("images", "3"),
+    ),
+    "classes": (lambda m: described(m, "config", num_classes=9), ("logits", "7", "9")),
+    "no head": (lambda m: described(m, "config", num_classes=0), ("features",)),
+    "text": (lambda m: described(m, "config", num_classes="7"), ("metadata",)),
+    "width": (lambda m: described(m, "config", embed_dims=[8, 16, 24, "x"]), ("metadata",)),
+    "another input": (lambda m: declared(m, "images", 1, [1, 3]), ("images", "3")),
+    "input of integers": (
+        lambda m: declared(m, "images", 7, ["b", 3, 32, 32]),
+        ("images", "int64"),
+    ),
+    "two inputs": (
+        with_input,
+        ("more", "images"),
+    ),
+    "no input": (lambda m: without(m, "input"), ("images",)),
+    "no output": (lambda m: without(m, "output"), ("logits",)),
+    "no nodes": (lambda m: without(m, "node"), ("a.onnx",)),
+    "no weights": (lambda m: without(m, "initializer"), ()),
+    "boolean": (lambda m: answering(m, "Cast", to=9), ("logits",)),
+    "declared boolean": (
+        lambda m: declared(answering(m, "Cast", to=9), "logits", 9, ["b", 7]),
+        ("logits", "bool"),
+    ),
+    "strings": (
+        lambda m: declared(answering(m, "Cast", to=8), "logits", 8, ["b", 7]),
+        ("logits", "string"),
+    ),
+    "half": (
+        lambda m: declared(answering(m, "Cast", to=10), "logits", 10, ["b", 7]),
+        ("logits", "float16"),
+    ),
+    "empty": (
+        lambda m: declared(
+            answering(holding(m, start=[0, 0], stop=[9, 0]), "Slice", "a/start", "a/stop"),
+            "logits", 1, None,
+        ),
+        ("logits", "7"),
+    ),
+    "rank": (
+        lambda m: reshaped(m, [-1]),
+        ("logits", "7"),
+    ),
+    "fails when it runs": (
+        lambda m: reshaped(m, [5, 9]),
+        ("a.onnx",),
+    ),
+    "loop": (looping, ("Loop",)),
+    "gigabytes": (allocating, ("a/zeros",)),
+    "function": (with_function, ("functions",)),
+    "custom operator": (renamed, ("evil",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_strange_models_are_refused_in_one_line(kind, folder, tmp_path):
+    change, facts = STRANGE[kind]
+    path = tmp_path / "a.onnx"
+    path.write_bytes(change(small()).SerializeToString())
+    started = time.perf_counter()
+    done = invoke(main, "predict", path, folder / IMAGE)
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit) and not done.stdout
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Error: ") and tells(last, "a.onnx", *facts)
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("place", "values"),
+    [
+        ({"location": "absent.bin"}, None),
+        ({"location": "../outside.bin"}, None),
+        ({"location": "pipe.bin"}, None),
+        ({"location": "weights.bin"}, b"short"),
+        ({"location": "weights.bin", "offset": "far"}, bytes(1 << 20)),
+        ({"location": "weights.bin", "offset": str(1 << 40)}, bytes(1 << 20)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("told", [True, False])
+def test_weights_beside_a_model_that_are_not_there(place, values, told, tmp_path):
+    model = small()
+    tensor = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in place.items():
+        tensor.external_data.add(key=key, value=value)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "outside.bin").write_bytes(bytes(1 << 20))
+    os.mkfifo(tmp_path / "in" / "pipe.bin")
+    if values is not None:
+        (tmp_path / "in" / place["location"]).write_bytes(values)
+    path = tmp_path / "in" / "a.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(OnnxFileError, match=naming("a.onnx")):
+        load_forward(path, (lambda line: None) if told else None)
+
+
+def test_taps_of_a_strange_graph(tmp_path):
+    for kind in ("loop", "gigabytes", "classes", "custom operator"):
+        with pytest.raises(OnnxFileError, match=naming("name")):
+            open_taps(STRANGE[kind][0](small()), "name")
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.onnx")
+    for opens in (load_forward, load_proto):
+        with pytest.raises(OnnxFileError, match=naming("a.onnx")):
+            opens(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("size", [(32, 32), (96, 64)])
+def test_good_models_run_as_they_did(size, tmp_path):
+    for seed in model_seeds():
+        if "dynamic" in seed.name or size == (32, 32):
+            model = onnx.load_model_from_string(seed.data)
+            config = SMALL["v2"]
+            assert open_taps(model, "name")(random_images(config, size))
+
+
+def test_a_good_model_answers(folder):
+    done = invoke(main, "predict", folder / GOOD, folder / IMAGE)
+    assert done.exit_code == 0 and done.stderr == ""
