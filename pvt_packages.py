@@ -6,12 +6,23 @@ that may be hidden itself, and each package calls it first.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
+
+LIBRARIES = {
+    **dict.fromkeys(("click", "jinja2", "ml_dtypes", "numpy", "onnx", "onnxruntime"), "pvt-twins"),
+    **dict.fromkeys(("PIL", "rich"), "pvt-twins"),
+    **dict.fromkeys(("matplotlib", "simplejpeg", "tensorboardX", "yaml"), "pvt-twins[train]"),
+    "mindspore": "pvt-twins[mindspore]",
+    "torch": "pvt-twins[torch]",
+    "sklearn": "scikit-learn",
+}
+"""The libraries that the packages import, and what to install for each."""
 
 PACKAGES = (
     "pvt_spec",
@@ -28,6 +39,50 @@ PACKAGES = (
 
 class HiddenPackage(ImportError):
     """Another file or folder has the name of one of the packages and would be imported instead."""
+
+
+class LibraryMissing(ModuleNotFoundError):
+    """A library is not installed, or cannot be imported: which one, and what to install."""
+
+
+def is_installed(library: str) -> bool:
+    """Returns whether a library can be found; it is not imported."""
+    try:
+        return find_spec(library) is not None
+    except (ImportError, ValueError):  # it is blocked, or half there
+        return False
+
+
+def require(*libraries: str) -> None:
+    """Refuses to go on without some of :data:`LIBRARIES`.
+
+    Raises:
+        LibraryMissing: One is not installed.
+    """
+    for library in libraries:
+        if not is_installed(library):
+            raise LibraryMissing(_install(library, "is not installed"), name=library)
+
+
+def explain_import(error: ImportError) -> str | None:
+    """Returns the words for an import that failed because of a library, None for any other."""
+    if isinstance(error, LibraryMissing):
+        return str(error)
+    raised, place = error.__traceback__, ""
+    while raised:  # to where it was: a library's own module, perhaps
+        place, raised = str(raised.tb_frame.f_globals.get("__name__")), raised.tb_next
+    names = {name.partition(".")[0] for name in (error.name or "", place)}
+    words = {*names, *re.findall(r"\w+", str(error))}
+    library = next((each for each in LIBRARIES if each in words), None)
+    if library is None:
+        return None
+    if is_installed(library) and not isinstance(error, ModuleNotFoundError):
+        return _install(library, f"cannot be imported ({error})")
+    return _install(library, "is not installed")
+
+
+def _install(library: str, problem: str) -> str:
+    return f"{library} {problem}: pip install '{LIBRARIES[library]}'"
 
 
 def check_packages(package: str) -> None:
@@ -90,12 +145,18 @@ def lazy_exports(
 
     Raises:
         HiddenPackage: As :func:`check_packages` raises it.
+        LibraryMissing: When an export is asked for: a library that it needs is not installed.
     """
     check_packages(package)
 
     def getattr_(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        try:
+            return getattr(import_module(homes[name]), name)
+        except ImportError as error:
+            if (words := explain_import(error)) is None:
+                raise
+            raise LibraryMissing(f"{package}.{name}: {words}", name=error.name) from error
 
     return getattr_, lambda: sorted({*vars(sys.modules[package]), *homes})

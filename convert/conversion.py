@@ -22,7 +22,7 @@ from convert.options import Changes, Given, Options
 from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import check_folder, check_not_read, check_target, replacing
+from pvt_spec.files import AnyPath, check_folder, check_not_read, check_target, replacing
 from pvt_spec.hashes import describe_changes
 from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import CONFIG, find_model, reaching
@@ -30,8 +30,8 @@ from pvt_spec.words import counted
 
 
 def convert_file(
-    source: Path | str,
-    target: Path | str,
+    source: AnyPath,
+    target: AnyPath,
     *,
     given: Given = Given(),
     changes: Changes = Changes(),

@@ -27,12 +27,13 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.files import AnyPath
 from pvt_spec.hashes import GRAPH_KEY, PAIR_KEY
 from pvt_spec.model_files import find_model
 from pvt_spec.unseen import UNSEEN_KEY
 
 
-def inspect_file(path: Path) -> Iterator[Finding]:
+def inspect_file(path: AnyPath) -> Iterator[Finding]:
     """Yields the facts of a model file, in the order in which they are read.
 
     A file that is no whole PVT ends in a finding ``problem``, after what can be said of it.
@@ -116,7 +117,7 @@ DIFFERS = "differs"
 """The note of every finding that tells two files apart."""
 
 
-def compare_files(path: Path, other: Path) -> Iterator[Finding]:
+def compare_files(path: AnyPath, other: AnyPath) -> Iterator[Finding]:
     """Yields how the second file differs from the first, whatever their formats and dialects.
 
     Weights are compared under canonical names where both files are whole PVTs, else all tensors

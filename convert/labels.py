@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pvt_spec.errors import ConvertError
+from pvt_spec.files import AnyPath
 from pvt_spec.json_text import parse_json
 from pvt_spec.model_files import read_text
 from pvt_spec.words import listed
@@ -14,7 +15,7 @@ _FORMS = (
 )
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
+def read_labels(path: AnyPath) -> tuple[str, ...]:
     """Reads class names in the order of the logits.
 
     A text has one on each line; empty lines at its end do not count. JSON is a list of them, or
@@ -24,6 +25,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         ConvertError: It is no such file.
     """
+    path = Path(path)
     text = read_text(path)
     value = _parsed(path, text)
     if value is not None:

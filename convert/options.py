@@ -201,3 +201,7 @@ class Options:
     )
     report: Path | None = option("--report", "Write what was done as JSON.", kind="file")
     force: bool = option("--force", "Replace DST if it exists.", False)
+
+    def __post_init__(self) -> None:
+        # A program may say it as any path.
+        object.__setattr__(self, "report", None if self.report is None else Path(self.report))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pvt_data.command_line import parse_image_size, say
+from pvt_packages import explain_import, require
 from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import find_model
 from pvt_spec.model_info import ORIENTATIONS
@@ -68,7 +69,7 @@ class NameIn(click.ParamType):  # type: ignore[type-arg]
         try:
             names = [*getattr(importlib.import_module(module), attribute), *self.also]
         except ImportError as error:
-            raise click.ClickException(f"{value}: {error}") from error
+            raise click.ClickException(f"{value}: {explain_import(error) or error}") from error
         if value not in names:
             self.fail(f"{value!r} is none: there are {', '.join(names)}", param, ctx)
         return str(value)
@@ -184,11 +185,14 @@ class Chosen:
 
         Raises:
             FileExists: One does.
+            LibraryMissing: What writes pages is not installed.
         """
         from pvt_spec.files import check_target
 
         for target in filter(None, (self.junit, self.html)):
             check_target(target, self.force)
+        if self.html:
+            require("jinja2")
 
     def write(self, target: Path, report: str) -> None:
         """Writes a report, and says so."""

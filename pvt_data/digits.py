@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pvt_spec.files import AnyPath
+
 VAL_EVERY = 5
 """Every fifth scan of each digit is kept for validation."""
 
 
-def write_digits(folder: Path) -> None:
+def write_digits(folder: AnyPath) -> None:
     """Writes the scans as ``train/0…9/NNNN.png`` and ``val/0…9/NNNN.png``, 8-bit grey.
 
     NNNN is the scan's number in the data set. The split is the same each time: 1442 images to
@@ -27,7 +29,7 @@ def write_digits(folder: Path) -> None:
     for number, (scan, digit) in enumerate(zip(scans.images, scans.target, strict=True)):
         split = "val" if seen[digit] % VAL_EVERY == VAL_EVERY - 1 else "train"
         seen[digit] += 1
-        target = folder / split / str(digit) / f"{number:04}.png"
+        target = Path(folder) / split / str(digit) / f"{number:04}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         # Black to white is 0 to 16 in the data set.
         Image.fromarray(np.rint(scan * (255 / 16)).astype(np.uint8)).save(target)

@@ -14,7 +14,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from pvt_packages import HiddenPackage
+from pvt_packages import HiddenPackage, explain_import
 
 BAD_DATA = 1
 FAULT = 70
@@ -124,6 +124,8 @@ def _end(error: BaseException) -> NoReturn:
         _leave("interrupted", 128 + signal.SIGINT)
     if isinstance(error, HiddenPackage):
         _leave(str(error), BAD_DATA)
+    if isinstance(error, ImportError) and (words := explain_import(error)):
+        _leave(f"Error: {_one_line(words, 1000)}", BAD_DATA)
     if isinstance(error, OSError):
         _check_streams()
     if _is_out_of_memory(error):

@@ -18,6 +18,7 @@ from pvt_data.listing import LeftOut, class_folders, is_hidden, list_labelled, l
 from pvt_data.tars import CLASS_SUFFIX, Member, index_tar, sample_key
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
+from pvt_spec.files import AnyPath
 from pvt_spec.limits import MAX_CLASS_NAME
 from pvt_spec.reading import open_regular
 from pvt_spec.words import reason
@@ -67,7 +68,7 @@ class Source(ABC):
     def _read(self, index: int) -> bytes: ...
 
 
-def open_source(folder: Path) -> Source:
+def open_source(folder: AnyPath) -> Source:
     """Opens the images of one split: ``CLASS/*.jpg``, or tar files.
 
     Tar files are either shards, where ``NAME.jpg`` lies beside ``NAME.cls`` with the class's name
@@ -78,6 +79,7 @@ def open_source(folder: Path) -> Source:
         ImageError: The folder is missing, or cannot be told to be one of these; a tar file is
             damaged or compressed, or an image has no class.
     """
+    folder = Path(folder)
     with listing(folder):
         tars = sorted(path for path in folder.glob("*.tar") if not is_hidden(path.name))
         folders = [*class_folders(folder, LeftOut())] if tars else []

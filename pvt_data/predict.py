@@ -13,13 +13,14 @@ from pvt_data.labels import Tell, check_classes, ignore
 from pvt_data.preprocessing import load_image, say_sideways
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
+from pvt_spec.files import AnyPath
 from pvt_spec.model_info import TASKS, ModelInfo
 
 
 def predict(
     forward: Forward,
     info: ModelInfo,
-    paths: Sequence[Path],
+    paths: Sequence[AnyPath],
     batch_size: int,
     k: int,
     tell: Tell = ignore,
@@ -60,7 +61,7 @@ def predict(
         for path in batch:
             rows.append({"image": str(path)})
             try:
-                images.append(load_image(path, info.preprocessing, sideways=sideways))
+                images.append(load_image(Path(path), info.preprocessing, sideways=sideways))
                 answered.append(rows[-1])
             except ImageError as error:
                 rows[-1]["error"] = str(error).removeprefix(f"{path}: ")

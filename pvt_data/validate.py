@@ -6,13 +6,14 @@ from pathlib import Path
 from pvt_data.accuracy import Accuracy, Forward, Tally, check_answers
 from pvt_data.labels import Tell, check_some_readable, ignore, open_labelled
 from pvt_data.preprocessing import say_sideways
+from pvt_spec.files import AnyPath
 from pvt_spec.model_info import ModelInfo
 
 
 def validate(
     forward: Forward,
     info: ModelInfo,
-    folder: Path,
+    folder: AnyPath,
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
     tell: Tell = ignore,
@@ -36,7 +37,7 @@ def validate(
         ImageError: The folder, or none of the images in it, can be used.
         PvtError: An answer is not finite.
     """
-    labelled, tally = open_labelled(info, folder, tell, orientation), Tally()
+    labelled, tally = open_labelled(info, Path(folder), tell, orientation), Tally()
     unreadable: dict[str, str] = {}
     total = len(labelled.labels)
     for names, images, labels in labelled.batches(range(total), batch_size, unreadable):

@@ -36,6 +36,7 @@ def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) ->
     Weights, classes, preprocessing and maths go into the checkpoints together. A run that was
     stopped or killed goes on where its last.ckpt was written: --resume DIR.
     """
+    prepare_environment()
     train_command(config, keys, force=force, plot=plot, open_twin=_open_twin)
 
 

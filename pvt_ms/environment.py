@@ -2,13 +2,8 @@
 
 import os
 import platform
-from importlib.util import find_spec
 
-from pvt_spec import PvtError
-
-
-class MindSporeMissing(PvtError, ModuleNotFoundError):
-    """MindSpore is not installed."""
+from pvt_packages import require
 
 
 def prepare_environment() -> None:
@@ -24,10 +19,9 @@ def prepare_environment() -> None:
       takes three times as long.
 
     Raises:
-        MindSporeMissing: It is not installed.
+        LibraryMissing: It is not installed.
     """
-    if find_spec("mindspore") is None:
-        raise MindSporeMissing("MindSpore is not installed: pip install 'mindspore>=2.10,<2.11'")
+    require("mindspore")
     os.environ.setdefault("GLOG_v", "3")
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 from convert import read_model
 from pvt_data.accuracy import Forward
 from pvt_ms.environment import prepare_environment
 from pvt_spec import ModelInfo, output_names
+from pvt_spec.files import AnyPath
 from pvt_spec.runtime import OpenModel, RuntimeUnusable, Task
 
 
@@ -95,7 +95,7 @@ class MindSporeRuntime:
 
 
 def load_forward(
-    path: Path, tell: Callable[[str], None] | None = None
+    path: AnyPath, tell: Callable[[str], None] | None = None
 ) -> tuple[Forward, ModelInfo]:
     """Opens a model file: its forward pass, op by op, and what travelled with the weights.
 
@@ -110,7 +110,7 @@ def load_forward(
 
     Raises:
         ConvertError: The file cannot be used.
-        MindSporeMissing: MindSpore is not installed.
+        LibraryMissing: MindSpore is not installed.
     """
     prepare_environment()
     if tell:

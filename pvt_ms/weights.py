@@ -1,7 +1,6 @@
 """Between the MindSpore twin and ``dict[str, Array]`` under canonical names."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from mindspore import Parameter, Tensor, ops
@@ -11,6 +10,7 @@ from convert.options import Given
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_spec import Numerics, PVTConfig, check_shapes
 from pvt_spec.arrays import Array
+from pvt_spec.files import AnyPath
 from pvt_spec.initial import model_creator
 
 
@@ -68,7 +68,7 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
 
 
 def load_weights(
-    model: PyramidVisionTransformer, path: Path | str, given: Given = Given()
+    model: PyramidVisionTransformer, path: AnyPath, given: Given = Given()
 ) -> list[str]:
     """Fills ``model`` from a file of any format and dialect, of the same architecture.
 

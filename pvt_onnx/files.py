@@ -7,6 +7,7 @@ import onnx
 from onnx.external_data_helper import load_external_data_for_model
 
 from pvt_spec.errors import PvtError
+from pvt_spec.files import AnyPath
 from pvt_spec.hashes import PAIR_BYTES, PAIR_KEY, check_pair
 from pvt_spec.reading import open_regular
 
@@ -15,7 +16,7 @@ class OnnxFileError(PvtError):
     """A file that is not an ONNX model, or not one that says what it is."""
 
 
-def load_proto(path: Path | str, weights: bool = True) -> onnx.ModelProto:
+def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
     """Reads an ONNX model as it is in a file, with weights that it keeps in another one.
 
     Args:

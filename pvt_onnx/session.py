@@ -15,6 +15,7 @@ from pvt_onnx.interface import check_files, check_graph, checked_answers, report
 from pvt_onnx.runtime import CPU, CUDA
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, PVTConfig, output_names, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.files import AnyPath
 from pvt_spec.hashes import PAIR_KEY, describe_changes
 from pvt_spec.model_files import check_model_file
 
@@ -85,7 +86,7 @@ def read_info(model: onnx.ModelProto, name: str) -> ModelInfo:
 
 
 def load_forward(
-    path: Path | str, tell: Callable[[str], None] | None = None
+    path: AnyPath, tell: Callable[[str], None] | None = None
 ) -> tuple[Forward, ModelInfo]:
     """Opens a model file: its forward pass, and what travelled with the weights.
 
@@ -130,13 +131,6 @@ def _inspect(path: Path, tell: Callable[[str], None] | None) -> tuple[ModelInfo,
         if changes := find_changes(whole, info):
             tell(f"{path}: {describe_changes(changes)}")
     return info, any(entry.key == PAIR_KEY for entry in model.metadata_props)
-    if tell:
-        from pvt_onnx.changes import find_changes
-
-        whole = load_proto(path) if any(t.external_data for t in model.graph.initializer) else model
-        if changes := find_changes(whole, info):
-            tell(f"{path}: {describe_changes(changes)}")
-    return info
 
 
 def _forward(

@@ -15,6 +15,9 @@ from pvt_spec.temporary import NewFile, open_new, remove_left
 _LONGEST = 255
 """Bytes of a file's name, in every file system that is in use."""
 
+AnyPath = str | os.PathLike[str]
+"""What every function takes that a program may call with a path."""
+
 
 def check_target(target: Path, force: bool) -> None:
     """Refuses, before any work, a target that exists and may not be replaced.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pvt_spec.errors import ConvertError
+from pvt_spec.files import AnyPath
 from pvt_spec.limits import MAX_TEXT_BYTES
 from pvt_spec.words import listed, show
 
@@ -26,7 +27,7 @@ CONFIG = "config.json"
 _MOST = 4  # names that are listed
 
 
-def find_model(path: Path) -> tuple[Path, str]:
+def find_model(path: AnyPath) -> tuple[Path, str]:
     """Returns the file or folder that a path to a model stands for, and how it was chosen.
 
     A run's folder stands for its best model; the folder that huggingface_hub keeps a repository in
@@ -36,6 +37,7 @@ def find_model(path: Path) -> tuple[Path, str]:
     Raises:
         ConvertError: It is such a folder, and it cannot be told what it stands for.
     """
+    path = Path(path)
     with reaching(path):
         _check_there(path)
         return _find_model(path)

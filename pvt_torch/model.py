@@ -4,7 +4,7 @@ Reads side by side with ``pvt_ms/model.py``. Sources: Wang et al., ICCV 2021 and
 whai362/PVT ``pvt.py`` and ``pvt_v2.py``.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -238,6 +238,16 @@ class PyramidVisionTransformer(nn.Module):
         if prefix[:-1] in versions:
             unseen = Unseen(self.numerics, self.config.num_heads)
             versions[prefix[:-1]][UNSEEN_KEY] = unseen.to_json()
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Says what to use instead of ``torch.jit.script``, which finds no layers by their names.
+
+        (It would ask for four copies of each loop over stages.)
+        """
+        raise TypeError(
+            "torch.jit.script cannot compile this model, whose layers are found by their names: "
+            "use torch.jit.trace(model.eval(), images), torch.export.export or torch.compile"
+        )
 
     def resized_pos_embed(self, pos_embed: Tensor, stage: int, H: int, W: int) -> Tensor:
         """Resizes position embeddings (1, N, C) of a stage's own grid to (1, H * W, C)."""

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 from convert import read_model
 from pvt_data.accuracy import Forward
+from pvt_packages import require
 from pvt_spec import ModelInfo, output_names
+from pvt_spec.files import AnyPath
 from pvt_spec.runtime import OpenModel, Task
 
 
@@ -66,7 +67,7 @@ class TorchRuntime:
 
 
 def load_forward(
-    path: Path, tell: Callable[[str], None] | None = None
+    path: AnyPath, tell: Callable[[str], None] | None = None
 ) -> tuple[Forward, ModelInfo]:
     """Opens a model file: its forward pass, and what travelled with the weights.
 
@@ -80,7 +81,9 @@ def load_forward(
 
     Raises:
         ConvertError: The file cannot be used.
+        LibraryMissing: PyTorch is not installed.
     """
+    require("torch")
     from pvt_torch.taps import run_taps
     from pvt_torch.weights import model_from_weights
 

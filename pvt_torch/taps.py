@@ -20,10 +20,7 @@ class _Enough(Exception):
 
 
 def run_taps(
-    model: PyramidVisionTransformer,
-    images: Array,
-    names: Sequence[str] | None = None,
-    given: Mapping[str, Array] | None = None,
+    model: PyramidVisionTransformer, images: Array, names: Sequence[str] | None = None
 ) -> Taps:
     """Runs one forward pass, op by op (eager), and returns intermediate results.
 
@@ -32,6 +29,25 @@ def run_taps(
         images: float32 (B, in_chans, H, W), normalised; converted to the model's dtype.
         names: The taps wanted; all of :func:`pvt_spec.tap_names` by default. The pass ends with
             the last of them.
+
+    Returns:
+        Arrays of the model's dtype under these names, in forward order.
+    """
+    return run_from(model, images, tap_names(model.config) if names is None else names, {})
+
+
+def run_from(
+    model: PyramidVisionTransformer,
+    images: Array,
+    names: Sequence[str],
+    given: Mapping[str, Array],
+) -> Taps:
+    """Runs one forward pass as :func:`run_taps` does, with some of its taps given.
+
+    Args:
+        model: The model, in evaluation mode.
+        images: float32 (B, in_chans, H, W), normalised; converted to the model's dtype.
+        names: The taps wanted. The pass ends with the last of them.
         given: Taps that the pass goes on from instead of its own, where they are wanted and their
             shape is that of its own.
 
@@ -39,8 +55,7 @@ def run_taps(
         Arrays of the model's dtype under these names, in forward order: what was computed, not
         what was given.
     """
-    names = tap_names(model.config) if names is None else names
-    tensors = {name: _like_weights(model, array) for name, array in (given or {}).items()}
+    tensors = {name: _like_weights(model, array) for name, array in given.items()}
     taps: dict[str, Tensor] = {}
 
     def take(name: str, value: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Between the PyTorch twin and ``dict[str, Array]`` under canonical names."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from convert.model.fit import load_fitting
 from convert.options import Given
 from pvt_spec import Numerics, PVTConfig, check_shapes
 from pvt_spec.arrays import Array
+from pvt_spec.files import AnyPath
 from pvt_spec.initial import model_creator
 from pvt_torch.model import PyramidVisionTransformer
 
@@ -63,7 +63,7 @@ def _native(array: Array) -> Array:
 
 
 def load_weights(
-    model: PyramidVisionTransformer, path: Path | str, given: Given = Given()
+    model: PyramidVisionTransformer, path: AnyPath, given: Given = Given()
 ) -> list[str]:
     """Fills ``model`` from a file of any format and dialect, of the same architecture.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pvt_data.command_line import Commands, say
+from pvt_packages import require
 from pvt_train.recipe.options import recipe_options
 
 if TYPE_CHECKING:
@@ -54,8 +55,11 @@ def train_command(
         open_twin: The function that starts the framework.
 
     Raises:
+        LibraryMissing: A library that training needs is not installed.
         PvtError: It cannot.
     """
+    # Before hours of work that would end for want of one.
+    require("yaml", "simplejpeg", "tensorboardX", *(["matplotlib"] if plot else []))
     from pvt_train.run.launch import train_recipe
 
     config = config and find_recipe(config)

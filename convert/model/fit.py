@@ -12,6 +12,7 @@ from convert.options import Given
 from pvt_spec import Numerics, PVTConfig, tensor_specs, variant_name
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.files import AnyPath
 from pvt_spec.numerics import describe_numerics
 from pvt_spec.words import counted
 
@@ -20,7 +21,7 @@ _SAID = ("averaged_weights", "head", "lost", "left_out", "ignored", "set_aside",
 
 
 def load_fitting(
-    path: Path | str,
+    path: AnyPath,
     config: PVTConfig,
     numerics: Numerics,
     fresh: Mapping[str, Array],

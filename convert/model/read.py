@@ -31,6 +31,7 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError, PvtError
+from pvt_spec.files import AnyPath
 from pvt_spec.hashes import describe_changes
 from pvt_spec.model_files import find_model
 from pvt_spec.words import counted, nearest
@@ -82,7 +83,7 @@ class Model:
         return f"<Model {kind} ({self.info.profile}), {tensors} of {self.files[0]}>"
 
 
-def load_model(path: Path | str) -> tuple[dict[str, Array], ModelInfo]:
+def load_model(path: AnyPath) -> tuple[dict[str, Array], ModelInfo]:
     """Reads canonical weights and ModelInfo of a model file in any format and dialect.
 
     Raises:
@@ -92,7 +93,7 @@ def load_model(path: Path | str) -> tuple[dict[str, Array], ModelInfo]:
     return model.weights, model.info
 
 
-def read_model(path: Path | str, given: Given = Given(), *, keep_head: bool = True) -> Model:
+def read_model(path: AnyPath, given: Given = Given(), *, keep_head: bool = True) -> Model:
     """Reads a model file and understands it: translates names, checks that it is whole.
 
     Args:

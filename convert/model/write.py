@@ -13,6 +13,7 @@ from convert.options import OnnxOptions
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.files import AnyPath
 from pvt_spec.hashes import hash_weights
 
 
@@ -38,7 +39,7 @@ def target_dialect(path: Path, asked: str | None, version: int) -> Dialect:
 
 
 def save_model(
-    path: Path | str,
+    path: AnyPath,
     weights: Mapping[str, Array],
     info: ModelInfo,
     *,

@@ -23,6 +23,7 @@ from parity.inputs.samples import Sample, hash_input
 from pvt_spec import ConfigError, Preprocessing, PVTConfig, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.config import MIN_IMAGE_SIDE
+from pvt_spec.files import AnyPath
 from pvt_spec.runtime import Taps
 from pvt_spec.words import listed, show
 
@@ -71,7 +72,7 @@ class Bundle:
         ParityError: It is no bundle, or a damaged one.
     """
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: AnyPath):
         self.path = Path(path)
         self._entries = Entries(self.path)
         self._held: tuple[int, dict[str, Array]] = (0, {})

@@ -96,7 +96,7 @@ class Trials:
             end_to_end: Whether they are computed from the images alone.
         """
         from pvt_torch.reference import QuickDepthwise, set_attributes
-        from pvt_torch.taps import run_taps
+        from pvt_torch.taps import run_from
         from pvt_torch.weights import model_from_weights
 
         subject = self.subject
@@ -109,7 +109,7 @@ class Trials:
         given = {} if end_to_end else self.observed.taps
         before = self.names[: self.names.index(names[-1]) + 1]
         with emulation or QuickDepthwise():
-            taps = run_taps(twin, subject.images, before, given)
+            taps = run_from(twin, subject.images, before, given)
         self.passes += 1
         self.progress(self.passes)
         return {name: taps[name] for name in names}

@@ -4,12 +4,12 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from parity.errors import ParityError
 from pvt_ms.runtime import MindSporeRuntime
 from pvt_onnx.openvino import OpenVino
 from pvt_onnx.runtime import CUDA, OnnxReference, OnnxRuntime
+from pvt_packages import LIBRARIES, explain_import, is_installed
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes
 from pvt_spec.hashes import hash_weights
@@ -99,6 +99,8 @@ def open_runner(runtime: str, task: Task) -> Runner:
 
 def broken_import(runtime: str, error: ImportError) -> ParityError:
     """Returns what to tell of a framework that is installed and cannot be imported."""
+    if isinstance(error, ModuleNotFoundError) and (words := explain_import(error)):
+        return ParityError(f"{runtime}: {words}")
     return ParityError(
         f"{runtime}: what it needs is installed but cannot be imported ({error}): repair that, or "
         "name the other runtimes with --runtime"
@@ -108,7 +110,7 @@ def broken_import(runtime: str, error: ImportError) -> ParityError:
 def missing_for(runtime: str) -> str | None:
     """Returns why a runtime cannot be run here and what to do, or None where it can."""
     row = RUNTIMES[runtime]
-    if find_spec(row.library) is None:
+    if not is_installed(row.library):
         needs = f"{runtime} needs {row.library}, which" if runtime != row.library else row.library
-        return f"{needs} is not installed: pip install {row.library}"
+        return f"{needs} is not installed: pip install '{LIBRARIES[row.library]}'"
     return row.obstacle()

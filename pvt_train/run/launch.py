@@ -15,6 +15,7 @@ from pvt_data.folders import Source, count_sideways, open_source
 from pvt_data.labels import open_labelled
 from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
+from pvt_spec.files import AnyPath
 from pvt_spec.initial import initial_weights
 from pvt_spec.model_files import find_model
 from pvt_spec.words import counted
@@ -71,13 +72,13 @@ def _changed(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def load_resumed(path: Path) -> Resumed:
+def load_resumed(path: AnyPath) -> Resumed:
     """Reads a state file, or that of a run's folder.
 
     Raises:
         PvtError: It cannot be read, is damaged, or holds no state.
     """
-    file = state_file(path)
+    file = state_file(Path(path))
     changed = _changed(file)
     tensors, info, facts = load_training(file)
     try:

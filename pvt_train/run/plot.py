@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pvt_packages import require
+from pvt_spec.files import AnyPath
 from pvt_train.run.log import LogRecord, read_log
 from pvt_train.twin import TrainingError
 
@@ -16,7 +18,7 @@ PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 """What is drawn over the epochs: each panel's title, and the records' names with their labels."""
 
 
-def plot_run(folder: Path, target: Path) -> None:
+def plot_run(folder: AnyPath, target: AnyPath) -> None:
     """Draws loss, accuracy, learning rate and gradient norm of a run over its epochs.
 
     Args:
@@ -26,7 +28,10 @@ def plot_run(folder: Path, target: Path) -> None:
     Raises:
         TrainingError: There is no log, it has no finished epoch, or the picture cannot be
             written.
+        LibraryMissing: matplotlib is not installed.
     """
+    require("matplotlib")
+    folder, target = Path(folder), Path(target)
     records = [record for record in read_log(folder) if record["kind"] == "epoch"]
     if not records:
         raise TrainingError(f"{folder}: no epoch is finished: there is nothing to draw yet")

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-from pvt_ms import environment, prepare_environment
+import pvt_packages
+from pvt_ms import prepare_environment
+from tests.support.messages import tells
 from tests.support.processes import run_python
 
 SETTINGS = ("GLOG_v", "ONEDNN_MAX_CPU_ISA")
@@ -37,7 +39,8 @@ def test_what_the_user_has_set_stays(monkeypatch):
 
 
 def test_without_mindspore_both_the_user_and_a_program_are_told(monkeypatch):
-    monkeypatch.setattr(environment, "find_spec", lambda name: None)
+    monkeypatch.setattr(pvt_packages, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install") as refused:
         prepare_environment()
-    assert isinstance(refused.value, environment.MindSporeMissing)
+    assert isinstance(refused.value, pvt_packages.LibraryMissing)
+    assert tells(str(refused.value), "mindspore", "pvt-twins[mindspore]")

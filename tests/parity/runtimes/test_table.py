@@ -33,6 +33,7 @@ from parity.runtimes.table import (
 from parity.selection import choose_runtimes
 from pvt_onnx.runtime import CPU, CUDA
 from pvt_onnx.session import OPTIMIZATIONS, OnnxFileError, open_session, open_taps
+from pvt_packages import LIBRARIES
 from pvt_spec import PVTConfig, tap_names
 from pvt_spec.arrays import fill_up
 from pvt_spec.attributes import expected_attributes
@@ -459,19 +460,19 @@ def test_runtimes_that_need_other_hardware_say_so(monkeypatch):
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_framework_that_is_not_installed_is_named(runtime, monkeypatch):
-    monkeypatch.setattr(runners, "find_spec", lambda name: None)
+    monkeypatch.setattr(runners, "is_installed", lambda name: False)
     package = {"cuda": "torch", "onnx": "onnx"}.get(runtime.split("-")[0], runtime.split("-")[0])
-    message = f"{package} is not installed: pip install {package}"
+    install = f"pip install '{LIBRARIES[package]}'"
+    message = f"{package} is not installed: {install}"
     if runtime != package:
-        message = f"{runtime} needs {package}, which is not installed: pip install {package}"
+        message = f"{runtime} needs {package}, which is not installed: {install}"
     assert missing_for(runtime) == message
 
 
 def test_all_that_is_installed_of_the_usual_ones_runs_by_default(monkeypatch):
     assert choose_runtimes([]) == list(DEFAULT_RUNTIMES)
-    find_spec = runners.find_spec
     gone = {"mindspore"}
-    monkeypatch.setattr(runners, "find_spec", lambda n: None if n in gone else find_spec(n))
+    monkeypatch.setattr(runners, "is_installed", lambda name: name not in gone)
     assert choose_runtimes([]) == [n for n in DEFAULT_RUNTIMES if n != "mindspore"]
     gone.add("torch")
     with pytest.raises(ParityError, match=naming("torch")):
