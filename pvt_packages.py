@@ -19,6 +19,7 @@ LIBRARIES = {
     **dict.fromkeys(("PIL", "rich"), "pvt-twins"),
     **dict.fromkeys(("matplotlib", "simplejpeg", "tensorboardX", "yaml"), "pvt-twins[train]"),
     "mindspore": "pvt-twins[mindspore]",
+    "openvino": "pvt-twins[openvino]",
     "torch": "pvt-twins[torch]",
     "sklearn": "scikit-learn",
 }
