@@ -26,6 +26,7 @@ from pvt_spec.files import AnyPath, check_folder, check_not_read, check_target, 
 from pvt_spec.hashes import describe_changes
 from pvt_spec.json_text import encode_json
 from pvt_spec.model_files import CONFIG, find_model, reaching
+from pvt_spec.stamps import changed_since, stamp_files
 from pvt_spec.words import counted
 
 
@@ -58,6 +59,7 @@ def convert_file(
     """
     source, path = Path(source), Path(target)
     planned = _check_places(find_model(source)[0], path, options)
+    stamps = stamp_files(find_model(source)[0])
     reports = [options.report] if options.report else []
     log = _Log(tell)
     keep_head = changes.num_classes != 0 and not changes.features_only
@@ -71,6 +73,8 @@ def convert_file(
     check_not_read([path, *planned, *reports], read.files)
     check_not_read(reports, planned)
     model = _prepare(read, path, changes, options, log)
+    if changed := changed_since(stamps):
+        raise ConvertError(f"{changed}: was written to while it was read: try again after that")
     written = save_model(
         path,
         model.weights,
@@ -80,6 +84,11 @@ def convert_file(
         onnx=options.onnx,
         hashes=model.hashes,
     )
+    if changed := changed_since(stamps):
+        raise ConvertError(
+            f"{changed}: was written to while it was read, so {path}, which was written meanwhile, "
+            "may hold some of both: remove it and convert again"
+        )
     size = f"{sum(file.stat().st_size for file in written):,} bytes"
     log.add([Finding("wrote", [str(file) for file in written], size)])
     steps = find_format(path).next_steps(written[0], model.info, options.onnx)

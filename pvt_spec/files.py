@@ -51,7 +51,7 @@ def check_not_read(targets: Iterable[Path], sources: Iterable[Path]) -> None:
     for target in targets:
         for source in sources:
             if _is_same(target, source):
-                raise ConvertError(f"{target} is read too (as {source}): name another target")
+                raise ConvertError(f"{target} is a source too ({source}): name another target")
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from pvt_data.edge import expect_cuts
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
@@ -76,6 +77,7 @@ def map_file(path: Path) -> mmap.mmap:
         with path.open("rb") as stream:
             if not stream.seek(0, 2):
                 raise ConvertError(f"{path}: the file is empty: copy or download it again")
+            expect_cuts()
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise ConvertError(f"{path}: there is no such file") from None
