@@ -30,6 +30,9 @@ NotImplementedError, AttributeError, MemoryError, struct.error and classes of th
 
 _FORMATS = tuple(dict.fromkeys(FORMATS.values()))
 _CHUNK = 1 << 20
+_SEQUENTIAL, _PROGRESSIVE, _SCAN = (0xC0, 0xC1, 0xC9), (0xC2, 0xC6, 0xCA, 0xCE), 0xDA
+"""Markers within a JPEG."""
+
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -115,12 +118,31 @@ def _check(number: int, most: int, what: str) -> None:
 
 
 def _count_scans(stream: BinaryIO) -> int:
+    if _is_one_scan(stream):
+        return 1
+    stream.seek(0)
     scans, last = 0, b""
     while chunk := stream.read(_CHUNK):
         # Within a scan's data no byte 255 stands before any but 0 and eight others.
         scans += chunk.count(b"\xff\xda") + (last == b"\xff" and chunk[:1] == b"\xda")
         last = chunk[-1:]
     return scans
+
+
+def _is_one_scan(stream: BinaryIO) -> bool:
+    """Returns whether a JPEG's first scan has all of its pixels, after which decoders stop."""
+    stream.seek(2)
+    components = 0
+    while len(head := stream.read(4)) == 4 and head[0] == 255:
+        if head[1] in _PROGRESSIVE:
+            return False
+        if head[1] in _SEQUENTIAL:
+            components = stream.read(6)[-1]
+            stream.seek(-6, 1)
+        elif head[1] == _SCAN:
+            return stream.read(1) >= bytes([components])
+        stream.seek(int.from_bytes(head[2:], "big") - 2, 1)
+    return False
 
 
 def _count_packed_texts(stream: BinaryIO) -> int:

@@ -214,3 +214,24 @@ def test_a_path_is_closed(tmp_path):
     path: Path = tmp_path / "a.png"
     path.write_bytes(encoded("PNG"))
     open_image(path, 1)  # a ResourceWarning is an error here
+
+
+def scans_of(**options) -> int:
+    return decoding.count_scans(io.BytesIO(encoded("JPEG", **options)))
+
+
+def test_scans_of_a_jpeg_are_counted(monkeypatch):
+    assert scans_of() == scans_of(restart_marker_rows=1) == scans_of(quality=1) == 1
+    assert scans_of(progressive=True) == 10
+    # Those of most JPEGs need no look at their data.
+    data = encoded("JPEG")
+    start = data.index(b"\xff\xda")
+    assert decoding.count_scans(io.BytesIO(data[: start + 10] + b"\xff\xda" * 1000)) == 1
+    # One component of three: the other two follow.
+    assert decoding.count_scans(io.BytesIO(data[: start + 4] + b"\1" + b"\xff\xda" * 7)) == 8
+    assert decoding.count_scans(io.BytesIO(data[:start])) == 0
+
+
+@pytest.mark.parametrize("size", range(0, 700, 13))
+def test_scans_of_a_jpeg_that_is_cut_off_are_counted_too(size):
+    assert decoding.count_scans(io.BytesIO(encoded("JPEG")[:size])) in (0, 1)
