@@ -47,16 +47,17 @@ def open_new(real: Path) -> NewFile:
     while True:
         temporary = real.parent / f".pvt-{os.urandom(8).hex()}.tmp"
         stream = temporary.open("xb")
-        try:
-            if os.name == "nt" or not try_lock(stream.fileno()):
-                lock = None  # no open file can be removed there, or it is being removed
-            else:
+        lock = None
+        with suppress(OSError):  # no locks here: then nobody removes what others have left either
+            # Where no open file can be removed, none needs a lock.
+            if os.name != "nt" and try_lock(stream.fileno()):
                 lock = os.dup(stream.fileno())
-        except OSError:
-            lock = None
+            elif os.name != "nt":
+                stream.close()  # taken for one that was left
+                continue
         if os.path.exists(temporary):
             return NewFile(real, temporary, stream, lock)
-        stream.close()  # taken for one that was left, before it was locked
+        stream.close()
 
 
 def remove_left(folder: Path) -> None:
