@@ -256,6 +256,7 @@ def onnx_seeds() -> list[Seed]:
 
     from convert.formats.onnx import DTYPES
     from pvt_onnx import build
+    from pvt_onnx.graph.build import as_initializers
 
     def model_of(*tensors: onnx.TensorProto) -> bytes:
         model = helper.make_model(helper.make_graph([], "graph", [], [], [*tensors]))
@@ -293,7 +294,9 @@ def onnx_seeds() -> list[Seed]:
     one = numpy_helper.from_array(sample("f4"), "a")
     return [
         Seed(
-            "pvt_onnx", build(tiny, PROFILES["official"][2], weights).SerializeToString(), weights
+            "pvt_onnx",
+            build(tiny, PROFILES["official"][2], weights).SerializeToString(),
+            as_initializers(tiny, weights),
         ),
         Seed("every dtype", model_of(*inside), tensors),
         Seed("beside", model_of(*(beside(n, a, **spots[n]) for n, a in outside.items())), outside),
