@@ -6,6 +6,7 @@ from typing import Any
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import AnyPath
 from pvt_spec.json_text import parse_json
+from pvt_spec.limits import MAX_CLASSES
 from pvt_spec.model_files import read_text
 from pvt_spec.words import listed
 
@@ -13,6 +14,10 @@ _FORMS = (
     "a list of names; an object of numbers to names, or to [number in ImageNet, name]; or one of "
     "names to numbers"
 )
+
+
+_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+"""What ends a line."""
 
 
 def read_labels(path: AnyPath) -> tuple[str, ...]:
@@ -30,6 +35,8 @@ def read_labels(path: AnyPath) -> tuple[str, ...]:
     value = _parsed(path, text)
     if value is not None:
         return _names_in_json(path, value)
+    if (count := sum(map(text.count, _ENDS))) > MAX_CLASSES:
+        raise ConvertError(f"{path}: has {count} lines, expected at most {MAX_CLASSES} classes")
     lines = text.rstrip().splitlines()
     if not lines:
         raise ConvertError(f"{path}: is empty, expected a class name on each line")

@@ -19,7 +19,7 @@ MAX_RATIO = 64
 MAX_CHANNELS = 1024
 """Channels of an input image: hyperspectral cameras have some hundreds."""
 
-MAX_CLASSES = 1_000_000
+MAX_CLASSES = 200_000
 """Outputs of a head; ImageNet-22k has 21,841 classes."""
 
 MAX_IMAGE_SIDE = 4096

@@ -113,7 +113,7 @@ class Preprocessing:
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise ConfigError(
-                    f"preprocessing: {name} is {value!r}, expected one of {', '.join(known)}"
+                    f"preprocessing: {name} is {show(value)}, expected one of {', '.join(known)}"
                 )
         if not 0.0 < self.rescale < float("inf") or not isinstance(self.normalise, bool):
             raise ConfigError(
@@ -161,7 +161,7 @@ class ModelInfo:
         if self.task == "":
             object.__setattr__(self, "task", "binary" if classes == 1 else "single_label")
         if self.task not in TASKS:
-            raise ConfigError(f"task is {self.task!r}, expected one of {', '.join(TASKS)}")
+            raise ConfigError(f"task is {show(self.task)}, expected one of {', '.join(TASKS)}")
         # A model without a head keeps what its logits meant.
         if self.task == ("single_label" if classes == 1 else "binary") and classes:
             raise ConfigError(

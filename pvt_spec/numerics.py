@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pvt_spec.config import PATCH_STRIDES, PVTConfig
 from pvt_spec.errors import ConfigError
+from pvt_spec.words import show
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ class Numerics:
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ConfigError(
-                    f"numerics: {field} is {getattr(self, field)!r}, expected one of {choices}"
+                    f"numerics: {field} is {show(getattr(self, field))}, expected one of {choices}"
                 )
         for field in EPSILONS:
             if not 0.0 < getattr(self, field) < 1.0:
                 raise ConfigError(
-                    f"numerics: {field} is {getattr(self, field)!r}, expected 0 < epsilon < 1"
+                    f"numerics: {field} is {show(getattr(self, field))}, expected 0 < epsilon < 1"
                 )
 
 
@@ -97,7 +98,7 @@ def profile_numerics(profile: str, version: int) -> Numerics:
         ConfigError: There is no such profile.
     """
     if profile not in PROFILES:
-        raise ConfigError(f"no profile is named {profile!r}: there are {', '.join(PROFILES)}")
+        raise ConfigError(f"no profile is named {show(profile)}: there are {', '.join(PROFILES)}")
     return PROFILES[profile][version]
 
 

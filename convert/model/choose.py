@@ -16,6 +16,7 @@ from convert.options import Given
 from pvt_spec import PvtError
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.words import show
 
 FindNaming = Callable[[Shapes], Naming]
 """A function that finds how tensors of these names and shapes are named."""
@@ -130,7 +131,7 @@ def _without_ignored(
     for pattern in patterns:
         fitting = [n for held in file.places.values() for n in held if fnmatchcase(n, pattern)]
         if not fitting:
-            raise ConvertError(f"--ignore {pattern!r} fits the name of no tensor in it")
+            raise ConvertError(f"--ignore {show(pattern)} fits the name of no tensor in it")
         ignored.update(dict.fromkeys(fitting))
     kept = {
         keys: {name: array for name, array in held.items() if name not in ignored}

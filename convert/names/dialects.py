@@ -16,6 +16,7 @@ from typing import Any
 from convert.names.computed import expressible
 from pvt_spec import NUM_STAGES, Numerics, PVTConfig, TensorSpec, profile_numerics, tensor_specs
 from pvt_spec.errors import ConvertError
+from pvt_spec.words import show
 
 
 @dataclass(frozen=True)
@@ -369,4 +370,4 @@ def find_dialect(name: str, version: int) -> Dialect:
         raise ConvertError(
             f"dialect {name} has no names for PVT v{version}: {name} has no such model"
         )
-    raise ConvertError(f"no dialect is named {name!r}: there are {', '.join(NAMES)}")
+    raise ConvertError(f"no dialect is named {show(name)}: there are {', '.join(NAMES)}")

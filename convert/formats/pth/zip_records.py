@@ -15,7 +15,7 @@ from typing import IO, BinaryIO
 from convert.formats.weight_file import map_file
 from pvt_spec.errors import ConvertError
 from pvt_spec.limits import MAX_DIRECTORY
-from pvt_spec.words import listed
+from pvt_spec.words import listed, show
 
 ALIGNMENT = 64
 """Bytes. torch aligns records for vector instructions and memory mapping."""
@@ -129,7 +129,7 @@ class Archive:
         """Returns the bytes of a record, without the top folder. Its CRC-32 is verified."""
         info = self._by_name.get(name)
         if info is None:
-            raise ConvertError(f"{self.path}: record {name:.100} is missing; {_AGAIN}")
+            raise ConvertError(f"{self.path}: record {name[:100]} is missing; {_AGAIN}")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ConvertError(
                 f"{self.path}: record {name} is compressed or encrypted, expected it stored, as "
@@ -191,7 +191,7 @@ def _other_zip(path: Path, names: Iterable[str]) -> str:
             "a program of torch.export, which holds no names of ours; save its tensors alone: "
             f"torch.save(torch.export.load('{path.name}').state_dict, 'weights.pth')"
         )
-    held = listed(names, 4, lambda name: f"{name!r:.60}") or "nothing"
+    held = listed(names, 4, lambda name: show(name[:60])) or "nothing"
     return (
         f"a zip without exactly one FOLDER/data.pkl, not what torch.save writes; it holds {held}: "
         f"unpack it, and give the model that is in it: python -m zipfile -e '{path}' ."
