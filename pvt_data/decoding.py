@@ -14,7 +14,15 @@ from PIL import Image, UnidentifiedImageError
 
 from pvt_data.listing import FORMATS
 from pvt_spec.errors import ImageError
-from pvt_spec.limits import MAX_PACKED_TEXTS, MAX_PIXELS, MAX_ROWS, MAX_SCANNED, MAX_SCANS
+from pvt_spec.limits import (
+    MAX_PACKED_TEXTS,
+    MAX_PIXELS,
+    MAX_ROWS,
+    MAX_SCANNED,
+    MAX_SCANS,
+    MAX_WEBP,
+    WEBP_GROWTH,
+)
 from pvt_spec.reading import open_regular
 from pvt_spec.words import reason
 
@@ -78,6 +86,9 @@ def opened(source: Path | BytesIO) -> Iterator[Image.Image]:
         with Image.open(stream, formats=_FORMATS) as image:
             width, height = image.size
             check_size(width, height, scans)
+            if image.format == "WEBP":
+                most = MAX_WEBP + WEBP_GROWTH * stream.seek(0, 2)
+                _check(width * height, most, "pixels for a WebP of so few bytes", "as a PNG")
             yield image
 
 
@@ -109,11 +120,11 @@ def check_size(width: int, height: int, scans: int) -> None:
     _check(scans * width * height, MAX_SCANNED, f"pixels in all its scans ({scans} of {size})")
 
 
-def _check(number: int, most: int, what: str) -> None:
+def _check(number: int, most: int, what: str, how: str = "anew") -> None:
     if number > most:
         raise ImageError(
             f"has {number:,} {what}, more than the {most:,} that are decoded: make it smaller, or "
-            "save it anew"
+            f"save it {how}"
         )
 
 

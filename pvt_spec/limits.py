@@ -38,6 +38,11 @@ MAX_SCANS, MAX_SCANNED = 100, 2_000_000_000
 scans.
 """
 
+MAX_WEBP, WEBP_GROWTH = 5_000_000, 100
+"""Pixels of a WebP, of which each takes 16 bytes to decode: so many, and so many more for each byte
+of its file. Photos have some 5 to 20 for a byte.
+"""
+
 MAX_PACKED_TEXTS = 32
 """Compressed texts of a PNG, of which each may take a megabyte."""
 

@@ -3,6 +3,7 @@
 import io
 import tarfile
 import zlib
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -202,6 +203,20 @@ def test_each_limit_holds(monkeypatch, limit, most):
                 continue
             with pytest.raises(ImageError, match=naming("a.png")):
                 read()
+
+
+def test_a_webp_of_few_bytes_and_many_pixels_is_refused():
+    """Its decoder takes twice the memory of others."""
+    for size, fine in (((2000, 2000), True), ((4000, 2000), False)):
+        Image.new("RGB", size).save(stream := io.BytesIO(), "WEBP", lossless=True)
+        with nullcontext() if fine else pytest.raises(ImageError, match=naming("PNG")):
+            open_image(stream, 3, "a.webp")
+        with nullcontext() if fine else pytest.raises(ImageError, match=naming("PNG")):
+            crop(stream.getvalue())
+    noise = np.random.default_rng(0).integers(0, 256, (1250, 2000, 3), np.uint8)
+    photo = Image.fromarray(noise).resize((4000, 2500))
+    photo.save(stream := io.BytesIO(), "WEBP", quality=1, method=0)
+    assert open_image(stream, 3).size == (4000, 2500)
 
 
 def test_bytes_in_memory_may_be_read_again():
