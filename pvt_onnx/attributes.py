@@ -36,7 +36,7 @@ def _node_attributes(
     layer = node.input[1].split("/")[0].removesuffix(".weight") if len(node.input) > 1 else ""
     output = node.output[0]
     if node.op_type == "LayerNormalization":
-        return {f"{layer}.epsilon": np.float32(_given(node, "epsilon", 1e-5))}
+        return {f"{layer}.epsilon": np.float32(float(_given(node, "epsilon", 1e-5)))}
     if node.op_type == "Add" and output.endswith("/stable") and node.input[1] in constants:
         epsilon = to_array(constants[node.input[1]]).reshape(-1)[0]
         return {f"{output.removesuffix('/stable')}.epsilon": np.float32(epsilon)}

@@ -7,7 +7,7 @@ import numpy as np
 
 from pvt_onnx.runtime import load_graph, open_graph
 from pvt_spec.arrays import Array
-from pvt_spec.runtime import OpenModel, RuntimeUnusable, Taps, Task
+from pvt_spec.runtime import OpenModel, RuntimeUnusable, Task
 
 DEVICE = "CPU by OpenVINO"
 """What its kernels are called; see :mod:`pvt_spec.kernels`."""
@@ -47,31 +47,34 @@ class OpenVino:
         import openvino
 
         from pvt_onnx.graph.model import INPUT
+        from pvt_onnx.interface import check_graph, checked_answers, reporting
         from pvt_onnx.session import with_outputs
 
-        graph, names = load_graph(task), list(task.names)
+        graph, names, name = load_graph(task), list(task.names), str(task.path)
+        check_graph(graph, task.model.info, name, task.image_size)
         answers = {output.name for output in graph.graph.output}
         inner = [name for name in names if name not in answers]
         core, asked = openvino.Core(), _HINTS[self.precision]
-        tapped = with_outputs(graph, str(task.path), inner)
-        compiled = core.compile_model(
-            core.read_model(tapped.SerializeToString()), "CPU", options(asked)
-        )
+        tapped = with_outputs(graph, name, inner)
+        with reporting(name, "OpenVINO cannot load it"):
+            read = core.read_model(tapped.SerializeToString())
+            compiled = core.compile_model(read, "CPU", options(asked))
         found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if found != asked:
             raise RuntimeUnusable(f"{self.name}: asked for {asked}, OpenVINO computes in {found}")
 
-        def run(images: Array) -> Taps:
+        def run(images: Array) -> list[Array]:
             answer = compiled({INPUT: images})
-            return {name: np.array(answer[name], np.float32) for name in names}
+            return [np.array(answer[tap], np.float32) for tap in names]
 
+        taps = checked_answers(run, names, task.model.info.config, name)
         facts = {
             "framework": f"openvino {openvino.__version__}",
             "device": DEVICE,
             "mode": f"inference precision {found}",
             "precision": self.precision,
         }
-        return open_graph(graph, task.model.info.config, run, facts)
+        return open_graph(graph, task.model.info.config, taps, facts)
 
 
 def options(precision: str) -> dict[str, Any]:

@@ -222,7 +222,7 @@ class Bundle:
         held = self._held[1]
         if name not in held:
             array = self._entries.array(name if self._plain else f"{batch}/{name}")
-            if size is not None and array.shape[:1] != (size,):
+            if size is not None and (array.shape[:1] != (size,) or not array.size):
                 raise ParityError(
                     f"{self.path}: {name!r:.60} is {array.shape}, expected a row for each of "
                     f"{size} inputs"

@@ -112,7 +112,7 @@ class Record:
             raise ConfigError(f"it has what is not known, or lacks it: {listed(wrong, 4, show)}")
         info = ModelInfo.from_json(encode_json(data["info"]))
         said = read_values(_KINDS, _printable({**data, "info": None}), "")
-        said["attributes"] = {name: _as_held(v) for name, v in said["attributes"].items()}
+        said["attributes"] = {n: _as_held(n, v) for n, v in said["attributes"].items()}
         said["envelopes"] = {name: Envelope.from_dict(e) for name, e in said["envelopes"].items()}
         found = cls(info=info, **said)
         found.check()
@@ -174,8 +174,10 @@ def _kept(value: Any) -> Any:
     )
 
 
-def _as_held(value: Any) -> Any:
+def _as_held(name: str, value: Any) -> Any:
     """Returns an attribute as a runtime holds it, of what was read as JSON."""
+    if name.endswith((".epsilon", ".scale")) and not isinstance(value, float | int):
+        raise ConfigError(f"attributes: {show(name)} is {show(value)}, expected a number")
     if isinstance(value, float):
         with np.errstate(over="ignore"):
             return np.float32(value)

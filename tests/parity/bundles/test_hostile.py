@@ -64,6 +64,9 @@ def test_every_hostile_bundle_is_an_answer_or_one_error(count, tmp_path, monkeyp
         {"image_size": [10**9, 10**9]},
         {"attributes": ["head.scale"]},
         {"attributes": {"head.scale": {"a": 1}}},
+        {"attributes": {"block1.0.norm1.epsilon": "small"}},
+        {"attributes": {"block1.0.attn.scale": None}},
+        {"attributes": {"block1.0.attn.scale": [1, 2]}},
         {"hashes": {"head.weight": 1}},
         {"facts": {"precision": "fp33"}},
         {"facts": {"precision": ["fp32"]}},
@@ -134,6 +137,7 @@ def plain(path: Path, **arrays: Any) -> Path:
         np.ones(1, [("a", "f4")]),
         np.float32(1),
         np.ones((0, 7), np.float32),
+        np.ones((1, 0), np.float32),
         np.array(["2020-01-01"], "M8[D]"),
     ],
     ids=lambda array: str(array.dtype),
@@ -144,12 +148,25 @@ def test_logits_that_are_none(logits, good, tmp_path):
     assert tells(said, "a.npz", "logits")
 
 
-@pytest.mark.parametrize("shape", [(1,), (1, 0), (1, 7, 1), (1, 1, 7), (1, 8)])
+@pytest.mark.parametrize("shape", [(1,), (1, 7, 1), (1, 1, 7), (1, 8)])
 def test_logits_of_another_shape_are_different(shape, good, tmp_path):
     path = plain(tmp_path / "a.npz", logits=np.ones(shape, np.float32))
     done = invoke(main, "check", path, good / bundles.MODEL, "--runtime", "torch")
     assert done.exit_code == 1 and isinstance(done.exception, SystemExit)
     assert tells(done.stdout, "shape", "7")
+
+
+def test_diagnosis_of_strange_bundles(good, tmp_path):
+    """Which looks at more than a verdict does: shapes, and what attributes layers have."""
+    for logits in (np.ones((1, 0)), np.ones((1, 7, 1)), np.full((1, 7), np.nan)):
+        path = plain(tmp_path / "a.npz", logits=logits.astype(np.float32))
+        done = invoke(main, "diagnose", good / bundles.MODEL, path)
+        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
+    described = Bundle(good / bundles.GOOD).record.attributes
+    strange = {name: "x" for name in described if name.endswith((".gelu", ".stride", ".heads"))}
+    path.write_bytes(with_description(good / bundles.GOOD, attributes=strange))
+    done = invoke(main, "diagnose", good / bundles.MODEL, path)
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
 
 
 def test_names_of_arrays_are_fit_for_a_terminal(good, tmp_path):
