@@ -203,7 +203,7 @@ def _copy(source: Path, copy: Path) -> None:
     """Gives a file a second name, or makes a copy where the disk has one name a file."""
     try:
         os.link(source, copy)
-    except OSError:
+    except (OSError, AttributeError):
         shutil.copyfile(source, copy)
         with copy.open("rb+") as stream:
             os.fsync(stream.fileno())

@@ -222,17 +222,29 @@ class ImageProcesses:
 @contextmanager
 def _started_quietly() -> Iterator[None]:
     """Lets processes be started that do not run this one's script, and take none of its signals."""
+    main = sys.modules["__main__"]
+    with _signals_blocked():
+        # They would import the script, and what it imports, under another name.
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Blocks SIGINT and SIGTERM, where the system can, also in what is started meanwhile."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     # Started by the first process otherwise, after which signals are no longer blocked.
     resource_tracker.ensure_running()
-    main = sys.modules["__main__"]
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    # They would import the script, and what it imports, under another name.
-    sys.modules["__main__"] = ModuleType("__main__")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _HERE: Any = None
@@ -242,6 +254,8 @@ _HERE: Any = None
 def _begin(make: bytes, ring: _Ring) -> None:
     """Makes a process of the pool ready; it ends with the one that started it."""
     global _HERE
+    # Ctrl-C in a terminal is everybody's; where signals cannot be blocked, it is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Of large images and damaged EXIF data, as in the command that started this.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     _HERE = (ForkingPickler.loads(make), *ring.open())
