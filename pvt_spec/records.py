@@ -147,6 +147,9 @@ class _Reader:
         return None if trial.problems else made
 
     def one_of(self, kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+        others = [kind for kind in kinds if kind is not NoneType]
+        if len(others) == 1 and value is not None:
+            return self.read(others[0], value, where)
         for kind in kinds:
             trial = _Reader(self.whole, self.others)
             made = trial.read(kind, value, where)
