@@ -15,6 +15,10 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.files import AnyPath
 from pvt_spec.model_info import TASKS, ModelInfo
+from pvt_spec.words import printable, shortened
+
+_LONGEST = 200
+"""Characters of a class's name that are shown."""
 
 
 def predict(
@@ -87,7 +91,10 @@ def unreadable(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yields a line for each record of :func:`predict` that has classes, in columns."""
     rows = [row for row in rows if "classes" in row]
-    lines = [[row["image"], *(found["label"] for found in row["classes"])] for row in rows]
+    lines = [
+        [printable(row["image"]), *(_cell(found["label"]) for found in row["classes"])]
+        for row in rows
+    ]
     widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
     for row, line in zip(rows, lines, strict=True):
         name, *labels = (
@@ -97,6 +104,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         shares = map(_share, row["classes"])
         cells = (f"{label} {share}" for label, share in zip(labels, shares, strict=True))
         yield "  ".join([name, *cells])
+
+
+def _cell(label: str) -> str:
+    """Returns a class's name, which a file may have said, fit for a terminal."""
+    return shortened(printable(label), _LONGEST)
 
 
 def _share(found: Mapping[str, Any]) -> str:

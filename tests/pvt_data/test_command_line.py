@@ -283,3 +283,13 @@ def test_only_the_options_name_is_respelt(model, images, tmp_path):
     (tmp_path / "a_b").symlink_to(images)
     done = invoke(pvt_onnx, "validate", model / "m.onnx", f"--data_dir={tmp_path}/a_b")
     assert done.exit_code == 0, done.output
+
+
+def test_names_from_files_neither_move_a_cursor_nor_fill_a_screen():
+    from pvt_data.predict import table
+
+    names = ["\x1b[2J\x07", "a" * 60_000, "\u202eabc", "日本"]
+    classes = [{"index": i, "label": name, "probability": 0.25} for i, name in enumerate(names)]
+    lines = [*table([{"image": "caf\udce9\x1b.png", "classes": classes}])]
+    assert all(line.isprintable() and len(line) < 1000 for line in lines)
+    assert "日本" in lines[0]
