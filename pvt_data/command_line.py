@@ -3,6 +3,7 @@
 Everything heavier than click is imported inside the commands, so that ``--help`` stays quick.
 """
 
+import logging
 import os
 import re
 import warnings
@@ -85,8 +86,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
         with _told(), warnings.catch_warnings():
-            # Of large images and damaged EXIF data; what it refuses is told as an error.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+            hush_pillow()
             return super().invoke(ctx)
 
 
@@ -98,6 +98,12 @@ def _told() -> Iterator[None]:
             yield
         except PvtError as error:
             raise click.ClickException(str(error)) from error
+
+
+def hush_pillow() -> None:
+    """Has Pillow say nothing of large images and damaged data; what it refuses is an error."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def say(message: str) -> None:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from pvt_data.listing import FORMATS
 from pvt_spec.errors import ImageError
@@ -20,6 +21,7 @@ from pvt_spec.limits import (
     MAX_ROWS,
     MAX_SCANNED,
     MAX_SCANS,
+    MAX_TILE,
     MAX_WEBP,
     WEBP_GROWTH,
 )
@@ -89,6 +91,10 @@ def opened(source: Path | BytesIO) -> Iterator[Image.Image]:
             if image.format == "WEBP":
                 most = MAX_WEBP + WEBP_GROWTH * stream.seek(0, 2)
                 _check(width * height, most, "pixels for a WebP of so few bytes", "as a PNG")
+            if isinstance(image, TiffImageFile):
+                tile = [image.tag_v2.get(tag, 0) for tag in (TILEWIDTH, TILELENGTH)]
+                most = max(MAX_TILE, width * height)
+                _check(tile[0] * tile[1], most, "pixels in each of its tiles")
             yield image
 
 

@@ -43,6 +43,9 @@ MAX_WEBP, WEBP_GROWTH = 5_000_000, 100
 of its file. Photos have some 5 to 20 for a byte.
 """
 
+MAX_TILE = 4_000_000
+"""Pixels of a TIFF's tile, or as many as its image has: tiles are decoded whole."""
+
 MAX_PACKED_TEXTS = 32
 """Compressed texts of a PNG, of which each may take a megabyte."""
 

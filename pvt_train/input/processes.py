@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pvt_data.command_line import hush_pillow
 from pvt_spec.arrays import Array
 from pvt_train.twin import TrainingError
 
@@ -256,8 +256,7 @@ def _begin(make: bytes, ring: _Ring) -> None:
     global _HERE
     # Ctrl-C in a terminal is everybody's; where signals cannot be blocked, it is ignored.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Of large images and damaged EXIF data, as in the command that started this.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    hush_pillow()
     _HERE = (ForkingPickler.loads(make), *ring.open())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,6 +1,7 @@
 """What is decoded, and what is not: formats, sizes, and files of strangers."""
 
 import io
+import struct
 import tarfile
 import zlib
 from contextlib import nullcontext
@@ -217,6 +218,24 @@ def test_a_webp_of_few_bytes_and_many_pixels_is_refused():
     photo = Image.fromarray(noise).resize((4000, 2500))
     photo.save(stream := io.BytesIO(), "WEBP", quality=1, method=0)
     assert open_image(stream, 3).size == (4000, 2500)
+
+
+def tiff(width: int, height: int, tile: int) -> bytes:
+    """Grey, packed, of one tile of this side."""
+    packed = zlib.compress(bytes(tile * tile))
+    tags = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile}
+    tags |= {324: 8 + 2 + 12 * 10 + 4, 325: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + packed
+
+
+def test_a_tile_is_not_much_larger_than_its_image():
+    """Which is decoded whole: kilobytes that become gigabytes."""
+    for width, tile, fine in ((8, 16, True), (8, 2000, True), (8, 3008, False), (3008, 3008, True)):
+        data = tiff(width, width, tile)
+        for read in (lambda d=data: open_image(io.BytesIO(d), 3, "a.tif"), lambda d=data: crop(d)):
+            with nullcontext() if fine else pytest.raises(ImageError, match=naming("tiles")):
+                read()
 
 
 def test_bytes_in_memory_may_be_read_again():
