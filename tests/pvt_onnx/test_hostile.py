@@ -130,6 +130,12 @@ def without(model: onnx.ModelProto, field: str) -> onnx.ModelProto:
     return model
 
 
+def crowded(model: onnx.ModelProto) -> onnx.ModelProto:
+    names = [f"n{number}" for number in range(6000)]
+    model.graph.node.extend(helper.make_node("Relu", ["images"], [name]) for name in names)
+    return model
+
+
 def renamed(model: onnx.ModelProto) -> onnx.ModelProto:
     model.graph.node[0].op_type = "Evil"
     model.graph.node[0].domain = "evil"
@@ -189,6 +195,7 @@ STRANGE = {
     ),
     "loop": (looping, ("Loop",)),
     "gigabytes": (allocating, ("a/zeros",)),
+    "nodes": (crowded, ("nodes",)),
     "function": (with_function, ("functions",)),
     "custom operator": (renamed, ("evil",)),
 }  # fmt: skip
