@@ -161,14 +161,14 @@ def _without_single_values(
     """
     specs = {spec.name for pairing in naming.pairings for spec in pairing.theirs}
     layers = {name.partition(".")[0] for name in specs}
-    single = [
-        name
+    single = {
+        name: None
         for name, array in weights.items()
         if name not in specs
         and array.size == 1
         and (array.dtype.kind in "biu" or name.partition(".")[0] not in layers)
-    ]
-    return {name: array for name, array in weights.items() if name not in single}, single
+    }
+    return {name: array for name, array in weights.items() if name not in single}, [*single]
 
 
 def _with_biases(weights: Weights, naming: Naming) -> tuple[Weights, list[str]]:

@@ -101,6 +101,11 @@ def deep_in_many_places() -> bytes:
     return written("ckpt", tensors, {METADATA_KEY: json.dumps(said)})
 
 
+def single_values() -> bytes:
+    names = (f"counter{number}" for number in range(9500))
+    return written("ckpt", {**WEIGHTS, **dict.fromkeys(names, np.ones(1, np.int32))})
+
+
 HUGE = [10**9] * 4
 MANY_KEYS = "{" + ",".join(f'"{n}":1' for n in range(60_000)) + ',"model_type":"pvt_v2","7":1}'
 CASES: dict[str, Callable[[], Any]] = {
@@ -119,6 +124,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "pth: records": lambda: crowded(),
     "safetensors: spaces": lambda: framed(b"{" + b" " * 20 * MB),
     "safetensors: escapes": lambda: framed(b'{"' + b"\\u0001" * 3 * MB + b'":1}'),
+    "ckpt: single values": single_values,
     "hub: a key twice": lambda: hub(MANY_KEYS),
     "hub: channels": lambda: hub({"num_channels": 10**9}),
     "hub: widths": lambda: hub({"hidden_sizes": HUGE}),

@@ -99,16 +99,17 @@ def _read_shards(index: Path) -> WeightFile:
         name: find_source(path).read(path)
         for name, path in _shards(index, sorted({*tensor_files.values()})).items()
     }
+    held = {name: file.tensors for name, file in files.items()}
     problems = [
         f"{show(tensor)} is missing from {name}"
         for tensor, name in tensor_files.items()
-        if tensor not in files[name].tensors
+        if tensor not in held[name]
     ]
     problems += [
         f"{show(tensor)} is in {name}, and the index has it "
         + (f"in {tensor_files[tensor]}" if tensor in tensor_files else "nowhere")
-        for name, file in files.items()
-        for tensor in file.tensors
+        for name, tensors in held.items()
+        for tensor in tensors
         if tensor_files.get(tensor) != name
     ]
     if problems:
@@ -120,9 +121,9 @@ def _read_shards(index: Path) -> WeightFile:
     metadata: dict[str, str] = {}
     for file in files.values():
         metadata |= file.metadata
-    tensors = {tensor: files[name].tensors[tensor] for tensor, name in tensor_files.items()}
+    found = {tensor: held[name][tensor] for tensor, name in tensor_files.items()}
     beside = (index.parent / name for name in files)
-    return WeightFile({"": tensors}, metadata, files=(index, *beside))
+    return WeightFile({"": found}, metadata, files=(index, *beside))
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:
