@@ -18,6 +18,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.files import AnyPath
 from pvt_spec.hashes import PAIR_KEY, describe_changes
 from pvt_spec.model_files import check_model_file
+from pvt_spec.words import listed
 
 OPTIMIZATIONS = {
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -171,23 +172,18 @@ def open_taps(
     names = tap_names(config) if wanted is None else wanted
     outputs = [tap for tap in output_names(config) if tap in names]
     inner = [tap for tap in names if tap not in outputs]
-    sessions = [
-        _forward(
-            open_session(_serialize(model, name), name, optimization, provider),
-            outputs,
-            config,
-            name,
-        )
-    ]
-    if inner:
-        tapped = _serialize(with_outputs(model, name, inner), name)
-        session = open_session(tapped, name, optimization, provider)
-        sessions.append(_forward(session, inner, config, name))
+
+    def opened(taps: Sequence[str]) -> Forward:
+        asked = model if taps is outputs else with_outputs(model, name, taps)
+        session = open_session(_serialize(asked, name), name, optimization, provider)
+        return _forward(session, taps, config, name)
+
+    passes = [opened(taps) for taps in (outputs, inner) if taps]
 
     def run(images: Array) -> dict[str, Array]:
         taps: dict[str, Array] = {}
-        for run_session in sessions:
-            taps |= run_session(images)
+        for each in passes:
+            taps |= each(images)
         return {tap: taps[tap] for tap in names}
 
     return run
@@ -203,7 +199,7 @@ def with_outputs(model: onnx.ModelProto, name: str, taps: Sequence[str]) -> onnx
     missing = [tap for tap in taps if tap not in values]
     if missing:
         raise OnnxFileError(
-            f"{name}: the graph has no value named {', '.join(missing)}: it was changed after "
+            f"{name}: the graph has no value named {listed(missing, 5)}: it was changed after "
             "convert wrote it (by an optimiser, say); write it again with convert"
         )
     tapped = onnx.ModelProto()
