@@ -58,6 +58,8 @@ def open_new(real: Path) -> NewFile:
         if os.path.exists(temporary):
             return NewFile(real, temporary, stream, lock)
         stream.close()
+        if lock is not None:
+            os.close(lock)
 
 
 def remove_left(folder: Path) -> None:

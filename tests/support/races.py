@@ -1,6 +1,6 @@
 """Two processes that write one target, and one that is killed while it writes: so many times.
 
-``python -m tests.support.races ROUNDS KILLS`` prints what came of each kind.
+``python -m tests.support.races ROUNDS KILLS [KIND…]`` prints what came of each kind.
 """
 
 import contextlib
@@ -67,8 +67,11 @@ def writers(count: int) -> Iterator[list["subprocess.Popen[str]"]]:
         for process in started:
             stack.callback(process.wait)
             stack.callback(process.kill)
-            stack.enter_context(contextlib.closing(process.stdin))  # type: ignore[type-var]
-            assert process.stdout and process.stdout.readline() == "ready\n"
+            assert process.stdin and process.stdout
+            stack.callback(process.stdout.close)
+            stack.enter_context(contextlib.suppress(BrokenPipeError))
+            stack.callback(process.stdin.close)
+            assert process.stdout.readline() == "ready\n"
         yield started
 
 
@@ -128,7 +131,7 @@ def main() -> None:
             print(write(Path(path), int(sys.argv[2]), force == "1"), flush=True)
         return
     rounds, kills = map(int, sys.argv[1:3])
-    for kind in TARGETS:
+    for kind in sys.argv[3:] or TARGETS:
         for force in (False, True):
             with tempfile.TemporaryDirectory() as folder:
                 print(kind, f"force={force}", dict(race(Path(folder), rounds, kind, force)))
