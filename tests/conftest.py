@@ -16,8 +16,8 @@ from tests.support.runtimes import RUNTIMES
 # One thread per framework: the cores belong to pytest's workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Each of pytest's workers has a core of its own: where frameworks' threads wait, they spin, and would
-# take another worker's.
+# Each of pytest's workers has a core of its own: where frameworks' threads wait, they spin, and
+# would take another worker's.
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})

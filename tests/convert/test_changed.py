@@ -98,7 +98,7 @@ EDITS: dict[str, tuple[Edit, Facts]] = {
     ),
     "softmax": (
         set_attribute("block3.0.attn.softmax", "axis", -2),
-        ("block3.0.attn.softmax", "axis", "-2", "-1"),
+        ("block3.0.attn.softmax", "axis", "-2", "3"),
     ),
     "padding": (
         set_attribute("patch_embed2.proj/map", "pads", [1, 0, 0, 0]),
