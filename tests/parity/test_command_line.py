@@ -233,10 +233,7 @@ class TestErrors:
         assert tells(done.stderr, "'tensorflow'", "mindspore")
 
     def test_runtime_that_is_not_installed(self, monkeypatch):
-        found = runners.find_spec
-        monkeypatch.setattr(
-            runners, "find_spec", lambda name: None if name == "mindspore" else found(name)
-        )
+        monkeypatch.setattr(runners, "is_installed", lambda name: name != "mindspore")
         message = refusal(main, "run", OFFICIAL_V2, "--runtime", "mindspore")
         assert tells(message, "mindspore")
 
