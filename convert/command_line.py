@@ -16,10 +16,10 @@ from convert.options import Changes, Given, OnnxOptions, Options
 from pvt_data.command_line import READ, Commands, parse_image_size, say
 from pvt_spec import NUM_STAGES, Preprocessing
 from pvt_spec.errors import ConvertError
-from pvt_spec.json_text import encode_json, parse_json
-from pvt_spec.limits import MAX_CLASSES
-from pvt_spec.model_files import find_model
-from pvt_spec.records import kinds_of, read_value
+from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.limits import MAX_CLASSES
+from pvt_spec.files.models import find_model
+from pvt_spec.files.records import kinds_of, read_value
 from pvt_spec.words import nearest, show
 
 _DIRECT = "any-to-any"

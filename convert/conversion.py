@@ -22,11 +22,11 @@ from convert.options import Changes, Given, Options
 from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import AnyPath, check_folder, check_not_read, check_target, replacing
+from pvt_spec.files.json_text import encode_json
+from pvt_spec.files.models import CONFIG, find_model, reaching
+from pvt_spec.files.replacing import AnyPath, check_folder, check_not_read, check_target, replacing
+from pvt_spec.files.stamps import changed_since, stamp_files
 from pvt_spec.hashes import describe_changes
-from pvt_spec.json_text import encode_json
-from pvt_spec.model_files import CONFIG, find_model, reaching
-from pvt_spec.stamps import changed_since, stamp_files
 from pvt_spec.words import counted
 
 

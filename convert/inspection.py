@@ -27,9 +27,9 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import AnyPath
+from pvt_spec.files.models import find_model
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import GRAPH_KEY, PAIR_KEY
-from pvt_spec.model_files import find_model
 from pvt_spec.unseen import UNSEEN_KEY
 
 

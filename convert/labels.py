@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import AnyPath
-from pvt_spec.json_text import parse_json
-from pvt_spec.limits import MAX_CLASSES
-from pvt_spec.model_files import read_text
+from pvt_spec.files.json_text import parse_json
+from pvt_spec.files.limits import MAX_CLASSES
+from pvt_spec.files.models import read_text
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.words import listed
 
 _FORMS = (

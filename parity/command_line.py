@@ -25,7 +25,7 @@ from parity.options import (
 )
 from pvt_data.command_line import Commands, say
 from pvt_data.progress import progress_bar
-from pvt_spec.json_text import encode_json
+from pvt_spec.files.json_text import encode_json
 
 if TYPE_CHECKING:
     from convert.model.read import Model
@@ -139,7 +139,7 @@ def capture(
     from parity import selection
     from parity.bundles.capture import Shot, capture as write_answers
     from parity.bundles.record import REFERENCE
-    from pvt_spec.files import check_target, replacing
+    from pvt_spec.files.replacing import check_target, replacing
 
     check_target(output, chosen.force)
     read = read_model(model)

@@ -14,8 +14,8 @@ import click
 
 from pvt_data.command_line import parse_image_size, say
 from pvt_packages import explain_import, require
-from pvt_spec.json_text import encode_json
-from pvt_spec.model_files import find_model
+from pvt_spec.files.json_text import encode_json
+from pvt_spec.files.models import find_model
 from pvt_spec.model_info import ORIENTATIONS
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Chosen:
             FileExists: One does.
             LibraryMissing: What writes pages is not installed.
         """
-        from pvt_spec.files import check_target
+        from pvt_spec.files.replacing import check_target
 
         for target in filter(None, (self.junit, self.html)):
             check_target(target, self.force)
@@ -196,7 +196,7 @@ class Chosen:
 
     def write(self, target: Path, report: str) -> None:
         """Writes a report, and says so."""
-        from pvt_spec.files import replacing
+        from pvt_spec.files.replacing import replacing
 
         with replacing(target, self.force) as stream:
             # A file's name that is not UTF-8 is in a str, too.
@@ -255,7 +255,7 @@ def choose_inputs(
         noise_samples,
     )
     from pvt_data.listing import LeftOut, list_images
-    from pvt_spec.files import check_not_read
+    from pvt_spec.files.replacing import check_not_read
 
     size = chosen.size or info.preprocessing.image_size
     sideways: set[str] = set()

@@ -17,8 +17,8 @@ import click
 
 from pvt_data.edge import edge
 from pvt_spec.errors import ImageError, PvtError
-from pvt_spec.json_text import encode_json
-from pvt_spec.model_files import find_model
+from pvt_spec.files.json_text import encode_json
+from pvt_spec.files.models import find_model
 from pvt_spec.model_info import ORIENTATIONS
 from pvt_spec.words import counted, presentable, shortened
 
@@ -55,7 +55,7 @@ class Command(click.Command):
             paths = [each for each in values if isinstance(each, Path)]
             (targets if name.rpartition("_")[2] in TARGETS else others).extend(paths)
         if targets:
-            from pvt_spec.files import check_not_read
+            from pvt_spec.files.replacing import check_not_read
 
             check_not_read(targets, others)
             for number, target in enumerate(targets):

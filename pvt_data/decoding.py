@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from pvt_data.listing import FORMATS
 from pvt_spec.errors import ImageError
-from pvt_spec.limits import (
+from pvt_spec.files.limits import (
     MAX_PACKED_TEXTS,
     MAX_PIXELS,
     MAX_ROWS,
@@ -25,7 +25,7 @@ from pvt_spec.limits import (
     MAX_WEBP,
     WEBP_GROWTH,
 )
-from pvt_spec.reading import open_regular
+from pvt_spec.files.reading import open_regular
 from pvt_spec.words import reason
 
 MODES = {1: "L", 3: "RGB"}
@@ -117,7 +117,7 @@ def check_size(width: int, height: int, scans: int) -> None:
     """Refuses an image whose pixels would take much time or memory.
 
     Raises:
-        ImageError: It is above one of the limits of :mod:`pvt_spec.limits`.
+        ImageError: It is above one of the limits of :mod:`pvt_spec.files.limits`.
     """
     size = f"{width} x {height} pixels"
     _check(width * height, MAX_PIXELS, f"pixels ({size})")

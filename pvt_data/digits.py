@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 
 VAL_EVERY = 5
 """Every fifth scan of each digit is kept for validation."""

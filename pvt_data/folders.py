@@ -18,9 +18,9 @@ from pvt_data.listing import LeftOut, class_folders, is_hidden, list_labelled, l
 from pvt_data.tars import CLASS_SUFFIX, Member, index_tar, sample_key
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
-from pvt_spec.files import AnyPath
-from pvt_spec.limits import MAX_CLASS_NAME
-from pvt_spec.reading import open_regular
+from pvt_spec.files.limits import MAX_CLASS_NAME
+from pvt_spec.files.reading import open_regular
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.words import reason
 
 OPEN_FILES = 64

@@ -13,7 +13,7 @@ from pvt_data.labels import Tell, check_classes, ignore
 from pvt_data.preprocessing import load_image, say_sideways
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.model_info import TASKS, ModelInfo
 from pvt_spec.words import printable, shortened
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pvt_data.listing import SUFFIXES, LeftOut, is_hidden
 from pvt_spec import ImageError
-from pvt_spec.reading import open_regular
+from pvt_spec.files.reading import open_regular
 from pvt_spec.words import reason
 
 CLASS_SUFFIX = ".cls"

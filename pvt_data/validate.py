@@ -6,7 +6,7 @@ from pathlib import Path
 from pvt_data.accuracy import Accuracy, Forward, Tally, check_answers
 from pvt_data.labels import Tell, check_some_readable, ignore, open_labelled
 from pvt_data.preprocessing import say_sideways
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.model_info import ModelInfo
 
 

@@ -10,7 +10,7 @@ from convert.options import Given
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_spec import Numerics, PVTConfig, check_shapes
 from pvt_spec.arrays import Array
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import model_creator
 
 

@@ -7,9 +7,9 @@ import onnx
 from onnx.external_data_helper import load_external_data_for_model
 
 from pvt_spec.errors import PvtError
-from pvt_spec.files import AnyPath
+from pvt_spec.files.reading import open_regular
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import PAIR_BYTES, PAIR_KEY, check_pair
-from pvt_spec.reading import open_regular
 
 
 class OnnxFileError(PvtError):

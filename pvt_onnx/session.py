@@ -15,9 +15,9 @@ from pvt_onnx.interface import check_files, check_graph, checked_answers, report
 from pvt_onnx.runtime import CPU, CUDA
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, PVTConfig, output_names, tap_names
 from pvt_spec.arrays import Array
-from pvt_spec.files import AnyPath
+from pvt_spec.files.models import check_model_file
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import PAIR_KEY, describe_changes
-from pvt_spec.model_files import check_model_file
 from pvt_spec.words import listed
 
 OPTIMIZATIONS = {

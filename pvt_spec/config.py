@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from pvt_spec.errors import ConfigError
-from pvt_spec.limits import (
+from pvt_spec.files.limits import (
     MAX_CHANNELS,
     MAX_CLASSES,
     MAX_DEPTH,

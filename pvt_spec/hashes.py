@@ -14,7 +14,7 @@ import numpy as np
 
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.json_text import parse_json
+from pvt_spec.files.json_text import parse_json
 from pvt_spec.words import listed
 
 GRAPH_KEY = "pvt_graph_hash"

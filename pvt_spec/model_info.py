@@ -6,9 +6,9 @@ from math import isfinite
 
 from pvt_spec.config import PVTConfig, image_size_problems, variant_name
 from pvt_spec.errors import ConfigError
-from pvt_spec.json_text import encode_json, parse_json
+from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.records import read_record
 from pvt_spec.numerics import Numerics, describe_numerics
-from pvt_spec.records import read_record
 from pvt_spec.words import is_unicode, show
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -4,9 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 
 from pvt_spec.errors import ConfigError
-from pvt_spec.json_text import encode_json, parse_json
+from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.records import read_record
 from pvt_spec.numerics import Numerics
-from pvt_spec.records import read_record
 
 UNSEEN_KEY = "pvt_unseen"
 """The key under which the PyTorch twin keeps it beside the tensors of its ``state_dict()``."""

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any
 
-from pvt_spec.limits import MAX_LINE, MAX_MESSAGE, MAX_NEAR
+from pvt_spec.files.limits import MAX_LINE, MAX_MESSAGE, MAX_NEAR
 
 
 def counted(number: int, noun: str) -> str:

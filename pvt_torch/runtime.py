@@ -9,7 +9,7 @@ from convert import read_model
 from pvt_data.accuracy import Forward
 from pvt_packages import require
 from pvt_spec import ModelInfo, output_names
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.runtime import OpenModel, Task
 
 

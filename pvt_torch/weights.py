@@ -9,7 +9,7 @@ from convert.model.fit import load_fitting
 from convert.options import Given
 from pvt_spec import Numerics, PVTConfig, check_shapes
 from pvt_spec.arrays import Array
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import model_creator
 from pvt_torch.model import PyramidVisionTransformer
 

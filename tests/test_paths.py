@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from tests.support.fuzzing.bundles import GOOD, MODEL, good_files
 
 LIBRARIES = ("convert", "pvt_ms", "pvt_onnx", "pvt_torch")

@@ -39,8 +39,8 @@ from convert.formats.weight_file import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_ENTRIES
-from pvt_spec.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
+from pvt_spec.files.limits import MAX_ENTRIES
+from pvt_spec.files.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
 from pvt_spec.words import show
 
 _TYPES = """

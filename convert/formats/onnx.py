@@ -47,7 +47,9 @@ from pvt_onnx.targets import ASCEND, choose_opset, find_target
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import check_target, replacing_all
+from pvt_spec.files.models import check_model_file
+from pvt_spec.files.replacing import check_target, replacing_all
+from pvt_spec.files.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
 from pvt_spec.hashes import (
     GRAPH_PARTS,
     PAIR_BYTES,
@@ -57,8 +59,6 @@ from pvt_spec.hashes import (
     encode_maths,
     pair_mark,
 )
-from pvt_spec.model_files import check_model_file
-from pvt_spec.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
 from pvt_spec.words import show
 
 if TYPE_CHECKING:

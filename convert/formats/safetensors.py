@@ -44,8 +44,8 @@ from convert.formats.weight_file import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.json_text import parse_json
-from pvt_spec.limits import MAX_ENTRIES, MAX_NAME, MAX_TEXT_BYTES
+from pvt_spec.files.json_text import parse_json
+from pvt_spec.files.limits import MAX_ENTRIES, MAX_NAME, MAX_TEXT_BYTES
 from pvt_spec.words import show
 
 DTYPES: dict[str, np.dtype[Any]] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.model_files import check_model_file, first_bytes, reaching
+from pvt_spec.files.models import check_model_file, first_bytes, reaching
 
 if TYPE_CHECKING:
     from convert.formats.weight_file import WeightFile
@@ -119,7 +119,7 @@ class Format:
             FileExists: A file exists and ``force`` is not given.
         """
         if self.single:
-            from pvt_spec.files import replacing
+            from pvt_spec.files.replacing import replacing
 
             with replacing(path, force) as stream:
                 wrapped = {"wrapped": ours} if self.wraps else {}

@@ -20,8 +20,8 @@ from pvt_data.edge import expect_cuts
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_DIMS, MAX_ENTRIES, MAX_SHARING
-from pvt_spec.wire import FieldReader
+from pvt_spec.files.limits import MAX_DIMS, MAX_ENTRIES, MAX_SHARING
+from pvt_spec.files.wire import FieldReader
 from pvt_spec.words import show
 
 

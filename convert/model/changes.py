@@ -17,7 +17,7 @@ from convert.options import WEIGHT_DTYPES, Changes
 from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_CHANNELS
+from pvt_spec.files.limits import MAX_CHANNELS
 from pvt_spec.words import counted
 
 

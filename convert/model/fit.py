@@ -12,7 +12,7 @@ from convert.options import Given
 from pvt_spec import Numerics, PVTConfig, tensor_specs, variant_name
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.numerics import describe_numerics
 from pvt_spec.words import counted
 

@@ -31,9 +31,9 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError, PvtError
-from pvt_spec.files import AnyPath
+from pvt_spec.files.models import find_model
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import describe_changes
-from pvt_spec.model_files import find_model
 from pvt_spec.words import counted, nearest
 
 _SHOWN = 40

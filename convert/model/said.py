@@ -10,8 +10,8 @@ from convert.model.answers import agree
 from convert.names.training_state import AVERAGED
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
+from pvt_spec.files.models import CONFIG
 from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
-from pvt_spec.model_files import CONFIG
 from pvt_spec.unseen import UNSEEN_KEY, Unseen
 
 

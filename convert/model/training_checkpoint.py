@@ -20,9 +20,9 @@ from convert.names.training_state import AVERAGED, LEADING
 from pvt_spec import METADATA_KEY, ModelInfo, PvtError, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import replacing
+from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.replacing import replacing
 from pvt_spec.hashes import hash_weights
-from pvt_spec.json_text import encode_json, parse_json
 
 STATE_KEY = "pvt_training_state"
 """Name of the text entry that makes a ``.ckpt`` one of ours to go on from."""

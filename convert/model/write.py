@@ -13,7 +13,7 @@ from convert.options import OnnxOptions
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import hash_weights
 
 

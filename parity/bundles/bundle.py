@@ -23,7 +23,7 @@ from parity.inputs.samples import Sample, hash_input
 from pvt_spec import ConfigError, Preprocessing, PVTConfig, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.config import MIN_IMAGE_SIDE
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.runtime import Taps
 from pvt_spec.words import listed, show
 

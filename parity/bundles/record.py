@@ -10,10 +10,10 @@ from parity.measure.envelope import Envelope
 from pvt_spec import ConfigError, ModelInfo
 from pvt_spec.attributes import UNSEEN, Attributes
 from pvt_spec.config import MIN_IMAGE_SIDE
-from pvt_spec.json_text import encode_json, parse_json
-from pvt_spec.limits import MAX_IMAGE_SIDE
+from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.limits import MAX_IMAGE_SIDE
+from pvt_spec.files.records import read_values
 from pvt_spec.precisions import PRECISIONS
-from pvt_spec.records import read_values
 from pvt_spec.words import listed, printable, show
 
 FORMAT = 1

@@ -7,7 +7,7 @@ from functools import partial
 from math import exp, sqrt
 
 from pvt_spec import ConfigError, PVTConfig, TensorSpec, tensor_specs
-from pvt_spec.limits import MAX_NEAR
+from pvt_spec.files.limits import MAX_NEAR
 from pvt_spec.words import listed, nearest, show
 
 BETAS = (0.9, 0.999)

@@ -20,8 +20,8 @@ from pvt_spec import (
     profile_numerics,
 )
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_INTEGER, MAX_NESTING, MAX_RECIPE_BYTES
-from pvt_spec.model_files import read_text
+from pvt_spec.files.limits import MAX_INTEGER, MAX_NESTING, MAX_RECIPE_BYTES
+from pvt_spec.files.models import read_text
 from pvt_spec.words import shortened, show
 from pvt_train.optim.optimizer import trainable_names
 from pvt_train.recipe.checks import list_problems

@@ -6,7 +6,7 @@ Hugging Face's Trainer and of Lightning's.
 
 from collections.abc import Iterable
 
-from pvt_spec.limits import MAX_NEAR
+from pvt_spec.files.limits import MAX_NEAR
 from pvt_spec.words import nearest
 
 SYNONYMS: dict[str, str] = {

@@ -7,7 +7,7 @@ from convert.model.training_checkpoint import save_training
 from convert.model.write import save_model
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
-from pvt_spec.model_files import BEST, LAST
+from pvt_spec.files.models import BEST, LAST
 from pvt_spec.words import counted
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import to_dict

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pvt_spec import FileExists, PvtError
-from pvt_spec.locks import Held, held
-from pvt_spec.model_files import BEST, LAST
+from pvt_spec.files.locks import Held, held
+from pvt_spec.files.models import BEST, LAST
 from pvt_train.twin import TrainingError
 
 LOG = "log.jsonl"

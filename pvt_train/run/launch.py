@@ -15,9 +15,9 @@ from pvt_data.folders import Source, count_sideways, open_source
 from pvt_data.labels import open_labelled
 from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
-from pvt_spec.files import AnyPath
+from pvt_spec.files.models import find_model
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import initial_weights
-from pvt_spec.model_files import find_model
 from pvt_spec.words import counted
 from pvt_train.input.loader import TrainingBatches
 from pvt_train.recipe.keys import Recipe

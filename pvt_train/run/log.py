@@ -7,8 +7,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from pvt_spec.json_text import encode_json, parse_json
-from pvt_spec.model_files import LAST
+from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.models import LAST
 from pvt_spec.words import show
 from pvt_train.run.folder import LOG
 from pvt_train.twin import TrainingError

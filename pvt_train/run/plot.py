@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pvt_packages import require
-from pvt_spec.files import AnyPath
+from pvt_spec.files.replacing import AnyPath
 from pvt_train.run.log import LogRecord, read_log
 from pvt_train.twin import TrainingError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pvt_spec import ConfigError
-from pvt_spec.records import read_record
+from pvt_spec.files.records import read_record
 from pvt_spec.words import show
 from pvt_train.twin import TrainingError
 

@@ -20,8 +20,8 @@ from convert.formats import ckpt, safetensors as safetensors_file
 from convert.formats.pth import file as pth
 from convert.inspection import inspect_file
 from pvt_spec import METADATA_KEY, PvtError
-from pvt_spec.limits import MAX_FIELDS
-from pvt_spec.wire import encode_field
+from pvt_spec.files.limits import MAX_FIELDS
+from pvt_spec.files.wire import encode_field
 from tests.support.fuzzing.commands import _peak, _reset_peak
 from tests.support.models import SMALL, info_of, random_weights
 

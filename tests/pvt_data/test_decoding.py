@@ -21,7 +21,7 @@ from pvt_data.listing import FORMATS, SUFFIXES
 from pvt_data.preprocessing import load_image
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ImageError, Preprocessing, make_config
-from pvt_spec.limits import MAX_PACKED_TEXTS
+from pvt_spec.files.limits import MAX_PACKED_TEXTS
 from pvt_train.input.decoding import decode_crop
 from tests.support.commands import invoke
 from tests.support.messages import naming, tells

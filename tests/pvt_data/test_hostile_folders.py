@@ -22,8 +22,8 @@ from pvt_data.listing import LeftOut, list_images, list_labelled
 from pvt_data.preprocessing import load_image
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ImageError, Preprocessing, make_config
-from pvt_spec.limits import MAX_CLASS_NAME
-from pvt_spec.reading import open_regular
+from pvt_spec.files.limits import MAX_CLASS_NAME
+from pvt_spec.files.reading import open_regular
 from tests.support.commands import refusal
 from tests.support.messages import naming, tells
 from tests.support.models import info_of, random_weights

@@ -6,8 +6,8 @@ from typing import Any
 from convert.formats.huggingface.images import unfit
 from pvt_spec import ModelInfo
 from pvt_spec.errors import ConvertError
-from pvt_spec.model_files import CONFIG
-from pvt_spec.records import read_value
+from pvt_spec.files.models import CONFIG
+from pvt_spec.files.records import read_value
 
 _PROBLEM_TYPES = {
     "single_label": "single_label_classification",

@@ -28,8 +28,8 @@ from pvt_spec import (
     default_preprocessing,
 )
 from pvt_spec.errors import ConvertError
-from pvt_spec.model_files import CONFIG
-from pvt_spec.records import kind_like, read_value, read_values
+from pvt_spec.files.models import CONFIG
+from pvt_spec.files.records import kind_like, read_value, read_values
 from pvt_spec.words import show
 
 MODEL_TYPES = {"pvt": 1, "pvt_v2": 2}

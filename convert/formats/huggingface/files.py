@@ -27,9 +27,9 @@ from convert.formats.huggingface.timm import is_timm
 from convert.formats.table import find_source
 from convert.formats.weight_file import WeightFile, map_file
 from pvt_spec.errors import ConvertError
-from pvt_spec.json_text import parse_json
-from pvt_spec.limits import MAX_TEXT_BYTES
-from pvt_spec.model_files import CONFIG, check_model_file
+from pvt_spec.files.json_text import parse_json
+from pvt_spec.files.limits import MAX_TEXT_BYTES
+from pvt_spec.files.models import CONFIG, check_model_file
 from pvt_spec.words import listed, show
 
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -27,9 +27,9 @@ from convert.names.dialects import DIALECTS
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import replacing_all
-from pvt_spec.json_text import encode_json
-from pvt_spec.model_files import CONFIG
+from pvt_spec.files.json_text import encode_json
+from pvt_spec.files.models import CONFIG
+from pvt_spec.files.replacing import replacing_all
 from pvt_spec.words import listed, printable
 
 

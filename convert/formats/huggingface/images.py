@@ -21,9 +21,9 @@ from pvt_spec import (
     PVTConfig,
 )
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_IMAGE_SIDE
+from pvt_spec.files.limits import MAX_IMAGE_SIDE
+from pvt_spec.files.records import read_value
 from pvt_spec.model_info import LEAST_CROP_PCT
-from pvt_spec.records import read_value
 from pvt_spec.words import listed, shortened, show
 
 PREPROCESSOR = "preprocessor_config.json"

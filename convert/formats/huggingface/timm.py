@@ -21,9 +21,9 @@ from pvt_spec import (
     profile_numerics,
 )
 from pvt_spec.errors import ConvertError
-from pvt_spec.model_files import CONFIG
+from pvt_spec.files.models import CONFIG
+from pvt_spec.files.records import read_record
 from pvt_spec.model_info import LEAST_CROP_PCT
-from pvt_spec.records import read_record
 
 _CROP_MODES = {
     "center": ("cover", "center"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_COPIES, MAX_GROWTH, MAX_OPCODES, SMALL
+from pvt_spec.files.limits import MAX_COPIES, MAX_GROWTH, MAX_OPCODES, SMALL
 
 ITEM = 64
 """Bytes that an item of a dict or set takes."""
@@ -15,7 +15,7 @@ _CONTAINERS = (list, tuple, dict, set, frozenset)
 
 @dataclass
 class Budget:
-    """What a pickle has taken so far, and may: by :mod:`pvt_spec.limits`.
+    """What a pickle has taken so far, and may: by :mod:`pvt_spec.files.limits`.
 
     Attributes:
         source: The pickle's name in a complaint.

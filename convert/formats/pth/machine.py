@@ -7,7 +7,7 @@ dicts, numbers and text come out as they were, an ``argparse.Namespace`` as a di
 as placeholders, with the items and attributes that the program gives them.
 
 ``pickletools`` cuts the bytes into opcodes and checks every length against what is left. Time and
-memory are bounded by :mod:`pvt_spec.limits`. Standard library only.
+memory are bounded by :mod:`pvt_spec.files.limits`. Standard library only.
 """
 
 import pickletools
@@ -27,7 +27,7 @@ from convert.formats.pth.values import (
     hashable,
 )
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_GROWTH, SMALL
+from pvt_spec.files.limits import MAX_GROWTH, SMALL
 from pvt_spec.words import printable
 
 RESAVE = "save its tensors alone with torch: torch.save(model.state_dict(), 'weights.pth')"

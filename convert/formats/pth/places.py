@@ -12,7 +12,7 @@ from convert.formats.pth.values import Namespace, OrderedDict, Placeholder
 from convert.formats.weight_file import WeightFile
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_ENTRIES, MAX_NAME, MAX_PARTS, MAX_PLACES
+from pvt_spec.files.limits import MAX_ENTRIES, MAX_NAME, MAX_PARTS, MAX_PLACES
 
 _DEPTH = 8
 """Most keys that may lead to a dict of tensors."""

@@ -13,7 +13,7 @@ from convert.formats.pth.values import Known, OfAnotherKind, Placeholder, number
 from convert.formats.weight_file import little_endian
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_NAME, MAX_PARTS
+from pvt_spec.files.limits import MAX_NAME, MAX_PARTS
 
 _NAMES = """
     float64 float32 float16 complex128 complex64 bool int64 int32 int16 int8 uint64 uint32 uint16

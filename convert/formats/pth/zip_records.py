@@ -14,7 +14,7 @@ from typing import IO, BinaryIO
 
 from convert.formats.weight_file import map_file
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_DIRECTORY
+from pvt_spec.files.limits import MAX_DIRECTORY
 from pvt_spec.words import listed, show
 
 ALIGNMENT = 64

@@ -11,7 +11,7 @@ import pytest
 
 from convert.formats import ckpt
 from pvt_spec.errors import ConvertError
-from pvt_spec.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
+from pvt_spec.files.wire import FIRST, NUMBER, SECOND, THIRD, encode_field, encode_header
 from tests.support import formats
 from tests.support.formats import sample
 from tests.support.messages import naming

@@ -16,8 +16,8 @@ from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_
 from convert.formats.pth import file as pth
 from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_ENTRIES
-from pvt_spec.wire import FIRST, SECOND, encode_field, encode_header
+from pvt_spec.files.limits import MAX_ENTRIES
+from pvt_spec.files.wire import FIRST, SECOND, encode_field, encode_header
 from tests.support.fuzzing import (
     damage_json,
     damage_messages,

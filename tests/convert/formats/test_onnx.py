@@ -28,8 +28,8 @@ from pvt_spec import (
     tensor_specs,
 )
 from pvt_spec.errors import ConvertError
+from pvt_spec.files.wire import encode_field
 from pvt_spec.hashes import GRAPH_KEY, PAIR_BYTES, PAIR_KEY
-from pvt_spec.wire import encode_field
 from tests.support import formats
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, assert_same, info_of, random_images, random_weights

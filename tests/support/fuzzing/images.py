@@ -15,7 +15,7 @@ from PIL import Image
 
 from pvt_data.command_line import Commands
 from pvt_data.listing import FORMATS, SUFFIXES
-from pvt_spec.limits import MAX_PIXELS
+from pvt_spec.files.limits import MAX_PIXELS
 from tests.support.fuzzing.commands import Program
 from tests.support.fuzzing.damage_bytes import (
     HOSTILE,

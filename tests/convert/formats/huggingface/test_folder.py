@@ -31,7 +31,7 @@ from pvt_spec import (
     make_config as make_variant,
     tensor_specs,
 )
-from pvt_spec.limits import MAX_DEPTH
+from pvt_spec.files.limits import MAX_DEPTH
 from tests.support.converting import answer_onnx, succeed
 from tests.support.huggingface import (
     BACKBONE,

@@ -18,7 +18,7 @@ from convert import convert_file
 from convert.findings import Finding
 from convert.formats.pth import tensors as torch_pickle
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_PARTS
+from pvt_spec.files.limits import MAX_PARTS
 from tests.support import formats
 from tests.support.fuzzing.seeds import by_torch as saved, records_of, zipped
 from tests.support.messages import naming

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.limits import MAX_FIELDS, MAX_NAME
+from pvt_spec.files.limits import MAX_FIELDS, MAX_NAME
 
 NUMBER = 0x08
 """Key of field 1 as a varint."""

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from pvt_spec.json_text import encode_json, parse_json
-from pvt_spec.limits import MAX_NESTING, MAX_VALUES
+from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.limits import MAX_NESTING, MAX_VALUES
 
 WHOLE = {"a": [1, -2.5, True, None, "é\u2028\U0001f600", {"": {}}], "b": 2**63 - 1, "c": -(2**63)}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pvt_spec import ConfigError
-from pvt_spec.records import kind_like, read_record, read_value, read_values
+from pvt_spec.files.records import kind_like, read_record, read_value, read_values
 from tests.support.messages import naming
 
 

@@ -1,7 +1,7 @@
 """JSON in and out: all that is read or written as JSON goes through these two functions.
 
 What JSON itself has no words for (NaN, infinities) is neither read nor written, and what is read
-is bounded by :mod:`pvt_spec.limits`.
+is bounded by :mod:`pvt_spec.files.limits`.
 """
 
 import json
@@ -10,7 +10,13 @@ from collections import Counter
 from math import isfinite
 from typing import Any, NoReturn
 
-from pvt_spec.limits import MAX_INTEGER, MAX_NESTING, MAX_TEXT_BYTES, MAX_VALUES, VALUE_CHARACTERS
+from pvt_spec.files.limits import (
+    MAX_INTEGER,
+    MAX_NESTING,
+    MAX_TEXT_BYTES,
+    MAX_VALUES,
+    VALUE_CHARACTERS,
+)
 from pvt_spec.words import show
 
 _MAY_BE_LONE = re.compile(r"\\u[dD][89a-fA-F]")

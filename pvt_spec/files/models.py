@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import AnyPath
-from pvt_spec.limits import MAX_TEXT_BYTES
+from pvt_spec.files.limits import MAX_TEXT_BYTES
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.words import listed, show
 
 BEST, LAST = "best.ckpt", "last.ckpt"

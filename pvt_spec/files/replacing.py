@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pvt_spec.errors import ConvertError, FileExists
-from pvt_spec.locks import held
-from pvt_spec.temporary import NewFile, open_new, remove_left
+from pvt_spec.files.locks import held
+from pvt_spec.files.temporary import NewFile, open_new, remove_left
 
 _LONGEST = 255
 """Bytes of a file's name, in every file system that is in use."""

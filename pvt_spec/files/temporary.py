@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pvt_spec.locks import try_lock
+from pvt_spec.files.locks import try_lock
 
 _OURS = re.compile(r"\.pvt-[0-9a-f]{16}\.tmp")
 """The names of our temporary files."""

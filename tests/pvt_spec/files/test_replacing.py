@@ -1,4 +1,4 @@
-"""``pvt_spec.files``: files that appear whole or not at all."""
+"""``pvt_spec.files.replacing``: files that appear whole or not at all."""
 
 import contextlib
 import errno
@@ -16,9 +16,10 @@ import pytest
 
 from convert.formats import ckpt
 from convert.formats.pth import file as pth
-from pvt_spec import FileExists, files, make_config
+from pvt_spec import FileExists, make_config
 from pvt_spec.errors import ConvertError
-from pvt_spec.files import check_target, replacing, replacing_all
+from pvt_spec.files import replacing as files
+from pvt_spec.files.replacing import check_target, replacing, replacing_all
 from tests.support.messages import naming
 from tests.support.models import random_weights
 
@@ -428,7 +429,7 @@ def test_a_killed_conversion_leaves_the_old_file_or_the_new(tmp_path):
 TWO_FILES = """
 import os, sys
 from pathlib import Path
-from pvt_spec.files import replacing_all
+from pvt_spec.files.replacing import replacing_all
 with replacing_all([Path(name) for name in sys.argv[1:]], force=True) as streams:
     for stream in streams:
         stream.write(b"new" * 7_000_000)
@@ -530,7 +531,7 @@ RACE = """
 import sys
 from pathlib import Path
 from pvt_spec.errors import PvtError
-from pvt_spec.files import replacing_all
+from pvt_spec.files.replacing import replacing_all
 folder, rounds, content, force = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 for number in range(rounds):
     sys.stdin.readline()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.model_files import check_model_file, find_model
+from pvt_spec.files.models import check_model_file, find_model
 from tests.support.messages import naming
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 14636\n"
