@@ -1,33 +1,30 @@
-"""What a graph has to be before it is run: what its metadata says, of operators that end."""
+"""How a graph takes images and answers, which is checked before it runs and when it ran."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, TensorProto
+from onnx import TensorProto
 
+from pvt_data.preprocessing import to_pixels
+from pvt_onnx.bounds import large_values, loops
 from pvt_onnx.files import OnnxFileError
-from pvt_onnx.graph.model import INPUT
-from pvt_spec import ModelInfo, PVTConfig, output_names
+from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names
 from pvt_spec.arrays import Array
-from pvt_spec.config import PATCH_STRIDES
 from pvt_spec.words import listed, shortened, show
 
-NODES_OF_A_BLOCK, MAX_NODES = 500, 30_000
-"""Most nodes of a graph for each block of the model and four more, and most of any: engines take a
-second or more for each 10,000. Ours have some 40 to 70, quantised ones five times as many.
-"""
-
-MAX_GROWTH, SMALL = 16, 1 << 22
-"""How many times the values of a PVT's largest intermediate result, beside so many, a graph's may
-have for one image."""
-
-_CONSTANT = 4096  # bytes of an initializer that may be a shape
-_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _AGAIN = "write it again with convert"
+
+_IMAGES: dict[int, np.dtype[Any]] = {
+    TensorProto.FLOAT: np.dtype(np.float32),
+    TensorProto.FLOAT16: np.dtype(np.float16),
+    TensorProto.UINT8: np.dtype(np.uint8),
+}
+_ANSWERS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 @contextmanager
@@ -50,10 +47,38 @@ def reporting(name: str, problem: str) -> Iterator[None]:
         raise OnnxFileError(f"{name}: {problem} ({reason}); {_AGAIN}") from error
 
 
+@dataclass(frozen=True)
+class Interface:
+    """How a graph takes images and answers, whatever its values are called and made of.
+
+    Attributes:
+        image: The name of its input.
+        dtype: float32 or float16, of normalised images, or uint8, of pixels.
+        channels_last: Whether images are (B, H, W, C) instead of (B, C, H, W).
+        batch: How many images it takes at a time; None for any number.
+        outputs: The names of its outputs, by :func:`pvt_spec.output_names`.
+    """
+
+    image: str
+    dtype: np.dtype[Any]
+    channels_last: bool
+    batch: int | None
+    outputs: Mapping[str, str]
+
+    def feed(self, images: Array, kept: Preprocessing) -> dict[str, Array]:
+        """Returns what the graph is given for images float32 (B, C, H, W), normalised."""
+        if self.dtype == np.uint8:
+            pixels = np.stack([to_pixels(image, kept) for image in images])
+            return {self.image: pixels if self.channels_last else pixels.transpose(0, 3, 1, 2)}
+        given = images.astype(self.dtype, copy=False)
+        given = given.transpose(0, 2, 3, 1) if self.channels_last else given
+        return {self.image: np.ascontiguousarray(given)}
+
+
 def check_graph(
     model: onnx.ModelProto, info: ModelInfo, name: str, size: tuple[int, int] | None = None
-) -> None:
-    """Refuses a graph that does not take images and answer as its metadata says, or may not end.
+) -> Interface:
+    """Returns how a graph takes images and answers; refuses one that does not as it says.
 
     Args:
         model: The model; values of large weights are not looked at.
@@ -62,115 +87,111 @@ def check_graph(
         size: The (H, W) in pixels of what it will be given; None where any may be.
 
     Raises:
-        OnnxFileError: It is such a graph: all that is wrong with it.
+        OnnxFileError: It takes or answers something else, or may not end: all that is wrong.
     """
     with reporting(name, "its graph cannot be read"):
-        problems = [*_interface_problems(model.graph, info.config, size)]
-        problems += _loops(model, sum(info.config.depths))
-        if not problems:
-            problems = [*_large_values(model, info.config, size or info.preprocessing.image_size)]
-    if problems:
+        graph = model.graph
+        held = {tensor.name for tensor in graph.initializer}
+        inputs = [value for value in graph.input if value.name not in held]
+        layout, problems = _image_layout(inputs, info.config, size)
+        outputs = _named_outputs(graph, info.config)
+        problems += _output_problems(graph, outputs, info.config)
+        problems += loops(model, sum(info.config.depths))
+        if layout and not problems:
+            own = size or info.preprocessing.image_size
+            one = layout.of_one_image(info.config, own)
+            problems += large_values(model, info.config, own, one)
+    if problems or not layout:
         raise OnnxFileError(f"{name}: {listed(problems, 4)}; {_AGAIN}")
+    return Interface(layout.name, layout.dtype, layout.channels_last, layout.batch, outputs)
 
 
-def _interface_problems(
-    graph: onnx.GraphProto, config: PVTConfig, size: tuple[int, int] | None
-) -> Iterator[str]:
-    held = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in held]
-    if [value.name for value in inputs] != [INPUT]:
+class _Layout(NamedTuple):
+    """A graph's input, understood."""
+
+    name: str
+    dtype: np.dtype[Any]
+    channels_last: bool
+    batch: int | None
+
+    def of_one_image(self, config: PVTConfig, size: tuple[int, int]) -> onnx.ValueInfoProto:
+        """Returns the input for one image of a size, or for the graph's own batch."""
+        shape = [*size, config.in_chans] if self.channels_last else [config.in_chans, *size]
+        kind = onnx.helper.np_dtype_to_tensor_dtype(self.dtype)
+        return onnx.helper.make_tensor_value_info(self.name, kind, [self.batch or 1, *shape])
+
+
+def _image_layout(
+    inputs: Sequence[onnx.ValueInfoProto], config: PVTConfig, size: tuple[int, int] | None
+) -> tuple[_Layout | None, list[str]]:
+    """Returns how images are given, or what is wrong with the graph's inputs."""
+    if len(inputs) != 1:
         found = listed([value.name for value in inputs], 4, show) or "nothing"
-        yield f"its graph takes {found}, expected {INPUT} alone"
-    else:
-        yield from _value_problems(inputs[0], [None, config.in_chans, *(size or (None, None))])
-    outputs = {value.name: value for value in graph.output}
-    dims = config.embed_dims
-    for name, stage_dim in zip(output_names(config), dims, strict=False):
+        return None, [f"its graph takes {found}, expected images alone"]
+    (value,), C = inputs, config.in_chans
+    held = value.type.tensor_type
+    if held.elem_type not in _IMAGES:
+        expected = "float or float16, normalised, or uint8 pixels"
+        return None, [f"{show(value.name)} is of {_kind(held.elem_type)}, expected {expected}"]
+    dtype = _IMAGES[held.elem_type]
+    dims = [dim.dim_value or None for dim in held.shape.dim] if held.HasField("shape") else []
+    shape = dims or [None] * 4
+    sides: list[int | None] = [*(size or (None, None))]
+    first, last = (_fits(shape, each) for each in ([None, C, *sides], [None, *sides, C]))
+    if not (first or last):
+        return None, [_misfit(value.name, shape, [None, C, *sides])]
+    # Where the graph leaves it open, pixels are as images are read, floats as models take them.
+    channels_last = last if first != last else bool(dtype == np.uint8)
+    return _Layout(value.name, dtype, channels_last, shape[0]), []
+
+
+def _named_outputs(graph: onnx.GraphProto, config: PVTConfig) -> dict[str, str]:
+    """Returns a graph's outputs by our names: those that it has, or else in its order."""
+    ours, there = output_names(config), [value.name for value in graph.output]
+    if len(there) == len(ours) and not {*ours} & {*there}:
+        return dict(zip(ours, there, strict=True))
+    return {name: name for name in ours}
+
+
+def _output_problems(
+    graph: onnx.GraphProto, outputs: Mapping[str, str], config: PVTConfig
+) -> Iterator[str]:
+    found, dims = {value.name: value for value in graph.output}, config.embed_dims
+    for (name, own), stage_dim in zip(outputs.items(), dims, strict=False):
         shape: list[int | None] = [None, config.num_classes or dims[-1]]
         if config.features_only:
             shape = [None, stage_dim, None, None]
-        if name in outputs:
-            yield from _value_problems(outputs[name], shape)
-        else:
-            found = listed([*outputs], 4, show) or "nothing"
-            yield f"its graph answers {found}, expected {name}"
+        held = found[own].type.tensor_type if own in found else onnx.TypeProto.Tensor()
+        there = (
+            [dim.dim_value or None for dim in held.shape.dim] if held.HasField("shape") else shape
+        )
+        if own not in found or (own != name and not _fits(there, shape)):
+            yield f"its graph answers {listed([*found], 4, show) or 'nothing'}, expected {name}"
+            continue
+        if held.elem_type not in _ANSWERS:
+            yield f"{show(own)} is of {_kind(held.elem_type)}, expected float or float16"
+        if not _fits(there, shape):
+            yield _misfit(own, there, shape)
 
 
-def _value_problems(value: onnx.ValueInfoProto, expected: Sequence[int | None]) -> Iterator[str]:
-    """Yields what is wrong with an input or output; None stands for any number."""
-    held = value.type.tensor_type
-    if held.elem_type != TensorProto.FLOAT:
-        known = held.elem_type in TensorProto.DataType.values()
-        kind = TensorProto.DataType.Name(held.elem_type).lower() if known else held.elem_type
-        yield f"{value.name} is of {kind}, expected float"
-    if not held.HasField("shape"):
-        return
-    shape = [dim.dim_value or None for dim in held.shape.dim]
-    fits = len(shape) == len(expected) and all(
+def _kind(number: int) -> str:
+    known = number in TensorProto.DataType.values()
+    return str(TensorProto.DataType.Name(number)).lower() if known else str(number)
+
+
+def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    """Returns whether a shape can be another; None stands for any number."""
+    return len(shape) == len(expected) and all(
         None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=True)
     )
-    if not fits:
-        found, wanted = (
-            "(" + ", ".join("any" if side is None else str(side) for side in sides) + ")"
-            for sides in (shape, expected)
-        )
-        yield f"{value.name} is {found} in its graph and {wanted} by its metadata"
 
 
-def _loops(model: onnx.ModelProto, blocks: int) -> Iterator[str]:
-    """Yields what may run for any time: loops are nodes that hold a graph; functions hide them."""
-    most = min(MAX_NODES, NODES_OF_A_BLOCK * (blocks + 4))
-    if model.functions:
-        yield f"its graph has {len(model.functions)} functions of its own, expected operators alone"
-    if len(model.graph.node) > most:
-        yield f"its graph has {len(model.graph.node)} nodes, expected at most {most}"
-        return
-    for node in model.graph.node:
-        if any(attribute.type in _GRAPHS for attribute in node.attribute):
-            yield f"its graph has a node {show(node.op_type)} that runs another graph"
-            return
-
-
-def _large_values(
-    model: onnx.ModelProto, config: PVTConfig, size: tuple[int, int]
-) -> Iterator[str]:
-    """Yields a value that takes far more memory than any of a PVT, where shapes tell it."""
-    most = MAX_GROWTH * _most_values(config, size) + SMALL
-    inferred = onnx.shape_inference.infer_shapes(_skeleton(model, config, size), data_prop=True)
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        count = math.prod(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
-        if count > most:
-            yield f"{show(value.name)} has {count} values for an image, expected at most {most}"
-            return
-
-
-def _most_values(config: PVTConfig, size: tuple[int, int]) -> int:
-    """Returns how many values the largest intermediate result of a PVT has for an image."""
-    (H, W), most = size, 0
-    for stage, stride in enumerate(PATCH_STRIDES):
-        H, W = max(1, H // stride), max(1, W // stride)
-        ratio = 1 if config.linear else config.sr_ratios[stage]
-        keys = 49 if config.linear else max(1, H // ratio) * max(1, W // ratio) + 1
-        wide = config.embed_dims[stage] * max(3, config.mlp_ratios[stage])
-        most = max(most, (H * W + 1) * max(wide, config.num_heads[stage] * keys))
-    return max(most, config.in_chans * size[0] * size[1])
-
-
-def _skeleton(model: onnx.ModelProto, config: PVTConfig, size: tuple[int, int]) -> onnx.ModelProto:
-    """Returns a model for one image of this size, without the values of its weights."""
-    found = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    graph = found.graph
-    graph.node.extend(model.graph.node)
-    graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in model.graph.output)
-    shape = [1, config.in_chans, *size]
-    graph.input.append(onnx.helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape))
-    for tensor in model.graph.initializer:
-        if tensor.ByteSize() <= _CONSTANT:
-            graph.initializer.append(tensor)
-        else:
-            kind, dims = tensor.data_type, tensor.dims
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, kind, dims))
-    return found
+def _misfit(name: str, shape: Sequence[int | None], expected: Sequence[int | None]) -> str:
+    found, wanted = (
+        "(" + ", ".join("any" if side is None else str(side) for side in sides) + ")"
+        for sides in (shape, expected)
+    )
+    return f"{show(name)} is {found} in its graph and {wanted} by its metadata"
 
 
 def check_files(model: onnx.ModelProto, path: Path) -> None:
@@ -203,35 +224,65 @@ def check_files(model: onnx.ModelProto, path: Path) -> None:
 
 
 def checked_answers(
-    run: Callable[[Array], Sequence[Array]], names: Sequence[str], config: PVTConfig, name: str
+    run: Callable[[dict[str, Array], Sequence[str]], Sequence[Array]],
+    names: Sequence[str],
+    interface: Interface,
+    info: ModelInfo,
+    name: str,
 ) -> Callable[[Array], dict[str, Array]]:
     """Returns a forward pass whose answers are what they should be, or one error.
 
     Args:
-        run: What runs a model on images, and answers its outputs.
-        names: The outputs' names.
-        config: The model's.
+        run: A function that runs a model on its inputs, by name, and answers some of its values.
+        names: The outputs and taps that are wanted, by our names.
+        interface: How the graph takes images and answers.
+        info: What its metadata says.
         name: The model's name in the error.
+
+    Returns:
+        A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under ``names``.
     """
-    answered = output_names(config)
+    values = [interface.outputs.get(each, each) for each in names]
+
+    def answer(images: Array) -> list[Array]:
+        if interface.batch in (None, len(images)):
+            return [*run(interface.feed(images, info.preprocessing), values)]
+        parts = []
+        for start in range(0, len(images), interface.batch):
+            part = images[start : start + interface.batch]
+            filled = np.concatenate([part, np.repeat(part[:1], interface.batch - len(part), 0)])
+            found = run(interface.feed(filled, info.preprocessing), values)
+            parts.append([array[: len(part)] for array in found])
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def checked(images: Array) -> dict[str, Array]:
         with reporting(name, f"it cannot be run on images {images.shape}"):
-            found = dict(zip(names, run(images), strict=True))
+            found = dict(zip(names, answer(images), strict=True))
             for tap, array in found.items():
-                if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-                    kind = getattr(array, "dtype", type(array).__name__)
-                    raise OnnxFileError(f"{name}: {tap} is of {kind}, expected float; {_AGAIN}")
-                shape: tuple[int, ...] = array.shape[:2]
-                expected = (len(images), config.num_classes or config.embed_dims[-1])
-                if config.features_only and tap in answered:
-                    expected = (len(images), config.embed_dims[answered.index(tap)])
-                rank = 4 if config.features_only else 2
-                if tap in answered and (array.ndim != rank or shape != expected):
-                    raise OnnxFileError(
-                        f"{name}: {tap} is {array.shape}, expected {expected} first of {rank} "
-                        f"dimensions; {_AGAIN}"
-                    )
-            return found
+                _check_answer(tap, array, len(images), info.config, name)
+            return {tap: array.astype(np.float32, copy=False) for tap, array in found.items()}
 
     return checked
+
+
+def _check_answer(tap: str, array: Array, images: int, config: PVTConfig, name: str) -> None:
+    """Refuses an answer that is not what a model of this configuration answers.
+
+    Raises:
+        OnnxFileError: It is not.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise OnnxFileError(f"{name}: {tap} is of {kind}, expected float; {_AGAIN}")
+    answered = output_names(config)
+    if tap not in answered:
+        return
+    width = config.num_classes or config.embed_dims[-1]
+    if config.features_only:
+        width = config.embed_dims[answered.index(tap)]
+    expected, rank = (images, width), 4 if config.features_only else 2
+    if array.ndim != rank or array.shape[:2] != expected:
+        raise OnnxFileError(
+            f"{name}: {tap} is {array.shape}, expected {expected} first of {rank} "
+            f"dimensions; {_AGAIN}"
+        )

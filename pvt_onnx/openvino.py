@@ -1,5 +1,6 @@
 """Running any model file in OpenVINO; it is imported when a model is opened."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,14 +47,12 @@ class OpenVino:
         """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
         import openvino
 
-        from pvt_onnx.graph.model import INPUT
         from pvt_onnx.interface import check_graph, checked_answers, reporting
         from pvt_onnx.session import with_outputs
 
         graph, names, name = load_graph(task), list(task.names), str(task.path)
-        check_graph(graph, task.model.info, name, task.image_size)
-        answers = {output.name for output in graph.graph.output}
-        inner = [name for name in names if name not in answers]
+        interface = check_graph(graph, task.model.info, name, task.image_size)
+        inner = [name for name in names if name not in interface.outputs]
         core, asked = openvino.Core(), _HINTS[self.precision]
         tapped = with_outputs(graph, name, inner)
         with reporting(name, "OpenVINO cannot load it"):
@@ -63,11 +62,11 @@ class OpenVino:
         if found != asked:
             raise RuntimeUnusable(f"{self.name}: asked for {asked}, OpenVINO computes in {found}")
 
-        def run(images: Array) -> list[Array]:
-            answer = compiled({INPUT: images})
-            return [np.array(answer[tap], np.float32) for tap in names]
+        def run(inputs: dict[str, Array], values: Sequence[str]) -> list[Array]:
+            answer = compiled(inputs)
+            return [np.array(answer[value]) for value in values]  # whose memory is used again
 
-        taps = checked_answers(run, names, task.model.info.config, name)
+        taps = checked_answers(run, names, interface, task.model.info, name)
         facts = {
             "framework": f"openvino {openvino.__version__}",
             "device": DEVICE,

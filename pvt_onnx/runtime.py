@@ -1,6 +1,6 @@
 """Running any model file as an ONNX graph; its engine is imported when a model is opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -84,21 +84,19 @@ class OnnxReference:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        from pvt_onnx.graph.model import INPUT
         from pvt_onnx.interface import check_graph, checked_answers, reporting
         from pvt_onnx.session import with_outputs
 
         graph, names, name = load_graph(task), list(task.names), str(task.path)
-        check_graph(graph, task.model.info, name, task.image_size)
-        answers = {output.name for output in graph.graph.output}
-        inner = [name for name in names if name not in answers]
+        interface = check_graph(graph, task.model.info, name, task.image_size)
+        inner = [name for name in names if name not in interface.outputs]
         with reporting(name, "onnx cannot load it"):
             evaluator = ReferenceEvaluator(with_outputs(graph, name, inner))
 
-        def run(images: Array) -> list[Array]:
-            return [*evaluator.run(names, {INPUT: images})]
+        def run(inputs: dict[str, Array], values: Sequence[str]) -> list[Array]:
+            return [*evaluator.run(list(values), inputs)]
 
-        taps = checked_answers(run, names, task.model.info.config, name)
+        taps = checked_answers(run, names, interface, task.model.info, name)
         facts = {"framework": f"onnx {onnx.__version__}", "device": "CPU", "mode": "numpy"}
         return open_graph(graph, task.model.info.config, taps, facts | {"precision": "fp32"})
 
@@ -118,7 +116,8 @@ def load_graph(task: Task) -> "onnx.ModelProto":
             info.config, info.numerics, task.model.weights, info=info, image_size=task.image_size
         )
     proto = load_proto(task.path)
-    sizes = [d.dim_value for v in proto.graph.input for d in v.type.tensor_type.shape.dim[2:]]
+    dims = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.input]
+    sizes = [side for shape in dims if shape[1:2] == [info.config.in_chans] for side in shape[2:]]
     if len(sizes) == 2 and all(sizes) and tuple(sizes) != task.image_size:
         raise RuntimeUnusable(
             f"{task.path}: its graph is for images of {sizes[0]}x{sizes[1]}, asked for "

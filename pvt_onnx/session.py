@@ -10,10 +10,15 @@ from google.protobuf.message import EncodeError
 
 from pvt_data.accuracy import Forward
 from pvt_onnx.files import OnnxFileError, check_pair_of, load_proto
-from pvt_onnx.graph.model import INPUT
-from pvt_onnx.interface import check_files, check_graph, checked_answers, reporting
+from pvt_onnx.interface import (
+    Interface,
+    check_files,
+    check_graph,
+    checked_answers,
+    reporting,
+)
 from pvt_onnx.runtime import CPU, CUDA
-from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, PVTConfig, output_names, tap_names
+from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.files.models import check_model_file
 from pvt_spec.files.replacing import AnyPath
@@ -109,21 +114,21 @@ def load_forward(
             f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
         )
     check_model_file(path)
-    info, paired = _inspect(path, tell)
+    info, interface, paired = _inspect(path, tell)
     session, names = open_session(path, str(path)), output_names(info.config)
     if paired:
         check_pair_of(path)
-    return _forward(session, names, info.config, str(path)), info
+    return _forward(session, names, interface, info, str(path)), info
 
 
-def _inspect(path: Path, tell: Callable[[str], None] | None) -> tuple[ModelInfo, bool]:
-    """Returns what a file says, which its graph is checked by, and whether it is one of a pair.
+def _inspect(path: Path, tell: Callable[[str], None] | None) -> tuple[ModelInfo, Interface, bool]:
+    """Returns what a file says, how its graph is used, and whether it is one of a pair.
 
     If it was changed, that is told.
     """
     model = load_proto(path, weights=False)
     info = read_info(model, str(path))
-    check_graph(model, info, str(path), info.preprocessing.image_size)
+    interface = check_graph(model, info, str(path), info.preprocessing.image_size)
     check_files(model, path)
     if tell:
         from pvt_onnx.changes import find_changes
@@ -131,13 +136,20 @@ def _inspect(path: Path, tell: Callable[[str], None] | None) -> tuple[ModelInfo,
         whole = load_proto(path) if any(t.external_data for t in model.graph.initializer) else model
         if changes := find_changes(whole, info):
             tell(f"{path}: {describe_changes(changes)}")
-    return info, any(entry.key == PAIR_KEY for entry in model.metadata_props)
+    return info, interface, any(entry.key == PAIR_KEY for entry in model.metadata_props)
 
 
 def _forward(
-    session: onnxruntime.InferenceSession, names: Sequence[str], config: PVTConfig, name: str
+    session: onnxruntime.InferenceSession,
+    names: Sequence[str],
+    interface: Interface,
+    info: ModelInfo,
+    name: str,
 ) -> Forward:
-    return checked_answers(lambda images: session.run(names, {INPUT: images}), names, config, name)
+    def run(inputs: dict[str, Array], values: Sequence[str]) -> list[Array]:
+        return list(session.run(values, inputs))
+
+    return checked_answers(run, names, interface, info, name)
 
 
 def open_taps(
@@ -167,8 +179,7 @@ def open_taps(
         OnnxFileError: onnxruntime cannot load the model, or it lacks a tap.
     """
     info = read_info(model, name)
-    check_graph(model, info, name)
-    config = info.config
+    interface, config = check_graph(model, info, name), info.config
     names = tap_names(config) if wanted is None else wanted
     outputs = [tap for tap in output_names(config) if tap in names]
     inner = [tap for tap in names if tap not in outputs]
@@ -176,7 +187,7 @@ def open_taps(
     def opened(taps: Sequence[str]) -> Forward:
         asked = model if taps is outputs else with_outputs(model, name, taps)
         session = open_session(_serialize(asked, name), name, optimization, provider)
-        return _forward(session, taps, config, name)
+        return _forward(session, taps, interface, info, name)
 
     passes = [opened(taps) for taps in (outputs, inner) if taps]
 

@@ -174,10 +174,6 @@ STRANGE = {
         lambda m: declared(answering(m, "Cast", to=8), "logits", 8, ["b", 7]),
         ("logits", "string"),
     ),
-    "half": (
-        lambda m: declared(answering(m, "Cast", to=10), "logits", 10, ["b", 7]),
-        ("logits", "float16"),
-    ),
     "empty": (
         lambda m: declared(
             answering(holding(m, start=[0, 0], stop=[9, 0]), "Slice", "a/start", "a/stop"),

@@ -1,0 +1,85 @@
+"""How long a graph may run and how much memory it may take, as far as that can be told before."""
+
+import math
+from collections.abc import Iterator
+
+import onnx
+from onnx import AttributeProto
+
+from pvt_spec import PVTConfig
+from pvt_spec.config import PATCH_STRIDES
+from pvt_spec.words import show
+
+NODES_OF_A_BLOCK, MAX_NODES = 500, 30_000
+"""Most nodes of a graph for each block of the model and four more, and most of any: engines take a
+second or more for each 10,000. Ours have some 40 to 70, quantised ones five times as many.
+"""
+
+MAX_GROWTH, SMALL = 16, 1 << 22
+"""How many times the values of a PVT's largest intermediate result, beside so many, a graph's may
+have for one image."""
+
+_CONSTANT = 4096  # bytes of an initializer that may be a shape
+_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
+
+def loops(model: onnx.ModelProto, blocks: int) -> Iterator[str]:
+    """Yields what may run for any time: loops are nodes that hold a graph; functions hide them."""
+    most = min(MAX_NODES, NODES_OF_A_BLOCK * (blocks + 4))
+    if model.functions:
+        yield f"its graph has {len(model.functions)} functions of its own, expected operators alone"
+    if len(model.graph.node) > most:
+        yield f"its graph has {len(model.graph.node)} nodes, expected at most {most}"
+        return
+    for node in model.graph.node:
+        if any(attribute.type in _GRAPHS for attribute in node.attribute):
+            yield f"its graph has a node {show(node.op_type)} that runs another graph"
+            return
+
+
+def large_values(
+    model: onnx.ModelProto, config: PVTConfig, size: tuple[int, int], images: onnx.ValueInfoProto
+) -> Iterator[str]:
+    """Yields a value that takes far more memory than any of a PVT, where shapes tell it.
+
+    Args:
+        model: The model.
+        config: The architecture that its metadata says.
+        size: The (H, W) in pixels of what it will be given.
+        images: Its input as it is for one image of that size.
+    """
+    most = MAX_GROWTH * _most_values(config, size) + SMALL
+    inferred = onnx.shape_inference.infer_shapes(_skeleton(model, images), data_prop=True)
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        count = math.prod(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
+        if count > most:
+            yield f"{show(value.name)} has {count} values for an image, expected at most {most}"
+            return
+
+
+def _most_values(config: PVTConfig, size: tuple[int, int]) -> int:
+    """Returns how many values the largest intermediate result of a PVT has for an image."""
+    (H, W), most = size, 0
+    for stage, stride in enumerate(PATCH_STRIDES):
+        H, W = max(1, H // stride), max(1, W // stride)
+        ratio = 1 if config.linear else config.sr_ratios[stage]
+        keys = 49 if config.linear else max(1, H // ratio) * max(1, W // ratio) + 1
+        wide = config.embed_dims[stage] * max(3, config.mlp_ratios[stage])
+        most = max(most, (H * W + 1) * max(wide, config.num_heads[stage] * keys))
+    return max(most, config.in_chans * size[0] * size[1])
+
+
+def _skeleton(model: onnx.ModelProto, images: onnx.ValueInfoProto) -> onnx.ModelProto:
+    """Returns a model that takes these images alone, without the values of its weights."""
+    found = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = found.graph
+    graph.node.extend(model.graph.node)
+    graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in model.graph.output)
+    graph.input.append(images)
+    for tensor in model.graph.initializer:
+        if tensor.ByteSize() <= _CONSTANT:
+            graph.initializer.append(tensor)
+        else:
+            kind, dims = tensor.data_type, tensor.dims
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, kind, dims))
+    return found
