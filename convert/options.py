@@ -149,6 +149,7 @@ class OnnxOptions:
             :data:`pvt_onnx.targets.TARGETS`; None for the first.
         opset: The opset; None for the target's own.
         dynamic_size: Whether the image's height and width are left open.
+        uint8: Whether the graph takes pixels and normalises them itself.
         external_data: Whether the weights go to ``NAME.onnx.data`` beside it, as they do in any
             case where the file would pass protobuf's 2 GiB.
     """
@@ -163,6 +164,9 @@ class OnnxOptions:
         "--opset", "Of 9 to 23, as far as the target has them; its own by default.", kind="number"
     )
     dynamic_size: bool = option("--dynamic-size", "Leave height and width open.", False)
+    uint8: bool = option(
+        "--uint8", "Take pixels uint8 (B, H, W, C) and normalise them in the graph.", False
+    )
     external_data: bool = option("--external-data", "Weights go to DST.data.", False)
 
 

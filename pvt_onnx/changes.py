@@ -86,11 +86,18 @@ def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProt
     now = {each.version for each in model.opset_import if not each.domain}
     said = {entry.key: entry.value for entry in model.metadata_props}.get(TARGET_KEY)
     target = TARGETS.get(said or DEFAULT_TARGET, TARGETS[DEFAULT_TARGET])
+    kinds = [value.type.tensor_type.elem_type for value in model.graph.input]
+    uint8 = kinds == [onnx.TensorProto.UINT8]
     for opset in sorted(target.opsets, key=lambda opset: opset not in now):
         for dynamic in (False, True):
             with suppress(ConfigError):  # not all of a target's graphs can be written
                 yield build_skeleton(
-                    info, dtypes, dynamic_size=dynamic, opset=opset, target=target.name
+                    info,
+                    dtypes,
+                    dynamic_size=dynamic,
+                    opset=opset,
+                    target=target.name,
+                    uint8=uint8,
                 )
 
 

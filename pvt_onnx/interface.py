@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from pvt_data.preprocessing import to_pixels
+from pvt_data.pixels import normalise, to_pixels
 from pvt_onnx.bounds import large_values, loops
 from pvt_onnx.files import OnnxFileError
 from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names
@@ -52,6 +52,7 @@ class Interface:
     """How a graph takes images and answers, whatever its values are called and made of.
 
     Attributes:
+        model: The model's name in an error.
         image: The name of its input.
         dtype: float32 or float16, of normalised images, or uint8, of pixels.
         channels_last: Whether images are (B, H, W, C) instead of (B, C, H, W).
@@ -59,6 +60,7 @@ class Interface:
         outputs: The names of its outputs, by :func:`pvt_spec.output_names`.
     """
 
+    model: str
     image: str
     dtype: np.dtype[Any]
     channels_last: bool
@@ -66,9 +68,18 @@ class Interface:
     outputs: Mapping[str, str]
 
     def feed(self, images: Array, kept: Preprocessing) -> dict[str, Array]:
-        """Returns what the graph is given for images float32 (B, C, H, W), normalised."""
+        """Returns what the graph is given for images float32 (B, C, H, W), normalised.
+
+        Raises:
+            OnnxFileError: It takes pixels, which these images, noise perhaps, are not made of.
+        """
         if self.dtype == np.uint8:
             pixels = np.stack([to_pixels(image, kept) for image in images])
+            again = np.stack([normalise(each, kept) for each in pixels])
+            if not np.array_equal(again, images):
+                raise OnnxFileError(
+                    f"{self.model}: its graph takes pixels, and these images are not made of any"
+                )
             return {self.image: pixels if self.channels_last else pixels.transpose(0, 3, 1, 2)}
         given = images.astype(self.dtype, copy=False)
         given = given.transpose(0, 2, 3, 1) if self.channels_last else given
@@ -103,7 +114,7 @@ def check_graph(
             problems += large_values(model, info.config, own, one)
     if problems or not layout:
         raise OnnxFileError(f"{name}: {listed(problems, 4)}; {_AGAIN}")
-    return Interface(layout.name, layout.dtype, layout.channels_last, layout.batch, outputs)
+    return Interface(name, layout.name, layout.dtype, layout.channels_last, layout.batch, outputs)
 
 
 class _Layout(NamedTuple):
@@ -228,7 +239,6 @@ def checked_answers(
     names: Sequence[str],
     interface: Interface,
     info: ModelInfo,
-    name: str,
 ) -> Callable[[Array], dict[str, Array]]:
     """Returns a forward pass whose answers are what they should be, or one error.
 
@@ -237,12 +247,11 @@ def checked_answers(
         names: The outputs and taps that are wanted, by our names.
         interface: How the graph takes images and answers.
         info: What its metadata says.
-        name: The model's name in the error.
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under ``names``.
     """
-    values = [interface.outputs.get(each, each) for each in names]
+    name, values = interface.model, [interface.outputs.get(each, each) for each in names]
 
     def answer(images: Array) -> list[Array]:
         if interface.batch in (None, len(images)):

@@ -66,7 +66,7 @@ class OpenVino:
             answer = compiled(inputs)
             return [np.array(answer[value]) for value in values]  # whose memory is used again
 
-        taps = checked_answers(run, names, interface, task.model.info, name)
+        taps = checked_answers(run, names, interface, task.model.info)
         facts = {
             "framework": f"openvino {openvino.__version__}",
             "device": DEVICE,

@@ -96,7 +96,7 @@ class OnnxReference:
         def run(inputs: dict[str, Array], values: Sequence[str]) -> list[Array]:
             return [*evaluator.run(list(values), inputs)]
 
-        taps = checked_answers(run, names, interface, task.model.info, name)
+        taps = checked_answers(run, names, interface, task.model.info)
         facts = {"framework": f"onnx {onnx.__version__}", "device": "CPU", "mode": "numpy"}
         return open_graph(graph, task.model.info.config, taps, facts | {"precision": "fp32"})
 

@@ -118,7 +118,7 @@ def load_forward(
     session, names = open_session(path, str(path)), output_names(info.config)
     if paired:
         check_pair_of(path)
-    return _forward(session, names, interface, info, str(path)), info
+    return _forward(session, names, interface, info), info
 
 
 def _inspect(path: Path, tell: Callable[[str], None] | None) -> tuple[ModelInfo, Interface, bool]:
@@ -144,12 +144,11 @@ def _forward(
     names: Sequence[str],
     interface: Interface,
     info: ModelInfo,
-    name: str,
 ) -> Forward:
     def run(inputs: dict[str, Array], values: Sequence[str]) -> list[Array]:
         return list(session.run(values, inputs))
 
-    return checked_answers(run, names, interface, info, name)
+    return checked_answers(run, names, interface, info)
 
 
 def open_taps(
@@ -187,7 +186,7 @@ def open_taps(
     def opened(taps: Sequence[str]) -> Forward:
         asked = model if taps is outputs else with_outputs(model, name, taps)
         session = open_session(_serialize(asked, name), name, optimization, provider)
-        return _forward(session, taps, interface, info, name)
+        return _forward(session, taps, interface, info)
 
     passes = [opened(taps) for taps in (outputs, inner) if taps]
 

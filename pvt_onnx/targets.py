@@ -89,7 +89,9 @@ def find_target(name: str | None) -> Target:
     return TARGETS[name]
 
 
-def choose_opset(target: Target, opset: int | None, dynamic_size: bool) -> int:
+def choose_opset(
+    target: Target, opset: int | None, dynamic_size: bool = False, uint8: bool = False
+) -> int:
     """Returns the opset that a graph is written in: the one that is asked for, or the target's.
 
     Raises:
@@ -104,5 +106,10 @@ def choose_opset(target: Target, opset: int | None, dynamic_size: bool) -> int:
         raise ConfigError(
             f"a graph for {target.name} has one size of image: leave --dynamic-size out, and "
             "choose the size with --image-size"
+        )
+    if uint8 and target.name == ASCEND:
+        raise ConfigError(
+            "a graph for ascend takes normalised images: leave --uint8 out, AIPP normalises pixels "
+            "as the file beside the graph says"
         )
     return opset or target.opset

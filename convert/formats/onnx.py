@@ -301,14 +301,20 @@ def _count(place: dict[str, str], key: str, default: int) -> int:
 
 
 def planned(
-    path: Path, *, opset: int | None, dynamic_size: bool, target: str | None, external_data: bool
+    path: Path,
+    *,
+    target: str | None,
+    opset: int | None,
+    dynamic_size: bool,
+    uint8: bool,
+    external_data: bool,
 ) -> list[Path]:
     """Returns a model's files, the one to name first: with the weights inside, or beside it.
 
     Raises:
         ConfigError: The target has no such graph.
     """
-    choose_opset(find_target(target), opset, dynamic_size)
+    choose_opset(find_target(target), opset, dynamic_size, uint8)
     files = [path, _data_file(path)] if external_data else [path]
     return [*files, aipp_file(path)] if target == ASCEND else files
 
@@ -331,6 +337,7 @@ def write(
     opset: int | None,
     dynamic_size: bool,
     target: str | None,
+    uint8: bool,
     external_data: bool,
 ) -> list[Path]:
     """Writes a model, whole or not at all: its graph from the metadata, and the weights.
@@ -344,6 +351,7 @@ def write(
         dynamic_size: Whether the image's height and width are left open.
         target: The name of what the graph is for, one of
             :data:`pvt_onnx.targets.TARGETS`; None for the first.
+        uint8: Whether the graph takes pixels and normalises them itself.
         external_data: Whether the weights go to a file beside it. They do in any case where the
             model would pass :data:`MAX_BYTES`.
 
@@ -366,6 +374,7 @@ def write(
         dynamic_size=dynamic_size,
         opset=opset,
         target=target,
+        uint8=uint8,
     )
     external = external_data or model_size(skeleton, tensors) > MAX_BYTES
     config = aipp_config(path, info) if target == ASCEND else None

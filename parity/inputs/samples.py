@@ -12,13 +12,8 @@ import numpy as np
 
 from parity.inputs.drawing import SCENES, Stream, cloud, dots, edges, scene, with_channels
 from pvt_data.accuracy import batched
-from pvt_data.preprocessing import (
-    encode_png,
-    load_image,
-    load_pixels,
-    pixel_mean,
-    to_pixels,
-)
+from pvt_data.pixels import pixel_mean, to_pixels
+from pvt_data.preprocessing import encode_png, load_image, load_pixels
 from pvt_spec.arrays import Array
 from pvt_spec.model_info import Preprocessing
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, ops
 
-from pvt_data.preprocessing import pixel_mean, pixel_std
+from pvt_data.pixels import pixel_mean, pixel_std
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_ms.train.optimizer import Average, Optimizer, for_each
 from pvt_ms.train.parallel import Workers

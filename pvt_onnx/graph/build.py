@@ -40,6 +40,7 @@ def build_skeleton(
     dynamic_size: bool = False,
     opset: int | None = None,
     target: str | None = None,
+    uint8: bool = False,
 ) -> onnx.ModelProto:
     """Returns the whole model but for the weights' bytes.
 
@@ -51,24 +52,27 @@ def build_skeleton(
         opset: One of the target's opsets; None for its own.
         target: The name of what it is for, one of
             :data:`pvt_onnx.targets.TARGETS`; None for the first.
+        uint8: Whether it takes pixels (B, H, W, C) of 0 to 255 and normalises them itself.
 
     Raises:
         ConfigError: The target is none, or has no such graph; or the image is too small for four
             stages.
     """
     form = find_target(target)
-    opset = choose_opset(form, opset, dynamic_size)
+    opset = choose_opset(form, opset, dynamic_size, uint8)
     config = info.config
     size = None if dynamic_size else image_size or info.preprocessing.image_size
     if size and min(size) < MIN_IMAGE_SIDE:
         raise ConfigError(f"image size {size}: each side takes at least {MIN_IMAGE_SIDE} pixels")
     writer = ModelWriter(config, info.numerics, dtypes, size, opset, form)
-    writer.write()
-    images = ["batch", config.in_chans, *(size or ("height", "width"))]
+    writer.write(info.preprocessing if uint8 else None)
+    sides = size or ("height", "width")
+    images = ["batch", *sides, config.in_chans] if uint8 else ["batch", config.in_chans, *sides]
+    kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
     graph = helper.make_graph(
         writer.graph.nodes,
         info.variant or f"pvt_v{config.version}",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, images)],
+        [helper.make_tensor_value_info(INPUT, kind, images)],
         _outputs(config, info.numerics, size),
         list(writer.graph.constants.values()),
     )
@@ -167,6 +171,7 @@ def build(
     dynamic_size: bool = False,
     opset: int | None = None,
     target: str | None = None,
+    uint8: bool = False,
 ) -> onnx.ModelProto:
     """Returns a complete ONNX model in memory.
 
@@ -180,6 +185,7 @@ def build(
         opset: One of the target's opsets; None for its own.
         target: The name of what it is for, one of
             :data:`pvt_onnx.targets.TARGETS`; None for the first.
+        uint8: Whether it takes pixels (B, H, W, C) of 0 to 255 and normalises them itself.
 
     Raises:
         ConfigError: The target is none, or has no such graph; or ``weights`` are not the
@@ -195,6 +201,7 @@ def build(
         dynamic_size=dynamic_size,
         opset=opset,
         target=target,
+        uint8=uint8,
     )
     for name, array in as_initializers(config, weights, target).items():
         model.graph.initializer.add(

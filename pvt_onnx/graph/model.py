@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from pvt_data.pixels import pixel_mean, pixel_std
 from pvt_onnx.graph.operators import adaptive_avg_pool, gelu, layer_norm
 from pvt_onnx.graph.writer import GraphWriter, Size
 from pvt_onnx.targets import Target
@@ -20,6 +21,7 @@ from pvt_spec import (
     POOL_SIZE,
     ConfigError,
     Numerics,
+    Preprocessing,
     PVTConfig,
     TensorSpec,
     stage_grids,
@@ -355,8 +357,21 @@ class ModelWriter:
             return g.add("Gather", x, index, name="features", axis=1)
         return g.mean(x, 1, "features")
 
-    def write(self) -> None:
-        """Writes the whole model, from ``images`` to :func:`pvt_spec.output_names`."""
-        x = self.features(INPUT)
+    def normalised(self, preprocessing: Preprocessing) -> str:
+        """Maps pixels uint8 (B, H, W, C) to images (B, C, H, W), as ``predict`` normalises them."""
+        g = self.graph
+        mean, std = pixel_mean(preprocessing), pixel_std(preprocessing)
+        x = g.add("Cast", INPUT, name="pixel/float32", to=TensorProto.FLOAT)
+        x = g.add("Sub", x, g.constant("pixel/mean", mean), name="pixel/centred")
+        x = g.add("Div", x, g.constant("pixel/std", std), name="pixel/normalised")
+        return g.transpose(x, 0, 3, 1, 2, name="pixel/map")
+
+    def write(self, preprocessing: Preprocessing | None = None) -> None:
+        """Writes the whole model, from ``images`` to :func:`pvt_spec.output_names`.
+
+        Args:
+            preprocessing: How pixels are normalised, where it takes those.
+        """
+        x = self.features(self.normalised(preprocessing) if preprocessing else INPUT)
         if self.config.num_classes:
             self.linear(x, "head", "logits")

@@ -170,7 +170,8 @@ def test_parity_says_that_a_file_was_changed_and_runs_it(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "options",
     [("--opset", 17), ("--dynamic-size",), ("--dtype", "float16")]
-    + [("--target", name) for name in TARGETS],
+    + [("--target", name) for name in TARGETS]
+    + [("--uint8",)],
 )
 def test_a_graph_that_was_only_saved_again_is_the_same(
     options: tuple[object, ...], external: bool, tmp_path: Path

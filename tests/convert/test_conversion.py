@@ -245,6 +245,7 @@ def test_relative_names_need_no_command(tmp_path: Path, monkeypatch: pytest.Monk
         (("a.ckpt", "c.onnx", "--opset", "8"), 1, ("9", "23")),
         (("a.ckpt", "c.onnx", "--target", "ascend", "--dynamic-size"), 1, ("--image-size",)),
         (("a.ckpt", "c.onnx", "--target", "trt"), 2, ("'trt'",)),
+        (("a.ckpt", "c.onnx", "--target", "ascend", "--uint8"), 1, ("AIPP", "--uint8")),
         (("a.ckpt", "c.onnx", "--profile", "foo"), 2, ("'foo'",)),
         (("a.ckpt", "c.onnx", "--from-dialect", "foo"), 2, ("'foo'",)),
     ],

@@ -3,9 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
@@ -14,10 +16,12 @@ from parity import run as parity
 from parity.inputs.samples import Inputs, default_samples
 from parity.selection import read_models
 from pvt_data.digits import write_digits
-from pvt_data.preprocessing import normalise, pixel_mean, pixel_std
+from pvt_data.pixels import normalise, pixel_mean, pixel_std
 from pvt_onnx import build, load_forward
 from pvt_onnx.command_line import main
+from pvt_onnx.files import OnnxFileError
 from pvt_spec import ModelInfo
+from tests.support.messages import naming
 from tests.support.models import SMALL, info_of, random_weights
 
 Edit = Callable[[onnx.ModelProto, ModelInfo], None]
@@ -129,7 +133,7 @@ def test_an_edited_model_is_said_to_be_changed_and_predicts(edit: str, tmp_path:
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "onnx-reference", "openvino"])
-@pytest.mark.parametrize("edit", ["renamed", "fixed batch", "channels last"])
+@pytest.mark.parametrize("edit", ["renamed", "fixed batch", "channels last", "pixels"])
 def test_parity_sees_through_an_edit_that_changes_nothing(
     edit: str, runtime: str, tmp_path: Path
 ) -> None:
@@ -142,3 +146,37 @@ def test_parity_sees_through_an_edit_that_changes_nothing(
     inputs = Inputs(samples, info.preprocessing.image_size)
     (comparison,) = parity.run([(path, runtime)], models, inputs).comparisons
     assert comparison.same
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("opset", [11, 20])
+def test_a_graph_of_pixels_normalises_as_predict_does(
+    opset: int, dynamic: bool, kind: str, tmp_path: Path
+) -> None:
+    config = SMALL[kind]
+    info, weights = info_of(config), random_weights(config)
+    form: dict[str, Any] = {"opset": opset, "dynamic_size": dynamic}
+    for name, uint8 in (("a.onnx", False), ("b.onnx", True)):
+        model = build(config, info.numerics, weights, info=info, uint8=uint8, **form)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, tmp_path / name)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    images = np.stack([normalise(each, info.preprocessing) for each in pixels])
+    said: list[str] = []
+    (before, _), (after, _) = (
+        load_forward(tmp_path / name, said.append) for name in ("a.onnx", "b.onnx")
+    )
+    assert np.array_equal(after(images)["logits"], before(images)["logits"])
+    session = onnxruntime.InferenceSession(tmp_path / "b.onnx")
+    assert np.array_equal(session.run(None, {"images": pixels})[0], before(images)["logits"])
+    assert said == []
+
+
+def test_noise_is_no_image_of_pixels(tmp_path: Path) -> None:
+    model, info = small_model()
+    take_pixels(model, info)
+    onnx.save(model, tmp_path / "a.onnx")
+    forward, _ = load_forward(tmp_path / "a.onnx")
+    with pytest.raises(OnnxFileError, match=naming("a.onnx", "pixels")):
+        forward(np.random.default_rng(0).standard_normal((2, 3, 32, 32), np.float32))

@@ -1,0 +1,31 @@
+"""Pixels of 0 to 255 and what a model takes: normalised, and back."""
+
+import numpy as np
+
+from pvt_spec.arrays import Array
+from pvt_spec.model_info import Preprocessing
+
+
+def pixel_mean(preprocessing: Preprocessing) -> Array:
+    """Returns what is subtracted of pixels of 0 to 255, float32 (C,)."""
+    mean = preprocessing.mean if preprocessing.normalise else (0.0,) * len(preprocessing.mean)
+    return np.asarray(mean, np.float32) * np.float32(1 / preprocessing.rescale)
+
+
+def pixel_std(preprocessing: Preprocessing) -> Array:
+    """Returns what that is divided by, float32 (C,)."""
+    std = preprocessing.std if preprocessing.normalise else (1.0,) * len(preprocessing.std)
+    return np.asarray(std, np.float32) * np.float32(1 / preprocessing.rescale)
+
+
+def normalise(pixels: Array, preprocessing: Preprocessing) -> Array:
+    """Normalises pixels uint8 (H, W, C) of the model's size: float32 (C, H, W)."""
+    mean, std = pixel_mean(preprocessing), pixel_std(preprocessing)
+    return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1))
+
+
+def to_pixels(array: Array, preprocessing: Preprocessing) -> Array:
+    """Returns the nearest pixels uint8 (H, W, C) of a normalised array (C, H, W)."""
+    pixels = array.transpose(1, 2, 0) * pixel_std(preprocessing).astype(np.float64)
+    pixels += pixel_mean(preprocessing)
+    return np.asarray(np.rint(pixels).clip(0, 255), np.uint8)
