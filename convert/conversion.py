@@ -170,6 +170,8 @@ def _check_places(source: Path, path: Path, options: Options) -> list[Path]:
                 raise ConvertError(f"{file} is the source too: name another target")
     if options.report and options.report.parent != path:
         check_folder(options.report)
+    if options.report and options.report.exists() and not options.report.is_file():
+        raise ConvertError(f"{options.report}: a folder or a device, expected a file to write")
     for file in [*planned, *filter(None, [options.report])]:
         check_target(file, options.force)
     return planned

@@ -92,7 +92,7 @@ def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> N
     chosen.check_files()
     files, bundles = open_bundles(paths)
     pairs = selection.pair_up(files, chosen.runtime)
-    read = selection.read_models(files)
+    read = selection.read_models(files, chosen.size)
     _tell_remarks(read)
     info = read[files[0]].info
     inputs = choose_inputs(chosen, info, bundles)

@@ -6,6 +6,7 @@ Everything heavier than click is imported inside functions, so that ``--help`` s
 import dataclasses
 import functools
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,23 @@ class _ModelPath(click.ParamType):  # type: ignore[type-arg]
 model_argument = _ModelPath()
 
 
+MAX_NOISE = 100_000
+"""Images of noise that can be asked for."""
+
+
+class _Limit(click.FloatRange):
+    """A finite number from 0 on."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Returns the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+LIMIT = _Limit(0)
+
 INPUTS = ("images", "orientation", "limit", "random", "seed", "image_size", "batch_size")
 JUDGING = ("precision", "atol", "rtol")
 REPORT = ("verbose", "as_json", "junit", "html", "force")
@@ -130,7 +148,9 @@ class Chosen:
         type=click.IntRange(0),
         help="Of --images at most, evenly spaced over those found; 0 for all.",
     )
-    random: int | None = option(type=click.IntRange(1), help="So many images of noise instead.")
+    random: int | None = option(
+        type=click.IntRange(1, MAX_NOISE), help="So many images of noise instead."
+    )
     seed: int = option(
         default=0, show_default=True, type=click.IntRange(0), help="Of generated images."
     )
@@ -150,8 +170,8 @@ class Chosen:
         help="Tolerance class (fp32, tf32, hf32, hf32-conv, fp16, fp16-graph, fp16-saturating, "
         "bf16, bf16-graph, int8); default: that of what ran.",
     )
-    atol: float | None = option(type=click.FloatRange(0), help="Judge by |difference| instead, …")
-    rtol: float | None = option(type=click.FloatRange(0), help="… at most atol + rtol |reference|.")
+    atol: float | None = option(type=LIMIT, help="Judge by |difference| instead, …")
+    rtol: float | None = option(type=LIMIT, help="… at most atol + rtol |reference|.")
     verbose: bool = option(
         *("-v", "--verbose"), default=False, is_flag=True, help="A line per tap, with every metric."
     )

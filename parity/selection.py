@@ -58,14 +58,20 @@ def choose_runtimes(wanted: Sequence[str], reference: bool = True) -> list[str]:
     return list(wanted) or [name for name in DEFAULT_RUNTIMES if not missing_for(name)]
 
 
-def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
+def read_models(
+    paths: Sequence[Path], image_size: tuple[int, int] | None = None
+) -> dict[Path, Model]:
     """Returns the models of all files, by path; the first is what others are compared with.
+
+    Args:
+        paths: The files.
+        image_size: The (H, W) in pixels that is asked for in place of what the files say.
 
     Raises:
         ConvertError: A file cannot be read.
         ParityError: They are not of one architecture, or weights of the first are not finite.
     """
-    models = {path: read_model(path) for path in paths}
+    models = {path: _at_size(read_model(path), image_size) for path in paths}
     first = models[paths[0]]
     for path, model in models.items():
         check_same_layers(model.info.config, str(path), first.info.config, str(paths[0]))
@@ -78,6 +84,15 @@ def read_models(paths: Sequence[Path]) -> dict[Path, Model]:
     return models
 
 
+def _at_size(model: Model, image_size: tuple[int, int] | None) -> Model:
+    if image_size is None:
+        return model
+    preprocessing = dataclasses.replace(model.info.preprocessing, image_size=image_size)
+    return dataclasses.replace(
+        model, info=dataclasses.replace(model.info, preprocessing=preprocessing)
+    )
+
+
 def check_same_layers(config: PVTConfig, name: str, first: PVTConfig, first_name: str) -> None:
     """Refuses a model whose taps, or their shapes, are not those of the first.
 
@@ -85,7 +100,9 @@ def check_same_layers(config: PVTConfig, name: str, first: PVTConfig, first_name
         ParityError: They are not; every field that differs is named.
     """
     ours, theirs = dataclasses.asdict(first), dataclasses.asdict(config)
-    differing = [f for f in ours if ours[f] != theirs[f] and f != "drop_path_rate"]
+    # No layer of v2 knows the size of images.
+    free = ("drop_path_rate", *(["image_size"] if config.version == 2 else []))
+    differing = [f for f in ours if ours[f] != theirs[f] and f not in free]
     if differing:
         raise ParityError(
             f"{name} and {first_name} have different layers, so there is nothing to compare: "

@@ -41,7 +41,15 @@ class Command(click.Command):
     """A command whose options are also taken in MindCV's spelling: ``--data_dir``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Reads the options, with ``_`` in their names as ``-``."""
+        """Reads the options, with ``_`` in their names as ``-``.
+
+        Raises:
+            click.UsageError: An argument is empty, as an unset variable makes it: that would be the
+                folder that one is in.
+        """
+        for before, argument in zip(["", *args], args, strict=False):
+            if not argument and not before.startswith("-"):
+                raise click.UsageError("an argument is empty, expected a name", ctx)
         return super().parse_args(ctx, [_dashed(argument) for argument in args])
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -16,7 +16,9 @@ from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from pvt_data.listing import FORMATS
 from pvt_spec.errors import ImageError
 from pvt_spec.files.limits import (
+    MAX_IMAGE_BYTES,
     MAX_PACKED_TEXTS,
+    MAX_PADDING,
     MAX_PIXELS,
     MAX_ROWS,
     MAX_SCANNED,
@@ -104,10 +106,15 @@ def count_scans(stream: BinaryIO) -> int:
     Raises:
         ImageError: Reading its header would already take too much memory.
     """
+    length = stream.seek(0, 2)
+    _check(length, MAX_IMAGE_BYTES, "bytes")
     stream.seek(0)
-    start = stream.read(8)
+    start = stream.read(12)
+    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
+        beyond = length - 8 - int.from_bytes(start[4:8], "little")
+        _check(beyond, MAX_PADDING, "bytes behind its end")
     scans = _count_scans(stream) if start.startswith(b"\xff\xd8") else 1
-    texts = _count_packed_texts(stream) if start == b"\x89PNG\r\n\x1a\n" else 0
+    texts = _count_packed_texts(stream) if start[:8] == b"\x89PNG\r\n\x1a\n" else 0
     stream.seek(0)
     _check(texts, MAX_PACKED_TEXTS, "compressed texts")
     return scans
@@ -164,7 +171,9 @@ def _is_one_scan(stream: BinaryIO) -> bool:
 
 def _count_packed_texts(stream: BinaryIO) -> int:
     texts = 0
-    while len(head := stream.read(8)) == 8:
+    stream.seek(8)
+    # Behind the last part, or damage, no decoder goes on.
+    while len(head := stream.read(8)) == 8 and head[4:].isalpha() and head[4:] != b"IEND":
         texts += head[4:] in (b"zTXt", b"iTXt")
         # Past the data, and their sum.
         stream.seek(int.from_bytes(head[:4], "big") + 4, 1)

@@ -38,6 +38,8 @@ def run(package: str) -> None:
         package: The package, whose ``command_line`` has ``main``, a :class:`click.Command`.
     """
     _listen()
+    if sys.stderr is None:  # closed: what is said has nowhere to go
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that has not all letters gets the rest as codes; a file name may be no text.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")

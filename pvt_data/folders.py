@@ -18,7 +18,7 @@ from pvt_data.listing import LeftOut, class_folders, is_hidden, list_labelled, l
 from pvt_data.tars import CLASS_SUFFIX, Member, index_tar, sample_key
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
-from pvt_spec.files.limits import MAX_CLASS_NAME
+from pvt_spec.files.limits import MAX_CLASS_NAME, MAX_IMAGE_BYTES
 from pvt_spec.files.reading import open_regular
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.words import reason
@@ -210,6 +210,11 @@ class TarFiles(Source):
 
     def _read(self, index: int) -> bytes:
         size = int(self._size[index])
+        if size > MAX_IMAGE_BYTES:
+            raise ImageError(
+                f"{self.name(index)}: has {size:,} bytes, expected an image of {MAX_IMAGE_BYTES:,} "
+                "at most"
+            )
         encoded = self._part(int(self._tar[index]), int(self._offset[index]), size)
         if len(encoded) < size:
             raise ImageError(

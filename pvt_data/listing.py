@@ -4,7 +4,8 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from glob import glob, has_magic
+from glob import has_magic
+from itertools import zip_longest
 from pathlib import Path
 from typing import NoReturn
 
@@ -142,7 +143,10 @@ def _matching(pattern: str, left_out: LeftOut) -> Iterator[Path]:
     """Yields the images that a pattern names; what is hidden must be named without wildcards."""
     parts = Path(pattern).parts
     fixed = next((number for number, part in enumerate(parts) if has_magic(part)), len(parts))
-    for path in map(Path, glob(pattern, recursive=True)):
+    # ``**`` follows no links to folders: pathlib's does not, glob's goes round in circles.
+    root, wanted = Path(*parts[:fixed]), [*parts[fixed:]]
+    wanted = [part for part, next_ in zip_longest(wanted, wanted[1:]) if not part == next_ == "**"]
+    for path in root.glob("/".join(wanted)) if wanted else ():
         if any(map(is_hidden, path.parts[fixed:])):
             left_out.add("hidden", str(path))
         elif _is_image(path):

@@ -1,6 +1,7 @@
 """What in an ``.onnx`` is not as it was written: the graph against what the metadata says."""
 
 import reprlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -34,6 +35,8 @@ def find_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     except _DAMAGED as error:
         return [f"its weights, which are damaged ({error!r:.100})"]
     missing = [f"{name} is missing" for name in names if name not in held]
+    counts = Counter(tensor.name for tensor in model.graph.initializer)
+    missing += [f"{name} is there {times} times" for name, times in counts.items() if times > 1]
     # A graph without a weight is another one.
     more = missing or graph_changes(model, info)
     return [*changed_weights(info.hashes, hashes), *more]
@@ -61,7 +64,8 @@ def _graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
         return []
     for written in _written(model, info):
         if hash_graph(written, said) == recorded:
-            return [*_differences(_facts(written), _facts(model))]
+            # What is there twice has one name.
+            return [*_differences(_facts(written), _facts(model))] or ["its graph"]
     return _attribute_changes(model, info) or ["its graph"]
 
 

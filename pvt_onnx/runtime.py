@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pvt_spec import PVTConfig
 from pvt_spec.arrays import Array
-from pvt_spec.runtime import OpenModel, RuntimeUnusable, Taps, Task
+from pvt_spec.runtime import FUSED, OpenModel, RuntimeUnusable, Taps, Task
+from pvt_spec.words import show
 
 if TYPE_CHECKING:
     import onnx
@@ -145,5 +146,7 @@ def open_graph(
     from pvt_onnx.graph.build import read_weights
     from pvt_onnx.interface import reporting
 
+    domains = sorted({node.domain for node in graph.graph.node} - {"", "ai.onnx"})
+    facts |= {FUSED: ", ".join(map(show, domains))} if domains else {}
     with reporting(graph.graph.name or "the graph", "what its nodes hold cannot be read"):
         return OpenModel(taps, read_attributes(graph), read_weights(graph, config), facts)

@@ -73,6 +73,10 @@ _CHOICES = {
 }
 
 
+_LEAST, _MOST = 2.0**-100, 2.0**100
+"""What a mean or deviation in units of pixels is between: their squares are float32 still."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How an image file becomes the model's input; :mod:`pvt_data.preprocessing` does it.
@@ -124,6 +128,12 @@ class Preprocessing:
         if len(self.mean) != len(self.std) or not finite or not all(s > 0 for s in self.std):
             raise ConfigError(
                 f"preprocessing: mean {self.mean} and std {self.std}: expected as many, std above 0"
+            )
+        scaled = [value / self.rescale for value in (1.0, *self.mean, *self.std)]
+        if not all(_LEAST < abs(value) < _MOST for value in scaled if value):
+            raise ConfigError(
+                f"preprocessing: rescale {self.rescale}, mean {self.mean} and std {self.std}: "
+                "beyond what float32 can compute with pixels of 0 to 255"
             )
 
     @property

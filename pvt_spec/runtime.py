@@ -46,6 +46,10 @@ class Task:
     image_size: tuple[int, int]
 
 
+FUSED = "operators"
+"""The fact under which a graph's operators of an engine's own are named: they show less."""
+
+
 @dataclass(frozen=True)
 class OpenModel:
     """A model in a runtime.

@@ -1,5 +1,6 @@
 """How numbers of things, long lists and long values are said, in every message."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from reprlib import Repr
@@ -56,9 +57,10 @@ def is_unicode(text: object) -> bool:
 def presentable(text: str) -> str:
     """Returns a message as it is shown: no control characters, and of what is long the two ends.
 
-    What a file or a library put into it does neither move a cursor nor fill the screen.
+    What a file or a library put into it does neither move a cursor nor fill the screen, nor does
+    it begin a line: our own go on with spaces.
     """
-    text = _ends(text, MAX_MESSAGE)
+    text = re.sub(r"\n(?! )", r"\\n", _ends(text, MAX_MESSAGE))
     if len(text) > MAX_LINE:
         text = "\n".join(_ends(line, MAX_LINE) for line in text.split("\n"))
     return printable(text, keep="\n")

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from convert.findings import Finding
 from convert.formats.table import find_source, read_file
 from convert.formats.weight_file import WeightFile
@@ -142,7 +144,7 @@ def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> 
     weights, naming, chosen = take(choice, find, keep_head=keep_head)
     weights, lost = _without_class_row(weights, naming.config, naming.dialect)
     specs = [spec for pairing in naming.pairings for spec in pairing.theirs]
-    weights = without_kernel_axes(weights, specs)
+    weights, narrowed = _without_spare_digits(without_kernel_axes(weights, specs))
     _check_tensors(weights, naming, given.model)
     canonical = to_canonical(weights, naming.pairings)
     canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(naming.config)}
@@ -157,6 +159,7 @@ def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> 
         *said.warnings,
         Finding("dialect", naming.dialect.name, "given" if given.dialect else ""),
         *lost,
+        *narrowed,
         *described(info, given, said, guesses),
         *([Finding("changed", changed, "since it was written")] if changed else []),
     )
@@ -203,6 +206,22 @@ def _without_class_row(
     return {**weights, name: held[:, 1:]}, [lost]
 
 
+def _without_spare_digits(
+    weights: Mapping[str, Array],
+) -> tuple[dict[str, Array], list[Finding]]:
+    """Returns the weights, float64 ones whose numbers are all float32's as such."""
+    narrowed = {}
+    for name, array in weights.items():
+        if array.dtype == np.float64:
+            with np.errstate(over="ignore"):
+                single = array.astype(np.float32)
+            if np.array_equal(single.astype(np.float64), array, equal_nan=True):
+                narrowed[name] = single
+    note = "float64 whose numbers are all float32's: taken as such"
+    found = [Finding("narrowed", [*narrowed], note)] if narrowed else []
+    return {name: narrowed.get(name, array) for name, array in weights.items()}, found
+
+
 def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | None) -> None:
     """Refuses tensors that are not exactly the configuration's.
 
@@ -218,6 +237,8 @@ def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | No
             problems[name] = f"is {array.shape}, expected {specs[name].shape}"
         elif array.dtype.name not in WEIGHT_DTYPES:
             problems[name] = f"is {array.dtype.name}, expected one of {', '.join(WEIGHT_DTYPES)}"
+            if array.dtype == np.float64:
+                problems[name] += " (it has digits that float32 has not: save it as float32)"
     if not problems:
         return
     unknown = sorted(weights.keys() - specs.keys())

@@ -9,6 +9,7 @@ from pvt_spec import ModelInfo, PVTConfig, TensorSpec, tap_specs, tensor_specs
 from pvt_spec.attributes import UNSEEN, Attributes, expected_attributes
 from pvt_spec.hashes import can_compare
 from pvt_spec.numerics import EPSILONS
+from pvt_spec.runtime import FUSED
 from pvt_spec.words import shortened
 
 if TYPE_CHECKING:
@@ -53,7 +54,13 @@ def structure_differences(
     expected = expected_attributes(info.config, info.numerics)
     return [
         *info_differences(info, other),
-        *attribute_differences(expected, inside.attributes, inside.kind, info.config),
+        *attribute_differences(
+            expected,
+            inside.attributes,
+            inside.kind,
+            info.config,
+            fused=FUSED in inside.facts,
+        ),
         *weight_differences(hashes, inside.hashes, info.config),
     ]
 
@@ -136,7 +143,7 @@ def _differences(
 
 
 def attribute_differences(
-    expected: Attributes, actual: Attributes, kind: str, config: PVTConfig
+    expected: Attributes, actual: Attributes, kind: str, config: PVTConfig, *, fused: bool = False
 ) -> list[Difference]:
     """Returns every attribute that is missing, unknown or different, in the spec's order.
 
@@ -145,11 +152,12 @@ def attribute_differences(
         actual: What was read from a runtime's model.
         kind: ``"torch"``, ``"mindspore"`` or ``"onnx"``: what it may not show.
         config: The model's.
+        fused: Whether an engine has made nodes of its own of several: then any may be missing.
     """
     seen = {
         key: value
         for key, value in expected.items()
-        if key in actual or key.rpartition(".")[2] not in UNSEEN[kind]
+        if key in actual or (not fused and key.rpartition(".")[2] not in UNSEEN[kind])
     }
     return _differences(seen, actual, config, _shortened, _shortened)
 

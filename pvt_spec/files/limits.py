@@ -46,6 +46,12 @@ of its file. Photos have some 5 to 20 for a byte.
 MAX_TILE = 4_000_000
 """Pixels of a TIFF's tile, or as many as its image has: tiles are decoded whole."""
 
+MAX_IMAGE_BYTES = 1 << 30
+"""Bytes of an image's file: a sparse one is as long as anybody says, and some are read at once."""
+
+MAX_PADDING = 1 << 20
+"""Bytes of a WebP behind those that its header tells of, which its decoder holds too."""
+
 MAX_PACKED_TEXTS = 32
 """Compressed texts of a PNG, of which each may take a megabyte."""
 

@@ -5,6 +5,7 @@ Keys are MindCV's YAML keys where MindCV has one.
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from pvt_spec import (
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_INTEGER, MAX_NESTING, MAX_RECIPE_BYTES
 from pvt_spec.files.models import read_text
-from pvt_spec.words import shortened, show
+from pvt_spec.words import listed, reason, shortened, show
 from pvt_train.optim.optimizer import trainable_names
 from pvt_train.recipe.checks import list_problems
 from pvt_train.recipe.keys import ROWS, Recipe
@@ -185,6 +186,14 @@ def _read(path: Path) -> dict[str, Any]:
             if len(node.value) > max(own, _MERGED):
                 raise ValueError(f"a mapping with over {_MERGED} keys merged into it")
 
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            """Returns a mapping; a key that is there twice is an error."""
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := [key for key, times in Counter(keys).items() if times > 1]:
+                raise ValueError(f"{listed(twice, 3, show)} is there twice")
+            made: dict[Any, Any] = super().construct_mapping(node, deep)
+            return made
+
     try:
         text = read_text(path, MAX_RECIPE_BYTES)
         _check_nesting(text)
@@ -196,12 +205,24 @@ def _read(path: Path) -> dict[str, Any]:
     except ConvertError as error:
         raise ConfigError(f"{error}: give --config a recipe's") from None
     except (yaml.YAMLError, *_RAISED) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+        raise ConfigError(f"{path}: cannot be read as YAML: {_why(error)}") from None
     return {str(key): value for key, value in values.items()}
 
 
 _RAISED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What yaml raises beside its own errors: of a date that is none, say."""
+
+
+def _why(error: Exception) -> str:
+    """Returns in a line what yaml says, and where."""
+    if "int_max_str" in str(error):
+        return "it has a number of too many digits, no value of a key"
+    problem = getattr(error, "problem", None)
+    if problem is None:
+        known = isinstance(error, ValueError)
+        return reason(error) if known else "it has a value that is none of its kind"
+    mark = getattr(error, "problem_mark", None)
+    return f"{problem}, in line {mark.line + 1}" if mark else str(problem)
 
 
 def _check_nesting(text: str) -> None:

@@ -112,7 +112,10 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_tool_makes_a_model_of_the_same_answers(tool: str, model: Path, tmp_path: Path) -> None:
+def test_a_tool_makes_a_model_of_the_same_answers(
+    tool: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where some leave files
     change, most = TOOLS[tool]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
