@@ -170,4 +170,4 @@ def check_shapes(config: PVTConfig, shapes: Mapping[str, tuple[int, ...]]) -> No
         if shapes[name] != expected[name]
     ]
     if wrong:
-        raise ConfigError("weights do not fit: " + "; ".join(sorted(wrong)))
+        raise ConfigError("\n  ".join(["weights do not fit:", *sorted(wrong)]))

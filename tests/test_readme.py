@@ -165,8 +165,8 @@ def check_usage(name: str, *arguments: str) -> None:
     Raises:
         click.UsageError: There is no such option or command, or a value that none can be.
     """
-    module, function = PROGRAMS[name].split(":")
-    command, rest = getattr(import_module(module), function), list(arguments)
+    package, rest = PROGRAMS[name].partition(".")[0], list(arguments)
+    command = import_module(f"{package}.command_line").main
     left_out = (
         *(click.MissingParameter, click.BadOptionUsage),
         *(click.exceptions.NoArgsIsHelpError, click.exceptions.Exit),

@@ -195,8 +195,8 @@ class MindSporeTwin:
         ]
         if problems:
             raise TrainingError(
-                "not the state of this recipe's training: " + "; ".join(problems) + " (opt, ema, "
-                "freeze, loss_scale_type and amp_level must be those of the run that wrote it)"
+                "not the state of this recipe's training (opt, ema, freeze, loss_scale_type and "
+                "amp_level must be those of the run that wrote it):\n  " + "\n  ".join(problems)
             )
 
     def total(self, values: Array) -> Array:

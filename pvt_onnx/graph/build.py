@@ -81,25 +81,11 @@ def build_skeleton(
         graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets)
     )
     model.producer_name = "pvt_onnx"
-    stored = {spec.name: stored_shape(spec, form) for spec in tensor_specs(config)}
-    _add_shapes(model, stored)
     text = info.to_json()
     graph_hash = hash_graph(model, text)
     said = {METADATA_KEY: text, GRAPH_KEY: graph_hash, TARGET_KEY: form.name}
     helper.set_model_props(model, said)
     return model
-
-
-def _add_shapes(model: onnx.ModelProto, weights: Mapping[str, tuple[int, ...]]) -> None:
-    """Writes the shape of every value into a model, from those of its weights."""
-    known = onnx.ModelProto()
-    known.CopyFrom(model)
-    known.graph.value_info.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in weights.items()
-    )
-    inferred = onnx.shape_inference.infer_shapes(known, data_prop=True).graph.value_info
-    model.graph.value_info.extend(value for value in inferred if value.name not in weights)
 
 
 def as_initializers(

@@ -150,8 +150,8 @@ def test_every_form_passes_the_strict_checks(
     model = build(small, MINDCV[small.version], random_weights(small), **form)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
     onnx.checker.check_model(model, full_check=True)
-    onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    told = [*model.graph.value_info, *model.graph.output]
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    told = [*inferred.graph.value_info, *inferred.graph.output]
     shapes = {value.name: value.type.tensor_type.shape.dim for value in told}
     if opset >= 14 or not dynamic:  # before, of what a computed Reshape answers nothing is inferred
         assert shapes.keys() == {name for node in model.graph.node for name in node.output}
@@ -498,7 +498,7 @@ def test_all_that_is_wrong_with_weights_is_told_at_once(small: PVTConfig) -> Non
     with pytest.raises(ConfigError) as refusal:
         build(small, OFFICIAL[small.version], weights)
     assert str(refusal.value) == (
-        "weights do not fit: head.wait is unknown; head.weight is missing; "
+        "weights do not fit:\n  head.wait is unknown\n  head.weight is missing\n  "
         "patch_embed1.norm.bias is (9,), expected (8,)"
     )
 

@@ -429,7 +429,7 @@ def test_an_unknown_byte_order_is_refused_as_torch_does(tmp_path, order):
 def test_long_types_are_cut_in_messages(tmp_path):
     tensor = encode_field(SECOND, b"Float" + b"t" * 5000) + encode_field(3 << 3 | 2, bytes(4))
     data = encode_field(FIRST, encode_field(FIRST, b"a") + encode_field(SECOND, tensor))
-    with pytest.raises(ConvertError, match=naming("'a'")) as caught:
+    with pytest.raises(ConvertError, match=naming("5005", "500")) as caught:
         read_bytes(tmp_path, "ckpt", data)
     assert len(str(caught.value)) < 600
 
