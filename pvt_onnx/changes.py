@@ -2,7 +2,7 @@
 
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from pvt_onnx.targets import DEFAULT_TARGET, TARGET_KEY, TARGETS
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, tensor_specs
 from pvt_spec.attributes import expected_attributes
 from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
-from pvt_spec.words import shortened
+from pvt_spec.words import shortened, show
 
 _Facts = dict[str, Any]
 
@@ -35,11 +35,16 @@ def find_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     except _DAMAGED as error:
         return [f"its weights, which are damaged ({error!r:.100})"]
     missing = [f"{name} is missing" for name in names if name not in held]
-    counts = Counter(tensor.name for tensor in model.graph.initializer)
-    missing += [f"{name} is there {times} times" for name, times in counts.items() if times > 1]
+    missing += _repeated(tensor.name for tensor in model.graph.initializer)
     # A graph without a weight is another one.
     more = missing or graph_changes(model, info)
     return [*changed_weights(info.hashes, hashes), *more]
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    """Returns the names that are there more than once, in words."""
+    counts = Counter(names)
+    return [f"{show(name)} is there {times} times" for name, times in counts.items() if times > 1]
 
 
 def graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
@@ -64,8 +69,9 @@ def _graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
         return []
     for written in _written(model, info):
         if hash_graph(written, said) == recorded:
-            # What is there twice has one name.
-            return [*_differences(_facts(written), _facts(model))] or ["its graph"]
+            # Of what is there twice, the facts have the last.
+            values = (value.name for value in (*model.graph.input, *model.graph.output))
+            return [*_repeated(values), *_differences(_facts(written), _facts(model))]
     return _attribute_changes(model, info) or ["its graph"]
 
 
