@@ -19,6 +19,10 @@ MAX_GROWTH, SMALL = 16, 1 << 22
 """How many times the values of a PVT's largest intermediate result, beside so many, a graph's may
 have for one image."""
 
+MAX_RESULT = 1 << 29
+"""Values of a PVT's largest intermediate result for one image, 2 GiB: that of a pvt_tiny at 1,700
+pixels."""
+
 _CONSTANT = 4096  # bytes of an initializer that may be a shape
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
@@ -48,7 +52,14 @@ def large_values(
         size: The (H, W) in pixels of what it will be given.
         images: Its input as it is for one image of that size.
     """
-    most = MAX_GROWTH * _most_values(config, size) + SMALL
+    largest = _most_values(config, size)
+    if largest > MAX_RESULT:
+        yield (
+            f"images of {size[0]}x{size[1]} make {largest:,} values at a time, expected at most "
+            f"{MAX_RESULT:,}"
+        )
+        return
+    most = MAX_GROWTH * largest + SMALL
     inferred = onnx.shape_inference.infer_shapes(_skeleton(model, images), data_prop=True)
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         count = math.prod(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
