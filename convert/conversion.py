@@ -58,8 +58,9 @@ def convert_file(
         FileExists: The target or the report exists and may not be replaced.
     """
     source, path = Path(source), Path(target)
-    planned = _check_places(find_model(source)[0], path, options)
-    stamps = stamp_files(find_model(source)[0])
+    found, _ = find_model(source)
+    planned = _check_places(found, path, options)
+    stamps = stamp_files(found)
     reports = [options.report] if options.report else []
     log = _Log(tell)
     keep_head = changes.num_classes != 0 and not changes.features_only

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pvt_packages import LIBRARIES
-from tests.support.fuzzing.bundles import GOOD, MODEL, good_files
+from tests.support.fuzzing.bundles import write_good
 from tests.support.messages import tells
 from tests.support.processes import ROOT, run_python
 
@@ -82,18 +82,8 @@ COMMANDS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What commands are given."""
-    from PIL import Image
-
-    from convert import convert_file
-
     found = tmp_path_factory.mktemp("files")
-    files = good_files()
-    (found / "model.pth").write_bytes(files[MODEL])
-    (found / "good.npz").write_bytes(files[GOOD])
-    convert_file(found / "model.pth", found / "model.onnx")
-    for place in ("image.png", *(f"val/{name}/a.png" for name in "abcdefg")):
-        (found / place).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 40)).save(found / place)
+    write_good(found)
     (found / "run").mkdir()
     (found / "run" / "log.jsonl").write_text('{"event": "epoch", "epoch": 1}\n')
     return found

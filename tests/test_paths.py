@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pvt_spec.files.replacing import AnyPath
-from tests.support.fuzzing.bundles import GOOD, MODEL, good_files
+from tests.support.fuzzing.bundles import write_good
 
 LIBRARIES = ("convert", "pvt_ms", "pvt_onnx", "pvt_torch")
 
@@ -37,19 +37,9 @@ KINDS: dict[str, Callable[[Path], AnyPath]] = {
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what functions read."""
-    from PIL import Image
-
-    import convert
-
     folder = tmp_path_factory.mktemp("good")
-    files = good_files()
-    (folder / "model.pth").write_bytes(files[MODEL])
-    (folder / "good.npz").write_bytes(files[GOOD])
-    convert.convert_file(folder / "model.pth", folder / "model.onnx")
+    write_good(folder)
     (folder / "labels.txt").write_text("a\nb\n")
-    for name in "abcdefg":
-        (folder / "val" / name).mkdir(parents=True)
-        Image.new("RGB", (40, 40)).save(folder / "val" / name / "a.png")
     return folder
 
 

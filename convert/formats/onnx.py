@@ -379,6 +379,7 @@ def write(
     external = external_data or model_size(skeleton, tensors) > MAX_BYTES
     config = aipp_config(path, info) if target == ASCEND else None
     files = [path, *([_data_file(path)] if external else [])]
+    files += [aipp_file(path)] if config else []
     mark = pair_mark(skeleton.SerializeToString(deterministic=True)) if external else b""
     if external:
         skeleton.metadata_props.add(key=PAIR_KEY, value=mark.decode())
@@ -386,18 +387,14 @@ def write(
     def bridge(name: str) -> bytes:
         return b"".join(_graph_pieces(skeleton, tensors, name))
 
-    with replacing_all(
-        [*files, *([aipp_file(path)] if config else [])],
-        force,
-        bridge if external and not config else None,
-    ) as streams:
+    with replacing_all(files, force, bridge if external and not config else None) as streams:
         beside = (files[1].name, streams[1]) if external else None
         write_model(streams[0], skeleton, tensors, beside)
         if external:
             streams[1].write(mark)
         if config:
             streams[-1].write(config.encode())
-    return [*files, *([aipp_file(path)] if config else [])]
+    return files
 
 
 def model_size(skeleton: "onnx.ModelProto", weights: Mapping[str, Array]) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from parity.errors import ParityError
 from pvt_spec.arrays import Array
+from pvt_spec.files.limits import MAX_DIMS
 from pvt_spec.words import shortened
 
 MAX_GROWTH, SMALL = 4, 8 << 20
@@ -26,7 +27,6 @@ more holds zeros, which a short file could have any number of.
 """
 
 _MAX_HEADER = 10_000  # numpy's own limit
-_MAX_DIMS = 32
 _CHUNK = 1 << 20  # bytes that are read at a time
 _ENDING = ".npy"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -148,6 +148,6 @@ class Entries:
                 "float64 ('<f2', '<f4', '<f8'): write it again as one of these"
             )
         shape = tuple(int(side) for side in match[3].replace(b" ", b"").split(b",") if side)
-        if len(shape) > _MAX_DIMS or max(shape, default=0) >= 1 << 63:
+        if len(shape) > MAX_DIMS or max(shape, default=0) >= 1 << 63:
             raise ValueError("a shape that no array has")
         return np.dtype(match[1].decode()), shape, match[2] == b"True"

@@ -21,6 +21,21 @@ GOOD, JUDGE, MODEL = "good.npz", "reference.npz", "model.pth"
 
 
 @cache
+def write_good(folder: Path) -> None:
+    """Writes what commands are given: models, a bundle, and images in folders of classes."""
+    from PIL import Image
+
+    from convert import convert_file
+
+    files = good_files()
+    for name in (MODEL, GOOD):
+        (folder / name).write_bytes(files[name])
+    convert_file(folder / MODEL, folder / "model.onnx")
+    for place in ("image.png", *(f"val/{name}/a.png" for name in "abcdefg")):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(folder / place)
+
+
 def good_files() -> dict[str, bytes]:
     """A small model, its bundle in onnxruntime and that of its reference."""
     import tempfile

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 from click.testing import CliRunner
-from hypothesis import HealthCheck, Phase, settings, strategies as st
+from hypothesis import strategies as st
 
 from tests.support.fuzzing import fuzz
 from tests.support.fuzzing.damage_bytes import Draw, index
@@ -242,21 +241,5 @@ class Program:
         def given(draw: Draw) -> Given:
             return Given(draw(self.files()), index(draw, len(self.commands)))
 
-        def judge_one(given: Given) -> None:
-            judge.judge(given)
-
-        batch = 0
-        while judge.ends.inputs < count:
-            limits = settings(
-                max_examples=min(_BATCH, count - judge.ends.inputs),
-                phases=(Phase.generate,),
-                database=None,
-                deadline=None,
-                derandomize=False,
-                report_multiple_bugs=False,
-                suppress_health_check=list(HealthCheck),
-            )
-            judge_batch = limits(hypothesis.given(given())(judge_one))
-            hypothesis.seed(seed * 1_000_003 + batch)(judge_batch)()
-            batch += 1
+        fuzz.give(given(), judge.judge, lambda: count - judge.ends.inputs, seed, batch=_BATCH)
         return judge.ends

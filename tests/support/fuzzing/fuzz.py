@@ -25,6 +25,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.strategies import SearchStrategy
 
 from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_file
 from convert.formats.pth import file as pth
@@ -309,13 +310,37 @@ def run(
     """
     judge = Judge(ending, folder, read)
 
-    def judge_one(given: Input) -> None:
-        judge.judge(given)
+    give(inputs(ending), judge.judge, lambda: count - judge.tally.inputs, seed, shrink=shrink)
+    return judge.tally
 
-    batch = 0
-    while judge.tally.inputs < count:
+
+def give(
+    drawn: SearchStrategy[Any],
+    judge: Callable[[Any], None],
+    left: Callable[[], int],
+    seed: int,
+    *,
+    batch: int = _BATCH,
+    shrink: bool = False,
+) -> None:
+    """Gives a judge what is drawn, batch by batch, until none is left; the same for the same seed.
+
+    Args:
+        drawn: The inputs.
+        judge: A function that raises for an input that fails.
+        left: A function that tells how many there are to be yet.
+        seed: Of the random numbers.
+        batch: How many are drawn at a time: hypothesis keeps their history in memory.
+        shrink: Look for a smaller input that fails in the same way.
+    """
+
+    def judge_one(given: Any) -> None:
+        judge(given)
+
+    number = 0
+    while (more := left()) > 0:
         limits = settings(
-            max_examples=min(_BATCH, count - judge.tally.inputs),
+            max_examples=min(batch, more),
             phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
             database=None,
             deadline=None,
@@ -323,10 +348,9 @@ def run(
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         )
-        judge_batch = limits(hypothesis.given(inputs(ending))(judge_one))
-        hypothesis.seed(seed * 1_000_003 + batch)(judge_batch)()
-        batch += 1
-    return judge.tally
+        judge_batch = limits(hypothesis.given(drawn)(judge_one))
+        hypothesis.seed(seed * 1_000_003 + number)(judge_batch)()
+        number += 1
 
 
 def replay(path: Path, folder: Path) -> None:
