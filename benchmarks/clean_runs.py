@@ -136,7 +136,7 @@ def write_images(folder: Path) -> None:
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
-    from pvt_data.digits import write_digits
+    from pvt_data.sources.digits import write_digits
 
     write_digits(folder / "digits")
     for number, photo in enumerate(load_sample_images().images):
@@ -164,7 +164,7 @@ def run_job(job: Job, folder: Path, models: Path | None = None) -> list[dict[str
         noise_samples,
     )
     from parity.selection import read_models
-    from pvt_data.listing import list_images
+    from pvt_data.sources.listing import list_images
 
     path = models / f"{job.model}.safetensors" if models else folder / "model.pth"
     if not models:

@@ -44,7 +44,7 @@ def step(*arguments: object, capture: bool = False) -> tuple[str, float]:
 def main() -> None:
     """Runs every step, then prints the summary."""
     seconds: dict[str, float] = {}
-    step("pvt_data.digits", DIGITS)
+    step("pvt_data.sources.digits", DIGITS)
     _, seconds["training (MindSpore)"] = step(
         "pvt_ms", "train", "--config", "configs/demo/pvt_nano_digits.yaml",
         "--data-dir", DIGITS, "--output", RUN, "--force",

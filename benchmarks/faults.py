@@ -11,8 +11,8 @@ import onnx
 from PIL import Image
 
 from convert.model.read import Model
-from pvt_data.pixels import normalise
-from pvt_data.preprocessing import load_pixels
+from pvt_data.images.pixels import normalise
+from pvt_data.images.preprocessing import load_pixels
 from pvt_spec import (
     CHOICES,
     EPSILONS,

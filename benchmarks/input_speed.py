@@ -24,8 +24,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.processes import add_json_option, in_turn, quartiles, report
-from pvt_data.folders import ClassFolders
-from pvt_data.pixels import normalise
+from pvt_data.images.pixels import normalise
+from pvt_data.sources.folders import ClassFolders
 from pvt_spec import default_preprocessing, make_config
 from pvt_train.input.augmentation import Augmentation
 from pvt_train.input.randomness import RandomUse, generator

@@ -119,7 +119,7 @@ def train(recipe: Recipe, folder: Path) -> None:
 
 def train_in_mindspore(name: str, options: Sequence[str], folder: Path) -> None:
     """Trains pvt_nano as ``make demo`` does, keeping every epoch."""
-    from pvt_data.digits import write_digits
+    from pvt_data.sources.digits import write_digits
 
     data, run = folder / "digits", folder / name
     write_digits(data)

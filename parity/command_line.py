@@ -208,7 +208,7 @@ def validate(
     from parity.inputs.samples import Inputs, evenly_spaced, file_samples
     from parity.report.text import accuracy_table
     from parity.run import run as run_all
-    from pvt_data.labels import check_single_label, labelled_for
+    from pvt_data.sources.labels import check_single_label, labelled_for
 
     chosen.check_files()
     pairs = selection.pair_up(models, chosen.runtime)

@@ -274,7 +274,7 @@ def choose_inputs(
         file_samples,
         noise_samples,
     )
-    from pvt_data.listing import LeftOut, list_images
+    from pvt_data.sources.listing import LeftOut, list_images
     from pvt_spec.files.replacing import check_not_read
 
     size = chosen.size or info.preprocessing.image_size
@@ -306,7 +306,7 @@ def choose_inputs(
 
 def tell_sideways(inputs: "Inputs") -> None:
     """Says on stderr what became of photos with an EXIF orientation, once they are loaded."""
-    from pvt_data.preprocessing import say_sideways
+    from pvt_data.images.preprocessing import say_sideways
 
     if inputs.sideways:
         say(say_sideways(inputs.sideways, len(inputs.samples), inputs.orientation))

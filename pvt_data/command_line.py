@@ -23,7 +23,7 @@ from pvt_spec.model_info import ORIENTATIONS
 from pvt_spec.words import counted, presentable, shortened
 
 if TYPE_CHECKING:
-    from pvt_data.accuracy import Forward
+    from pvt_data.answers.accuracy import Forward
     from pvt_spec.model_info import ModelInfo
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -229,9 +229,9 @@ def add_predict(group: click.Group, package: str) -> None:
 
         Preprocessing, class names and what the answers mean come from MODEL itself.
         """
-        from pvt_data.listing import LeftOut, list_images
-        from pvt_data.predict import predict as predict_images, table, unreadable
+        from pvt_data.answers.predict import predict as predict_images, table, unreadable
         from pvt_data.progress import progress_bar
+        from pvt_data.sources.listing import LeftOut, list_images
 
         images = [*paths[ckpt_path is None :], *image_path]
         if not images:
@@ -276,8 +276,8 @@ def add_validate(group: click.Group, package: str) -> None:
         """
         import dataclasses
 
+        from pvt_data.answers.validate import validate as validate_folder
         from pvt_data.progress import progress_bar
-        from pvt_data.validate import validate as validate_folder
 
         path = ckpt_path or model
         if path is None:

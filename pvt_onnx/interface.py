@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from pvt_data.pixels import normalise, to_pixels
+from pvt_data.images.pixels import normalise, to_pixels
 from pvt_onnx.bounds import large_values, loops
 from pvt_onnx.files import OnnxFileError
 from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 from google.protobuf.message import EncodeError
 
-from pvt_data.accuracy import Forward
+from pvt_data.answers.accuracy import Forward
 from pvt_onnx.files import OnnxFileError, check_pair_of, load_proto
 from pvt_onnx.interface import (
     Interface,

@@ -79,7 +79,7 @@ _LEAST, _MOST = 2.0**-100, 2.0**100
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image file becomes the model's input; :mod:`pvt_data.preprocessing` does it.
+    """How an image file becomes the model's input; :mod:`pvt_data.images.preprocessing` does it.
 
     Attributes:
         image_size: The crop's (H, W) in pixels.

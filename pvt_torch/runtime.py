@@ -6,7 +6,7 @@ from functools import partial
 from typing import ClassVar
 
 from convert import read_model
-from pvt_data.accuracy import Forward
+from pvt_data.answers.accuracy import Forward
 from pvt_packages import require
 from pvt_spec import ModelInfo, output_names
 from pvt_spec.files.replacing import AnyPath

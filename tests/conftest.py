@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from pvt_data.digits import write_digits
+from pvt_data.sources.digits import write_digits
 from pvt_ms.environment import prepare_environment
 from pvt_spec import PVTConfig
 from tests.support.models import KINDS, MAPS, SMALL

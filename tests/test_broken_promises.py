@@ -18,9 +18,9 @@ from convert import convert_file, load_model, save_model
 from convert.command_line import main as convert
 from convert.findings import Finding
 from parity.command_line import main as parity
-from pvt_data.decoding import open_image
-from pvt_data.folders import open_source
-from pvt_data.listing import list_images
+from pvt_data.images.decoding import open_image
+from pvt_data.sources.folders import open_source
+from pvt_data.sources.listing import list_images
 from pvt_onnx import build
 from pvt_onnx.changes import find_changes
 from pvt_onnx.command_line import main as pvt_onnx

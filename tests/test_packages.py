@@ -48,7 +48,7 @@ def refused(done: Ended, path: Path) -> bool:
         ("convert", "parity"),
         ("pvt_spec", "convert"),
         ("pvt_spec", "pvt_onnx"),
-        ("pvt_spec", "pvt_data.digits"),
+        ("pvt_spec", "pvt_data.sources.digits"),
         ("pvt_data", "pvt_onnx"),
         ("pvt_torch", "parity"),
     ],

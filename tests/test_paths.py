@@ -94,12 +94,16 @@ CALLS: dict[str, Callable[[Callable[[str], AnyPath]], Any]] = {
     ],
     "convert.labels.read_labels": lambda at: _of("convert.labels").read_labels(at("labels.txt")),
     "parity.bundles.bundle.Bundle": lambda at: _of("parity.bundles.bundle").Bundle(at("good.npz")),
-    "pvt_data.folders.open_source": lambda at: _of("pvt_data.folders").open_source(at("val")),
-    "pvt_data.listing.list_images": lambda at: _of("pvt_data.listing").list_images([at("val")]),
-    "pvt_data.validate.validate": lambda at: _of("pvt_data.validate").validate(
+    "pvt_data.sources.folders.open_source": lambda at: _of("pvt_data.sources.folders").open_source(
+        at("val")
+    ),
+    "pvt_data.sources.listing.list_images": lambda at: _of("pvt_data.sources.listing").list_images(
+        [at("val")]
+    ),
+    "pvt_data.answers.validate.validate": lambda at: _of("pvt_data.answers.validate").validate(
         *_of("pvt_torch").load_forward(at("model.pth")), at("val"), 4
     ),
-    "pvt_data.predict.predict": lambda at: _of("pvt_data.predict").predict(
+    "pvt_data.answers.predict.predict": lambda at: _of("pvt_data.answers.predict").predict(
         *_of("pvt_torch").load_forward(at("model.pth")), [at("val/a/a.png")], 4, 2
     ),
 }

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from convert.model.read import Model
-from pvt_data.pixels import pixel_mean, pixel_std
+from pvt_data.images.pixels import pixel_mean, pixel_std
 from pvt_spec import CHOICES, EPSILONS, ModelInfo, PVTConfig, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes

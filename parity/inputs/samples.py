@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 
 from parity.inputs.drawing import SCENES, Stream, cloud, dots, edges, scene, with_channels
-from pvt_data.accuracy import batched
-from pvt_data.pixels import pixel_mean, to_pixels
-from pvt_data.preprocessing import encode_png, load_image, load_pixels
+from pvt_data.answers.accuracy import batched
+from pvt_data.images.pixels import pixel_mean, to_pixels
+from pvt_data.images.preprocessing import encode_png, load_image, load_pixels
 from pvt_spec.arrays import Array
 from pvt_spec.model_info import Preprocessing
 

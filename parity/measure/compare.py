@@ -16,7 +16,7 @@ from parity.measure.envelope import Envelope, Unit
 from parity.measure.metrics import Place, TapError
 from parity.measure.structure import INPUT, Difference
 from parity.measure.tolerance import FixedTolerance, allowed_times, find_tolerance, unit_of
-from pvt_data.accuracy import probabilities, top_k
+from pvt_data.answers.accuracy import probabilities, top_k
 from pvt_spec.arrays import Array
 from pvt_spec.kernels import STRICTEST, Kernels
 from pvt_spec.runtime import Taps

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from parity.measure.metrics import exact_mean, exact_sum
-from pvt_data.accuracy import hits, top_k
+from pvt_data.answers.accuracy import hits, top_k
 from pvt_spec.arrays import Array
 
 FIRST_KEPT = 5

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, ops
 
-from pvt_data.pixels import pixel_mean, pixel_std
+from pvt_data.images.pixels import pixel_mean, pixel_std
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_ms.train.optimizer import Average, Optimizer, for_each
 from pvt_ms.train.parallel import Workers
@@ -21,7 +21,7 @@ Sums = tuple[Tensor, ...]
 
 def preparation(preprocessing: Preprocessing) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns what becomes of pixels on the device: normalised, to the bit as
-    :func:`pvt_data.preprocessing.normalise` does, and then mixed.
+    :func:`pvt_data.images.preprocessing.normalise` does, and then mixed.
 
     Returns:
         (pixels uint8 (B, H, W, C), mixing float32 (B,)) -> images float32 (B, C, H, W).

@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from pvt_data.labels import check_classes
+from pvt_data.sources.labels import check_classes
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_ms.taps import run_taps
 from pvt_ms.train.optimizer import Average, Optimizer, scalar

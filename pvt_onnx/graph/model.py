@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from pvt_data.pixels import pixel_mean, pixel_std
+from pvt_data.images.pixels import pixel_mean, pixel_std
 from pvt_onnx.graph.operators import adaptive_avg_pool, gelu, layer_norm
 from pvt_onnx.graph.writer import GraphWriter, Size
 from pvt_onnx.targets import Target

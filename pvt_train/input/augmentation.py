@@ -12,7 +12,7 @@ from math import exp, log, sqrt
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from pvt_data.pixels import pixel_mean
+from pvt_data.images.pixels import pixel_mean
 from pvt_spec import ConfigError, Preprocessing
 from pvt_spec.arrays import Array
 from pvt_train.input.decoding import Box

@@ -13,7 +13,7 @@ from math import ceil, inf
 import simplejpeg
 from PIL import Image
 
-from pvt_data.decoding import (
+from pvt_data.images.decoding import (
     MAY_RAISE,
     MODES,
     check_channels,

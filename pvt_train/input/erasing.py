@@ -7,7 +7,7 @@ from math import sqrt
 
 import numpy as np
 
-from pvt_data.pixels import pixel_mean, pixel_std
+from pvt_data.images.pixels import pixel_mean, pixel_std
 from pvt_spec import ConfigError, Preprocessing
 from pvt_spec.arrays import Array
 from pvt_train.input.decoding import Box

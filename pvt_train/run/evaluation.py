@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pvt_data.accuracy import Tally, check_answers
-from pvt_data.labels import LabelledImages
+from pvt_data.answers.accuracy import Tally, check_answers
+from pvt_data.sources.labels import LabelledImages
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
 from pvt_spec.words import counted, listed

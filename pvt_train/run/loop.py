@@ -10,7 +10,7 @@ from math import isfinite
 
 import numpy as np
 
-from pvt_data.labels import LabelledImages
+from pvt_data.sources.labels import LabelledImages
 from pvt_train.input.loader import TrainingBatches
 from pvt_train.input.processes import process_count
 from pvt_train.optim.schedule import learning_rate

@@ -11,9 +11,9 @@ from PIL import Image
 from convert import load_model, save_model
 from parity.command_line import main
 from parity.measure.decisions import mcnemar_p_value
-from pvt_data.accuracy import softmax
-from pvt_data.labels import labelled_for
-from pvt_data.preprocessing import load_image
+from pvt_data.answers.accuracy import softmax
+from pvt_data.images.preprocessing import load_image
+from pvt_data.sources.labels import labelled_for
 from pvt_torch.runtime import load_forward
 from tests.support.messages import tells
 from tests.support.models import GOLDEN

@@ -286,7 +286,7 @@ def test_only_the_options_name_is_respelt(model, images, tmp_path):
 
 
 def test_names_from_files_neither_move_a_cursor_nor_fill_a_screen():
-    from pvt_data.predict import table
+    from pvt_data.answers.predict import table
 
     names = ["\x1b[2J\x07", "a" * 60_000, "\u202eabc", "日本"]
     classes = [{"index": i, "label": name, "probability": 0.25} for i, name in enumerate(names)]

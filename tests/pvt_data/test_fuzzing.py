@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from pvt_data import decoding, folders
-from pvt_data.listing import FORMATS
+from pvt_data.images import decoding
+from pvt_data.sources import folders
+from pvt_data.sources.listing import FORMATS
 from tests.support.fuzzing import fuzz
 from tests.support.fuzzing.fuzz import Failure
 from tests.support.fuzzing.images import IMAGES, PIXEL, allowance, image_seeds

@@ -11,7 +11,7 @@ import pytest
 from convert import convert_file, load_model, save_model
 from convert.findings import Finding
 from convert.options import Changes, OnnxOptions, Options
-from pvt_data.pixels import normalise
+from pvt_data.images.pixels import normalise
 from pvt_onnx.ascend import aipp_config, atc_commands
 from pvt_onnx.targets import TARGETS
 from pvt_spec import ConfigError, Preprocessing

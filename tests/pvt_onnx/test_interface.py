@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from parity import run as parity
 from parity.inputs.samples import Inputs, default_samples
 from parity.selection import read_models
-from pvt_data.digits import write_digits
-from pvt_data.pixels import normalise, pixel_mean, pixel_std
+from pvt_data.images.pixels import normalise, pixel_mean, pixel_std
+from pvt_data.sources.digits import write_digits
 from pvt_onnx import build, load_forward
 from pvt_onnx.command_line import main
 from pvt_onnx.files import OnnxFileError

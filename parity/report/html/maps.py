@@ -8,7 +8,7 @@ import numpy as np
 from parity.measure.compare import Comparison
 from parity.report.html.images import Thumbnail, data_uri, thumbnail_of
 from parity.result import Result
-from pvt_data.preprocessing import encode_png
+from pvt_data.images.preprocessing import encode_png
 from pvt_spec import Preprocessing, stage_grids
 from pvt_spec.arrays import Array
 from pvt_spec.taps import tap_specs

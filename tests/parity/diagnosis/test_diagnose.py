@@ -18,7 +18,7 @@ from parity.diagnosis.diagnosis import Diagnosis
 from parity.diagnosis.trials import Observed
 from parity.errors import ParityError
 from parity.inputs.samples import default_samples, load_batch
-from pvt_data.pixels import to_pixels
+from pvt_data.images.pixels import to_pixels
 from pvt_spec import EPSILONS, PROFILES, Numerics, tap_names
 from tests.support.messages import Facts, tells
 from tests.support.models import (

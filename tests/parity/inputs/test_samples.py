@@ -21,8 +21,8 @@ from parity.inputs.samples import (
     noise_samples,
     thumbnail,
 )
-from pvt_data.pixels import normalise, to_pixels
-from pvt_data.preprocessing import encode_png, load_image, load_pixels
+from pvt_data.images.pixels import normalise, to_pixels
+from pvt_data.images.preprocessing import encode_png, load_image, load_pixels
 from pvt_spec import ImageError, Preprocessing
 from tests.support.messages import naming
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pvt_data.pixels import normalise
+from pvt_data.images.pixels import normalise
 from pvt_spec import ModelInfo, tap_names
 from pvt_spec.initial import initial_weights
 from pvt_train.optim.loss_scale import LossScale, first_loss_scale

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from pvt_data.folders import open_source
+from pvt_data.sources.folders import open_source
 from pvt_spec import ImageError, make_config
 from pvt_train.input.loader import TrainingBatches, image_order, spread
 from pvt_train.input.processes import ImageProcesses, process_count

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pvt_data.labels import LabelledImages
+from pvt_data.sources.labels import LabelledImages
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from pvt_train.run import checkpoints

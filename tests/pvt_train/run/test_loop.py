@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pvt_data.labels import LabelledImages
+from pvt_data.sources.labels import LabelledImages
 from pvt_spec import PvtError
 from pvt_train.recipe.read import make_recipe
 from pvt_train.run.evaluation import evaluate

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from pvt_data.labels import LabelledImages
+from pvt_data.sources.labels import LabelledImages
 from pvt_train.run.clock import Clock
 from pvt_train.run.evaluation import evaluate
 from pvt_train.run.folder import clear, output_folder

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pvt_data.command_line import Commands
-from pvt_data.listing import FORMATS, SUFFIXES
+from pvt_data.sources.listing import FORMATS, SUFFIXES
 from pvt_spec.files.limits import MAX_PIXELS
 from tests.support.fuzzing.commands import Program
 from tests.support.fuzzing.damage_bytes import (
@@ -182,8 +182,8 @@ decoders = Commands("decoders")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("rule")
 def decode(path: Path, rule: str) -> None:
-    from pvt_data.folders import ClassFolders, count_sideways
-    from pvt_data.preprocessing import load_image
+    from pvt_data.images.preprocessing import load_image
+    from pvt_data.sources.folders import ClassFolders, count_sideways
     from pvt_spec import ImageError, Preprocessing
     from pvt_train.input.augmentation import crop_box
     from pvt_train.input.decoding import decode_crop

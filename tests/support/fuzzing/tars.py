@@ -131,7 +131,7 @@ readers = Commands("readers")
 @readers.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def read(folder: Path) -> None:
-    from pvt_data.folders import count_sideways, open_source
+    from pvt_data.sources.folders import count_sideways, open_source
     from pvt_spec import ImageError
 
     source, failed = open_source(folder), []

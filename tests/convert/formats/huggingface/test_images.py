@@ -20,8 +20,8 @@ from convert.formats.huggingface.images import (
     parse_preprocessor,
 )
 from convert.formats.huggingface.timm import parse_timm
-from pvt_data.pixels import pixel_std
-from pvt_data.preprocessing import load_image
+from pvt_data.images.pixels import pixel_std
+from pvt_data.images.preprocessing import load_image
 from pvt_spec import (
     CROP_MODES,
     INTERPOLATIONS,

@@ -14,11 +14,11 @@ from PIL import EpsImagePlugin, Image
 
 from convert import save_model
 from parity.command_line import main as parity
-from pvt_data import decoding
-from pvt_data.decoding import MAY_RAISE, open_image
-from pvt_data.folders import count_sideways, open_source
-from pvt_data.listing import FORMATS, SUFFIXES
-from pvt_data.preprocessing import load_image
+from pvt_data.images import decoding
+from pvt_data.images.decoding import MAY_RAISE, open_image
+from pvt_data.images.preprocessing import load_image
+from pvt_data.sources.folders import count_sideways, open_source
+from pvt_data.sources.listing import FORMATS, SUFFIXES
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ImageError, Preprocessing, make_config
 from pvt_spec.files.limits import MAX_PACKED_TEXTS

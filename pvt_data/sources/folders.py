@@ -13,9 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pvt_data.decoding import MAY_RAISE, opened, turn
-from pvt_data.listing import LeftOut, class_folders, is_hidden, list_labelled, listing
-from pvt_data.tars import CLASS_SUFFIX, Member, index_tar, sample_key
+from pvt_data.images.decoding import MAY_RAISE, opened, turn
+from pvt_data.sources.listing import LeftOut, class_folders, is_hidden, list_labelled, listing
+from pvt_data.sources.tars import CLASS_SUFFIX, Member, index_tar, sample_key
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
 from pvt_spec.files.limits import MAX_CLASS_NAME, MAX_IMAGE_BYTES

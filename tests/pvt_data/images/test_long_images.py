@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from pvt_data import preprocessing as prepare
-from pvt_data.preprocessing import fit
+from pvt_data.images import preprocessing as prepare
+from pvt_data.images.preprocessing import fit
 from pvt_spec import Preprocessing
 from pvt_spec.model_info import RESIZES
 
@@ -91,7 +91,7 @@ def test_sides_that_are_shrunk_very_much_are_near_too(monkeypatch):
 MEASURE = """
 import io, resource, sys
 from PIL import Image
-from pvt_data.preprocessing import load_image
+from pvt_data.images.preprocessing import load_image
 from pvt_spec import Preprocessing
 from pvt_train.input.decoding import decode_crop
 def load(width, height, **rules):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pvt_data.digits import write_digits
+from pvt_data.sources.digits import write_digits
 from tests.support.processes import run_python
 
 
@@ -39,7 +39,7 @@ def test_a_fifth_of_every_digit_is_for_validation(folder):
 
 
 def test_the_command_writes_the_same_bytes(folder, tmp_path):
-    run_python("-m", "pvt_data.digits", tmp_path / "again")
+    run_python("-m", "pvt_data.sources.digits", tmp_path / "again")
     names = sorted(path.relative_to(folder) for path in folder.glob("*/*/*.png"))
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
@@ -47,5 +47,5 @@ def test_the_command_writes_the_same_bytes(folder, tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["a", "b"]])
 def test_anything_but_one_folder_is_answered_with_the_usage(arguments):
-    done = run_python("-m", "pvt_data.digits", *arguments, check=False)
-    assert (done.returncode, done.stderr) == (1, "usage: python -m pvt_data.digits DIR\n")
+    done = run_python("-m", "pvt_data.sources.digits", *arguments, check=False)
+    assert (done.returncode, done.stderr) == (1, "usage: python -m pvt_data.sources.digits DIR\n")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pvt_data import folders as sources
-from pvt_data.folders import (
+from pvt_data.sources import folders as sources
+from pvt_data.sources.folders import (
     ClassFolders,
     Source,
     TarFiles,

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pvt_data.accuracy import batched
-from pvt_data.decoding import check_channels
-from pvt_data.folders import open_source
-from pvt_data.listing import LeftOut, list_labelled, some
-from pvt_data.preprocessing import load_image
+from pvt_data.answers.accuracy import batched
+from pvt_data.images.decoding import check_channels
+from pvt_data.images.preprocessing import load_image
+from pvt_data.sources.folders import open_source
+from pvt_data.sources.listing import LeftOut, list_labelled, some
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConfigError, ImageError
 from pvt_spec.model_info import TASKS, ModelInfo
@@ -133,7 +133,7 @@ def open_labelled(
 
     Args:
         info: The model's.
-        folder: The folder; see :func:`pvt_data.folders.open_source`.
+        folder: The folder; see :func:`pvt_data.sources.folders.open_source`.
         tell: What is told what was left out, and what is guessed of the classes.
         orientation: What is done with a photo's EXIF orientation; ``stored`` is what reported
             accuracies were measured with.

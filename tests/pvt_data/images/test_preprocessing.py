@@ -13,14 +13,14 @@ from hypothesis import given, strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from pvt_data.accuracy import Accuracy, Tally, batched, softmax, top_k
-from pvt_data.decoding import open_image
-from pvt_data.labels import class_order, labelled_for
-from pvt_data.listing import SUFFIXES, list_images, list_labelled
-from pvt_data.pixels import pixel_mean, pixel_std
-from pvt_data.predict import display_width, predict, table
-from pvt_data.preprocessing import load_image
-from pvt_data.validate import validate
+from pvt_data.answers.accuracy import Accuracy, Tally, batched, softmax, top_k
+from pvt_data.answers.predict import display_width, predict, table
+from pvt_data.answers.validate import validate
+from pvt_data.images.decoding import open_image
+from pvt_data.images.pixels import pixel_mean, pixel_std
+from pvt_data.images.preprocessing import load_image
+from pvt_data.sources.labels import class_order, labelled_for
+from pvt_data.sources.listing import SUFFIXES, list_images, list_labelled
 from pvt_spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,

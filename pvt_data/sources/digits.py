@@ -1,4 +1,4 @@
-"""Real images for the demo and the tests: ``python -m pvt_data.digits DIR``.
+"""Real images for the demo and the tests: ``python -m pvt_data.sources.digits DIR``.
 
 scikit-learn ships 1797 scanned handwritten digits, 8x8 pixels of 17 grey levels (from the
 "Optical Recognition of Handwritten Digits" data set of the UCI repository).
@@ -37,6 +37,6 @@ def write_digits(folder: AnyPath) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        sys.exit("usage: python -m pvt_data.digits DIR")
+        sys.exit("usage: python -m pvt_data.sources.digits DIR")
     write_digits(Path(sys.argv[1]))
     print(f"{sys.argv[1]}: train and val, one folder per digit")

@@ -16,10 +16,10 @@ from PIL import Image
 from convert import save_model
 from convert.command_line import main as convert
 from parity.command_line import main as parity
-from pvt_data import folders
-from pvt_data.folders import open_source
-from pvt_data.listing import LeftOut, list_images, list_labelled
-from pvt_data.preprocessing import load_image
+from pvt_data.images.preprocessing import load_image
+from pvt_data.sources import folders
+from pvt_data.sources.folders import open_source
+from pvt_data.sources.listing import LeftOut, list_images, list_labelled
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ImageError, Preprocessing, make_config
 from pvt_spec.files.limits import MAX_CLASS_NAME

@@ -1,6 +1,6 @@
 """Image files to pixels: the one place where files of strangers are decoded.
 
-Only the formats of :data:`pvt_data.listing.FORMATS` are, whatever else Pillow knows.
+Only the formats of :data:`pvt_data.sources.listing.FORMATS` are, whatever else Pillow knows.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
-from pvt_data.listing import FORMATS
+from pvt_data.sources.listing import FORMATS
 from pvt_spec.errors import ImageError
 from pvt_spec.files.limits import (
     MAX_IMAGE_BYTES,

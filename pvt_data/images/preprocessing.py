@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pvt_data.decoding import open_image
-from pvt_data.pixels import normalise, pixel_mean
+from pvt_data.images.decoding import open_image
+from pvt_data.images.pixels import normalise, pixel_mean
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.model_info import INTERPOLATIONS, Preprocessing

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from convert import save_model
-from pvt_data.predict import predict
+from pvt_data.answers.predict import predict
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ImageError, make_config
 from tests.support.commands import invoke, refusal

@@ -7,10 +7,10 @@ from unicodedata import combining, east_asian_width
 
 import numpy as np
 
-from pvt_data.accuracy import Forward, batched, check_answers, probabilities, top_k
-from pvt_data.decoding import check_channels
-from pvt_data.labels import Tell, check_classes, ignore
-from pvt_data.preprocessing import load_image, say_sideways
+from pvt_data.answers.accuracy import Forward, batched, check_answers, probabilities, top_k
+from pvt_data.images.decoding import check_channels
+from pvt_data.images.preprocessing import load_image, say_sideways
+from pvt_data.sources.labels import Tell, check_classes, ignore
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.files.replacing import AnyPath

@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from pvt_data.listing import SUFFIXES, LeftOut, is_hidden
+from pvt_data.sources.listing import SUFFIXES, LeftOut, is_hidden
 from pvt_spec import ImageError
 from pvt_spec.files.reading import open_regular
 from pvt_spec.words import reason

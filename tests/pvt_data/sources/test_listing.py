@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pvt_data.folders import open_source
-from pvt_data.listing import LeftOut, is_hidden, list_images, list_labelled
+from pvt_data.sources.folders import open_source
+from pvt_data.sources.listing import LeftOut, is_hidden, list_images, list_labelled
 from pvt_spec import ImageError
 from tests.support.messages import naming, tells
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from pvt_data.accuracy import Accuracy, Forward, Tally, check_answers
-from pvt_data.labels import Tell, check_some_readable, ignore, open_labelled
-from pvt_data.preprocessing import say_sideways
+from pvt_data.answers.accuracy import Accuracy, Forward, Tally, check_answers
+from pvt_data.images.preprocessing import say_sideways
+from pvt_data.sources.labels import Tell, check_some_readable, ignore, open_labelled
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.model_info import ModelInfo
 
@@ -26,7 +26,7 @@ def validate(
     Args:
         forward: The runtime.
         info: What travels with the weights that it runs.
-        folder: ``CLASS/*.png``, or tar files; see :func:`pvt_data.folders.open_source`.
+        folder: ``CLASS/*.png``, or tar files; see :func:`pvt_data.sources.folders.open_source`.
         batch_size: Images per call; the last batch may hold fewer.
         progress: The function that is told (images done, images in all) after every batch.
         tell: The function that is told what was left out, guessed or not turned.

@@ -1,0 +1,1 @@
+"""What a model answers, in any runtime: classes, probabilities, accuracy."""

@@ -1,0 +1,1 @@
+"""Image files to what a model takes: the one evaluation preprocessing."""

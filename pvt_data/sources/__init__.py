@@ -1,0 +1,1 @@
+"""Where images come from, and what of them is known: files, folders, tars, their classes."""
