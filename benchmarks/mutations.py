@@ -38,7 +38,7 @@ from parity.measure.structure import INPUT
 from parity.runtimes.table import DEFAULT_RUNTIMES, RUNTIMES
 from parity.selection import read_models
 from pvt_data.answers.accuracy import batched
-from pvt_onnx.runtime import load_graph
+from pvt_onnx.engines.runtime import load_graph
 from pvt_spec import ModelInfo, profile_numerics, tap_names, tensor_specs
 from pvt_spec.runtime import OpenModel, Task
 from pvt_torch.reference import open_reference

@@ -71,7 +71,7 @@ def plain_torch(model: Any) -> Any:
 def plain_onnxruntime(model: Any) -> Any:
     """Returns onnxruntime with all optimisations."""
     import pvt_onnx
-    from pvt_onnx.session import open_session
+    from pvt_onnx.engines.session import open_session
 
     info = model.info
     graph = pvt_onnx.build(info.config, info.numerics, model.weights, info=info)

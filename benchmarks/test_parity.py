@@ -53,7 +53,7 @@ def test_every_tensor_has_faults_that_change_an_answer(tmp_path):
 
 def test_faulty_graphs_are_graphs(tmp_path):
     """Every change of an ONNX graph leaves one that ONNX's own checker accepts."""
-    from pvt_onnx.runtime import load_graph
+    from pvt_onnx.engines.runtime import load_graph
 
     changed = 0
     for name in MODELS:

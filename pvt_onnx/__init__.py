@@ -5,9 +5,9 @@ from pvt_packages import lazy_exports
 _HOMES = {
     "build": "pvt_onnx.graph.build",
     "list_models": "pvt_spec",
-    "load_forward": "pvt_onnx.session",
+    "load_forward": "pvt_onnx.engines.session",
     "load_proto": "pvt_onnx.files",
-    "open_taps": "pvt_onnx.session",
+    "open_taps": "pvt_onnx.engines.session",
 }
 __all__ = list(_HOMES)
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from pvt_onnx.engines.session import open_session
 from pvt_onnx.graph.build import build
 from pvt_onnx.graph.model import INPUT
-from pvt_onnx.session import open_session
 from pvt_spec import (
     PROFILES,
     PVTConfig,

@@ -90,9 +90,9 @@ def estimate_gap(model: Model, target: Numerics) -> Gap:
 
 def _answer(model: Model, numerics: Numerics, images: Array) -> Array:
     """Returns everything that the model answers, as one float64 vector."""
+    from pvt_onnx.engines.session import open_session
     from pvt_onnx.graph.build import build
     from pvt_onnx.graph.model import INPUT
-    from pvt_onnx.session import open_session
 
     info = model.info
     size = info.preprocessing.image_size

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from parity.errors import ParityError
 from pvt_ms.runtime import MindSporeRuntime
-from pvt_onnx.openvino import OpenVino
-from pvt_onnx.runtime import CUDA, OnnxReference, OnnxRuntime
+from pvt_onnx.engines.openvino import OpenVino
+from pvt_onnx.engines.runtime import CUDA, OnnxReference, OnnxRuntime
 from pvt_packages import LIBRARIES, explain_import, is_installed
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes

@@ -18,11 +18,11 @@ from onnx.reference import ReferenceEvaluator
 import pvt_onnx
 from convert import load_model
 from convert.formats.onnx import write_model
+from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_onnx.graph.build import as_initializers, build, build_skeleton
 from pvt_onnx.graph.model import INPUT, RESIZES
 from pvt_onnx.graph.operators import adaptive_avg_pool, gelu
 from pvt_onnx.graph.writer import GraphWriter
-from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_onnx.targets import DEFAULT_TARGET, TARGETS
 from pvt_spec import (
     METADATA_KEY,

@@ -143,8 +143,8 @@ def answer_torch(path: Path, images: np.ndarray) -> Answers:
 
 def answer_onnx(path: Path, images: np.ndarray) -> Answers:
     """What onnxruntime answers, of an ``.onnx`` file."""
+    from pvt_onnx.engines.session import open_session
     from pvt_onnx.graph.model import INPUT
-    from pvt_onnx.session import open_session
 
     session = open_session(path.read_bytes(), path.name)
     names = [output.name for output in session.get_outputs()]

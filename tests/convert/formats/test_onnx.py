@@ -16,9 +16,9 @@ from convert import load_model, save_model
 from convert.formats import onnx as onnx_file
 from convert.formats.onnx import ALIGNMENT, MAX_BYTES, model_size, write_model
 from convert.options import OnnxOptions
+from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_onnx.graph.build import as_initializers, build_skeleton
 from pvt_onnx.graph.model import INPUT
-from pvt_onnx.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_spec import (
     METADATA_KEY,
     ConfigError,

@@ -31,8 +31,8 @@ from parity.runtimes.table import (
     open_runner,
 )
 from parity.selection import choose_runtimes
-from pvt_onnx.runtime import CPU, CUDA
-from pvt_onnx.session import OPTIMIZATIONS, OnnxFileError, open_session, open_taps
+from pvt_onnx.engines.runtime import CPU, CUDA
+from pvt_onnx.engines.session import OPTIMIZATIONS, OnnxFileError, open_session, open_taps
 from pvt_packages import LIBRARIES
 from pvt_spec import PVTConfig, tap_names
 from pvt_spec.arrays import fill_up
@@ -497,6 +497,6 @@ def test_openvino_never_goes_on_in_another_precision(saved, monkeypatch):
         assert tells(str(message), "openvino-bf16", "bf16", "FP32", "openvino")
         with pytest.raises(RuntimeUnusable, match=naming("bf16", "f32")):
             open_runner("openvino-bf16", task_of(saved("tiny"), ["logits"]))
-    monkeypatch.setattr("pvt_onnx.openvino._HINTS", {"fp32": "f16"})
+    monkeypatch.setattr("pvt_onnx.engines.openvino._HINTS", {"fp32": "f16"})
     with pytest.raises(RuntimeUnusable, match=naming("f16", "f32")):
         open_runner("openvino", task_of(saved("tiny"), ["logits"]))

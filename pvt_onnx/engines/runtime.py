@@ -22,7 +22,7 @@ class OnnxRuntime:
     Attributes:
         name: What users call it.
         optimization: The level, how much of the graph it may change; see
-            :data:`pvt_onnx.session.OPTIMIZATIONS`.
+            :data:`pvt_onnx.engines.session.OPTIMIZATIONS`.
         provider: The execution provider.
     """
 
@@ -50,7 +50,7 @@ class OnnxRuntime:
         """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
         import onnxruntime
 
-        from pvt_onnx.session import open_taps
+        from pvt_onnx.engines.session import open_taps
 
         graph = load_graph(task)
         taps = open_taps(graph, str(task.path), task.names, self.optimization, self.provider)
@@ -85,8 +85,8 @@ class OnnxReference:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
+        from pvt_onnx.engines.session import with_outputs
         from pvt_onnx.interface import check_graph, checked_answers, reporting
-        from pvt_onnx.session import with_outputs
 
         graph, names, name = load_graph(task), list(task.names), str(task.path)
         interface = check_graph(graph, task.model.info, name, task.image_size)

@@ -9,6 +9,7 @@ import onnxruntime
 from google.protobuf.message import EncodeError
 
 from pvt_data.answers.accuracy import Forward
+from pvt_onnx.engines.runtime import CPU, CUDA
 from pvt_onnx.files import OnnxFileError, check_pair_of, load_proto
 from pvt_onnx.interface import (
     Interface,
@@ -17,7 +18,6 @@ from pvt_onnx.interface import (
     checked_answers,
     reporting,
 )
-from pvt_onnx.runtime import CPU, CUDA
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.files.models import check_model_file

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pvt_onnx.runtime import load_graph, open_graph
+from pvt_onnx.engines.runtime import load_graph, open_graph
 from pvt_spec.arrays import Array
 from pvt_spec.runtime import OpenModel, RuntimeUnusable, Task
 
@@ -47,8 +47,8 @@ class OpenVino:
         """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
         import openvino
 
+        from pvt_onnx.engines.session import with_outputs
         from pvt_onnx.interface import check_graph, checked_answers, reporting
-        from pvt_onnx.session import with_outputs
 
         graph, names, name = load_graph(task), list(task.names), str(task.path)
         interface = check_graph(graph, task.model.info, name, task.image_size)

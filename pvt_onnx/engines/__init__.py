@@ -1,0 +1,1 @@
+"""What runs a graph: onnxruntime, OpenVINO, ONNX's own evaluator."""
