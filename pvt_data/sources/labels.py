@@ -1,16 +1,15 @@
 """Labelled images as a model takes them: its classes, in its order."""
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
-from pvt_data.answers.accuracy import batched
+from pvt_data.images.ahead import load_ahead
 from pvt_data.images.decoding import check_channels
 from pvt_data.images.preprocessing import load_image
 from pvt_data.sources.folders import open_source
@@ -58,35 +57,34 @@ class LabelledImages:
     sideways: set[str] = field(default_factory=set)
 
     def batches(
-        self, numbers: Sequence[int], size: int, unreadable: dict[str, str], threads: int = 1
+        self,
+        numbers: Sequence[int],
+        size: int,
+        unreadable: dict[str, str],
+        workers: int | None = None,
     ) -> Iterator[tuple[list[str], Array, Array]]:
         """Yields B names, images float32 (B, C, H, W) and labels int64 (B,), B at most ``size``.
 
-        Each batch is loaded while the one before it is used.
+        The next images are loaded while a batch is used.
 
         Args:
             numbers: The images' numbers.
             size: Images of a batch.
             unreadable: What is told the name of each image that cannot be used, and why; it is
                 left out.
-            threads: How many load images.
+            workers: How many threads load images; see :func:`load_ahead`.
         """
-        ahead: deque[tuple[Sequence[int], list[Future[Array]]]] = deque()
-        with ThreadPoolExecutor(threads) as pool:
-            for chunk in [*batched(numbers, size), []]:
-                ahead.append((chunk, [pool.submit(self.load, number) for number in chunk]))
-                if len(ahead) == 1:
-                    continue
-                images: dict[int, Array] = {}
-                for number, image in zip(*ahead.popleft(), strict=True):
-                    try:
-                        images[number] = image.result()
-                    except ImageError as error:
-                        name = self.name(number)
-                        unreadable[name] = str(error).removeprefix(f"{name}: ")
-                if images:
-                    names = [self.name(number) for number in images]
-                    yield names, np.stack([*images.values()]), self.labels[[*images]]
+        for batch in load_ahead(self.load, numbers, size, workers):
+            images: dict[int, Array] = {}
+            for number, image in batch:
+                if isinstance(image, ImageError):
+                    name = self.name(number)
+                    unreadable[name] = str(image).removeprefix(f"{name}: ")
+                else:
+                    images[number] = image
+            if images:
+                names = [self.name(number) for number in images]
+                yield names, np.stack([*images.values()]), self.labels[[*images]]
 
 
 def check_some_readable(count: int, unreadable: Mapping[str, str], where: str) -> None:

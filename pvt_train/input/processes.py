@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from pvt_data.command_line import hush_pillow
+from pvt_data.images.ahead import usable_cores
 from pvt_spec.arrays import Array
 from pvt_train.twin import TrainingError
 
@@ -70,10 +71,7 @@ class Made(NamedTuple):
 
 def process_count(asked: int) -> int:
     """Returns the processes to start where ``asked`` are wanted: no more than usable cores."""
-    cores = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    return min(asked, cores)
+    return min(asked, usable_cores())
 
 
 def make_here(make: Make, shape: tuple[int, int, int], batches: Iterable[Array]) -> Iterator[Made]:
