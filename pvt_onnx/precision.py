@@ -1,0 +1,95 @@
+"""How a graph computes, read from its nodes, whoever made it; and how it was quantised."""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+
+import onnx
+from onnx import TensorProto
+from onnx.helper import get_node_attr_value
+
+from pvt_spec.errors import ConfigError
+from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.records import read_record
+
+QUANTIZATION_KEY = "pvt_quantization"
+"""The key under which an ``.onnx`` carries how ``pvt-onnx quantize`` made it."""
+
+_OF_INTEGERS = re.compile("[Qq]uantize|^QLinear|^QGemm|^QAttention|^QMoE|Integer|NBits|Bnb4")
+"""What the names of such operators have, in ONNX (``QuantizeLinear``, ``DequantizeLinear``,
+``MatMulInteger`` …) and in onnxruntime's domain (``QGemm``, ``MatMulNBits`` …)."""
+
+
+def is_quantised(node: onnx.NodeProto) -> bool:
+    """Returns whether an operator takes, makes or computes with integers that stand for floats."""
+    return _OF_INTEGERS.search(node.op_type) is not None
+
+
+def read_precision(model: onnx.ModelProto) -> str:
+    """Returns how a graph computes, a key of :data:`pvt_spec.precisions.PRECISIONS`.
+
+    ``"int8"`` where anything in it is quantised, weights alone too; ``"fp16"`` where an operator
+    computes with float16 (weights that are only kept so, and cast, are not computed with); else
+    ``"fp32"``.
+    """
+    nodes = model.graph.node
+    if any(map(is_quantised, nodes)):
+        return "int8"
+    half = {tensor.name for tensor in model.graph.initializer if _is_half(tensor.data_type)}
+    half |= {v.name for v in model.graph.input if _is_half(v.type.tensor_type.elem_type)}
+    for node in nodes:
+        if node.op_type == "Cast" and _is_half(get_node_attr_value(node, "to")):
+            half.update(node.output)
+    computing = (node for node in nodes if node.op_type != "Cast")
+    return "fp16" if any(name in half for node in computing for name in node.input) else "fp32"
+
+
+def _is_half(kind: int) -> bool:
+    return kind == TensorProto.FLOAT16
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How ``pvt-onnx quantize`` made a model.
+
+    Attributes:
+        method: ``"static"`` or ``"dynamic"``.
+        tool: What did it, and its version.
+        kept: The reason of each layer that is left in float, by the layer.
+        calibration: What the ranges are of, in words; "" where they are found as it runs.
+    """
+
+    method: str
+    tool: str
+    kept: dict[str, str] = field(default_factory=dict)
+    calibration: str = ""
+
+    def __str__(self) -> str:
+        kept = f", {len(self.kept)} layers left in float" if self.kept else ""
+        return f"{self.method}, by {self.tool}{kept}"
+
+    def to_json(self) -> str:
+        """Returns one line of JSON that :meth:`from_json` reads."""
+        return encode_json(dataclasses.asdict(self), compact=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Quantization":
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            ConfigError: The text is something else.
+        """
+        try:
+            return read_record(cls, parse_json(text), QUANTIZATION_KEY)
+        except ValueError as error:
+            raise ConfigError(f"{QUANTIZATION_KEY} cannot be read: {error}") from None
+
+
+def read_quantization(model: onnx.ModelProto) -> Quantization | None:
+    """Returns how ``pvt-onnx quantize`` made a model; None of what it did not make.
+
+    Raises:
+        ConfigError: What the file says of it is damaged.
+    """
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    return Quantization.from_json(said[QUANTIZATION_KEY]) if QUANTIZATION_KEY in said else None
