@@ -13,7 +13,7 @@ from pvt_onnx.precision import (
     read_precision,
     read_quantization,
 )
-from pvt_spec import ConfigError
+from pvt_spec import ConfigError, ModelInfo
 from tests.support.models import SMALL, info_of, random_images, random_weights
 from tests.support.quantised import HALVERS, QUANTISERS
 
@@ -21,9 +21,9 @@ MINDCV = info_of(SMALL["v1"], "mindcv")
 """A model whose position embeddings are rounded to float16 and widened again."""
 
 
-def model(dtype: str = "float32") -> onnx.ModelProto:
-    weights = {name: array.astype(dtype) for name, array in random_weights(MINDCV.config).items()}
-    return build(MINDCV.config, MINDCV.numerics, weights, info=MINDCV)
+def model(dtype: str = "float32", info: ModelInfo = MINDCV) -> onnx.ModelProto:
+    weights = {name: array.astype(dtype) for name, array in random_weights(info.config).items()}
+    return build(info.config, info.numerics, weights, info=info)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -33,7 +33,9 @@ def test_what_is_only_stored_in_float16_is_computed_in_float32(dtype: str) -> No
 
 @pytest.mark.parametrize("tool", [*QUANTISERS, *HALVERS])
 def test_what_a_tool_made_shows_in_the_nodes(tool: str) -> None:
-    made = (QUANTISERS | HALVERS)[tool](model(), random_images(MINDCV.config))
+    # The converter to float16 cannot take casts to float16, as MindCV's maths has them.
+    before = model(info=info_of(SMALL["v1"]))
+    made = (QUANTISERS | HALVERS)[tool](before, random_images(MINDCV.config))
     assert read_precision(made) == ("int8" if tool in QUANTISERS else "fp16")
 
 

@@ -118,10 +118,7 @@ def halve(model: onnx.ModelProto, images: np.ndarray, keep_io_types: bool = True
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     with _apart():
-        # It takes a rounded position embedding for a sign that all is done.
-        return float16.convert_float_to_float16(
-            copied, keep_io_types=keep_io_types, check_fp16_ready=False
-        )
+        return float16.convert_float_to_float16(copied, keep_io_types=keep_io_types)
 
 
 def halve_all(model: onnx.ModelProto, images: np.ndarray) -> Any:
