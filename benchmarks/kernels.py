@@ -87,10 +87,10 @@ def run_in_openvino(model: bytes, inputs: Mapping[str, Array]) -> Array:
     """Returns OpenVINO's answer, as ``pvt_onnx.engines.openvino`` sets it."""
     import openvino
 
-    from pvt_onnx.engines.openvino import options
+    from pvt_onnx.engines.openvino import numbers
 
     core = openvino.Core()
-    (answer,) = core.compile_model(core.read_model(model), "CPU", options("f32"))(inputs).values()
+    (answer,) = core.compile_model(core.read_model(model), "CPU", numbers("f32"))(inputs).values()
     return answer
 
 

@@ -71,12 +71,13 @@ def plain_torch(model: Any) -> Any:
 def plain_onnxruntime(model: Any) -> Any:
     """Returns onnxruntime with all optimisations."""
     import pvt_onnx
-    from pvt_onnx.engines.session import open_session
+    from pvt_onnx.engines.table import open_engine
+    from pvt_spec import output_names
 
     info = model.info
     graph = pvt_onnx.build(info.config, info.numerics, model.weights, info=info)
-    session = open_session(graph.SerializeToString(), "plain")
-    return lambda images: session.run(None, {"images": images})
+    engine = open_engine(graph.SerializeToString(), "plain")
+    return lambda images: engine.run({"images": images}, output_names(info.config))
 
 
 def parity(model: Path, *arguments: object) -> list[str]:

@@ -3,6 +3,7 @@
 from pvt_packages import lazy_exports
 
 _HOMES = {
+    "EngineOptions": "pvt_onnx.engines.options",
     "build": "pvt_onnx.graph.build",
     "list_models": "pvt_spec",
     "load_forward": "pvt_onnx.engines.session",

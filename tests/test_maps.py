@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from pvt_onnx.engines.session import open_session
+from pvt_onnx.engines.table import open_engine
 from pvt_onnx.graph.build import build
 from pvt_onnx.graph.model import INPUT
 from pvt_spec import (
@@ -186,11 +186,11 @@ def test_one_session_takes_any_size_and_batch(profile: str, maps: PVTConfig) -> 
     numerics = PROFILES[profile][maps.version]
     weights = weights_for(maps, numerics)
     model = build(maps, numerics, weights, dynamic_size=True)
-    session = open_session(model.SerializeToString(), "maps")
+    engine = open_engine(model.SerializeToString(), "maps")
     for size, count in (((64, 64), 1), ((100, 60), 3), ((33, 65), 1), ((224, 96), 3)):
         images = random_images(maps, size, count)
         expected = run_float64(maps, numerics, weights, images)
-        outputs = session.run(None, {INPUT: images})
+        outputs = engine.run({INPUT: images}, output_names(maps))
         for name, array in zip(output_names(maps), outputs, strict=True):
             assert array.shape == expected[name].shape and len(array) == count
             assert np.abs(array - expected[name]).max() < TOLERANCE, (size, name)

@@ -10,7 +10,7 @@ import numpy as np
 
 from convert.model.describe import pos_embeds
 from convert.model.read import Model
-from pvt_spec import Numerics
+from pvt_spec import Numerics, output_names
 from pvt_spec.arrays import Array
 
 Differences = dict[str, tuple[object, object]]
@@ -90,13 +90,13 @@ def estimate_gap(model: Model, target: Numerics) -> Gap:
 
 def _answer(model: Model, numerics: Numerics, images: Array) -> Array:
     """Returns everything that the model answers, as one float64 vector."""
-    from pvt_onnx.engines.session import open_session
+    from pvt_onnx.engines.table import open_engine
     from pvt_onnx.graph.build import build
     from pvt_onnx.graph.model import INPUT
 
     info = model.info
     size = info.preprocessing.image_size
     graph = build(info.config, numerics, model.weights, info=info, image_size=size)
-    session = open_session(graph.SerializeToString(), "estimate")
-    outputs = session.run(None, {INPUT: images})
+    engine = open_engine(graph.SerializeToString(), "estimate")
+    outputs = engine.run({INPUT: images}, output_names(info.config))
     return np.concatenate([output.reshape(-1).astype(np.float64) for output in outputs])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from parity.errors import ParityError
 from pvt_ms.runtime import MindSporeRuntime
-from pvt_onnx.engines.openvino import OpenVino
-from pvt_onnx.engines.runtime import CUDA, OnnxReference, OnnxRuntime
+from pvt_onnx.engines.options import EngineOptions
+from pvt_onnx.engines.runtime import OnnxEngine, OnnxReference
 from pvt_packages import LIBRARIES, explain_import, is_installed
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes
@@ -26,14 +26,14 @@ _ROWS: tuple[Runtime, ...] = (
     TorchRuntime("torch"),
     TorchRuntime("torch-compile", compiled=True),
     TorchRuntime("cuda", device="cuda"),
-    OnnxRuntime("onnxruntime"),
-    OnnxRuntime("onnxruntime-extended", optimization="extended"),
-    OnnxRuntime("onnxruntime-basic", optimization="basic"),
-    OnnxRuntime("onnxruntime-disabled", optimization="disabled"),
-    OnnxRuntime("onnxruntime-cuda", provider=CUDA),
+    OnnxEngine("onnxruntime"),
+    OnnxEngine("onnxruntime-extended", EngineOptions(optimization="extended")),
+    OnnxEngine("onnxruntime-basic", EngineOptions(optimization="basic")),
+    OnnxEngine("onnxruntime-disabled", EngineOptions(optimization="disabled")),
+    OnnxEngine("onnxruntime-cuda", EngineOptions(provider="cuda")),
     OnnxReference("onnx-reference"),
-    OpenVino("openvino"),
-    OpenVino("openvino-bf16", precision="bf16"),
+    OnnxEngine("openvino", EngineOptions("openvino")),
+    OnnxEngine("openvino-bf16", EngineOptions("openvino", precision="bf16")),
 )
 
 RUNTIMES: dict[str, Runtime] = {row.name: row for row in _ROWS}

@@ -2,15 +2,31 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from pvt_spec.arrays import Array
 from pvt_spec.errors import PvtError
+from pvt_spec.model_info import ModelInfo
 
 Forward = Callable[[Array], dict[str, Array]]
 """From float32 (B, C, H, W), normalised, to float32 arrays by :func:`pvt_spec.output_names`."""
+
+
+class Opened(NamedTuple):
+    """A model that can be run.
+
+    Attributes:
+        forward: What runs it.
+        info: What travels with its weights.
+        facts: What really runs it: ``framework``, ``device``, ``precision`` and others.
+    """
+
+    forward: Forward
+    info: ModelInfo
+    facts: Mapping[str, str]
+
 
 _T = TypeVar("_T")
 

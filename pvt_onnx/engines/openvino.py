@@ -1,83 +1,82 @@
-"""Running any model file in OpenVINO; it is imported when a model is opened."""
+"""Opening graphs in OpenVINO; it is imported when one is opened."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import local
+from typing import Any
 
 import numpy as np
 
-from pvt_onnx.engines.runtime import load_graph, open_graph
+from pvt_onnx.engines.options import EngineOptions
+from pvt_onnx.engines.table import OPENVINO_HINTS, Engine
+from pvt_onnx.files import OnnxFileError
+from pvt_onnx.interface import reporting
 from pvt_spec.arrays import Array
-from pvt_spec.runtime import OpenModel, RuntimeUnusable, Task
+from pvt_spec.runtime import RuntimeUnusable
 
 DEVICE = "CPU by OpenVINO"
 """What its kernels are called; see :mod:`pvt_spec.kernels`."""
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
-_CAPABILITIES = {"fp32": "FP32", "bf16": "BF16"}
+
+def obstacle(options: EngineOptions) -> str | None:
+    """Returns why OpenVINO cannot run a graph as asked here, or None where it can."""
+    if options.optimization != "all":
+        return f"optimization {options.optimization}: OpenVINO has no levels, expected all"
+    import openvino
+
+    there = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if options.precision.upper() in there:
+        return None
+    return (
+        f"precision {options.precision}: this CPU computes in none such ({', '.join(there)}), "
+        "where OpenVINO would go on in float32 without a word: take precision fp32"
+    )
 
 
-@dataclass(frozen=True)
-class OpenVino:
-    """OpenVINO's CPU plugin, in one precision: by itself it takes bfloat16 where the CPU has it.
+def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engine:
+    """Opens a graph; see :func:`pvt_onnx.engines.table.open_engine`."""
+    import openvino
 
-    Attributes:
-        name: What users call it.
-        precision: ``"fp32"`` or ``"bf16"``.
-    """
+    if isinstance(model, Path) and not model.is_file():
+        raise OnnxFileError(f"{model}: no such file")
+    asked = OPENVINO_HINTS[options.precision]
+    with reporting(name, "OpenVINO cannot load it"):
+        core = openvino.Core()
+        read = core.read_model(model if isinstance(model, bytes) else str(model))
+        settings = numbers(asked) | {"PERFORMANCE_HINT": "LATENCY"}
+        if options.threads:
+            settings["INFERENCE_NUM_THREADS"] = options.threads
+        compiled = core.compile_model(read, "CPU", settings)
+    found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if found != asked:
+        raise RuntimeUnusable(f"{name}: asked for {asked}, OpenVINO computes in {found}")
+    own = local()  # a request is one thread's
 
-    kind: ClassVar[str] = "onnx"
-    library: ClassVar[str] = "openvino"
-    name: str
-    precision: str = "fp32"
+    def run(inputs: Mapping[str, Array], values: Sequence[str]) -> list[Array]:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        answer = own.request.infer(dict(inputs), share_inputs=True)
+        return [np.asarray(answer[value]) for value in values]
 
-    def obstacle(self) -> str | None:
-        """Says why it cannot run here; see :class:`pvt_spec.runtime.Runtime`."""
-        import openvino
-
-        there = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if _CAPABILITIES[self.precision] in there:
-            return None
-        return (
-            f"{self.name}: this CPU computes no {self.precision} ({', '.join(there)}), where "
-            "OpenVINO would go on in float32 without a word: take openvino"
-        )
-
-    def open(self, task: Task) -> OpenModel:
-        """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
-        import openvino
-
-        from pvt_onnx.engines.session import with_outputs
-        from pvt_onnx.interface import check_graph, checked_answers, reporting
-
-        graph, names, name = load_graph(task), list(task.names), str(task.path)
-        interface = check_graph(graph, task.model.info, name, task.image_size)
-        inner = [name for name in names if name not in interface.outputs]
-        core, asked = openvino.Core(), _HINTS[self.precision]
-        tapped = with_outputs(graph, name, inner)
-        with reporting(name, "OpenVINO cannot load it"):
-            read = core.read_model(tapped.SerializeToString())
-            compiled = core.compile_model(read, "CPU", options(asked))
-        found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if found != asked:
-            raise RuntimeUnusable(f"{self.name}: asked for {asked}, OpenVINO computes in {found}")
-
-        def run(inputs: dict[str, Array], values: Sequence[str]) -> list[Array]:
-            answer = compiled(inputs)
-            return [np.array(answer[value]) for value in values]  # whose memory is used again
-
-        taps = checked_answers(run, names, interface, task.model.info)
-        facts = {
+    return Engine(
+        run,
+        {
             "framework": f"openvino {openvino.__version__}",
             "device": DEVICE,
             "mode": f"inference precision {found}",
-            "precision": self.precision,
-        }
-        return open_graph(graph, task.model.info.config, taps, facts)
+            "provider": "CPU",
+            "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "precision": options.precision,
+        },
+    )
 
 
-def options(precision: str) -> dict[str, Any]:
-    """Returns the options that change numbers, each explicitly."""
+def numbers(precision: str) -> dict[str, Any]:
+    """Returns the options that change numbers, each explicitly.
+
+    Args:
+        precision: One of :data:`OPENVINO_HINTS`'s values.
+    """
     return {
         "INFERENCE_PRECISION_HINT": precision,
         "EXECUTION_MODE_HINT": "ACCURACY" if precision == "f32" else "PERFORMANCE",

@@ -1,9 +1,11 @@
-"""Running any model file as an ONNX graph; its engine is imported when a model is opened."""
+"""The runtimes that run any model file as an ONNX graph, which each imports when it opens one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pvt_onnx.engines.options import EngineOptions
+from pvt_onnx.engines.table import obstacle
 from pvt_spec import PVTConfig
 from pvt_spec.arrays import Array
 from pvt_spec.runtime import FUSED, OpenModel, RuntimeUnusable, Taps, Task
@@ -12,56 +14,37 @@ from pvt_spec.words import show
 if TYPE_CHECKING:
     import onnx
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-
 
 @dataclass(frozen=True)
-class OnnxRuntime:
-    """onnxruntime, at one level of optimisation and on one execution provider.
+class OnnxEngine:
+    """One of :data:`pvt_onnx.engines.table.ENGINES`, in one of its ways.
 
     Attributes:
         name: What users call it.
-        optimization: The level, how much of the graph it may change; see
-            :data:`pvt_onnx.engines.session.OPTIMIZATIONS`.
-        provider: The execution provider.
+        options: Which engine, and how.
     """
 
     kind: ClassVar[str] = "onnx"
-    library: ClassVar[str] = "onnxruntime"
     name: str
-    optimization: str = "all"
-    provider: str = CPU
+    options: EngineOptions = EngineOptions()
+
+    @property
+    def library(self) -> str:
+        """The package that must be installed."""
+        return self.options.engine
 
     def obstacle(self) -> str | None:
         """Says why it cannot run here; see :class:`pvt_spec.runtime.Runtime`."""
-        if self.provider == CPU:
-            return None
-        import onnxruntime
-
-        there = onnxruntime.get_available_providers()
-        if self.provider in there:
-            return None
-        return (
-            f"{self.name}: this build of onnxruntime has no {self.provider} ({', '.join(there)}): "
-            "install onnxruntime-gpu"
-        )
+        problem = obstacle(self.options)
+        return problem and f"{self.name}: {problem}"
 
     def open(self, task: Task) -> OpenModel:
         """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
-        import onnxruntime
+        from pvt_onnx.engines.session import open_tapped
 
-        from pvt_onnx.engines.session import open_taps
-
-        graph = load_graph(task)
-        taps = open_taps(graph, str(task.path), task.names, self.optimization, self.provider)
-        facts = {
-            "framework": f"onnxruntime {onnxruntime.__version__}",
-            "device": "CPU" if self.provider == CPU else onnxruntime.get_device(),
-            "mode": f"optimisation: {self.optimization}",
-            "provider": self.provider,
-            "precision": "fp32",
-        }
-        return open_graph(graph, task.model.info.config, taps, facts)
+        graph, name = load_graph(task), str(task.path)
+        opened = open_tapped(graph, name, task.names, self.options, task.image_size)
+        return open_graph(graph, task.model.info.config, opened.forward, {**opened.facts})
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
-"""Running a model file of ours in onnxruntime."""
+"""Running a model file of ours in any engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
-import onnxruntime
 from google.protobuf.message import EncodeError
 
-from pvt_data.answers.accuracy import Forward
-from pvt_onnx.engines.runtime import CPU, CUDA
+from pvt_data.answers.accuracy import Forward, Opened
+from pvt_data.sources.labels import Tell
+from pvt_onnx.engines.options import EngineOptions
+from pvt_onnx.engines.table import Engine, open_engine
 from pvt_onnx.files import OnnxFileError, check_pair_of, load_proto
 from pvt_onnx.interface import (
     Interface,
@@ -24,52 +24,6 @@ from pvt_spec.files.models import check_model_file
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import PAIR_KEY, describe_changes
 from pvt_spec.words import listed
-
-OPTIMIZATIONS = {
-    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
-}
-"""What onnxruntime may do to a graph before it runs it."""
-
-
-def open_session(
-    model: Path | bytes, name: str, optimization: str = "all", provider: str = CPU
-) -> onnxruntime.InferenceSession:
-    """Opens an onnxruntime session.
-
-    Args:
-        model: A file, or a serialized model.
-        name: The model's name in an error.
-        optimization: One of :data:`OPTIMIZATIONS`.
-        provider: The execution provider; what it has no kernel for runs on the CPU.
-
-    Raises:
-        OnnxFileError: onnxruntime cannot load it, or runs it elsewhere than it was asked to.
-    """
-    if isinstance(model, Path) and not model.is_file():
-        raise OnnxFileError(f"{model}: no such file")
-    with reporting(name, "onnxruntime cannot load it as an ONNX model"):
-        source = model if isinstance(model, bytes) else str(model)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what goes wrong is raised
-        options.graph_optimization_level = OPTIMIZATIONS[optimization]
-        providers = [_explicit(provider), *([CPU] if provider != CPU else [])]
-        session = onnxruntime.InferenceSession(source, options, providers=providers)
-    # Where a provider cannot start, onnxruntime warns and goes on with the next one.
-    if session.get_providers()[0] != provider:
-        raise OnnxFileError(
-            f"{name}: asked onnxruntime for {provider}, but it runs on "
-            f"{session.get_providers()[0]}: install the build for it (onnxruntime-gpu for CUDA) "
-            "and what that needs, or ask for the CPU"
-        )
-    return session
-
-
-def _explicit(provider: str) -> Any:
-    """Returns a provider with every option that changes numbers: CUDA's TF32 is on by default."""
-    return (CUDA, {"use_tf32": "0"}) if provider == CUDA else provider
 
 
 def read_info(model: onnx.ModelProto, name: str) -> ModelInfo:
@@ -92,7 +46,9 @@ def read_info(model: onnx.ModelProto, name: str) -> ModelInfo:
 
 
 def load_forward(
-    path: AnyPath, tell: Callable[[str], None] | None = None
+    path: AnyPath,
+    tell: Tell | None = None,
+    options: EngineOptions = EngineOptions(),
 ) -> tuple[Forward, ModelInfo]:
     """Opens a model file: its forward pass, and what travelled with the weights.
 
@@ -100,6 +56,7 @@ def load_forward(
         path: An ``.onnx`` file written by ``convert``.
         tell: A function that is told if the file was changed since it was written; without one,
             that is not looked for.
+        options: Which engine runs it, and how.
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
@@ -107,7 +64,17 @@ def load_forward(
 
     Raises:
         OnnxFileError: The file cannot be used; when called, the graph cannot be run.
+        RuntimeUnusable: The engine cannot do what is asked.
+        LibraryMissing: The engine is not installed.
     """
+    opened = open_model(path, tell, options)
+    return opened.forward, opened.info
+
+
+def open_model(
+    path: AnyPath, tell: Tell | None = None, options: EngineOptions = EngineOptions()
+) -> Opened:
+    """Opens a model file as :func:`load_forward` does, and says what really runs it too."""
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise OnnxFileError(
@@ -115,13 +82,14 @@ def load_forward(
         )
     check_model_file(path)
     info, interface, paired = _inspect(path, tell)
-    session, names = open_session(path, str(path)), output_names(info.config)
+    engine = open_engine(path, str(path), options)
     if paired:
         check_pair_of(path)
-    return _forward(session, names, interface, info), info
+    forward = checked_answers(engine.run, output_names(info.config), interface, info)
+    return Opened(forward, info, engine.facts)
 
 
-def _inspect(path: Path, tell: Callable[[str], None] | None) -> tuple[ModelInfo, Interface, bool]:
+def _inspect(path: Path, tell: Tell | None) -> tuple[ModelInfo, Interface, bool]:
     """Returns what a file says, how its graph is used, and whether it is one of a pair.
 
     If it was changed, that is told.
@@ -139,56 +107,63 @@ def _inspect(path: Path, tell: Callable[[str], None] | None) -> tuple[ModelInfo,
     return info, interface, any(entry.key == PAIR_KEY for entry in model.metadata_props)
 
 
-def _forward(
-    session: onnxruntime.InferenceSession,
-    names: Sequence[str],
-    interface: Interface,
-    info: ModelInfo,
-) -> Forward:
-    def run(inputs: dict[str, Array], values: Sequence[str]) -> list[Array]:
-        return list(session.run(values, inputs))
-
-    return checked_answers(run, names, interface, info)
-
-
 def open_taps(
     model: onnx.ModelProto,
     name: str,
     wanted: Sequence[str] | None = None,
-    optimization: str = "all",
-    provider: str = CPU,
-) -> Callable[[Array], dict[str, Array]]:
-    """Opens a forward pass of onnxruntime that gives intermediate results.
+    options: EngineOptions = EngineOptions(),
+) -> Forward:
+    """Opens a forward pass that gives intermediate results.
 
-    More outputs can change which nodes onnxruntime fuses, and so the last digits; the model's
-    own outputs therefore come from a second session of the model as it is.
+    More outputs can change which nodes an engine fuses, and so the last digits; the model's own
+    outputs therefore come from a second session of the model as it is.
 
     Args:
         model: A model of :func:`pvt_onnx.build` or :func:`load_proto`.
         name: The model's name in an error.
         wanted: The taps that are wanted; all of :func:`pvt_spec.tap_names` by default.
-        optimization: One of :data:`OPTIMIZATIONS`.
-        provider: The execution provider.
+        options: Which engine runs it, and how.
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under these
         names, in forward order.
 
     Raises:
-        OnnxFileError: onnxruntime cannot load the model, or it lacks a tap.
+        OnnxFileError: The engine cannot load the model, or it lacks a tap.
+        RuntimeUnusable: The engine cannot do what is asked.
+        LibraryMissing: The engine is not installed.
+    """
+    return open_tapped(model, name, wanted, options).forward
+
+
+def open_tapped(
+    model: onnx.ModelProto,
+    name: str,
+    wanted: Sequence[str] | None,
+    options: EngineOptions,
+    size: tuple[int, int] | None = None,
+) -> Opened:
+    """Opens a forward pass as :func:`open_taps` does, and says what really runs it too.
+
+    Args:
+        model: The model.
+        name: Its name in an error.
+        wanted: The taps that are wanted.
+        options: Which engine runs it, and how.
+        size: The (H, W) in pixels of what it will be given; None where any may be.
     """
     info = read_info(model, name)
-    interface, config = check_graph(model, info, name), info.config
+    interface, config = check_graph(model, info, name, size), info.config
     names = tap_names(config) if wanted is None else wanted
     outputs = [tap for tap in output_names(config) if tap in names]
     inner = [tap for tap in names if tap not in outputs]
 
-    def opened(taps: Sequence[str]) -> Forward:
+    def opened(taps: Sequence[str]) -> Engine:
         asked = model if taps is outputs else with_outputs(model, name, taps)
-        session = open_session(_serialize(asked, name), name, optimization, provider)
-        return _forward(session, taps, interface, info)
+        return open_engine(_serialize(asked, name), name, options)
 
-    passes = [opened(taps) for taps in (outputs, inner) if taps]
+    engines = [(opened(taps), taps) for taps in (outputs, inner) if taps]
+    passes = [checked_answers(engine.run, taps, interface, info) for engine, taps in engines]
 
     def run(images: Array) -> dict[str, Array]:
         taps: dict[str, Array] = {}
@@ -196,7 +171,7 @@ def open_taps(
             taps |= each(images)
         return {tap: taps[tap] for tap in names}
 
-    return run
+    return Opened(run, info, engines[0][0].facts)
 
 
 def with_outputs(model: onnx.ModelProto, name: str, taps: Sequence[str]) -> onnx.ModelProto:
@@ -223,7 +198,7 @@ def _serialize(model: onnx.ModelProto, name: str) -> bytes:
         encoded: bytes = model.SerializeToString()
     except (EncodeError, ValueError) as error:
         raise OnnxFileError(
-            f"{name}: onnxruntime takes models of less than 2 GiB from memory, expected a smaller "
+            f"{name}: engines take models of less than 2 GiB from memory, expected a smaller "
             "one: its intermediate results cannot be had"
         ) from error
     return encoded

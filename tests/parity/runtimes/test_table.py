@@ -31,8 +31,10 @@ from parity.runtimes.table import (
     open_runner,
 )
 from parity.selection import choose_runtimes
-from pvt_onnx.engines.runtime import CPU, CUDA
-from pvt_onnx.engines.session import OPTIMIZATIONS, OnnxFileError, open_session, open_taps
+from pvt_onnx.engines.options import OPTIMIZATIONS, EngineOptions
+from pvt_onnx.engines.session import open_taps
+from pvt_onnx.engines.table import PROVIDERS, open_engine
+from pvt_onnx.files import OnnxFileError
 from pvt_packages import LIBRARIES
 from pvt_spec import PVTConfig, tap_names
 from pvt_spec.arrays import fill_up
@@ -46,6 +48,8 @@ from tests.support.models import KINDS, SMALL, info_of, random_images, weights_f
 from tests.support.processes import run_python
 from tests.support.results import assert_same, judged
 from tests.support.runtimes import run_float64
+
+CPU, CUDA = PROVIDERS["cpu"].own, PROVIDERS["cuda"].own
 
 ELSEWHERE = [n for n in RUNTIMES if "cuda" in n or "hf32" in n or n == "openvino-bf16"]
 """What needs other hardware."""
@@ -379,10 +383,14 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_every_level_of_optimisation_is_asked_for(level, saved, sessions):
     runtime = "onnxruntime" if level == "all" else f"onnxruntime-{level}"
     open_runner(runtime, task_of(saved("tiny")))
-    assert {(found, *providers) for found, providers, _ in sessions} == {
-        (OPTIMIZATIONS[level], CPU)
+    levels = onnxruntime.GraphOptimizationLevel
+    wanted = {
+        "all": levels.ORT_ENABLE_ALL,
+        "extended": levels.ORT_ENABLE_EXTENDED,
+        "basic": levels.ORT_ENABLE_BASIC,
+        "disabled": levels.ORT_DISABLE_ALL,
     }
-    assert runtime in RUNTIMES and len(set(OPTIMIZATIONS.values())) == 4
+    assert {(found, *providers) for found, providers, _ in sessions} == {(wanted[level], CPU)}
 
 
 def test_the_models_own_answer_comes_from_the_model_as_it_is(saved, sessions):
@@ -399,6 +407,7 @@ def test_the_models_own_answer_comes_from_the_model_as_it_is(saved, sessions):
 def only_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As onnxruntime behaves where CUDA does not start: it goes on without a word."""
     session = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
@@ -410,17 +419,20 @@ def only_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_silent_fallback_to_the_cpu_is_an_error(names, saved, monkeypatch):
     only_cpu(monkeypatch)
     path = saved("tiny", "onnx")
-    with pytest.raises(OnnxFileError) as refused:
+    with pytest.raises(RuntimeUnusable) as refused:
         open_runner("onnxruntime-cuda", task_of(path, names))
     message = str(refused.value)
     assert message.startswith(f"{path}: asked onnxruntime for {CUDA}, but it runs on {CPU}")
     assert "onnxruntime-gpu" in message
-    with pytest.raises(OnnxFileError, match=naming("onnxruntime")):
-        open_taps(onnx.load(path), "a.onnx", names, provider=CUDA)
+    with pytest.raises(RuntimeUnusable, match=naming("onnxruntime")):
+        open_taps(onnx.load(path), "a.onnx", names, EngineOptions(provider="cuda"))
 
 
-def test_cuda_is_asked_for_without_tf32_and_before_the_cpu(saved, monkeypatch):
+def test_what_changes_numbers_is_said_to_each_provider_explicitly(saved, monkeypatch):
     asked = []
+    names = [row.own for row in PROVIDERS.values()]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
 
     class Session:
         def __init__(self, source: Any, options: Any, providers: Any):
@@ -430,16 +442,44 @@ def test_cuda_is_asked_for_without_tf32_and_before_the_cpu(saved, monkeypatch):
             return [name if isinstance(name, str) else name[0] for name in asked[-1]]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    open_session(saved("tiny", "onnx"), "a.onnx", provider=CUDA)
-    open_session(saved("tiny", "onnx"), "a.onnx", provider="OtherExecutionProvider")
-    assert asked == [[(CUDA, {"use_tf32": "0"}), CPU], ["OtherExecutionProvider", CPU]]
+    for provider, precision in (
+        *(("cuda", "fp32"), ("cuda", "tf32"), ("cann", "fp32"), ("cann", "fp16")),
+        *(("tensorrt", "fp32"), ("tensorrt", "fp16")),
+    ):
+        options = EngineOptions(provider=provider, precision=precision)
+        open_engine(saved("tiny", "onnx"), "a.onnx", options)
+    cann, tensorrt = PROVIDERS["cann"].own, PROVIDERS["tensorrt"].own
+    assert asked[:2] == [[(CUDA, {"use_tf32": "0"}), CPU], [(CUDA, {"use_tf32": "1"}), CPU]]
+    for options, mode in zip(asked[2:4], ("must_keep_origin_dtype", "force_fp16"), strict=True):
+        [(name, given), cpu] = options
+        assert (name, given["precision_mode"], cpu) == (cann, mode, CPU)
+        assert given["op_select_impl_mode"] == "high_precision"
+    for options, half in zip(asked[4:], ("0", "1"), strict=True):
+        [(name, given), cuda, cpu] = options
+        assert (name, cuda, cpu) == (tensorrt, (CUDA, {"use_tf32": "0"}), CPU)
+        assert [given[f"trt_{each}_enable"] for each in ("fp16", "bf16", "int8")] == [
+            half,
+            "0",
+            "0",
+        ]
+
+
+def test_tensorrt_computes_float32_only_where_tf32_is_off(saved, monkeypatch):
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: [PROVIDERS["tensorrt"].own, CPU]
+    )
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    for precision, value in (("fp32", "0"), ("tf32", "1")):
+        options = EngineOptions(provider="tensorrt", precision=precision)
+        with pytest.raises(RuntimeUnusable, match=naming(f"NVIDIA_TF32_OVERRIDE={value}")):
+            open_engine(saved("tiny", "onnx"), "a.onnx", options)
 
 
 def test_a_file_that_is_none_is_named():
     with pytest.raises(OnnxFileError, match=naming("no.onnx")):
-        open_session(Path("no.onnx"), "no.onnx")
+        open_engine(Path("no.onnx"), "no.onnx")
     with pytest.raises(OnnxFileError, match=naming("onnxruntime")):
-        open_session(b"text", "a model")
+        open_engine(b"text", "a model")
 
 
 # --- what can be run here
@@ -495,8 +535,8 @@ def test_openvino_never_goes_on_in_another_precision(saved, monkeypatch):
     assert (message is None) == able and missing_for("openvino") is None
     if not able:
         assert tells(str(message), "openvino-bf16", "bf16", "FP32", "openvino")
-        with pytest.raises(RuntimeUnusable, match=naming("bf16", "f32")):
+        with pytest.raises(RuntimeUnusable, match=naming("bf16", "fp32")):
             open_runner("openvino-bf16", task_of(saved("tiny"), ["logits"]))
-    monkeypatch.setattr("pvt_onnx.engines.openvino._HINTS", {"fp32": "f16"})
+    monkeypatch.setattr("pvt_onnx.engines.openvino.OPENVINO_HINTS", {"fp32": "f16"})
     with pytest.raises(RuntimeUnusable, match=naming("f16", "f32")):
         open_runner("openvino", task_of(saved("tiny"), ["logits"]))

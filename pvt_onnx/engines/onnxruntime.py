@@ -1,0 +1,95 @@
+"""Opening graphs in onnxruntime; it is imported when one is opened."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pvt_onnx.engines.options import EngineOptions
+from pvt_onnx.engines.table import PROVIDERS, Engine
+from pvt_onnx.files import OnnxFileError
+from pvt_onnx.interface import reporting
+from pvt_spec.arrays import Array
+from pvt_spec.runtime import RuntimeUnusable
+
+_LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "disabled": "ORT_DISABLE_ALL",
+}
+
+
+def obstacle(options: EngineOptions) -> str | None:
+    """Returns why onnxruntime cannot run a graph as asked here, or None where it can."""
+    row = PROVIDERS[options.provider]
+    if options.provider == "cpu":
+        return None  # which every build has, without the time that importing it takes
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    if row.own not in there:
+        return (
+            f"provider {options.provider}: this build of onnxruntime has no {row.own} "
+            f"({', '.join(there)}): pip install {row.build} in its place, or take provider cpu"
+        )
+    name, value = row.needs.get(options.precision, ("", ""))
+    if name and os.environ.get(name) != value:
+        return (
+            f"provider {options.provider} computes {options.precision} where {name}={value} is "
+            f"set in the environment, found {os.environ.get(name, 'nothing')}"
+        )
+    return None
+
+
+def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engine:
+    """Opens a graph; see :func:`pvt_onnx.engines.table.open_engine`."""
+    import onnxruntime
+
+    if isinstance(model, Path) and not model.is_file():
+        raise OnnxFileError(f"{model}: no such file")
+    asked = PROVIDERS[options.provider].own
+    with reporting(name, "onnxruntime cannot load it as an ONNX model"):
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4  # what goes wrong is raised
+        level = _LEVELS[options.optimization]
+        settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        if options.threads:
+            settings.intra_op_num_threads = options.threads
+        source = model if isinstance(model, bytes) else str(model)
+        session = onnxruntime.InferenceSession(source, settings, providers=_providers(options))
+    # Where a provider cannot start, onnxruntime warns and goes on with the next one.
+    if (found := session.get_providers()[0]) != asked:
+        raise RuntimeUnusable(
+            f"{name}: asked onnxruntime for {asked}, but it runs on {found}: install what "
+            f"{PROVIDERS[options.provider].build} needs, or take provider cpu"
+        )
+
+    def run(inputs: Mapping[str, Array], values: Sequence[str]) -> list[Array]:
+        return list(session.run(list(values), dict(inputs)))
+
+    return Engine(run, _facts(options))
+
+
+def _providers(options: EngineOptions) -> list[Any]:
+    """Returns a provider, and those that run what it has no kernels for."""
+    others = {"cpu": ("cpu",), "tensorrt": ("tensorrt", "cuda", "cpu")}
+    names = others.get(options.provider, (options.provider, "cpu"))
+    rows = [PROVIDERS[name] for name in names]
+    # What TensorRT leaves to CUDA is in its precision or, of the float16 kind, in float32.
+    chosen = [row.precisions.get(options.precision, row.precisions["fp32"]) for row in rows]
+    return [(row.own, dict(one)) if one else row.own for row, one in zip(rows, chosen, strict=True)]
+
+
+def _facts(options: EngineOptions) -> dict[str, str]:
+    import onnxruntime
+
+    on_cpu = options.provider == "cpu"
+    return {
+        "framework": f"onnxruntime {onnxruntime.__version__}",
+        "device": "CPU" if on_cpu else onnxruntime.get_device(),
+        "mode": f"optimisation: {options.optimization}",
+        "provider": PROVIDERS[options.provider].own,
+        "threads": str(options.threads or "one for each core"),
+        "precision": options.precision,
+    }

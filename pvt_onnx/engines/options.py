@@ -1,0 +1,54 @@
+"""How a model is run, in the words that all commands and twins share. Nothing heavy is imported."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pvt_spec.runtime import RuntimeUnusable
+from pvt_spec.words import show
+
+Choices = Mapping[str, Mapping[str, Collection[str]]]
+"""Engine -> what it can run on -> in which precisions; of each the first is the default."""
+
+OPTIMIZATIONS = ("all", "extended", "basic", "disabled")
+"""What onnxruntime may do to a graph before it runs it."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What runs a graph, and how.
+
+    Attributes:
+        engine: A key of :data:`pvt_onnx.engines.table.ENGINES`.
+        provider: What it runs on: ``"cpu"``, ``"cuda"``, ``"cann"`` or ``"tensorrt"``.
+        threads: How many threads share the work of one operator; None for the engine's own choice,
+            which is one for each physical core.
+        precision: What operators of floats are computed in; ``"fp32"`` keeps to the graph, whose
+            float16 and int8 operators remain what they are.
+        optimization: One of :data:`OPTIMIZATIONS`, of onnxruntime alone.
+    """
+
+    engine: str = "onnxruntime"
+    provider: str = "cpu"
+    threads: int | None = None
+    precision: str = "fp32"
+    optimization: str = "all"
+
+    def check(self, choices: Choices) -> None:
+        """Refuses what no engine is, or can do.
+
+        Raises:
+            RuntimeUnusable: Something is none of the choices: which are.
+        """
+        _check("engine", self.engine, choices)
+        providers = choices[self.engine]
+        _check("provider", self.provider, providers, f" of {self.engine}")
+        where = f" of {self.engine} on {self.provider}"
+        _check("precision", self.precision, providers[self.provider], where)
+        _check("optimization", self.optimization, OPTIMIZATIONS)
+        if self.threads is not None and self.threads < 1:
+            raise RuntimeUnusable(f"threads {self.threads}: expected 1 or more")
+
+
+def _check(what: str, given: str, known: Collection[str], where: str = "") -> None:
+    if given not in known:
+        raise RuntimeUnusable(f"{what} {show(given)}: none{where}, expected {', '.join(known)}")

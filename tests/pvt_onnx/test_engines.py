@@ -1,0 +1,125 @@
+"""What runs a graph: what can be asked for, what is refused, and what is said to have run."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+
+from pvt_onnx import EngineOptions, build, load_forward
+from pvt_onnx.engines.session import open_model
+from pvt_onnx.engines.table import ENGINES, open_engine
+from pvt_packages import LibraryMissing
+from pvt_spec import output_names
+from pvt_spec.runtime import RuntimeUnusable
+from tests.support.messages import naming, tells
+from tests.support.models import SMALL, info_of, random_images, weights_for
+
+EACH = [EngineOptions(engine) for engine in ENGINES]
+
+
+@pytest.fixture(scope="module")
+def graph() -> bytes:
+    info = info_of(SMALL["v2"], "official")
+    weights = weights_for(info.config, info.numerics)
+    return build(info.config, info.numerics, weights, info=info).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def path(graph, tmp_path_factory):
+    path = tmp_path_factory.mktemp("engines") / "a.onnx"
+    path.write_bytes(graph)
+    return path
+
+
+@pytest.mark.parametrize("options", EACH, ids=ENGINES)
+def test_every_engine_answers_the_same_and_says_what_ran(options, path):
+    images = random_images(SMALL["v2"], count=3)
+    expected = load_forward(path)[0](images)["logits"]
+    opened = open_model(path, options=dataclasses.replace(options, threads=1))
+    answer = opened.forward(images)["logits"]
+    assert np.abs(answer - expected).max() < 1e-5
+    facts = opened.facts
+    assert facts["framework"].startswith(f"{options.engine} ")
+    assert (facts["precision"], facts["threads"]) == ("fp32", "1") and "CPU" in facts["device"]
+
+
+@pytest.mark.parametrize("options", EACH, ids=ENGINES)
+def test_threads_share_an_engine(options, graph):
+    engine = open_engine(graph, "a model", dataclasses.replace(options, threads=1))
+    several = [images[None] for images in random_images(SMALL["v2"], count=8)]
+    names = output_names(SMALL["v2"])
+
+    def run(images: np.ndarray) -> list[Any]:
+        return [engine.run({"images": images}, names)[0] for _ in range(5)]
+
+    expected = [engine.run({"images": images}, names)[0] for images in several]
+    with ThreadPoolExecutor(4) as pool:
+        for found, right in zip(pool.map(run, several), expected, strict=True):
+            assert all(np.array_equal(each, right) for each in found)
+
+
+def test_threads_are_what_was_asked_for(graph, monkeypatch):
+    asked, session = [], onnxruntime.InferenceSession
+
+    def record(source: Any, options: Any, providers: Any) -> Any:
+        asked.append(options.intra_op_num_threads)
+        return session(source, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    for threads in (None, 1, 3):
+        open_engine(graph, "a model", EngineOptions(threads=threads))
+    assert asked == [0, 1, 3]
+    assert (
+        open_engine(graph, "a model", EngineOptions("openvino", threads=1)).facts["threads"] == "1"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"engine": "onnxrt"}, ["onnxrt", "onnxruntime", "openvino"]),
+        ({"provider": "rocm"}, ["rocm", "cpu", "cuda", "cann", "tensorrt"]),
+        ({"engine": "openvino", "provider": "cuda"}, ["cuda", "openvino", "cpu"]),
+        ({"precision": "bf16"}, ["bf16", "onnxruntime", "cpu", "fp32"]),
+        ({"precision": "fp8"}, ["fp8", "fp32"]),
+        ({"engine": "openvino", "precision": "int8"}, ["int8", "openvino", "bf16"]),
+        ({"threads": 0}, ["threads 0", "1"]),
+        ({"threads": -2}, ["threads -2", "1"]),
+        ({"optimization": "most"}, ["most", "all", "disabled"]),
+        ({"engine": "openvino", "optimization": "basic"}, ["basic", "OpenVINO"]),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_for_is_refused(changes, words, graph):
+    with pytest.raises(RuntimeUnusable) as refused:
+        open_engine(graph, "a model", EngineOptions(**changes))
+    assert tells(str(refused.value), *words)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "cann", "tensorrt"])
+def test_a_provider_that_is_not_there_is_refused_with_what_has_it(provider, graph):
+    with pytest.raises(RuntimeUnusable) as refused:
+        open_engine(graph, "a model", EngineOptions(provider=provider))
+    package = {"cann": "onnxruntime-cann"}.get(provider, "onnxruntime-gpu")
+    assert tells(str(refused.value), provider, "CPUExecutionProvider", f"pip install {package}")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_precision_that_the_cpu_has_not_is_refused(precision, graph):
+    there = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    options = EngineOptions("openvino", precision=precision)
+    if precision.upper() in there:
+        assert open_engine(graph, "a model", options).facts["precision"] == precision
+        return
+    with pytest.raises(RuntimeUnusable, match=naming(precision, "FP32", "fp32")):
+        open_engine(graph, "a model", options)
+
+
+def test_an_engine_that_is_not_installed_is_one_line(graph, monkeypatch):
+    monkeypatch.setattr("pvt_packages.is_installed", lambda name: name != "openvino")
+    with pytest.raises(LibraryMissing, match=naming("pip install 'pvt-twins[openvino]'")):
+        open_engine(graph, "a model", EngineOptions("openvino"))
