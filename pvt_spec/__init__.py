@@ -42,6 +42,7 @@ from pvt_spec.numerics import (
     Numerics as Numerics,
     describe_numerics as describe_numerics,
     profile_numerics as profile_numerics,
+    reduced_tokens as reduced_tokens,
     same_padding as same_padding,
     stage_grids as stage_grids,
     symmetric_padding as symmetric_padding,

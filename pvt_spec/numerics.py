@@ -8,7 +8,7 @@ pads "same").
 import dataclasses
 from dataclasses import dataclass
 
-from pvt_spec.config import PATCH_STRIDES, PVTConfig
+from pvt_spec.config import PATCH_STRIDES, POOL_SIZE, PVTConfig
 from pvt_spec.errors import ConfigError
 from pvt_spec.words import show
 
@@ -147,3 +147,19 @@ def stage_grids(
         H, W = length(H, stage), length(W, stage)
         grids.append((H, W))
     return grids
+
+
+def reduced_tokens(config: PVTConfig, numerics: Numerics, stage: int, grid: tuple[int, int]) -> int:
+    """Returns how many tokens keys and values of ``stage`` (0…3), which reduces, are made of.
+
+    Args:
+        config: The architecture.
+        numerics: The maths.
+        stage: The stage.
+        grid: (H, W) of its tokens.
+    """
+    if config.linear:
+        return POOL_SIZE**2
+    ratio = config.sr_ratios[stage]
+    up = ratio - 1 if numerics.conv_padding == "same" else 0
+    return ((grid[0] + up) // ratio) * ((grid[1] + up) // ratio)

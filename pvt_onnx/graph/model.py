@@ -24,6 +24,7 @@ from pvt_spec import (
     Preprocessing,
     PVTConfig,
     TensorSpec,
+    reduced_tokens,
     stage_grids,
     symmetric_padding,
 )
@@ -189,14 +190,11 @@ class ModelWriter:
 
     def reduced_size(self, x: str, stage: int) -> Size:
         """Returns how many tokens a reduced map ``x`` (B, C, H, W) has."""
+        if self.grids:
+            return reduced_tokens(self.config, self.numerics, stage, self.grids[stage])
         if self.config.linear:
             return POOL_SIZE**2
-        if not self.grids:
-            return self.graph.product(self.graph.size_of(x, 2), self.graph.size_of(x, 3))
-        ratio = self.config.sr_ratios[stage]
-        up = ratio - 1 if self.numerics.conv_padding == "same" else 0
-        H, W = self.grids[stage]
-        return ((H + up) // ratio) * ((W + up) // ratio)
+        return self.graph.product(self.graph.size_of(x, 2), self.graph.size_of(x, 3))
 
     def to_heads(self, x: str, N: Size, heads: int, head_dim: int, name: str) -> str:
         """Maps rows (B * N, heads * head_dim) to (B, heads, N, head_dim)."""
