@@ -3,20 +3,24 @@
 MindSpore is imported inside the commands, so that ``--help`` is quick and works without it.
 """
 
-import os
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvt_data.command_line import Commands, add_predict, add_validate, say
+from pvt_data.answers.commands import Engines
+from pvt_data.answers.predict_command import add_predict
+from pvt_data.answers.validate_command import add_validate
+from pvt_data.command_line import Commands, say
+from pvt_ms.engines import ENGINES, OPTIONS
 from pvt_ms.environment import prepare_environment
-from pvt_spec import PvtError
 from pvt_train.command_line import train_command, train_options
 from pvt_train.recipe.options import RecipeCommand
 
 if TYPE_CHECKING:
+    from pvt_data.answers.accuracy import Opened
     from pvt_spec.arrays import Array
     from pvt_spec.model_info import ModelInfo
     from pvt_train.recipe.keys import Recipe
@@ -42,9 +46,10 @@ def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) ->
 
 def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array]") -> "Twin":
     prepare_environment()
+    from pvt_ms.runtime import choose_device
     from pvt_ms.train.twin import MindSporeTwin
 
-    _choose_device(recipe.device_target)
+    choose_device(recipe.device_target, f"--device-target {recipe.device_target}")
     twin = MindSporeTwin(info, recipe, weights)
     if not twin.rank:
         compiled = "the first step and the first validation wait up to minutes for its compiler"
@@ -52,18 +57,12 @@ def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array
     return twin
 
 
-def _choose_device(target: str | None) -> None:
-    import mindspore
+def _open(path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]) -> "Opened":
+    from pvt_ms.runtime import open_model
 
-    if target:
-        # Under msrun workers share out the devices; under mpirun each would take the first.
-        local = os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK")
-        try:
-            mindspore.set_device(target, *([int(local)] if local and target != "CPU" else []))
-        except RuntimeError as error:
-            first = str(error).strip().splitlines()[0].split(". Please")[0]
-            raise PvtError(f"--device-target {target}: {first}") from error
+    return open_model(path, tell, dataclasses.replace(OPTIONS, **chosen))
 
 
-add_predict(main, "pvt_ms")
-add_validate(main, "pvt_ms")
+RUNS = Engines(ENGINES, _open)
+add_predict(main, RUNS)
+add_validate(main, RUNS)

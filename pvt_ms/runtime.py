@@ -1,16 +1,30 @@
 """Running any model file in MindSpore, which is imported when a model is opened."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from convert import read_model
-from pvt_data.answers.accuracy import Forward
+from pvt_data.answers.accuracy import Forward, Opened
+from pvt_data.sources.labels import Tell
+from pvt_ms.engines import DEVICES, ENGINES, OPTIONS
 from pvt_ms.environment import prepare_environment
+from pvt_onnx.engines.options import EngineOptions
 from pvt_spec import ModelInfo, output_names
+from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.runtime import OpenModel, RuntimeUnusable, Task
+from pvt_spec.runtime import OpenModel, Task, Weighted
+
+if TYPE_CHECKING:
+    from pvt_ms.model import PyramidVisionTransformer
+
+
+class _Started(NamedTuple):
+    model: "PyramidVisionTransformer"
+    taps: Forward
+    facts: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -42,17 +56,23 @@ class MindSporeRuntime:
                 process.
         """
         prepare_environment()
+        from pvt_ms.attributes import read_attributes
+        from pvt_ms.weights import get_weights
+
+        model, taps, facts = self.start(task.model, task.names)
+        return OpenModel(taps, read_attributes(model), get_weights(model), facts)
+
+    def start(self, held: Weighted, names: Sequence[str]) -> _Started:
+        """Returns a model in MindSpore, its pass to these taps, and what runs it."""
         import mindspore
 
-        from pvt_ms.attributes import read_attributes
         from pvt_ms.taps import compiled_taps, run_taps
-        from pvt_ms.weights import get_weights, model_from_weights
+        from pvt_ms.weights import model_from_weights
 
         # Without its asynchronous queue, which on a CPU waits several times as long as it computes.
         mindspore.runtime.launch_blocking()
-        info = task.model.info
-        model = model_from_weights(info.config, info.numerics, task.model.weights)
-        attributes, weights = read_attributes(model), get_weights(model)
+        info = held.info
+        model = model_from_weights(info.config, info.numerics, held.weights)
         half = self.precision == "fp16"
         facts = {
             "framework": f"mindspore {mindspore.__version__}",
@@ -66,9 +86,8 @@ class MindSporeRuntime:
         if half:
             # What it returns only casts the answer to float32; the model itself is changed.
             mindspore.amp.auto_mixed_precision(model, "O2", mindspore.float16)
-        compiled = compiled_taps(model, task.names) if self.compiled else None
-        taps = compiled or partial(run_taps, model, names=task.names)
-        return OpenModel(taps, attributes, weights, facts)
+        compiled = compiled_taps(model, names) if self.compiled else None
+        return _Started(model, compiled or partial(run_taps, model, names=names), facts)
 
     def _set_hf32(self) -> str:
         """Tells an Ascend whether convolutions may be HF32 (its default) and products (not)."""
@@ -95,14 +114,16 @@ class MindSporeRuntime:
 
 
 def load_forward(
-    path: AnyPath, tell: Callable[[str], None] | None = None
+    path: AnyPath, tell: Tell | None = None, options: EngineOptions = OPTIONS
 ) -> tuple[Forward, ModelInfo]:
-    """Opens a model file: its forward pass, op by op, and what travelled with the weights.
+    """Opens a model file: its forward pass, and what travelled with the weights.
 
     Args:
         path: Any format and dialect that ``convert`` reads.
         tell: A function that is told what is waited for, and of the file what was changed since
             it was written, and guessed.
+        options: One of :data:`pvt_ms.engines.ENGINES`, and how it runs; its threads are the
+            process's.
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
@@ -111,17 +132,50 @@ def load_forward(
     Raises:
         ConvertError: The file cannot be used.
         LibraryMissing: MindSpore is not installed.
+        RuntimeUnusable: MindSpore cannot run it as asked, here or at all.
     """
+    opened = open_model(path, tell, options)
+    return opened.forward, opened.info
+
+
+def open_model(path: AnyPath, tell: Tell | None = None, options: EngineOptions = OPTIONS) -> Opened:
+    """Opens a model file as :func:`load_forward` does, and says what really runs it too."""
+    options.check(ENGINES)
     prepare_environment()
     if tell:
         tell("starting MindSpore, which takes some seconds")
-    from pvt_ms.taps import run_taps
-    from pvt_ms.weights import model_from_weights
+    import mindspore
 
     read = read_model(path)
     if tell:
         for remark in read.remarks():
             tell(remark)
-    info = read.info
-    model = model_from_weights(info.config, info.numerics, read.weights)
-    return partial(run_taps, model, names=output_names(info.config)), info
+    choose_device(DEVICES[options.provider], f"--provider {options.provider}")
+    if options.threads:
+        mindspore.runtime.dispatch_threads_num(options.threads)
+    compiled = options.engine == "mindspore-graph"
+    runtime = MindSporeRuntime(options.engine, compiled, options.precision)
+    _, forward, facts = runtime.start(read, output_names(read.info.config))
+    return Opened(forward, read.info, facts)
+
+
+def choose_device(target: str | None, option: str) -> None:
+    """Has MindSpore run on a device, for the process.
+
+    Args:
+        target: MindSpore's name of it; None for what it finds by itself.
+        option: What asked for it.
+
+    Raises:
+        RuntimeUnusable: It cannot.
+    """
+    import mindspore
+
+    if target:
+        # Under msrun workers share out the devices; under mpirun each would take the first.
+        local = os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK")
+        try:
+            mindspore.set_device(target, *([int(local)] if local and target != "CPU" else []))
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[0].split(". Please")[0]
+            raise RuntimeUnusable(f"{option}: {first}") from error

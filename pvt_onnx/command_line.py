@@ -1,14 +1,33 @@
-"""``pvt-onnx``: answers and accuracy of an ONNX model in onnxruntime."""
+"""``pvt-onnx``: answers and accuracy of an ONNX model in any engine."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvt_data.command_line import Commands, add_predict, add_validate
+from pvt_data.answers.commands import Engines
+from pvt_data.answers.predict_command import add_predict
+from pvt_data.answers.validate_command import add_validate
+from pvt_data.command_line import Commands
+from pvt_onnx.engines.options import EngineOptions
+from pvt_onnx.engines.table import ENGINES
+
+if TYPE_CHECKING:
+    from pvt_data.answers.accuracy import Opened
 
 
 @click.group(cls=Commands)
 def main() -> None:
-    """Run a PVT in onnxruntime, with the preprocessing and classes that the file carries."""
+    """Run a PVT in onnxruntime or OpenVINO, with the preprocessing and classes of its file."""
 
 
-add_predict(main, "pvt_onnx")
-add_validate(main, "pvt_onnx")
+def _open(path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]) -> "Opened":
+    from pvt_onnx.engines.session import open_model
+
+    return open_model(path, tell, EngineOptions(**chosen))
+
+
+RUNS = Engines(ENGINES, _open)
+add_predict(main, RUNS)
+add_validate(main, RUNS)

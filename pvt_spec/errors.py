@@ -27,3 +27,7 @@ class FileExists(PvtError):
 
 class ConvertError(PvtError):
     """A weight file that cannot be read or written as asked: what is wrong, where, what to do."""
+
+
+class RuntimeUnusable(PvtError):
+    """A runtime that cannot run a model as it is asked to, or not on this machine."""

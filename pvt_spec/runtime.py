@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pvt_spec.arrays import Array
-from pvt_spec.errors import PvtError
 from pvt_spec.model_info import ModelInfo
 
 Taps = Mapping[str, Array]
 """Intermediate results by the names of :func:`pvt_spec.tap_names`."""
-
-
-class RuntimeUnusable(PvtError):
-    """A runtime that cannot run a model as it is asked to, or not on this machine."""
 
 
 class Weighted(Protocol):

@@ -1,8 +1,20 @@
 """``pvt-torch``: answers and accuracy of any model file in PyTorch."""
 
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from pvt_data.command_line import Commands, add_predict, add_validate
+from pvt_data.answers.commands import Engines
+from pvt_data.answers.predict_command import add_predict
+from pvt_data.answers.validate_command import add_validate
+from pvt_data.command_line import Commands
+from pvt_torch.engines import ENGINES, OPTIONS
+
+if TYPE_CHECKING:
+    from pvt_data.answers.accuracy import Opened
 
 
 @click.group(cls=Commands)
@@ -10,5 +22,12 @@ def main() -> None:
     """Run a PVT in PyTorch, with the preprocessing and classes that the file carries."""
 
 
-add_predict(main, "pvt_torch")
-add_validate(main, "pvt_torch")
+def _open(path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]) -> "Opened":
+    from pvt_torch.runtime import open_model
+
+    return open_model(path, tell, dataclasses.replace(OPTIONS, **chosen))
+
+
+RUNS = Engines(ENGINES, _open)
+add_predict(main, RUNS)
+add_validate(main, RUNS)

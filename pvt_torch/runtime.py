@@ -1,16 +1,29 @@
 """Running any model file in PyTorch, which is imported when a model is opened."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from convert import read_model
-from pvt_data.answers.accuracy import Forward
+from pvt_data.answers.accuracy import Forward, Opened
+from pvt_data.sources.labels import Tell
+from pvt_onnx.engines.options import EngineOptions
 from pvt_packages import require
 from pvt_spec import ModelInfo, output_names
+from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.runtime import OpenModel, Task
+from pvt_spec.runtime import OpenModel, Task, Weighted
+from pvt_torch.engines import ENGINES, OPTIONS
+
+if TYPE_CHECKING:
+    from pvt_torch.model import PyramidVisionTransformer
+
+
+class _Started(NamedTuple):
+    model: "PyramidVisionTransformer"
+    taps: Forward
+    facts: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,7 @@ class TorchRuntime:
         name: What users call it.
         device: A device of torch: ``"cpu"`` or ``"cuda"``.
         compiled: Whether the model is compiled by inductor, or run op by op (eager).
+        precision: ``"fp32"``, or ``"tf32"`` on CUDA.
     """
 
     kind: ClassVar[str] = "torch"
@@ -28,6 +42,7 @@ class TorchRuntime:
     name: str
     device: str = "cpu"
     compiled: bool = False
+    precision: str = "fp32"
 
     def obstacle(self) -> str | None:
         """Says why it cannot run here; see :class:`pvt_spec.runtime.Runtime`."""
@@ -41,17 +56,27 @@ class TorchRuntime:
         return None
 
     def open(self, task: Task) -> OpenModel:
-        """Opens a model; see :class:`pvt_spec.runtime.Runtime`. TF32 is switched off."""
+        """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
+        from pvt_torch.attributes import read_attributes
+        from pvt_torch.weights import get_weights
+
+        model, taps, facts = self.start(task.model, task.names)
+        return OpenModel(taps, read_attributes(model), get_weights(model), facts)
+
+    def start(self, held: Weighted, names: Sequence[str]) -> _Started:
+        """Returns a model in PyTorch, its pass to these taps, and what runs it.
+
+        TF32 is switched off or on, for the process.
+        """
         import torch
 
-        from pvt_torch.attributes import read_attributes
         from pvt_torch.taps import compiled_taps, run_taps
-        from pvt_torch.weights import get_weights, model_from_weights
+        from pvt_torch.weights import model_from_weights
 
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        info = task.model.info
-        model = model_from_weights(info.config, info.numerics, task.model.weights).to(self.device)
+        torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+        info = held.info
+        model = model_from_weights(info.config, info.numerics, held.weights).to(self.device)
         facts = {
             "framework": f"torch {torch.__version__}",
             "device": "CPU"
@@ -59,21 +84,22 @@ class TorchRuntime:
             else f"{self.device} {torch.cuda.get_device_name(self.device)}",
             "mode": "compiled by inductor" if self.compiled else "eager",
             "threads": str(torch.get_num_threads()),
-            "precision": "fp32",
+            "precision": self.precision,
         }
-        compiled = compiled_taps(model, task.names) if self.compiled else None
-        taps = compiled or partial(run_taps, model, names=task.names)
-        return OpenModel(taps, read_attributes(model), get_weights(model), facts)
+        compiled = compiled_taps(model, names) if self.compiled else None
+        return _Started(model, compiled or partial(run_taps, model, names=names), facts)
 
 
 def load_forward(
-    path: AnyPath, tell: Callable[[str], None] | None = None
+    path: AnyPath, tell: Tell | None = None, options: EngineOptions = OPTIONS
 ) -> tuple[Forward, ModelInfo]:
     """Opens a model file: its forward pass, and what travelled with the weights.
 
     Args:
         path: Any format and dialect that ``convert`` reads.
         tell: A function that is told what was changed since the file was written, and guessed.
+        options: One of :data:`pvt_torch.engines.ENGINES`, and how it runs; its threads are the
+            process's.
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
@@ -82,15 +108,28 @@ def load_forward(
     Raises:
         ConvertError: The file cannot be used.
         LibraryMissing: PyTorch is not installed.
+        RuntimeUnusable: PyTorch cannot run it as asked, here or at all.
     """
-    require("torch")
-    from pvt_torch.taps import run_taps
-    from pvt_torch.weights import model_from_weights
+    opened = open_model(path, tell, options)
+    return opened.forward, opened.info
 
+
+def open_model(path: AnyPath, tell: Tell | None = None, options: EngineOptions = OPTIONS) -> Opened:
+    """Opens a model file as :func:`load_forward` does, and says what really runs it too."""
+    options.check(ENGINES)
+    require("torch")
+    runtime = TorchRuntime(
+        options.engine, options.provider, options.engine == "torch-compile", options.precision
+    )
+    if problem := runtime.obstacle():
+        raise RuntimeUnusable(problem)
     read = read_model(path)
     if tell:
         for remark in read.remarks():
             tell(remark)
-    info = read.info
-    model = model_from_weights(info.config, info.numerics, read.weights)
-    return partial(run_taps, model, names=output_names(info.config)), info
+    if options.threads:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    _, forward, facts = runtime.start(read, output_names(read.info.config))
+    return Opened(forward, read.info, facts)

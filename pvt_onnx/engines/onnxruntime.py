@@ -10,7 +10,7 @@ from pvt_onnx.engines.table import PROVIDERS, Engine
 from pvt_onnx.files import OnnxFileError
 from pvt_onnx.interface import reporting
 from pvt_spec.arrays import Array
-from pvt_spec.runtime import RuntimeUnusable
+from pvt_spec.errors import RuntimeUnusable
 
 _LEVELS = {
     "all": "ORT_ENABLE_ALL",

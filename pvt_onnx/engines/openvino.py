@@ -12,7 +12,7 @@ from pvt_onnx.engines.table import OPENVINO_HINTS, Engine
 from pvt_onnx.files import OnnxFileError
 from pvt_onnx.interface import reporting
 from pvt_spec.arrays import Array
-from pvt_spec.runtime import RuntimeUnusable
+from pvt_spec.errors import RuntimeUnusable
 
 DEVICE = "CPU by OpenVINO"
 """What its kernels are called; see :mod:`pvt_spec.kernels`."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from pvt_spec.runtime import RuntimeUnusable
+from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.words import show
 
 Choices = Mapping[str, Mapping[str, Collection[str]]]

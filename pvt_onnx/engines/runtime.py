@@ -8,7 +8,8 @@ from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import obstacle
 from pvt_spec import PVTConfig
 from pvt_spec.arrays import Array
-from pvt_spec.runtime import FUSED, OpenModel, RuntimeUnusable, Taps, Task
+from pvt_spec.errors import RuntimeUnusable
+from pvt_spec.runtime import FUSED, OpenModel, Taps, Task
 from pvt_spec.words import show
 
 if TYPE_CHECKING:

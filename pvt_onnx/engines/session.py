@@ -9,7 +9,7 @@ from google.protobuf.message import EncodeError
 from pvt_data.answers.accuracy import Forward, Opened
 from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.engines.table import Engine, open_engine
+from pvt_onnx.engines.table import Engine, check_engine, open_engine
 from pvt_onnx.files import OnnxFileError, check_pair_of, load_proto
 from pvt_onnx.interface import (
     Interface,
@@ -75,6 +75,7 @@ def open_model(
     path: AnyPath, tell: Tell | None = None, options: EngineOptions = EngineOptions()
 ) -> Opened:
     """Opens a model file as :func:`load_forward` does, and says what really runs it too."""
+    check_engine(options)
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise OnnxFileError(

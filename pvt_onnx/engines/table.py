@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pvt_onnx.engines.options import EngineOptions
 from pvt_packages import require
-from pvt_spec.runtime import RuntimeUnusable
+from pvt_spec.errors import RuntimeUnusable
 
 if TYPE_CHECKING:
     from pvt_spec.arrays import Array
@@ -107,6 +107,19 @@ def obstacle(options: EngineOptions) -> str | None:
     return problem
 
 
+def check_engine(options: EngineOptions) -> None:
+    """Refuses what cannot be had, before a model is read.
+
+    Raises:
+        RuntimeUnusable: No engine is or does what is asked, here or at all.
+        LibraryMissing: The engine is not installed.
+    """
+    options.check(ENGINES)
+    require(options.engine)
+    if problem := obstacle(options):
+        raise RuntimeUnusable(problem)
+
+
 def open_engine(model: Path | bytes, name: str, options: EngineOptions = EngineOptions()) -> Engine:
     """Opens a graph in an engine.
 
@@ -120,10 +133,7 @@ def open_engine(model: Path | bytes, name: str, options: EngineOptions = EngineO
         RuntimeUnusable: The engine cannot do what is asked, here or at all.
         LibraryMissing: The engine is not installed.
     """
-    options.check(ENGINES)
-    require(options.engine)
-    if problem := obstacle(options):
-        raise RuntimeUnusable(problem)
+    check_engine(options)
     engine: Engine = _home(options).open_session(model, name, options)
     return engine
 

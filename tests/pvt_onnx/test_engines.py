@@ -14,7 +14,7 @@ from pvt_onnx.engines.session import open_model
 from pvt_onnx.engines.table import ENGINES, open_engine
 from pvt_packages import LibraryMissing
 from pvt_spec import output_names
-from pvt_spec.runtime import RuntimeUnusable
+from pvt_spec.errors import RuntimeUnusable
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, info_of, random_images, weights_for
 

@@ -39,9 +39,10 @@ from pvt_packages import LIBRARIES
 from pvt_spec import PVTConfig, tap_names
 from pvt_spec.arrays import fill_up
 from pvt_spec.attributes import expected_attributes
+from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.hashes import hash_weights
 from pvt_spec.precisions import PRECISIONS
-from pvt_spec.runtime import RuntimeUnusable, Task
+from pvt_spec.runtime import Task
 from pvt_torch.reference import open_reference
 from tests.support.messages import naming, tells
 from tests.support.models import KINDS, SMALL, info_of, random_images, weights_for

@@ -396,12 +396,12 @@ def test_a_number_that_is_not_finite_is_null(tmp_path):
 )
 def test_under_mpirun_each_worker_takes_its_own_device(monkeypatch, target, local, expected):
     mindspore = import_mindspore()
-    from pvt_ms.command_line import _choose_device
+    from pvt_ms.runtime import choose_device
 
     taken = []
     monkeypatch.setattr(mindspore, "set_device", lambda *given: taken.append(given))
     monkeypatch.delenv("OMPI_COMM_WORLD_LOCAL_RANK", raising=False)
     if local:
         monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", local)
-    _choose_device(target)
+    choose_device(target, "")
     assert taken == [expected]

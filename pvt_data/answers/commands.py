@@ -1,0 +1,145 @@
+"""What ``predict`` and ``validate`` share: which model, and what runs it.
+
+Everything heavier than click is imported inside the functions, so that ``--help`` stays quick.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pvt_data.command_line import say
+from pvt_spec.errors import ImageError, PvtError
+from pvt_spec.files.models import find_model
+from pvt_spec.model_info import ORIENTATIONS
+from pvt_spec.words import counted
+
+if TYPE_CHECKING:
+    from pvt_data.answers.accuracy import Opened
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What runs models in one of the packages.
+
+    Attributes:
+        choices: Engine -> what it can run on -> in which precisions; of each the first is the
+            default.
+        open: The function that opens a model file, given something to tell and what was chosen of
+            ``engine``, ``provider``, ``threads`` and ``precision``.
+    """
+
+    choices: Mapping[str, Mapping[str, Collection[str]]]
+    open: "Callable[[Path, Callable[[str], None], Mapping[str, Any]], Opened]"
+
+
+def model_options(command: _Command) -> _Command:
+    """Adds MindCV's way of naming the model."""
+    for option in (
+        click.option(
+            "--model", "variant", help="The variant that the file must hold, as pvt_tiny."
+        ),
+        click.option(
+            "--ckpt-path",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The model file, in place of MODEL.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def orientation_option(default: str | None) -> Callable[[_Command], _Command]:
+    """Returns an option that says what is done with photos that a camera kept sideways.
+
+    Args:
+        default: What is done without it; None for what MODEL says.
+    """
+    shown = "MODEL's own, usually exif" if default is None else default
+    return click.option(
+        "--orientation",
+        type=click.Choice([*ORIENTATIONS]),
+        default=default,
+        help="Turn photos as their EXIF orientation says, or take pixels as they are stored; "
+        f"default: {shown}.",
+    )
+
+
+def engine_options(engines: Engines) -> Callable[[_Command], _Command]:
+    """Returns the options that say what runs a model, as far as there is a choice."""
+    providers = [name for engine in engines.choices.values() for name in engine]
+    precisions = [
+        name for engine in engines.choices.values() for row in engine.values() for name in row
+    ]
+
+    def add(command: _Command) -> _Command:
+        command = click.option(
+            "--threads",
+            type=click.IntRange(1),
+            help="Threads that share the work of one operator; default: the engine's own choice.",
+        )(command)
+        for name, given, about in (
+            ("precision", precisions, "What floats are computed in"),
+            ("provider", providers, "What the engine runs on"),
+            ("engine", [*engines.choices], "What runs the model"),
+        ):
+            known = [*dict.fromkeys(given)]
+            if len(known) > 1:
+                text = f"{about}; default: {known[0]}."
+                command = click.option(f"--{name}", type=click.Choice(known), help=text)(command)
+        return command
+
+    return add
+
+
+def open_model(
+    engines: Engines, path: Path, variant: str | None, chosen: Mapping[str, Any]
+) -> "Opened":
+    """Opens a model file, which must hold this variant, and says what runs it.
+
+    Args:
+        engines: What opens it.
+        path: The file, or the folder of a run.
+        variant: The variant's name; None for any.
+        chosen: The values of :func:`engine_options`; None for what was not chosen.
+
+    Raises:
+        PvtError: It holds another, or cannot be opened.
+    """
+    path, taken = find_model(path)
+    if taken:
+        say(taken)
+    given = {name: value for name, value in chosen.items() if value is not None}
+    opened = engines.open(path, say, given)
+    found = opened.info.variant
+    if variant and found != variant:
+        hint = f"--model {found} or " if found else ""
+        raise PvtError(
+            f"{path} holds {found or 'no named variant'}, expected {variant}: give {hint}"
+            "another file"
+        )
+    say(f"runs in {describe(opened.facts)}")
+    return opened
+
+
+def describe(facts: Mapping[str, str]) -> str:
+    """Returns what really runs a model in a line."""
+    left = {name: value for name, value in facts.items() if name != "framework"}
+    return f"{facts['framework']} ({', '.join(f'{k} {v}' for k, v in left.items())})"
+
+
+def refuse_unreadable(unreadable: Mapping[str, str], total: int) -> None:
+    """Names the images that could not be read, once the others are answered.
+
+    Raises:
+        ImageError: There are some, of so many in all.
+    """
+    for name, why in unreadable.items():
+        say(f"left out: {name}: {why}")
+    if unreadable:
+        raise ImageError(f"{len(unreadable)} of {counted(total, 'image')} could not be read")
