@@ -9,6 +9,8 @@ import click
 from pvt_data.answers.commands import Engines
 from pvt_data.answers.predict_command import add_predict
 from pvt_data.answers.validate_command import add_validate
+from pvt_data.benchmark.command import add_benchmark
+from pvt_data.benchmark.contestants import GEMM
 from pvt_data.command_line import Commands
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import ENGINES
@@ -28,6 +30,17 @@ def _open(path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]) ->
     return open_model(path, tell, EngineOptions(**chosen))
 
 
+def _open_contestant(
+    path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]
+) -> "Opened":
+    if chosen["engine"] != GEMM:
+        return _open(path, tell, chosen)
+    from pvt_onnx.products import open_products
+
+    return open_products(path, chosen["threads"])
+
+
 RUNS = Engines(ENGINES, _open)
 add_predict(main, RUNS)
 add_validate(main, RUNS)
+add_benchmark(main, "pvt_onnx", _open_contestant)

@@ -13,6 +13,8 @@ class Product(NamedTuple):
 
     Attributes:
         layer: Canonical name of the layer, or of the attention with ``.qk`` or ``.heads``.
+        kind: ``"linear"``, ``"conv"``, ``"depthwise"``, or ``"attention"``, where both matrices are
+            results.
         times: How many there are: the heads of attention, the groups of a convolution.
         rows: Tokens, or the pixels of a convolution's answer.
         inner: The sum's length; of a convolution the input channels times the kernel's area.
@@ -20,6 +22,7 @@ class Product(NamedTuple):
     """
 
     layer: str
+    kind: str
     times: int
     rows: int
     inner: int
@@ -68,8 +71,8 @@ def count_macs(config: PVTConfig, numerics: Numerics, image_size: tuple[int, int
 def _of_layer(spec: TensorSpec, rows: int) -> Product:
     columns, inner = spec.shape[0], spec.size // spec.shape[0]
     if spec.layer == DEPTHWISE:
-        return Product(spec.module, columns, rows, inner, 1)
-    return Product(spec.module, 1, rows, inner, columns)
+        return Product(spec.module, "depthwise", columns, rows, inner, 1)
+    return Product(spec.module, spec.kind, 1, rows, inner, columns)
 
 
 def _attention(config: PVTConfig, kv: TensorSpec, tokens: int, attended: int) -> Iterator[Product]:
@@ -78,5 +81,5 @@ def _attention(config: PVTConfig, kv: TensorSpec, tokens: int, attended: int) ->
     heads = config.num_heads[kv.stage]
     head_dim = config.embed_dims[kv.stage] // heads
     attention = kv.module.removesuffix(".kv")
-    yield Product(f"{attention}.qk", heads, tokens, head_dim, attended)
-    yield Product(f"{attention}.heads", heads, tokens, attended, head_dim)
+    yield Product(f"{attention}.qk", "attention", heads, tokens, head_dim, attended)
+    yield Product(f"{attention}.heads", "attention", heads, tokens, attended, head_dim)

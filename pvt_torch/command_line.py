@@ -10,6 +10,7 @@ import click
 from pvt_data.answers.commands import Engines
 from pvt_data.answers.predict_command import add_predict
 from pvt_data.answers.validate_command import add_validate
+from pvt_data.benchmark.command import add_benchmark
 from pvt_data.command_line import Commands
 from pvt_torch.engines import ENGINES, OPTIONS
 
@@ -31,3 +32,4 @@ def _open(path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]) ->
 RUNS = Engines(ENGINES, _open)
 add_predict(main, RUNS)
 add_validate(main, RUNS)
+add_benchmark(main, "pvt_torch", _open)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pvt_packages import require
+from pvt_data.pictures import draw_picture
 from pvt_spec.files.replacing import AnyPath
 from pvt_train.run.log import LogRecord, read_log
 from pvt_train.twin import TrainingError
@@ -26,33 +26,25 @@ def plot_run(folder: AnyPath, target: AnyPath) -> None:
         target: The picture; its ending chooses the format (``.png``, ``.svg``, ``.pdf``).
 
     Raises:
-        TrainingError: There is no log, it has no finished epoch, or the picture cannot be
-            written.
+        TrainingError: There is no log, or it has no finished epoch.
+        PvtError: The picture cannot be written.
         LibraryMissing: matplotlib is not installed.
     """
-    require("matplotlib")
-    folder, target = Path(folder), Path(target)
+    folder = Path(folder)
     records = [record for record in read_log(folder) if record["kind"] == "epoch"]
     if not records:
         raise TrainingError(f"{folder}: no epoch is finished: there is nothing to draw yet")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (title, curves) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-        _draw(axes, title, curves, records)
-    try:
-        figure.savefig(target)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{target}: cannot be written: {error}") from error
+    def draw(figure: Any) -> None:
+        for axes, (title, curves) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+            _draw(axes, title, curves, records)
+
+    draw_picture(Path(target), (10, 7), draw, force=True)
 
 
 def _draw(
     axes: Any, title: str, curves: Sequence[tuple[str, str]], records: Sequence[LogRecord]
 ) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     for name, label in curves:
         points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
         if points:
@@ -61,7 +53,7 @@ def _draw(
                 *zip(*points, strict=True), label=label, marker="." if len(points) < 20 else ""
             )
     axes.set_title(title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.locator_params("x", integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[1] and any(label for _, label in curves):

@@ -61,7 +61,7 @@ def test_a_product_for_every_layer() -> None:
     assert {product.layer for product in products} >= set(layers)
     assert len(products) == len(layers) + 2 * sum(config.depths)
     first = products[0]
-    assert first == ("patch_embed1.proj", 1, 56 * 56, 3 * 7 * 7, 32)
+    assert first == ("patch_embed1.proj", "conv", 1, 56 * 56, 3 * 7 * 7, 32)
     assert first.macs == 56 * 56 * 3 * 7 * 7 * 32
 
 

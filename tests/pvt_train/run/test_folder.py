@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pvt_spec import FileExists
+from pvt_spec import FileExists, PvtError
 from pvt_train.run.checkpoints import is_better
 from pvt_train.run.folder import check_output, clear, state_file
 from pvt_train.run.log import RunLog, read_log
@@ -170,7 +170,7 @@ class TestPlot:
 
     def test_an_unknown_ending_is_refused(self, tmp_path):
         write_epochs(tmp_path, 1, 1)
-        with pytest.raises(TrainingError, match=naming("curves.docx")):
+        with pytest.raises(PvtError, match=naming("curves.docx")):
             plot_run(tmp_path, tmp_path / "curves.docx")
 
 
