@@ -41,7 +41,7 @@ def mindspore_functions() -> Functions:
     # isort: split
     from mindspore import Tensor, ops
 
-    from pvt_ms.model import gelu, layer_norm
+    from pvt_ms.layers import gelu, layer_norm
 
     def norm(x: Array, eps: float) -> Array:
         return layer_norm(x.shape[-1], eps)(Tensor(x)).asnumpy()

@@ -4,49 +4,14 @@ Reads side by side with ``pvt_torch/model.py``. Sources: Wang et al., ICCV 2021 
 whai362/PVT ``pvt.py`` and ``pvt_v2.py``.
 """
 
+from typing import Any
+
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
+from pvt_ms.habits import TimmCell
+from pvt_ms.layers import Conv2d, gelu, layer_norm, linear, make_head
 from pvt_spec import NUM_STAGES, PATCH_STRIDES, POOL_SIZE, Numerics, PVTConfig, symmetric_padding
-
-
-class Conv2d(nn.Conv2d):
-    """A convolution that pads as the numerics say: by ``pad`` pixels where "symmetric"."""
-
-    def __init__(
-        self, in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int, groups: int
-    ):
-        symmetric = padding == "symmetric"
-        super().__init__(
-            in_chans,
-            dim,
-            kernel,
-            stride,
-            pad_mode="pad" if symmetric else "same",
-            padding=pad if symmetric else 0,
-            dilation=1,
-            group=groups,
-            has_bias=True,
-            weight_init="zeros",
-            bias_init="zeros",
-        )
-
-
-def layer_norm(dim: int, eps: float) -> nn.LayerNorm:
-    """Returns a layer norm over the channels."""
-    return nn.LayerNorm((dim,), begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
-
-
-def linear(in_features: int, out_features: int) -> nn.Dense:
-    """Returns a linear layer with bias; its weights are filled after construction."""
-    return nn.Dense(
-        in_features, out_features, weight_init="zeros", bias_init="zeros", has_bias=True
-    )
-
-
-def gelu(form: str) -> nn.GELU:
-    """Returns a GELU, exact (``"erf"``) or approximated (``"tanh"``)."""
-    return nn.GELU(approximate=form == "tanh")
 
 
 class PatchEmbed(nn.Cell):
@@ -172,15 +137,13 @@ class Block(nn.Cell):
         return x + (mlp if drop_path is None else mlp * drop_path[1].reshape(-1, 1, 1))
 
 
-class PyramidVisionTransformer(nn.Cell):
+class PyramidVisionTransformer(TimmCell):
     """PVT v1 or v2. Parameters have canonical names; see :func:`pvt_ms.create_model`."""
 
     patch_embed1: PatchEmbed
 
     def __init__(self, config: PVTConfig, numerics: Numerics):
-        super().__init__()
-        self.config = config
-        self.numerics = numerics
+        super().__init__(config, numerics)
         self.version = config.version
         self.features_only = config.features_only
         dim = config.embed_dims[-1]
@@ -189,7 +152,7 @@ class PyramidVisionTransformer(nn.Cell):
         if self.version == 1 and not self.features_only:
             self.cls_token = Parameter(ops.zeros((1, 1, dim), ms.float32), name="cls_token")
             self.norm = layer_norm(dim, numerics.final_norm_eps)
-        self.head = linear(dim, config.num_classes) if config.num_classes else nn.Identity()
+        self.head = make_head(config)
 
     def add_stage(self, config: PVTConfig, numerics: Numerics, stage: int) -> None:
         """Adds the layers of one stage under their canonical names."""
@@ -237,31 +200,76 @@ class PyramidVisionTransformer(nn.Cell):
         kept = ops.rand(rates.shape[0], 2, B, dtype=ms.float32) >= rates
         return kept / (1 - rates)
 
+    def forward_stage(
+        self, stage: int, x: Tensor, drop_path: Tensor | None
+    ) -> tuple[Tensor, int, int]:
+        """Maps a stage's input (B, C, H, W) to its tokens (B, N, C), and their grid's sides."""
+        x, H, W = getattr(self, f"patch_embed{stage + 1}")(x)
+        if self.version == 1:
+            x = self.add_positions(x, stage, H, W)
+        layer = sum(self.config.depths[:stage])
+        for block in getattr(self, f"block{stage + 1}"):
+            x = block(x, H, W, None if drop_path is None else drop_path[layer])
+            layer += 1
+        if self.version == 2:
+            x = getattr(self, f"norm{stage + 1}")(x)
+        return x, H, W
+
+    def forward_stages(
+        self,
+        x: Tensor,
+        drop_path: Tensor | None,
+        count: int,
+        wanted: tuple[int, ...],
+        norm: bool = False,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Maps images to the answer of the first ``count`` stages, and the maps of those wanted.
+
+        The answer is a map (B, C, H, W), after v1's class token joined the normed tokens
+        (B, 1 + H * W, C); of these a map is not normed unless ``norm``.
+        """
+        B = x.shape[0]
+        if drop_path is None and self.training and self.config.drop_path_rate > 0:
+            drop_path = self.sample_drop_path(B)
+        maps: tuple[Tensor, ...] = ()
+        for stage in range(count):
+            x, H, W = self.forward_stage(stage, x, drop_path)
+            if self.config.has_class_token(stage):
+                tokens, x = x, self.norm(x)
+                if stage in wanted:
+                    tokens = (x if norm else tokens)[:, 1:]
+                    maps += (tokens.reshape(B, H, W, -1).transpose(0, 3, 1, 2),)
+            else:
+                x = x.reshape(B, H, W, -1).transpose(0, 3, 1, 2)
+                if self.features_only:
+                    x = getattr(self, f"stage{stage + 1}")(x)
+                if stage in wanted:
+                    maps += (x,)
+        return x, maps
+
     def forward_features(
         self, x: Tensor, drop_path: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """Maps images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
+        """Maps images (B, in_chans, H, W) to what the head makes features of.
 
-        With ``features_only``, to the maps (B, C, H, W) of the four stages instead.
+        In v1 these are normed tokens (B, 1 + N, C), the class token first; in v2 a map
+        (B, C, H / 32, W / 32); with ``features_only`` the maps of the stages ``out_indices``.
         """
-        B, layer = x.shape[0], 0
-        maps: tuple[Tensor, ...] = ()
-        for stage in range(NUM_STAGES):
-            x, H, W = getattr(self, f"patch_embed{stage + 1}")(x)
-            if self.version == 1:
-                x = self.add_positions(x, stage, H, W)
-            for block in getattr(self, f"block{stage + 1}"):
-                x = block(x, H, W, None if drop_path is None else drop_path[layer])
-                layer += 1
-            if self.version == 2:
-                x = getattr(self, f"norm{stage + 1}")(x)
-            if stage < NUM_STAGES - 1 or self.features_only:
-                x = x.reshape(B, H, W, -1).transpose(0, 3, 1, 2)
-            if self.features_only:
-                maps += (getattr(self, f"stage{stage + 1}")(x),)
-        if self.features_only:
-            return maps
-        return self.norm(x)[:, 0] if self.version == 1 else x.mean(axis=1)
+        x, maps = self.forward_stages(x, drop_path, self.num_stages, self.out_indices)
+        return maps if self.features_only else x
+
+    def forward_head(self, x: Any, pre_logits: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """Maps what :meth:`forward_features` answers to logits (B, num_classes).
+
+        Args:
+            x: Tokens (v1), a map (v2), or the maps of ``features_only``, which stay as they are.
+            pre_logits: Whether to stop at the features (B, C): class token (v1) or mean (v2).
+        """
+        if self.global_pool == "token":
+            x = x[:, 0]
+        if self.global_pool == "avg":
+            x = x.mean(axis=(2, 3))
+        return x if pre_logits else self.head(x)
 
     def construct(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         """Maps images to logits (B, num_classes), or to features or maps without a head.
@@ -272,6 +280,4 @@ class PyramidVisionTransformer(nn.Cell):
                 are scaled by, 0 or 1 / (1 - rate); see ``pvt_train.input.randomness``. Where none
                 is given in training mode, it is drawn from the framework's generator.
         """
-        if drop_path is None and self.training and self.config.drop_path_rate > 0:
-            drop_path = self.sample_drop_path(x.shape[0])
-        return self.head(self.forward_features(x, drop_path))
+        return self.forward_head(self.forward_features(x, drop_path))

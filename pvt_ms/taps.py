@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from pvt_ms.model import PyramidVisionTransformer
-from pvt_spec import TapSpec, tap_names, tap_specs
+from pvt_spec import TapSpec, tap_specs
 from pvt_spec.arrays import Array, fill_up
 
 Taps = dict[str, Array]
@@ -23,12 +23,13 @@ def run_taps(
     Args:
         model: The model, in evaluation mode.
         images: float32 (B, in_chans, H, W), normalised.
-        names: The taps wanted; all of :func:`pvt_spec.tap_names` by default.
+        names: The taps wanted; by default all of :func:`pvt_spec.tap_names` that the model
+            has.
 
     Returns:
         float32 arrays under these names, in forward order.
     """
-    names = tap_names(model.config) if names is None else names
+    names = model.own_taps() if names is None else names
     taps: dict[str, Tensor] = {}
     with ExitStack() as stack:
         for handle in add_hooks(model, names, taps):

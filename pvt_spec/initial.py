@@ -6,20 +6,37 @@ normal with variance 2 / fan-out, v1's convolutions PyTorch's default (uniform w
 1 / sqrt(fan-in)), norms 1 and 0. Sources: whai362/PVT ``pvt.py``, ``pvt_v2.py``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod, sqrt
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from pvt_spec import Numerics, PVTConfig, TensorSpec, make_config, profile_numerics, tensor_specs
+from pvt_spec import (
+    ConfigError,
+    Numerics,
+    PVTConfig,
+    TensorSpec,
+    make_config,
+    profile_numerics,
+    tensor_specs,
+)
 from pvt_spec.arrays import Array
+from pvt_spec.habits import Indices
 from pvt_spec.tensors import DEPTHWISE
+from pvt_spec.words import show
 
 _DEVIATION = 0.02
 
 
-Built = TypeVar("Built")
+class Prunable(Protocol):
+    """A model that can be cut to the maps of some stages."""
+
+    def prune_intermediate_layers(self, indices: Indices) -> Any:
+        """Takes out what the maps of these stages do not need."""
+
+
+Built = TypeVar("Built", bound=Prunable)
 
 
 def model_creator(
@@ -32,6 +49,7 @@ def model_creator(
         *,
         num_classes: int | None = None,
         features_only: bool = False,
+        out_indices: Indices = None,
         in_chans: int | None = None,
         image_size: int | tuple[int, int] | None = None,
         drop_path_rate: float | None = None,
@@ -45,6 +63,8 @@ def model_creator(
             num_classes: Outputs of the head; 0 for features.
             features_only: Whether it answers the maps of the four stages; ``num_classes`` is
                 then 0 by itself.
+            out_indices: The stages whose maps it answers, with ``features_only``; all by default.
+                It has no stages after them. See :data:`pvt_spec.habits.Indices`.
             in_chans: Channels of the input image.
             image_size: Pixels, a square's side or (H, W).
             drop_path_rate: Stochastic depth of the last block.
@@ -64,7 +84,12 @@ def model_creator(
         )
         if isinstance(numerics, str):
             numerics = profile_numerics(numerics, config.version)
-        return build(config, numerics, initial_weights(config, seed))
+        if out_indices is not None and not config.features_only:
+            raise ConfigError(f"out_indices is {show(out_indices)}: give features_only=True too")
+        model = build(config, numerics, initial_weights(config, seed))
+        if out_indices is not None:
+            model.prune_intermediate_layers(out_indices)
+        return model
 
     return create_model
 
@@ -74,12 +99,19 @@ def initial_weights(config: PVTConfig, seed: int) -> dict[str, Array]:
 
     The same ``seed`` gives the same bits whatever framework trains them.
     """
+    return dict(_initials(config, seed))
+
+
+def initial_head(config: PVTConfig, seed: int) -> dict[str, Array]:
+    """Returns the head's part of :func:`initial_weights`; nothing where there is no head."""
+    return {name: array for name, array in _initials(config, seed) if name.startswith("head.")}
+
+
+def _initials(config: PVTConfig, seed: int) -> Iterator[tuple[str, Array]]:
     rng = np.random.default_rng(seed)
     kernels = {s.module: s.shape for s in tensor_specs(config) if s.part == "weight"}
-    return {
-        spec.name: _initial(spec, kernels.get(spec.module, ()), config.version, rng)
-        for spec in tensor_specs(config)
-    }
+    for spec in tensor_specs(config):
+        yield spec.name, _initial(spec, kernels.get(spec.module, ()), config.version, rng)
 
 
 def _initial(

@@ -6,7 +6,8 @@ import numpy as np
 from torch import nn
 
 from pvt_spec.attributes import Attributes, conv_attributes, pos_embed_attributes, same_for_all
-from pvt_torch.model import Attention, Conv2d, PyramidVisionTransformer
+from pvt_torch.layers import Conv2d
+from pvt_torch.model import Attention, PyramidVisionTransformer
 
 
 def read_attributes(model: PyramidVisionTransformer) -> Attributes:

@@ -4,66 +4,15 @@ Reads side by side with ``pvt_ms/model.py``. Sources: Wang et al., ICCV 2021 and
 whai362/PVT ``pvt.py`` and ``pvt_v2.py``.
 """
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pvt_spec import (
-    NUM_STAGES,
-    PATCH_STRIDES,
-    POOL_SIZE,
-    Numerics,
-    PVTConfig,
-    same_padding,
-    symmetric_padding,
-)
-from pvt_spec.unseen import UNSEEN_KEY, Unseen
-
-
-class Conv2d(nn.Conv2d):
-    """A convolution that pads as the numerics say: by ``pad`` pixels where "symmetric"."""
-
-    def __init__(
-        self, in_chans: int, dim: int, kernel: int, stride: int, padding: str, pad: int, groups: int
-    ):
-        symmetric = padding == "symmetric"
-        super().__init__(
-            in_chans,
-            dim,
-            kernel,
-            stride,
-            padding=pad if symmetric else 0,
-            padding_mode="zeros",
-            dilation=1,
-            groups=groups,
-            bias=True,
-        )
-        self.conv_padding = padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to (B, dim, H / stride, W / stride)."""
-        if self.conv_padding == "same":
-            top, bottom = same_padding(x.shape[2], self.kernel_size[0], self.stride[0])
-            left, right = same_padding(x.shape[3], self.kernel_size[1], self.stride[1])
-            x = F.pad(x, (left, right, top, bottom), mode="constant", value=0.0)
-        return super().forward(x)
-
-
-def layer_norm(dim: int, eps: float) -> nn.LayerNorm:
-    """Returns a layer norm over the channels."""
-    return nn.LayerNorm((dim,), eps=eps, elementwise_affine=True, bias=True)
-
-
-def linear(in_features: int, out_features: int) -> nn.Linear:
-    """Returns a linear layer with bias; its weights are filled after construction."""
-    return nn.Linear(in_features, out_features, bias=True)
-
-
-def gelu(form: str) -> nn.GELU:
-    """Returns a GELU, exact (``"erf"``) or approximated (``"tanh"``)."""
-    return nn.GELU(approximate="tanh" if form == "tanh" else "none")
+from pvt_spec import NUM_STAGES, PATCH_STRIDES, POOL_SIZE, Numerics, PVTConfig, symmetric_padding
+from pvt_torch.habits import TimmModule
+from pvt_torch.layers import Conv2d, gelu, layer_norm, linear, make_head
 
 
 class PatchEmbed(nn.Module):
@@ -189,15 +138,13 @@ class Block(nn.Module):
         return x + (mlp if drop_path is None else mlp * drop_path[1].reshape(-1, 1, 1))
 
 
-class PyramidVisionTransformer(nn.Module):
+class PyramidVisionTransformer(TimmModule):
     """PVT v1 or v2. Parameters have canonical names; see :func:`pvt_torch.create_model`."""
 
     patch_embed1: PatchEmbed
 
     def __init__(self, config: PVTConfig, numerics: Numerics):
-        super().__init__()
-        self.config = config
-        self.numerics = numerics
+        super().__init__(config, numerics)
         self.version = config.version
         self.features_only = config.features_only
         dim = config.embed_dims[-1]
@@ -206,7 +153,7 @@ class PyramidVisionTransformer(nn.Module):
         if self.version == 1 and not self.features_only:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
             self.norm = layer_norm(dim, numerics.final_norm_eps)
-        self.head = linear(dim, config.num_classes) if config.num_classes else nn.Identity()
+        self.head = make_head(config)
 
     def add_stage(self, config: PVTConfig, numerics: Numerics, stage: int) -> None:
         """Adds the layers of one stage under their canonical names."""
@@ -224,30 +171,6 @@ class PyramidVisionTransformer(nn.Module):
             setattr(self, f"embed{stage + 1}", nn.Identity())
         if self.features_only:
             setattr(self, f"stage{stage + 1}", nn.Identity())
-
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        """Adds to a ``state_dict()`` what its tensors do not show, for ``convert`` to read.
-
-        It goes where torch keeps the version of each module, and changes no name. (A checkpoint of
-        MindSpore has no such place.)
-        """
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        versions = getattr(destination, "_metadata", {})
-        if prefix[:-1] in versions:
-            unseen = Unseen(self.numerics, self.config.num_heads)
-            versions[prefix[:-1]][UNSEEN_KEY] = unseen.to_json()
-
-    def __prepare_scriptable__(self) -> NoReturn:
-        """Says what to use instead of ``torch.jit.script``, which finds no layers by their names.
-
-        (It would ask for four copies of each loop over stages.)
-        """
-        raise TypeError(
-            "torch.jit.script cannot compile this model, whose layers are found by their names: "
-            "use torch.jit.trace(model.eval(), images), torch.export.export or torch.compile"
-        )
 
     def resized_pos_embed(self, pos_embed: Tensor, stage: int, H: int, W: int) -> Tensor:
         """Resizes position embeddings (1, N, C) of a stage's own grid to (1, H * W, C)."""
@@ -277,31 +200,76 @@ class PyramidVisionTransformer(nn.Module):
         kept = torch.rand((rates.shape[0], 2, B), device=device) >= rates
         return kept / (1 - rates)
 
+    def forward_stage(
+        self, stage: int, x: Tensor, drop_path: Tensor | None
+    ) -> tuple[Tensor, int, int]:
+        """Maps a stage's input (B, C, H, W) to its tokens (B, N, C), and their grid's sides."""
+        x, H, W = getattr(self, f"patch_embed{stage + 1}")(x)
+        if self.version == 1:
+            x = self.add_positions(x, stage, H, W)
+        layer = sum(self.config.depths[:stage])
+        for block in getattr(self, f"block{stage + 1}"):
+            x = self.run_block(block, x, H, W, None if drop_path is None else drop_path[layer])
+            layer += 1
+        if self.version == 2:
+            x = getattr(self, f"norm{stage + 1}")(x)
+        return x, H, W
+
+    def forward_stages(
+        self,
+        x: Tensor,
+        drop_path: Tensor | None,
+        count: int,
+        wanted: tuple[int, ...],
+        norm: bool = False,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Maps images to the answer of the first ``count`` stages, and the maps of those wanted.
+
+        The answer is a map (B, C, H, W), after v1's class token joined the normed tokens
+        (B, 1 + H * W, C); of these a map is not normed unless ``norm``.
+        """
+        B = x.shape[0]
+        if drop_path is None and self.training and self.config.drop_path_rate > 0:
+            drop_path = self.sample_drop_path(B)
+        maps: tuple[Tensor, ...] = ()
+        for stage in range(count):
+            x, H, W = self.forward_stage(stage, x, drop_path)
+            if self.config.has_class_token(stage):
+                tokens, x = x, self.norm(x)
+                if stage in wanted:
+                    tokens = (x if norm else tokens)[:, 1:]
+                    maps += (tokens.reshape(B, H, W, -1).permute(0, 3, 1, 2),)
+            else:
+                x = x.reshape(B, H, W, -1).permute(0, 3, 1, 2)
+                if self.features_only:
+                    x = getattr(self, f"stage{stage + 1}")(x)
+                if stage in wanted:
+                    maps += (x,)
+        return x, maps
+
     def forward_features(
         self, x: Tensor, drop_path: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """Maps images (B, in_chans, H, W) to features (B, C): class token (v1) or token mean (v2).
+        """Maps images (B, in_chans, H, W) to what the head makes features of.
 
-        With ``features_only``, to the maps (B, C, H, W) of the four stages instead.
+        In v1 these are normed tokens (B, 1 + N, C), the class token first; in v2 a map
+        (B, C, H / 32, W / 32); with ``features_only`` the maps of the stages ``out_indices``.
         """
-        B, layer = x.shape[0], 0
-        maps: tuple[Tensor, ...] = ()
-        for stage in range(NUM_STAGES):
-            x, H, W = getattr(self, f"patch_embed{stage + 1}")(x)
-            if self.version == 1:
-                x = self.add_positions(x, stage, H, W)
-            for block in getattr(self, f"block{stage + 1}"):
-                x = block(x, H, W, None if drop_path is None else drop_path[layer])
-                layer += 1
-            if self.version == 2:
-                x = getattr(self, f"norm{stage + 1}")(x)
-            if stage < NUM_STAGES - 1 or self.features_only:
-                x = x.reshape(B, H, W, -1).permute(0, 3, 1, 2)
-            if self.features_only:
-                maps += (getattr(self, f"stage{stage + 1}")(x),)
-        if self.features_only:
-            return maps
-        return self.norm(x)[:, 0] if self.version == 1 else x.mean(dim=1)
+        x, maps = self.forward_stages(x, drop_path, self.num_stages, self.out_indices)
+        return maps if self.features_only else x
+
+    def forward_head(self, x: Any, pre_logits: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """Maps what :meth:`forward_features` answers to logits (B, num_classes).
+
+        Args:
+            x: Tokens (v1), a map (v2), or the maps of ``features_only``, which stay as they are.
+            pre_logits: Whether to stop at the features (B, C): class token (v1) or mean (v2).
+        """
+        if self.global_pool == "token":
+            x = x[:, 0]
+        if self.global_pool == "avg":
+            x = x.mean(dim=(2, 3))
+        return x if pre_logits else self.head(x)
 
     def forward(self, x: Tensor, drop_path: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         """Maps images to logits (B, num_classes), or to features or maps without a head.
@@ -312,6 +280,4 @@ class PyramidVisionTransformer(nn.Module):
                 are scaled by, 0 or 1 / (1 - rate); see ``pvt_train.input.randomness``. Where none
                 is given in training mode, it is drawn from the framework's generator.
         """
-        if drop_path is None and self.training and self.config.drop_path_rate > 0:
-            drop_path = self.sample_drop_path(x.shape[0])
-        return self.head(self.forward_features(x, drop_path))
+        return self.forward_head(self.forward_features(x, drop_path))

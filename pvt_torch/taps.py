@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from pvt_spec import TapSpec, tap_names, tap_specs
+from pvt_spec import TapSpec, tap_specs
 from pvt_spec.arrays import Array, fill_up
 from pvt_torch.model import PyramidVisionTransformer
 
@@ -27,13 +27,13 @@ def run_taps(
     Args:
         model: The model, in evaluation mode.
         images: float32 (B, in_chans, H, W), normalised; converted to the model's dtype.
-        names: The taps wanted; all of :func:`pvt_spec.tap_names` by default. The pass ends with
-            the last of them.
+        names: The taps wanted; by default all of :func:`pvt_spec.tap_names` that the model
+            has. The pass ends with the last of them.
 
     Returns:
         Arrays of the model's dtype under these names, in forward order.
     """
-    return run_from(model, images, tap_names(model.config) if names is None else names, {})
+    return run_from(model, images, model.own_taps() if names is None else names, {})
 
 
 def run_from(

@@ -12,9 +12,10 @@ import numpy as np
 
 from convert.findings import Finding
 from convert.model.describe import pos_embeds, stored_numerics
+from convert.model.positions import moved_grids, resized_positions
 from convert.model.read import Model
 from convert.options import WEIGHT_DTYPES, Changes
-from pvt_spec import NUM_STAGES, ModelInfo, Numerics, PVTConfig, stage_grids, tensor_specs
+from pvt_spec import ModelInfo, Numerics, PVTConfig, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_CHANNELS
@@ -130,79 +131,18 @@ def resize(model: Model, image_size: tuple[int, int]) -> Model:
         ConfigError: The size is too small for four stages.
         ConvertError: v1's stages have other grids at this size than its position embeddings can.
     """
-    info, weights = model.info, dict(model.weights)
-    config = dataclasses.replace(info.config, image_size=image_size)
-    _check_grids(config, info.numerics)
-    embeddings = pos_embeds(config)
-    resized: dict[str, str] = {}
-    for stage, name in enumerate(embeddings):
-        old, new = info.config.pos_embed_grid(stage), config.pos_embed_grid(stage)
-        if old != new:
-            weights[name] = _resize_stage(model, name, old, new)
-            resized[name] = "{}x{} to {}x{}".format(*old, *new)
-    findings = []
-    if resized:
-        # All four, as a model's maths has one dtype for them.
-        weights |= {name: weights[name].astype(np.float32) for name in embeddings}
-        findings = [Finding("resized", resized, "bilinear, now float32")]
+    info = model.info
+    config, numerics, changed = resized_positions(
+        model.weights, info.config, info.numerics, image_size
+    )
+    grids = {
+        name: "{}x{} to {}x{}".format(*old, *new)
+        for name, old, new in moved_grids(info.config, config)
+    }
+    findings = [Finding("resized", grids, "bilinear, now float32")] if grids else []
     preprocessing = dataclasses.replace(info.preprocessing, image_size=image_size)
-    info = dataclasses.replace(info, config=config, preprocessing=preprocessing)
-    return _changed(model, weights, info, *findings)
-
-
-def _check_grids(config: PVTConfig, numerics: Numerics) -> None:
-    """Refuses a size at which v1's position embeddings need resizing while the model runs."""
-    laid_out = [config.pos_embed_grid(stage) for stage in range(NUM_STAGES)]
-    grids = stage_grids(config, numerics, config.image_size)
-    if config.version == 1 and laid_out != grids:
-        H, W = config.image_size
-        raise ConvertError(
-            f'image size {H}x{W}: "same" padding makes grids {grids} of it, but the position '
-            f"embeddings of such a model have {laid_out}: give multiples of 32"
-        )
-
-
-def _resize_stage(model: Model, name: str, old: tuple[int, int], new: tuple[int, int]) -> Array:
-    """Returns a position embedding (1, N, C) on another grid; a class token's row stays first."""
-    positions = model.weights[name].astype(np.float32)
-    (_, N, C), tokens = positions.shape, old[0] * old[1]
-    grid = positions[0, N - tokens :].reshape(*old, C)
-    align = model.info.numerics.pos_embed_resize == "align_corners"
-    grid = resize_grid(grid, new, align_corners=align)
-    return np.concatenate([positions[:, : N - tokens], grid.reshape(1, -1, C)], axis=1)
-
-
-def resize_grid(grid: Array, size: tuple[int, int], *, align_corners: bool = False) -> Array:
-    """Interpolates bilinearly, as PyTorch, onnxruntime and MindSpore resize in float32.
-
-    Args:
-        grid: float32 (H, W, C).
-        size: The new (H, W).
-        align_corners: Whether corners lie on corners; otherwise pixels are sampled at their
-            centres ("half pixel"), and the edge repeats.
-
-    Returns:
-        float32 (*size, C).
-    """
-    top, bottom, down = _sample(grid.shape[0], size[0], align_corners)
-    left, right, across = _sample(grid.shape[1], size[1], align_corners)
-    down, across = down[:, None, None], across[:, None]
-    rows = [
-        grid[row][:, left] * (1 - across) + grid[row][:, right] * across for row in (top, bottom)
-    ]
-    resized: Array = rows[0] * (1 - down) + rows[1] * down
-    return resized
-
-
-def _sample(old: int, new: int, align_corners: bool) -> tuple[Array, Array, Array]:
-    """Returns each new cell's neighbours among the old ones, and how far the second counts."""
-    cell = np.arange(new, dtype=np.float32)
-    if align_corners:
-        place = cell * np.float32((old - 1) / max(new - 1, 1))
-    else:
-        place = np.maximum((cell + np.float32(0.5)) * np.float32(old / new) - np.float32(0.5), 0)
-    first = np.minimum(place.astype(np.int64), old - 1)
-    return first, np.minimum(first + 1, old - 1), place - first
+    info = dataclasses.replace(info, config=config, numerics=numerics, preprocessing=preprocessing)
+    return _changed(model, {**model.weights, **changed}, info, *findings)
 
 
 def cast(model: Model, dtype: str, names: Iterable[str] | None = None) -> Model:

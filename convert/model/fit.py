@@ -79,7 +79,8 @@ def fit(
         notes.append("class token and last norm freshly initialised: feature maps have none")
         rows = fresh["pos_embed4"][:, :1], weights["pos_embed4"]
         weights["pos_embed4"] = np.concatenate(rows, axis=1)
-    fitted = {spec.name: weights.get(spec.name, fresh[spec.name]) for spec in tensor_specs(config)}
+    names = [spec.name for spec in tensor_specs(config)]
+    fitted = {name: weights[name] if name in weights else fresh[name] for name in names}
     return fitted, [*notes, *of_head, *_maths(model, numerics)]
 
 
