@@ -61,6 +61,14 @@ class FeatureInfo(list[dict[str, Any]]):
             return self[idx][key]
         return [self[i][key] for i in (self.out_indices if idx is None else idx)]
 
+    def get_dicts(
+        self, keys: Sequence[str] | None = None, idx: int | Sequence[int] | None = None
+    ) -> Any:
+        """Returns a record, or several, as :meth:`get`; of each these keys, or all."""
+        if isinstance(idx, int):
+            return {key: self[idx][key] for key in (self[idx] if keys is None else keys)}
+        return [self.get_dicts(keys, i) for i in (self.out_indices if idx is None else idx)]
+
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
         """Returns the channels of maps, as :meth:`get`."""
         return self.get("num_chs", idx)

@@ -59,6 +59,8 @@ def fit(
         ConvertError: The file holds a model of another architecture.
     """
     path, found = model.files[0], model.info.config
+    # A model that was cut after a stage takes nothing of the later ones.
+    fresh = {s.name: np.zeros(s.shape, np.float32) for s in tensor_specs(config)} | dict(fresh)
     if "num_heads" in model.guesses:
         found = dataclasses.replace(found, num_heads=config.num_heads)
     _check_architecture(path, found, config)
@@ -79,8 +81,7 @@ def fit(
         notes.append("class token and last norm freshly initialised: feature maps have none")
         rows = fresh["pos_embed4"][:, :1], weights["pos_embed4"]
         weights["pos_embed4"] = np.concatenate(rows, axis=1)
-    names = [spec.name for spec in tensor_specs(config)]
-    fitted = {name: weights[name] if name in weights else fresh[name] for name in names}
+    fitted = {spec.name: weights.get(spec.name, fresh[spec.name]) for spec in tensor_specs(config)}
     return fitted, [*notes, *of_head, *_maths(model, numerics)]
 
 

@@ -38,12 +38,14 @@ def resized_positions(
     if not moved:
         return after, numerics, {}
     align = numerics.pos_embed_resize == "align_corners"
-    # All four, as a model's maths has one dtype for them.
+    # All four become float32, as a model's maths has one dtype for them.
     resized = {
-        name: weights[name].astype(np.float32) for name in pos_embeds(config) if name in weights
+        name: _resize_stage(weights[name].astype(np.float32), *moved[name], align)
+        if name in moved
+        else weights[name].astype(np.float32)
+        for name in pos_embeds(config)
+        if name in weights
     }
-    for name in moved.keys() & resized.keys():
-        resized[name] = _resize_stage(resized[name], *moved[name], align)
     return after, dataclasses.replace(numerics, pos_embed_dtype="float32"), resized
 
 
@@ -77,7 +79,8 @@ def _resize_stage(
     (_, N, C), tokens = positions.shape, old[0] * old[1]
     grid = positions[0, N - tokens :].reshape(*old, C)
     grid = resize_grid(grid, new, align_corners=align)
-    return np.concatenate([positions[:, : N - tokens], grid.reshape(1, -1, C)], axis=1)
+    rows: Array = np.concatenate([positions[:, : N - tokens], grid.reshape(1, -1, C)], axis=1)
+    return rows.astype(np.float32)
 
 
 def resize_grid(grid: Array, size: tuple[int, int], *, align_corners: bool = False) -> Array:
