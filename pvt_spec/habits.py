@@ -22,7 +22,6 @@ all (None)."""
 _MERGED = (99999,)
 """What puts a group into the one before it: timm ``models/_manipulate.py``, MATCH_PREV_GROUP."""
 
-_OUTPUT = r"^(?:norm|head)\."
 _FINE: dict[str, Any] = {
     "blocks": [
         (r"^(?:pos_embed|patch_embed)(\d+)", (-1,)),
@@ -32,13 +31,17 @@ _FINE: dict[str, Any] = {
     ],
     "head": r"^(?:norm4?|head)\.",
 }
+"""Kind of layer -> patterns of its tensors' names, whose numbers order the layers, each with what
+comes after these."""
+
 _COARSE: dict[str, Any] = {
     "stages": [
         (r"^(?:pos_embed|patch_embed|block|norm)(\d+)", None),
         (r"^cls_token$", (NUM_STAGES,)),
     ],
-    "head": _OUTPUT,
+    "head": r"^(?:norm|head)\.",
 }
+"""The same where a stage is one layer."""
 
 
 class FeatureInfo(list[dict[str, Any]]):
@@ -208,7 +211,7 @@ class Habits:
         Args:
             coarse: Whether a stage is one layer.
         """
-        return _COARSE if coarse else _FINE
+        return dict(_COARSE if coarse else _FINE)
 
     def own_taps(self) -> list[str]:
         """Returns the intermediate results of the stages that it still has, in forward order."""
