@@ -42,7 +42,7 @@ def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) ->
     stopped or killed goes on where its last.ckpt was written: --resume DIR.
     """
     prepare_environment()
-    train_command(config, keys, force=force, plot=plot, open_twin=_open_twin)
+    train_command(config, keys, "MindSpore", force=force, plot=plot, open_twin=_open_twin)
 
 
 def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array]") -> "Twin":

@@ -1,4 +1,7 @@
-"""``pvt-torch``: answers and accuracy of any model file in PyTorch."""
+"""``pvt-torch``: training, answers and accuracy of any model file in PyTorch.
+
+PyTorch is imported inside the commands, so that ``--help`` is quick and works without it.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -11,16 +14,45 @@ from pvt_data.answers.commands import Engines
 from pvt_data.answers.predict_command import add_predict
 from pvt_data.answers.validate_command import add_validate
 from pvt_data.benchmark.command import add_benchmark
-from pvt_data.command_line import Commands
+from pvt_data.command_line import Commands, say
+from pvt_packages import require
 from pvt_torch.engines import ENGINES, OPTIONS
+from pvt_train.command_line import train_command, train_options
+from pvt_train.recipe.options import RecipeCommand
 
 if TYPE_CHECKING:
     from pvt_data.answers.accuracy import Opened
+    from pvt_spec.arrays import Array
+    from pvt_spec.model_info import ModelInfo
+    from pvt_train.recipe.keys import Recipe
+    from pvt_train.twin import Twin
 
 
 @click.group(cls=Commands)
 def main() -> None:
-    """Run a PVT in PyTorch, with the preprocessing and classes that the file carries."""
+    """Train and run a PVT in PyTorch."""
+
+
+@main.command(cls=RecipeCommand)
+@train_options
+def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) -> None:
+    """Train a PVT on the images of DATA_DIR/train/CLASS, or of tar files there.
+
+    Weights, classes, preprocessing and maths go into the checkpoints together. A run that was
+    stopped or killed goes on where its last.pth was written: --resume DIR.
+    """
+    require("torch")
+    train_command(config, keys, "PyTorch", force=force, plot=plot, open_twin=_open_twin)
+
+
+def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array]") -> "Twin":
+    from pvt_torch.train.twin import TorchTwin
+
+    twin = TorchTwin(info, recipe, weights)
+    if not twin.rank:
+        compiled = "the first step and the first validation wait up to minutes for its compiler"
+        say(f"{twin.framework}: {compiled if recipe.compile else 'op by op'}")
+    return twin
 
 
 def _open(path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]) -> "Opened":

@@ -40,6 +40,7 @@ def train_options(command: _Command) -> _Command:
 def train_command(
     config: Path | None,
     keys: dict[str, Any],
+    framework: str,
     *,
     force: bool,
     plot: bool,
@@ -50,6 +51,7 @@ def train_command(
     Args:
         config: The recipe's file.
         keys: The recipe's keys that are given, and their values.
+        framework: MindSpore or PyTorch: whose keys are taken.
         force: Whether a run that is in the output folder may be replaced.
         plot: Whether to draw the curves at the end.
         open_twin: The function that starts the framework.
@@ -60,10 +62,12 @@ def train_command(
     """
     # Before hours of work that would end for want of one.
     require("yaml", "simplejpeg", "tensorboardX", *(["matplotlib"] if plot else []))
+    from pvt_train.recipe.checks import check_framework
     from pvt_train.run.launch import train_recipe
 
     config = config and find_recipe(config)
     recipe, resumed = _read(config, keys)
+    check_framework(recipe, framework)
     outcome = train_recipe(recipe, resumed, force, open_twin, click.echo, say)
     _say_end(recipe, outcome, plot)
 

@@ -1,6 +1,6 @@
 """What the loop asks of a framework: one step of training, answers, and the whole state."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,16 +52,32 @@ class StepResult:
     updated: bool
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """What an update was made of, by the canonical names of what is trained; float32.
+
+    Attributes:
+        mean: The mean over the images of all workers, unscaled and before clipping.
+        applied: The gradient that the optimizer was given: clipped, where it was. Empty where the
+            update was left out.
+    """
+
+    mean: dict[str, Array]
+    applied: dict[str, Array]
+
+
 class Twin(Protocol):
     """A model under training in some framework, on one of ``ranks`` workers.
 
     Attributes:
         framework: The framework, version and device, as in ``mindspore 2.10.0 on CPU``.
+        ending: The ending of the model files that its framework's users expect, as ``.ckpt``.
         rank: This worker's number, from 0.
         ranks: Number of workers; they hold the same state, bit for bit.
     """
 
     framework: str
+    ending: str
     rank: int
     ranks: int
 
@@ -72,6 +88,12 @@ class Twin(Protocol):
             batches: One, or as many as ``gradient_accumulation_steps``.
             learning_rate: The learning rate of this update.
         """
+        ...
+
+    def watched_step(
+        self, batches: Sequence[Batch], learning_rate: float
+    ) -> tuple[StepResult, Gradients]:
+        """Makes an update as :meth:`step` does, by the same code, and returns its gradients too."""
         ...
 
     def forward(self, images: Array) -> Array:
@@ -110,3 +132,34 @@ class Twin(Protocol):
     def first_not_finite(self, batch: Batch) -> str | None:
         """Returns the first tap in forward order that is not finite for a batch, or None."""
         ...
+
+
+Kind = tuple[tuple[int, ...], str]
+"""An array's shape and the name of its dtype."""
+
+
+def check_state(state: Mapping[str, Array], expected: Mapping[str, Kind]) -> None:
+    """Refuses what is not the state of a twin.
+
+    Args:
+        state: The state.
+        expected: The kind of each of the twin's own arrays, by name.
+
+    Raises:
+        TrainingError: Its names, shapes or dtypes are others; all are named.
+    """
+    found = {name: (a.shape, a.dtype.name) for name, a in state.items()}
+    problems = [
+        f"{name}: {_describe(found.get(name))}, expected {_describe(expected.get(name))}"
+        for name in sorted(expected.keys() | found.keys())
+        if found.get(name) != expected.get(name)
+    ]
+    if problems:
+        raise TrainingError(
+            "not the state of this recipe's training (opt, ema, freeze, loss_scale_type and "
+            "amp_level must be those of the run that wrote it):\n  " + "\n  ".join(problems)
+        )
+
+
+def _describe(kind: Kind | None) -> str:
+    return f"{kind[1]} {kind[0]}" if kind else "none"

@@ -36,7 +36,7 @@ LONGEST = (
     "tests/test_readme.py",
     "tests/pvt_ms/test_command_line.py",
     "tests/parity/diagnosis/test_diagnose.py",
-    "tests/pvt_ms/train/test_step.py",
+    "tests/pvt_train/test_step.py",
     "tests/test_twins.py",
     "tests/parity/bundles/test_bundle.py",
     "tests/pvt_torch/test_emulation.py",

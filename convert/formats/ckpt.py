@@ -125,6 +125,20 @@ def write(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str,
         stream.write(encoded)
 
 
+def write_training(
+    stream: BinaryIO,
+    weights: Mapping[str, Array],
+    state: Mapping[str, Array],
+    metadata: Mapping[str, str],
+) -> None:
+    """Writes weights and the state of their training, as :func:`write` does: there is one place.
+
+    Raises:
+        ConvertError: A tensor or text that the format, or MindSpore's loader, cannot hold.
+    """
+    write(stream, {**weights, **state}, metadata)
+
+
 @dataclass(frozen=True)
 class _Piece:
     """One ``Value``: a parameter, or a piece of one, with its contents at data[start:stop]."""

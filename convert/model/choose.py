@@ -115,7 +115,7 @@ def choose(file: WeightFile, given: Given, find: FindNaming) -> Choice:
         raise ConvertError(f"several PVTs are in it: choose one, by convert with {_listed(found)}")
     # Of several that are none, the largest is what the problems are said of.
     taken = max(found, key=lambda each: len(each.names), default=_largest(places, given))
-    state = tuple(filter(is_training_state, kept.get(taken.place.keys, ())))
+    state = tuple(name for held in kept.values() for name in held if is_training_state(name))
     return Choice(taken, places, tuple(averaged), state, ignored)
 
 

@@ -1,9 +1,11 @@
-"""Our own training checkpoints: a ``.ckpt`` with the whole state, which is a model file too.
+"""Our own training checkpoints: a ``.ckpt`` or ``.pth`` with the whole state, a model file too.
 
-The weights have the names of our MindSpore twin, the state of each tensor the same with a leading
-part (``moment1.``, ``ema.``), counters whole names; :mod:`convert.names.training_state` knows
-both. One text entry holds JSON: what the run says of itself, and a digest of every array, because
-a file that was cut at an entry's end or changed within one would still be a ``.ckpt``.
+Both hold the same arrays, whatever framework made them. The weights have the names of the twin
+whose format it is, the state of each tensor the same with a leading part (``moment1.``, ``ema.``),
+counters whole names; :mod:`convert.names.training_state` knows both. In a ``.pth`` the state is in
+a dict of its own beside that of the weights, which a model of PyTorch loads strictly. One text
+entry holds JSON: what the run says of itself, and a digest of every array, because a file that was
+cut at an entry's end or changed within one would still be a ``.ckpt``.
 """
 
 import dataclasses
@@ -13,10 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from convert.formats import ckpt
+from convert.formats.table import find_format, find_source
 from convert.formats.weight_file import contents
 from convert.names.dialects import find_dialect
-from convert.names.training_state import AVERAGED, LEADING
+from convert.names.training_state import AVERAGED, LEADING, is_training_state
 from pvt_spec import METADATA_KEY, ModelInfo, PvtError, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
@@ -25,7 +27,7 @@ from pvt_spec.files.replacing import replacing
 from pvt_spec.hashes import hash_weights
 
 STATE_KEY = "pvt_training_state"
-"""Name of the text entry that makes a ``.ckpt`` one of ours to go on from."""
+"""Name of the text entry that makes a file one of ours to go on from."""
 
 
 def save_training(
@@ -34,7 +36,7 @@ def save_training(
     """Writes a training checkpoint whole or not at all; one that is there is replaced.
 
     Args:
-        path: The target.
+        path: The target, a ``.ckpt`` or a ``.pth``.
         state: The weights under canonical names, the state of a tensor under a leading part of
             :data:`convert.names.training_state.LEADING` and its name, counters under other names.
         info: The weights' ModelInfo; of the hashes that are written with it, those of averaged
@@ -44,19 +46,20 @@ def save_training(
     Raises:
         ConvertError: It cannot be written.
     """
-    names = find_dialect("pvt_ms", info.config.version)
-    tensors = {
-        _renamed(name, lambda weight: next(iter(names.from_canonical(weight)), None)): array
-        for name, array in state.items()
-    }
+    row = find_format(path)
+    names = find_dialect(row.dialect, info.config.version)
+    weights, beside = dict[str, Array](), dict[str, Array]()
+    for name, array in state.items():
+        kind = beside if is_training_state(name) else weights
+        kind[_renamed(name, lambda w: next(iter(names.from_canonical(w)), None))] = array
     kept = [part + spec.name for part in ("", AVERAGED) for spec in tensor_specs(info.config)]
     hashes = hash_weights({name: state[name] for name in kept if name in state})
     model = dataclasses.replace(info, hashes=hashes).to_json()
     facts = parse_json(encode_json(dict(facts)))  # as they will be read
-    described = {"facts": facts, "sha256": digest(tensors, facts, model)}
+    described = {"facts": facts, "sha256": digest({**weights, **beside}, facts, model)}
     texts = {METADATA_KEY: model, STATE_KEY: encode_json(described)}
     with replacing(path, force=True) as stream:
-        ckpt.write(stream, tensors, texts)
+        row.module.write_training(stream, weights, beside, texts)
 
 
 def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, Any]]:
@@ -65,11 +68,12 @@ def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, An
     Raises:
         ConvertError: The file cannot be read, is damaged, or holds no state of ours.
     """
-    file = ckpt.read(path)
+    row = find_source(path)
+    file = row.read(path)
     if STATE_KEY not in file.metadata or METADATA_KEY not in file.metadata:
         raise ConvertError(
             f"{path}: no training state of pvt-ms or pvt-torch is in it: go on from a run's "
-            "last.ckpt, or give weights alone as --pretrained"
+            "last.ckpt or last.pth, or give weights alone as --pretrained"
         )
     try:
         described = parse_json(file.metadata[STATE_KEY])
@@ -77,14 +81,15 @@ def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, An
         info = ModelInfo.from_json(file.metadata[METADATA_KEY])
     except (ValueError, KeyError, TypeError, PvtError) as error:
         raise ConvertError(f"{path}: what it says of its training is damaged: {error}") from error
-    found = digest(file.tensors, facts, file.metadata[METADATA_KEY])
+    tensors = {name: array for held in file.places.values() for name, array in held.items()}
+    found = digest(tensors, facts, file.metadata[METADATA_KEY])
     if found != expected:
         raise ConvertError(
             f"{path}: its state has the digest {found[:12]}…, expected {expected[:12]}…: the file "
             "was cut off or changed; go on from another one"
         )
-    names = find_dialect("pvt_ms", info.config.version)
-    state = {_renamed(name, names.to_canonical): array for name, array in file.tensors.items()}
+    names = find_dialect(row.dialect, info.config.version)
+    state = {_renamed(name, names.to_canonical): array for name, array in tensors.items()}
     return state, info, facts
 
 

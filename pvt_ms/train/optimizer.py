@@ -12,13 +12,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, ops
 
 from pvt_spec import PVTConfig
-from pvt_train.optim.optimizer import (
-    BETAS,
-    adamw_update,
-    decaying_names,
-    layer_scales,
-    trainable_names,
-)
+from pvt_train.optim.optimizer import BETAS, adamw_update, grouped
 from pvt_train.recipe.keys import Recipe
 
 for_each = ops.HyperMap()
@@ -33,21 +27,6 @@ than MindSpore's 1000, and the time to compile grows with their square.
 def scalar(number: float) -> Tensor:
     """Returns a number that a graph is given."""
     return Tensor(number, ms.float32)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Neighbours among the trained tensors, of the same learning rate and decay.
-
-    Attributes:
-        members: The places where they stand among all.
-        scale: What the learning rate is multiplied by.
-        decays: Whether weight decay applies.
-    """
-
-    members: slice
-    scale: float
-    decays: bool
 
 
 class Optimizer:
@@ -70,7 +49,7 @@ class Optimizer:
         Raises:
             ConfigError: What is frozen cannot be.
         """
-        names, self._groups = _grouped(config, recipe)
+        names, self._groups = grouped(config, recipe)
         self.weights = {name: weights[name] for name in names}
         self._recipe, self._kind = recipe, _KINDS[recipe.opt]
         self._memory = [
@@ -121,21 +100,6 @@ class Optimizer:
                     for_each(own, found, weights[i], first[i])
 
         return update
-
-
-def _grouped(config: PVTConfig, recipe: Recipe) -> tuple[list[str], list[Group]]:
-    """Returns the names of the trained tensors, group by group, and the groups."""
-    scales = layer_scales(config, recipe.layer_decay)
-    decaying = decaying_names(config, recipe.weight_decay_filter)
-    members: dict[tuple[float, bool], list[str]] = {}
-    for name in trainable_names(config, recipe.freeze):
-        members.setdefault((scales[name], name in decaying), []).append(name)
-    names: list[str] = []
-    groups = []
-    for (scale, decays), own in members.items():
-        groups.append(Group(slice(len(names), len(names) + len(own)), scale, decays))
-        names += own
-    return names, groups
 
 
 def _memory(name: str, weight: Parameter) -> Parameter:

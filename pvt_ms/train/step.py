@@ -18,6 +18,9 @@ from pvt_train.input.mixing import partners
 Sums = tuple[Tensor, ...]
 """A loss, and the gradients of what is trained, of one batch or summed over several."""
 
+Given = tuple[Tensor, ...] | None
+"""The gradient that the optimizer was given, where it is asked for."""
+
 
 def preparation(preprocessing: Preprocessing) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns what becomes of pixels on the device: normalised, to the bit as
@@ -118,26 +121,32 @@ def last_step(add: Callable[..., Sums], workers: Workers) -> Callable[..., tuple
     return last
 
 
-def update_step(optimizer: Optimizer, average: Average | None, numbers: int) -> Callable[..., None]:
+def update_step(
+    optimizer: Optimizer, average: Average | None, numbers: int, watched: bool = False
+) -> Callable[..., Given]:
     """Returns what updates weights, moments and average.
 
     Args:
         optimizer: The optimizer of the weights.
         average: The moving average of the weights, or None.
         numbers: The count of :meth:`pvt_ms.train.optimizer.Optimizer.numbers`.
+        watched: Whether the gradient is returned, which costs memory.
 
     Returns:
-        (factor, stays, *numbers, *sums) -> None. ``factor`` makes the gradient of the sums,
-        ``stays`` is the share of the average that stays; both are float32 scalars.
+        (factor, stays, *numbers, *sums) -> what the optimizer was given, or None. ``factor``
+        makes the gradient of the sums, ``stays`` is the share of the average that stays; both are
+        float32 scalars.
     """
     optimize = optimizer.update_step()
     move = average.update_step() if average else None
 
-    def update(factor: Tensor, stays: Tensor, *numbers_and_sums: Tensor) -> None:
+    def update(factor: Tensor, stays: Tensor, *numbers_and_sums: Tensor) -> Given:
         sums = numbers_and_sums[numbers + 1 :]
         gradient = for_each(ops.partial(ops.mul, factor), sums)
         optimize(gradient, numbers_and_sums[:numbers])
         if move is not None:
             move(stays)
+        # Not an empty tuple, with which a graph does nothing at all.
+        return gradient if watched else None
 
     return update

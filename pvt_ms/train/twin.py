@@ -1,6 +1,5 @@
 """A model under training in MindSpore: a :class:`pvt_train.twin.Twin`."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
@@ -27,10 +26,11 @@ from pvt_ms.train.step import (
 from pvt_ms.weights import canonical_parameters, set_weights
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array, fill_up
+from pvt_train.optim.counters import Counters
 from pvt_train.optim.loss_scale import first_loss_scale
-from pvt_train.optim.optimizer import ema_decay
+from pvt_train.optim.optimizer import clip_factor, ema_decay
 from pvt_train.recipe.keys import Recipe
-from pvt_train.twin import Batch, StepResult, TrainingError
+from pvt_train.twin import Batch, Gradients, StepResult, TrainingError, check_state
 
 BATCH_TENSORS = 5
 """A batch's pixels, targets, mixing and drop path, and the loss scale."""
@@ -41,10 +41,13 @@ class MindSporeTwin:
 
     Attributes:
         framework: MindSpore's name and version, and the device.
+        ending: The ending of a MindSpore checkpoint.
         rank: This worker's number, from 0.
         ranks: Number of workers.
         model: The model, whose parameters the steps update.
     """
+
+    ending = ".ckpt"
 
     def __init__(self, info: ModelInfo, recipe: Recipe, weights: Mapping[str, Array]):
         """Takes a model that has not been trained yet.
@@ -75,7 +78,7 @@ class MindSporeTwin:
         self._optimizer = Optimizer(info.config, recipe, self._weights)
         self._average: Average | None = None
         self._begin_alike()
-        self._updates, self._scale = 0, first_loss_scale(recipe)
+        self._counters = Counters(0, first_loss_scale(recipe))
         self._batch = 0
         cast_model(self.model, recipe.amp_level)
         self._compile()
@@ -92,8 +95,11 @@ class MindSporeTwin:
         gradients = gradient_step(self.model, trained, self._info.preprocessing)
         add = adding_step(gradients, BATCH_TENSORS)
         self._add, self._last = compiled(add), compiled(last_step(add, self._workers))
-        self._update = compiled(
-            update_step(self._optimizer, self._average, len(self._optimizer.numbers(1, 0.0)))
+        numbers = len(self._optimizer.numbers(1, 0.0))
+        # Each is compiled when it is first called.
+        self._update, self._watched_update = (
+            compiled(update_step(self._optimizer, self._average, numbers, watched))
+            for watched in (False, True)
         )
         self._forward = compiled(evaluation_step(self.model))
         self._none: tuple[Tensor, ...] = ()
@@ -102,31 +108,46 @@ class MindSporeTwin:
 
     def step(self, batches: Sequence[Batch], learning_rate: float) -> StepResult:
         """Updates the weights once; see :meth:`pvt_train.twin.Twin.step`."""
-        scale = self._scale
-        *others, last = ([*_tensors(batch), scalar(scale.value)] for batch in batches)
+        return self._step(batches, learning_rate, self._update)[0]
+
+    def watched_step(
+        self, batches: Sequence[Batch], learning_rate: float
+    ) -> tuple[StepResult, Gradients]:
+        """Updates the weights once; see :meth:`pvt_train.twin.Twin.watched_step`."""
+        result, sums, applied = self._step(batches, learning_rate, self._watched_update)
+        share = 1 / (len(batches) * self.ranks * result.loss_scale)
+        mean = [gradient.asnumpy() * np.float32(share) for gradient in sums[1:]]
+        given = [gradient.asnumpy().copy() for gradient in applied]
+        names = self._optimizer.weights
+        return result, Gradients(
+            dict(zip(names, mean, strict=True)), dict(zip(names, given, strict=bool(given)))
+        )
+
+    def _step(
+        self, batches: Sequence[Batch], learning_rate: float, update: Callable[..., Any]
+    ) -> tuple[StepResult, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Updates the weights once; returns the sums beside, and what the update returned."""
+        scale = self._counters.scale.value
+        *others, last = ([*_tensors(batch), scalar(scale)] for batch in batches)
         sums = self._none
         for batch in others:
             sums = self._add(*batch, *sums)
         raw_norm, sums = self._last(*last, *sums)
         share = 1 / (len(batches) * self.ranks)
-        norm = float(raw_norm.asnumpy()) * share / scale.value
-        finite = isfinite(norm)
-        self._scale = scale.after(finite)
+        norm = float(raw_norm.asnumpy()) * share / scale
+        finite, applied = isfinite(norm), tuple[Tensor, ...]()
+        self._counters = self._counters.after(finite)
         if finite:
-            self._apply(sums, share / scale.value * self._clipped(norm), learning_rate)
+            factor = share / scale * clip_factor(norm, self._recipe)
+            applied = update(*self._numbers(factor, learning_rate), *sums) or ()
         loss = float(sums[0].asnumpy()) * share
-        return StepResult(loss, norm, scale.value, finite)
+        return StepResult(loss, norm, scale, finite), sums, applied
 
-    def _clipped(self, norm: float) -> float:
-        """Returns what makes a gradient no longer than the recipe says."""
-        longest = self._recipe.clip_value
-        return longest / norm if self._recipe.clip_grad and norm > longest else 1.0
-
-    def _apply(self, sums: tuple[Tensor, ...], factor: float, learning_rate: float) -> None:
-        self._updates += 1
-        stays = ema_decay(self._updates, self._recipe.ema_decay)
-        numbers = self._optimizer.numbers(self._updates, learning_rate)
-        self._update(scalar(factor), scalar(stays), *numbers, *sums)
+    def _numbers(self, factor: float, learning_rate: float) -> list[Tensor]:
+        updates = self._counters.updates
+        stays = ema_decay(updates, self._recipe.ema_decay)
+        numbers = self._optimizer.numbers(updates, learning_rate)
+        return [scalar(factor), scalar(stays), *numbers]
 
     def forward(self, images: Array) -> Array:
         """Returns logits float32 (B, num_classes); see :meth:`pvt_train.twin.Twin.forward`."""
@@ -157,7 +178,7 @@ class MindSporeTwin:
 
     def state(self) -> dict[str, Array]:
         """Returns copies of what later steps depend on; see :meth:`pvt_train.twin.Twin.state`."""
-        return {**_copies(self._parameters()), **self._counters()}
+        return {**_copies(self._parameters()), **self._counters.to_arrays()}
 
     def load_state(self, state: dict[str, Array]) -> None:
         """Takes up a state; see :meth:`pvt_train.twin.Twin.load_state`.
@@ -165,39 +186,16 @@ class MindSporeTwin:
         Raises:
             TrainingError: Its names, shapes or dtypes are not this twin's; all are named.
         """
-        self._check(state)
+        expected = {name: (p.shape, "float32") for name, p in self._parameters().items()}
+        counted = self._counters.to_arrays().items()
+        check_state(state, expected | {name: (a.shape, a.dtype.name) for name, a in counted})
         self._workers.check_same(state, "states")
         _fill(self._parameters(), state)
-        self._updates = int(state["updates"])
-        if self._scale.dynamic:
-            value, good_steps = float(state["loss_scale"]), int(state["good_steps"])
-            self._scale = dataclasses.replace(self._scale, value=value, good_steps=good_steps)
+        self._counters = self._counters.from_arrays(state)
 
     def _parameters(self) -> dict[str, Parameter]:
         average = self._average.parameters if self._average else {}
         return {**self._weights, **self._optimizer.moments, **average}
-
-    def _counters(self) -> dict[str, Array]:
-        counters = {"updates": np.array(self._updates, np.int64)}
-        if self._scale.dynamic:
-            counters["loss_scale"] = np.array(self._scale.value, np.float64)
-            counters["good_steps"] = np.array(self._scale.good_steps, np.int64)
-        return counters
-
-    def _check(self, state: Mapping[str, Array]) -> None:
-        expected = {name: (p.shape, "float32") for name, p in self._parameters().items()}
-        expected |= {name: (a.shape, a.dtype.name) for name, a in self._counters().items()}
-        found = {name: (a.shape, a.dtype.name) for name, a in state.items()}
-        problems = [
-            f"{name}: {_describe(found.get(name))}, expected {_describe(expected.get(name))}"
-            for name in sorted(expected.keys() | found.keys())
-            if found.get(name) != expected.get(name)
-        ]
-        if problems:
-            raise TrainingError(
-                "not the state of this recipe's training (opt, ema, freeze, loss_scale_type and "
-                "amp_level must be those of the run that wrote it):\n  " + "\n  ".join(problems)
-            )
 
     def total(self, values: Array) -> Array:
         """Returns the sum over all workers; see :meth:`pvt_train.twin.Twin.total`."""
@@ -223,7 +221,3 @@ def _fill(parameters: Mapping[str, Parameter], arrays: Mapping[str, Array]) -> N
     for name, parameter in parameters.items():
         # Not by set_data: it gives the parameter other memory, and what is compiled keeps the old.
         ops.assign(parameter, Tensor(arrays[name]))
-
-
-def _describe(kind: tuple[tuple[int, ...], str] | None) -> str:
-    return f"{kind[1]} {kind[0]}" if kind else "none"

@@ -18,8 +18,11 @@ from pvt_spec.files.limits import MAX_TEXT_BYTES
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.words import listed, show
 
-BEST, LAST = "best.ckpt", "last.ckpt"
-"""The best model and the whole training state in a run's folder."""
+BEST, LAST = "best", "last"
+"""The best model and the whole training state in a run's folder, without their endings."""
+
+RUN_ENDINGS = (".ckpt", ".pth")
+"""What the names of a run's files end in, as MindSpore or PyTorch has written them."""
 
 CONFIG = "config.json"
 """What every folder of Hugging Face has."""
@@ -58,12 +61,12 @@ def _find_model(path: Path) -> tuple[Path, str]:
         return path, ""
     if path.name == "snapshots":
         return _find_snapshot(path.parent)
-    if (path / BEST).is_file():
-        return path / BEST, f"{path} is the folder of a run: its {BEST} is taken"
-    if (path / LAST).is_file():
+    if best := run_file(path, BEST):
+        return best, f"{path} is the folder of a run: its {best.name} is taken"
+    if last := run_file(path, LAST):
         raise ConvertError(
-            f"{path}: the folder of a run that has no {BEST} yet: give {path / LAST}, or wait for "
-            "the first validation"
+            f"{path}: the folder of a run that has no {BEST}{last.suffix} yet: give {last}, or "
+            "wait for the first validation"
         )
     if (path / "snapshots").is_dir():
         return _find_snapshot(path)
@@ -73,6 +76,15 @@ def _find_model(path: Path) -> tuple[Path, str]:
             "these folders"
         )
     return path, ""
+
+
+def run_file(folder: Path, name: str) -> Path | None:
+    """Returns a run's file of this name, with either ending; None where there is none.
+
+    A run that goes on in another framework has both for a moment: the later one counts.
+    """
+    there = [path for ending in RUN_ENDINGS if (path := folder / f"{name}{ending}").is_file()]
+    return max(there, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def _find_snapshot(path: Path) -> tuple[Path, str]:

@@ -9,6 +9,7 @@ from math import exp, sqrt
 from pvt_spec import ConfigError, PVTConfig, TensorSpec, tensor_specs
 from pvt_spec.files.limits import MAX_NEAR
 from pvt_spec.words import listed, nearest, show
+from pvt_train.recipe.keys import Recipe
 
 BETAS = (0.9, 0.999)
 """Decay rates of the first and second moment in adamw and lamb: of both papers, and of MindCV."""
@@ -106,6 +107,46 @@ def _layer(config: PVTConfig, spec: TensorSpec) -> int:
     if spec.block is not None:
         return embedding + 1 + spec.block
     return embedding + config.depths[spec.stage] if spec.layer == "norm" else embedding
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbours among the trained tensors, of the same learning rate and decay.
+
+    Attributes:
+        members: The places where they stand among all.
+        scale: What the learning rate is multiplied by.
+        decays: Whether weight decay applies.
+    """
+
+    members: slice
+    scale: float
+    decays: bool
+
+
+def grouped(config: PVTConfig, recipe: Recipe) -> tuple[list[str], list[Group]]:
+    """Returns the names of the trained tensors, group by group, and the groups.
+
+    Raises:
+        ConfigError: What is frozen cannot be.
+    """
+    scales = layer_scales(config, recipe.layer_decay)
+    decaying = decaying_names(config, recipe.weight_decay_filter)
+    members: dict[tuple[float, bool], list[str]] = {}
+    for name in trainable_names(config, recipe.freeze):
+        members.setdefault((scales[name], name in decaying), []).append(name)
+    names: list[str] = []
+    groups = []
+    for (scale, decays), own in members.items():
+        groups.append(Group(slice(len(names), len(names) + len(own)), scale, decays))
+        names += own
+    return names, groups
+
+
+def clip_factor(norm: float, recipe: Recipe) -> float:
+    """Returns what makes a gradient of this norm no longer than the recipe says."""
+    longest = recipe.clip_value
+    return longest / norm if recipe.clip_grad and norm > longest else 1.0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pvt_spec import ConfigError
+from pvt_spec.words import show
 from pvt_train.input.augmentation import augmentation_problems
 from pvt_train.optim.schedule import decay_epochs, warmup_epochs
 from pvt_train.recipe.keys import ROWS, Recipe
@@ -26,6 +28,26 @@ def list_problems(recipe: Recipe) -> Iterator[str]:
     if recipe.ckpt_save_policy == "top_k" and not recipe.val_while_train:
         yield "ckpt_save_policy is 'top_k', expected with val_while_train: True alone"
     yield from augmentation_problems(recipe)
+
+
+def check_framework(recipe: Recipe, framework: str) -> None:
+    """Refuses values that another framework's twin alone can train with.
+
+    Args:
+        recipe: The recipe.
+        framework: MindSpore or PyTorch.
+
+    Raises:
+        ConfigError: There are some; all are named.
+    """
+    values = {key: vars(recipe)[key] for key in ROWS}
+    refused = [
+        f"{key} is {show(values[key])}, which is {row.alone[values[key]]}'s alone"
+        for key, row in ROWS.items()
+        if row.alone and row.alone.get(values[key], framework) != framework
+    ]
+    if refused:
+        raise ConfigError(f"{'; '.join(refused)}: give another value for a run in {framework}")
 
 
 def recipe_warnings(recipe: Recipe, values: Mapping[str, Any]) -> list[str]:

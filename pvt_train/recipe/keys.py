@@ -84,15 +84,22 @@ class Recipe:
 
     mode: int = key(
         0,
-        "0 compiles the whole step into a graph, 1 runs it op by op (pynative).",
+        "In MindSpore, 0 compiles the whole step into a graph, 1 runs it op by op (pynative).",
         check=Check((0, 1).__contains__, "0 (graph) or 1 (pynative)"),
         words={"graph": 0, "pynative": 1},
         section="Run",
     )
-    device_target: Literal["Ascend", "GPU", "CPU"] | None = key(
-        None, "Ascend, GPU or CPU; by default what is there."
+    compile: bool = key(
+        False,
+        "In PyTorch, whether torch.compile compiles the step (PyTorch alone).",
+        alone={True: "PyTorch"},
     )
-    distribute: bool = key(False, "Train on several workers, under msrun or mpirun.")
+    device_target: Literal["Ascend", "GPU", "CPU"] | None = key(
+        None,
+        "Ascend (MindSpore alone), GPU or CPU; by default what is there.",
+        alone={"Ascend": "MindSpore"},
+    )
+    distribute: bool = key(False, "Train on several workers, under msrun, mpirun or torchrun.")
     seed: int = key(
         42, "Everything random is a function of it.", check=at_least(0), on_resume=PLACE
     )
@@ -275,10 +282,11 @@ class Recipe:
         check=below_one,
     )
 
-    amp_level: Literal["O0", "O1", "O2", "O3"] = key(
+    amp_level: Literal["O0", "O1", "O2", "O3", "bf16"] = key(
         "O0",
         "What computes in float16: O0 nothing, O1 linear layers and convolutions, O2 all but the "
-        "norms, O3 all.",
+        "norms, O3 all; bf16 is torch's autocast to bfloat16 (PyTorch alone).",
+        alone={"bf16": "PyTorch"},
         section="Mixed precision",
     )
     loss_scale_type: Literal["fixed", "dynamic", "auto"] = key(

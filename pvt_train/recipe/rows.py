@@ -42,6 +42,7 @@ class Row:
         also: Other spellings of its option.
         words: Other words, in files and options, that stand for a value.
         takes: What it takes, in words, where the type does not say it.
+        alone: The framework that alone can train with a value, by value; the others need none.
         section: Title of the section of the help that it is in.
         name: The key.
         default: The value where nothing is said; REQUIRED where something must be.
@@ -54,6 +55,7 @@ class Row:
     also: tuple[str, ...]
     words: Mapping[Any, Any]
     takes: str
+    alone: Mapping[Any, str]
     section: str
     name: str = ""
     default: Any = None
@@ -104,13 +106,14 @@ def key(
     also: tuple[str, ...] = (),
     words: Mapping[Any, Any] | None = None,
     takes: str = "",
+    alone: Mapping[Any, str] | None = None,
     section: str = "",
 ) -> _Value:
     """Makes a row of the table: a key with its default and what :class:`Row` says of it.
 
     ``section`` begins one, which lasts until another begins. A ``Literal`` type is its own check.
     """
-    row = Row(meaning, check, on_resume, also, words or {}, takes, section)
+    row = Row(meaning, check, on_resume, also, words or {}, takes, alone or {}, section)
     # A field to dataclass, a value of the key's type to everybody else.
     made: Any = field(default=default, metadata={"row": row})
     return made  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from convert.model.training_checkpoint import save_training
 from convert.model.write import save_model
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
-from pvt_spec.files.models import BEST, LAST
+from pvt_spec.files.models import BEST, LAST, RUN_ENDINGS, run_file
 from pvt_spec.words import counted
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import to_dict
@@ -19,7 +19,9 @@ from pvt_train.twin import Twin
 class Checkpoints:
     """Writes the checkpoints of a run, for the first of its workers, and removes old ones."""
 
-    def __init__(self, recipe: Recipe, info: ModelInfo, steps_per_epoch: int, step: int):
+    def __init__(
+        self, recipe: Recipe, info: ModelInfo, steps_per_epoch: int, step: int, ending: str
+    ):
         """Takes up the checkpoints of a run, whose folder exists.
 
         Args:
@@ -27,10 +29,12 @@ class Checkpoints:
             info: What travels with the weights.
             steps_per_epoch: The number of updates in an epoch.
             step: The number of updates done, which the state file, if any, is of.
+            ending: The ending of the files, one of :data:`pvt_spec.files.models.RUN_ENDINGS`.
         """
         self.folder = Path(recipe.ckpt_save_dir)
         self.recipe, self.info = recipe, info
         self.steps_per_epoch, self.saved_step = steps_per_epoch, step
+        self.ending, self.state = ending, self.folder / f"{LAST}{ending}"
         self._leaving: list[Kept] = []
 
     def keep_models(
@@ -48,21 +52,23 @@ class Checkpoints:
         Returns:
             Where the run stands, with the model files that are now there.
         """
-        name = f"{self.recipe.model}-{epoch}.ckpt"
+        name = f"{self.recipe.model}-{epoch}{self.ending}"
         new = Kept(epoch, accuracy.top1 if accuracy else None, name)
-        best = is_better(new, standing.best)
+        best_file, best = f"{BEST}{self.ending}", is_better(new, standing.best)
         kept = standing.kept
         if due:
             policy, most = self.recipe.ckpt_save_policy, self.recipe.keep_checkpoint_max
             kept, leaving = rotate(standing.kept, new, policy, most)
             self._leaving += leaving
-        names = [name] * (new in kept) + [BEST] * best
+        names = [name] * (new in kept) + [best_file] * best
         if names:
             info = self._described(twin.framework, epoch, accuracy)
             weights = self._weights(twin)
             for each in names:
                 save_model(self.folder / each, weights, info, force=True)
-        at_best = dataclasses.replace(new, file=BEST) if best else standing.best
+        if best and standing.best and standing.best.file != best_file:
+            self._leaving.append(standing.best)
+        at_best = dataclasses.replace(new, file=best_file) if best else standing.best
         return dataclasses.replace(standing, best=at_best, kept=kept)
 
     def _weights(self, twin: Twin) -> dict[str, Array]:
@@ -88,19 +94,24 @@ class Checkpoints:
         """Writes the whole state; then the model files go that no state needs any more."""
         info = self._with({"epochs trained": str(standing.step / self.steps_per_epoch)})
         facts = {"recipe": to_dict(self.recipe), "run": standing.to_dict()}
-        save_training(self.folder / LAST, twin.state(), info, facts)
+        save_training(self.state, twin.state(), info, facts)
         self.saved_step = standing.step
+        for other in RUN_ENDINGS:
+            if other != self.ending:
+                # The run has gone on from it in another framework.
+                self.state.with_suffix(other).unlink(missing_ok=True)
         for one in self._leaving:
             (self.folder / one.file).unlink(missing_ok=True)
         self._leaving = []
 
     def last_good(self) -> str:
         """Returns where to go on from after a failure."""
-        if not (self.folder / LAST).exists():
+        state = run_file(self.folder, LAST)
+        if state is None:
             return "no state is saved yet"
         epoch, step = divmod(self.saved_step, self.steps_per_epoch)
         where = f"epoch {epoch}" + (f" and {counted(step, 'step')}" if step else "")
-        return f"{self.folder / LAST} holds the state after {where}"
+        return f"{state} holds the state after {where}"
 
 
 def rotate(

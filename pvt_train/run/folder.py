@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pvt_spec import FileExists, PvtError
 from pvt_spec.files.locks import Held, held
-from pvt_spec.files.models import BEST, LAST
+from pvt_spec.files.models import BEST, LAST, RUN_ENDINGS, run_file
 from pvt_train.twin import TrainingError
 
 LOG = "log.jsonl"
@@ -17,7 +17,7 @@ LOG = "log.jsonl"
 _LOCK = ".run.lock"
 """The lock that a run has on its folder; one that is left of a killed run holds nobody up."""
 
-_ROTATED = re.compile(r"pvt_\w+-\d+\.ckpt")
+_ROTATED = re.compile(r"pvt_\w+-\d+\.\w+")
 
 
 def check_output(folder: Path, force: bool) -> None:
@@ -30,7 +30,7 @@ def check_output(folder: Path, force: bool) -> None:
     """
     models = model_files(folder)
     if models and not force:
-        resume = f"give --resume {folder} to go on from it, " if (folder / LAST).exists() else ""
+        resume = f"give --resume {folder} to go on from it, " if run_file(folder, LAST) else ""
         raise FileExists(
             f"{models[0]} exists: {resume}name another --output, or give --force to replace the run"
         )
@@ -38,8 +38,11 @@ def check_output(folder: Path, force: bool) -> None:
 
 def model_files(folder: Path) -> list[Path]:
     """Returns the checkpoints of a run that is in a folder, the state first."""
-    named = [path for path in (folder / LAST, folder / BEST) if path.exists()]
-    return named + sorted(p for p in folder.glob("*.ckpt") if _ROTATED.fullmatch(p.name))
+    named = [folder / f"{name}{ending}" for name in (LAST, BEST) for ending in RUN_ENDINGS]
+    rotated = [path for ending in RUN_ENDINGS for path in folder.glob(f"*{ending}")]
+    return [path for path in named if path.exists()] + sorted(
+        path for path in rotated if _ROTATED.fullmatch(path.name)
+    )
 
 
 def clear(folder: Path) -> None:
@@ -77,8 +80,17 @@ def sole_run(folder: Path) -> Iterator[None]:
 
 
 def state_file(path: Path) -> Path:
-    """Returns the state file that ``--resume`` names: a run's folder stands for its own."""
-    return path / LAST if path.is_dir() else path
+    """Returns the state file that ``--resume`` names: a run's folder stands for its own.
+
+    Raises:
+        TrainingError: It is a folder that has none.
+    """
+    if not path.is_dir():
+        return path
+    if found := run_file(path, LAST):
+        return found
+    names = " or ".join(f"{LAST}{ending}" for ending in RUN_ENDINGS)
+    raise TrainingError(f"{path}: holds no {names}: give the folder of a run that saved its state")
 
 
 @contextmanager

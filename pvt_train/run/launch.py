@@ -150,7 +150,7 @@ def train_recipe(
             steps = batches.steps_per_epoch
             reporter = Reporter(recipe, start, steps, report, say)
             stack.callback(reporter.log.close)
-            checkpoints = Checkpoints(recipe, info, steps, start.step)
+            checkpoints = Checkpoints(recipe, info, steps, start.step, twin.ending)
             run = dataclasses.replace(run, reporter=reporter, checkpoints=checkpoints)
         return train(run)
 

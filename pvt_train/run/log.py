@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pvt_spec.files.json_text import encode_json, parse_json
-from pvt_spec.files.models import LAST
 from pvt_spec.words import show
 from pvt_train.run.folder import LOG
 from pvt_train.twin import TrainingError
@@ -73,8 +72,8 @@ class RunLog:
             yield
         except OSError as error:
             raise TrainingError(
-                f"{self._folder}: the log cannot be written: {error.strerror}; {LAST} in it, if it "
-                "is there, holds the last saved state: make room, then --resume"
+                f"{self._folder}: the log cannot be written: {error.strerror}; make room, then go "
+                f"on from the last saved state, if there is one: --resume {self._folder}"
             ) from error
 
 

@@ -73,7 +73,7 @@ class Standing:
             raise TrainingError(f"not the state of a run: {error}") from error
         for each in (*standing.kept, *filter(None, [standing.best])):
             # A state may be anybody's, and the file is removed.
-            if not re.fullmatch(r"[\w-]+\.ckpt", each.file):
+            if not re.fullmatch(r"[\w-]+\.(ckpt|pth)", each.file):
                 raise TrainingError(
                     f"not the state of a run: a model file is {show(each.file)}, expected a name "
                     "as in pvt_tiny-1.ckpt"

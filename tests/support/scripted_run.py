@@ -26,6 +26,7 @@ class ScriptedTwin:
     """A twin whose state is the number of its steps; class 1 is white, once it has learnt it."""
 
     framework = "none"
+    ending = ".ckpt"
 
     def __init__(self, losses: list[float], learns_at: int = 0, ranks: int = 1, rank: int = 0):
         self.losses, self.learns_at, self.ranks, self.rank = losses, learns_at, ranks, rank

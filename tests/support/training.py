@@ -1,6 +1,7 @@
-"""A few training steps of MindSpore's twin: models, recipes, batches, and distances."""
+"""A few training steps of the twins: models, recipes, batches, and distances."""
 
 import dataclasses
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,16 @@ def part(whole: Batch, start: int, stop: int) -> Batch:
     )
 
 
-def open_twin(info: ModelInfo, how: Recipe, weights: Weights | None = None) -> Any:
-    from pvt_ms.train.twin import MindSporeTwin
+FRAMEWORKS = {"mindspore": ("pvt_ms", "MindSporeTwin"), "torch": ("pvt_torch", "TorchTwin")}
+"""A framework -> the package and the class of its twin under training."""
 
-    return MindSporeTwin(info, how, weights or random_weights(info.config))
+
+def open_twin(
+    info: ModelInfo, how: Recipe, weights: Weights | None = None, framework: str = "mindspore"
+) -> Any:
+    package, name = FRAMEWORKS[framework]
+    twin = getattr(import_module(f"{package}.train.twin"), name)
+    return twin(info, how, weights or random_weights(info.config))
 
 
 def largest_difference(weights: Weights, others: Weights) -> float:
@@ -57,3 +64,19 @@ def largest_difference(weights: Weights, others: Weights) -> float:
         half = len(array) // 2 if name.endswith("attn.kv.bias") else 0
         largest = max(largest, float(np.abs(array - others[name])[half:].mean()))
     return largest
+
+
+def run_steps(twin: Any, numbers: range) -> list[Any]:
+    """The results of some steps, each a function of its number."""
+    k = twin._recipe.gradient_accumulation_steps
+    return [
+        twin.step([batch(twin._info, k * step + i) for i in range(k)], LR[step]) for step in numbers
+    ]
+
+
+def assert_same_state(twin: Any, expected: Weights) -> None:
+    """The same bits under the same names."""
+    state = twin.state()
+    assert list(state) == list(expected)
+    for name, array in expected.items():
+        assert state[name].tobytes() == array.tobytes(), name

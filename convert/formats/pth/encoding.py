@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from convert.formats.pth.tensors import DTYPES, STORAGES
@@ -11,24 +12,29 @@ from pvt_spec.arrays import Array
 
 
 def encode_checkpoint(
-    tensors: Mapping[str, Array], metadata: Mapping[str, str], *, wrapped: bool
+    places: Mapping[str, Mapping[str, Array]], metadata: Mapping[str, str]
 ) -> bytes:
-    """Returns the pickle of ``{"state_dict": OrderedDict(tensors), **metadata}``.
+    """Returns the pickle of ``{place: OrderedDict(tensors), …, **metadata}``.
 
-    Not ``wrapped``, it is that of the OrderedDict alone, with the texts where torch keeps a
-    module's version: ``state_dict._metadata[""]``. Storages are numbered from 0.
+    If the one place is ``""``, it is that of the OrderedDict alone, with the texts where torch
+    keeps a module's version: ``state_dict._metadata[""]``. Storages are numbered from 0.
 
     Raises:
         ConvertError: A tensor is of a dtype that torch has not.
     """
-    items = [
-        _text(name) + _tensor(name, array, key) for key, (name, array) in enumerate(tensors.items())
-    ]
-    state_dict = _ORDERED_DICT + b"(" + b"".join(items) + b"u"
+    keys = count()
+    dicts = {
+        place: _ORDERED_DICT
+        + b"("
+        + b"".join(_text(name) + _tensor(name, a, next(keys)) for name, a in tensors.items())
+        + b"u"
+        for place, tensors in places.items()
+    }
     texts = b"".join(_text(key) + _text(text) for key, text in metadata.items())
-    if wrapped:
-        return b"\x80\x02}(" + _text("state_dict") + state_dict + texts + b"u."
-    local = b"}(" + texts + b"u"
+    if "" not in dicts:
+        held = b"".join(_text(place) + encoded for place, encoded in dicts.items())
+        return b"\x80\x02}(" + held + texts + b"u."
+    state_dict, local = dicts[""], b"}(" + texts + b"u"
     attributes = b"}" + _text("_metadata") + _ORDERED_DICT + _text("") + local + b"ss"
     return b"\x80\x02" + state_dict + attributes + b"b."
 
@@ -38,8 +44,8 @@ def _tensor(name: str, array: Array, key: int) -> bytes:
     dtype = dtype_name(name, array, DTYPES)
     typed = {known: storage for storage, known in STORAGES.items()}.get(dtype)
     storage_type = _global("torch", typed) if typed else _global("torch.storage", "UntypedStorage")
-    count = array.size if typed else array.nbytes
-    identity = _text("storage") + storage_type + _text(str(key)) + _text("cpu") + _number(count)
+    size = array.size if typed else array.nbytes
+    identity = _text("storage") + storage_type + _text(str(key)) + _text("cpu") + _number(size)
     strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
     view = b"(" + identity + b"tQ" + _number(0) + _numbers(array.shape) + _numbers(strides)
     view += b"\x89" + _ORDERED_DICT + (b"" if typed else _global("torch", dtype))

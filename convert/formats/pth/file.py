@@ -14,7 +14,8 @@ number of elements)`` whose type gives the dtype. Newer dtypes come as untyped s
 in bytes, with ``_rebuild_tensor_v3``, which is given the dtype. Source: ``torch/serialization.py``,
 ``torch/_tensor.py`` and ``torch/_utils.py`` of torch 2.13.
 
-Our own files are ``{"state_dict": {name: tensor, …}, "KEY": "text", …}``, or for other people's
+Our own files are ``{"state_dict": {name: tensor, …}, "KEY": "text", …}``, those of a training with
+its ``training_state`` beside it, or for other people's
 code, which may know no such keys, ``{name: tensor, …}`` as ``torch.save(model.state_dict())``
 writes it, with the texts in its ``_metadata``. ``torch.load(path, weights_only=True)`` loads both.
 """
@@ -37,8 +38,8 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.words import listed, show
 
-CONTAINER = "state_dict"
-"""Key that the tensors are under in the files we write."""
+CONTAINER, STATE = "state_dict", "training_state"
+"""Keys that a model's tensors, and the state of their training, are under in files we write."""
 
 _SHOWN = 6
 """Names that are listed of objects that are no tensors."""
@@ -117,12 +118,33 @@ def write(
     Raises:
         ConvertError: A tensor is of a dtype that torch has not, or a text is named as a container.
     """
-    if CONTAINER in metadata:
-        raise ConvertError(f"metadata cannot be named {CONTAINER}: tensors are kept there")
-    pickle = encode_checkpoint(tensors, metadata, wrapped=wrapped)
+    _write(stream, {CONTAINER if wrapped else "": tensors}, metadata)
+
+
+def write_training(
+    stream: BinaryIO,
+    weights: Mapping[str, Array],
+    state: Mapping[str, Array],
+    metadata: Mapping[str, str],
+) -> None:
+    """Writes as :func:`write` does, with the state of training beside the weights' dict.
+
+    Raises:
+        ConvertError: A tensor is of a dtype that torch has not, or a text is named as a container.
+    """
+    _write(stream, {CONTAINER: weights, STATE: state}, metadata)
+
+
+def _write(
+    stream: BinaryIO, places: Mapping[str, Mapping[str, Array]], metadata: Mapping[str, str]
+) -> None:
+    if taken := {CONTAINER, *places} & metadata.keys():
+        raise ConvertError(f"metadata cannot be named {min(taken)}: tensors are kept there")
+    pickle = encode_checkpoint(places, metadata)
+    arrays = [array for tensors in places.values() for array in tensors.values()]
     with zipfile.ZipFile(stream, "w") as archive:
         write_record(archive, stream, f"{ROOT}data.pkl", pickle)
         write_record(archive, stream, f"{ROOT}byteorder", b"little")
-        for key, array in enumerate(tensors.values()):
+        for key, array in enumerate(arrays):
             write_record(archive, stream, f"{ROOT}data/{key}", contents(array))
         write_record(archive, stream, f"{ROOT}version", b"3\n")

@@ -34,10 +34,11 @@ def kind(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture
-def saved(tmp_path, kind):
-    save_training(tmp_path / "last.ckpt", full_state(kind), info_of(SMALL[kind]), FACTS)
-    return tmp_path / "last.ckpt"
+@pytest.fixture(params=[".ckpt", ".pth"])
+def saved(request, tmp_path, kind):
+    path = tmp_path / f"last{request.param}"
+    save_training(path, full_state(kind), info_of(SMALL[kind]), FACTS)
+    return path
 
 
 class TestRoundTrip:
@@ -56,6 +57,28 @@ class TestRoundTrip:
         averaged = read_model(saved, Given(weights="ema")).weights
         assert_same(averaged, random_weights(SMALL[kind], seed=3))
 
+    def test_both_formats_hold_the_same(self, saved, kind, tmp_path):
+        state, info, facts = load_training(saved)
+        other = tmp_path / ("moved.ckpt" if saved.suffix == ".pth" else "moved.pth")
+        save_training(other, state, info, facts)
+        state, info, facts = load_training(other)
+        assert_same(state, full_state(kind))
+        assert (info, facts) == (info_of(SMALL[kind]), FACTS)
+
+    def test_pytorch_reads_it(self, tmp_path, kind):
+        import torch
+
+        from pvt_torch.model import PyramidVisionTransformer
+
+        info, state = info_of(SMALL[kind]), full_state(kind)
+        save_training(tmp_path / "last.pth", state, info, FACTS)
+        held = torch.load(tmp_path / "last.pth", weights_only=True)
+        model = PyramidVisionTransformer(info.config, info.numerics)
+        model.load_state_dict(held["state_dict"], strict=True)
+        for name, tensor in held["training_state"].items():
+            assert np.array_equal(tensor.numpy(), state[name]), name
+
+    @pytest.mark.parametrize("saved", [".ckpt"], indirect=True)
     def test_mindspore_reads_it(self, saved, kind):
         import mindspore
 
@@ -68,10 +91,11 @@ class TestDamage:
     @pytest.mark.parametrize("kind", ["v1"], indirect=True)
     def test_a_file_that_was_cut_off(self, saved, tmp_path):
         whole = saved.read_bytes()
+        cut = tmp_path / f"cut{saved.suffix}"
         for share in (0.0, 0.3, 0.7, 0.999):
-            (tmp_path / "cut.ckpt").write_bytes(whole[: int(len(whole) * share)])
-            with pytest.raises(ConvertError, match=r"cut\.ckpt"):
-                load_training(tmp_path / "cut.ckpt")
+            cut.write_bytes(whole[: int(len(whole) * share)])
+            with pytest.raises(ConvertError, match=rf"cut\{saved.suffix}"):
+                load_training(cut)
 
     @pytest.mark.parametrize("kind", ["v1"], indirect=True)
     def test_every_changed_byte_of_a_tensor(self, saved, tmp_path):
@@ -81,10 +105,13 @@ class TestDamage:
         for offset in (0, len(values) // 2, len(values) - 1):
             changed = bytearray(whole)
             changed[at + offset] ^= 1
-            (tmp_path / "changed.ckpt").write_bytes(changed)
-            with pytest.raises(ConvertError, match=naming("digest")):
-                load_training(tmp_path / "changed.ckpt")
+            path = tmp_path / f"changed{saved.suffix}"
+            path.write_bytes(changed)
+            # A zip has a sum of each record beside.
+            with pytest.raises(ConvertError, match="digest" if path.suffix == ".ckpt" else "CRC"):
+                load_training(path)
 
+    @pytest.mark.parametrize("saved", [".ckpt"], indirect=True)
     @pytest.mark.parametrize("kind", ["v1"], indirect=True)
     def test_a_tensor_that_is_missing(self, saved, tmp_path):
         from convert.formats import ckpt

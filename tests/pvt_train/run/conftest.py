@@ -56,7 +56,7 @@ def go(tmp_path, monkeypatch) -> Any:
             if not twin.rank:
                 reporter = Reporter(recipe, start, STEPS, done.lines.append, done.said.append)
                 stack.callback(reporter.log.close)
-                files = Checkpoints(recipe, info, STEPS, start.step)
+                files = Checkpoints(recipe, info, STEPS, start.step, twin.ending)
                 what = dataclasses.replace(what, reporter=reporter, checkpoints=files)
             done.outcome = train(what)
         return done

@@ -46,12 +46,14 @@ class TestRotation:
 
 
 class TestRefusal:
-    @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt", "pvt_v2_b2_li-12.ckpt"])
+    @pytest.mark.parametrize(
+        "name", ["best.ckpt", "last.ckpt", "pvt_v2_b2_li-12.ckpt", "last.pth", "pvt_tiny-1.pth"]
+    )
     def test_a_run_is_not_replaced(self, tmp_path, name):
         (tmp_path / name).write_text("mine")
         with pytest.raises(FileExists, match=naming(name, "--force")) as error:
             check_output(tmp_path, force=False)
-        assert ("--resume" in str(error.value)) == (name == "last.ckpt")
+        assert ("--resume" in str(error.value)) == name.startswith("last.")
         check_output(tmp_path, force=True)
 
     def test_a_log_alone_is_no_run(self, tmp_path):
@@ -59,16 +61,23 @@ class TestRefusal:
         check_output(tmp_path, force=False)
 
     def test_only_a_runs_own_files_go(self, tmp_path):
-        mine = ["model.ckpt", "pvt_tiny.ckpt", "pvt_tiny-best.ckpt", "pvt_tiny-1.onnx"]
-        runs = ["best.ckpt", "last.ckpt", "pvt_tiny-1.ckpt", "pvt_v2_b0-450.ckpt"]
+        mine = ["model.ckpt", "pvt_tiny.pth", "pvt_tiny-best.ckpt", "pvt_tiny-1.onnx"]
+        runs = ["best.ckpt", "last.ckpt", "pvt_tiny-1.ckpt", "pvt_v2_b0-450.pth", "last.pth"]
         for name in mine + runs:
             (tmp_path / name).write_text("")
         clear(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(mine)
 
     def test_a_folder_stands_for_its_state(self, tmp_path):
-        assert state_file(tmp_path) == tmp_path / "last.ckpt"
         assert state_file(tmp_path / "x.ckpt") == tmp_path / "x.ckpt"
+        with pytest.raises(TrainingError, match=naming(tmp_path, "last.ckpt", "last.pth")):
+            state_file(tmp_path)
+        for age, name in enumerate(("last.ckpt", "last.pth")):
+            (tmp_path / name).write_text("")
+            os.utime(tmp_path / name, (age, age))
+            assert state_file(tmp_path) == tmp_path / name
+        os.utime(tmp_path / "last.ckpt", (9, 9))
+        assert state_file(tmp_path) == tmp_path / "last.ckpt"
 
 
 class TestRunState:

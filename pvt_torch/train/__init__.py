@@ -1,0 +1,1 @@
+"""Training in PyTorch: the step, the optimizers, precision and workers."""

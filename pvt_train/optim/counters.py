@@ -1,0 +1,43 @@
+"""What an update counts beside tensors: the updates made, and the loss scale."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pvt_spec.arrays import Array
+from pvt_train.optim.loss_scale import LossScale
+
+
+@dataclass(frozen=True)
+class Counters:
+    """The updates that were made, and the loss scale of the next one.
+
+    Attributes:
+        updates: Updates that were made; those left out are not counted.
+        scale: The loss scale of the next one.
+    """
+
+    updates: int
+    scale: LossScale
+
+    def after(self, finite: bool) -> "Counters":
+        """Returns what is counted after an update whose gradient was finite, or not."""
+        return Counters(self.updates + finite, self.scale.after(finite))
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Returns what a state has of them; a fixed loss scale is the recipe's."""
+        counted = {"updates": np.array(self.updates, np.int64)}
+        if self.scale.dynamic:
+            counted["loss_scale"] = np.array(self.scale.value, np.float64)
+            counted["good_steps"] = np.array(self.scale.good_steps, np.int64)
+        return counted
+
+    def from_arrays(self, state: Mapping[str, Array]) -> "Counters":
+        """Returns what :meth:`to_arrays` gave, with this recipe's factor and window."""
+        if not self.scale.dynamic:
+            return dataclasses.replace(self, updates=int(state["updates"]))
+        value, good_steps = float(state["loss_scale"]), int(state["good_steps"])
+        scale = dataclasses.replace(self.scale, value=value, good_steps=good_steps)
+        return Counters(int(state["updates"]), scale)
