@@ -159,12 +159,11 @@ def run_job(job: Job, folder: Path, models: Path | None = None) -> list[dict[str
     from parity.inputs.samples import (
         Inputs,
         default_samples,
-        evenly_spaced,
         file_samples,
         noise_samples,
     )
     from parity.selection import read_models
-    from pvt_data.sources.listing import list_images
+    from pvt_data.sources.listing import evenly_spaced, list_images
 
     path = models / f"{job.model}.safetensors" if models else folder / "model.pth"
     if not models:

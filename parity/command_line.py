@@ -205,10 +205,11 @@ def validate(
     runtimes compute the same function, 1 if not.
     """
     from parity import selection
-    from parity.inputs.samples import Inputs, evenly_spaced, file_samples
+    from parity.inputs.samples import Inputs, file_samples
     from parity.report.text import accuracy_table
     from parity.run import run as run_all
     from pvt_data.sources.labels import check_single_label, labelled_for
+    from pvt_data.sources.listing import evenly_spaced
 
     chosen.check_files()
     pairs = selection.pair_up(models, chosen.runtime)

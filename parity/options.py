@@ -270,11 +270,10 @@ def choose_inputs(
     from parity.inputs.samples import (
         Inputs,
         default_samples,
-        evenly_spaced,
         file_samples,
         noise_samples,
     )
-    from pvt_data.sources.listing import LeftOut, list_images
+    from pvt_data.sources.listing import LeftOut, evenly_spaced, list_images
     from pvt_spec.files.replacing import check_not_read
 
     size = chosen.size or info.preprocessing.image_size
@@ -309,4 +308,4 @@ def tell_sideways(inputs: "Inputs") -> None:
     from pvt_data.images.preprocessing import say_sideways
 
     if inputs.sideways:
-        say(say_sideways(inputs.sideways, len(inputs.samples), inputs.orientation))
+        say(say_sideways(len(inputs.sideways), len(inputs.samples), inputs.orientation))

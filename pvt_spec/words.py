@@ -35,6 +35,15 @@ def shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}…"
 
 
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns a line for each row, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
 def printable(text: str, keep: str = "") -> str:
     """Returns a text from outside, fit for a terminal: its control characters as escapes.
 

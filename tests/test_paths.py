@@ -75,6 +75,13 @@ def save(path: AnyPath) -> bool:
     return shown.info == model.info
 
 
+def candidate(path: AnyPath) -> Any:
+    from pvt_data.answers.accuracy import Opened
+    from pvt_data.answers.validate import Candidate
+
+    return Candidate("model", Opened(*_of("pvt_torch").load_forward(path), {}))
+
+
 CALLS: dict[str, Callable[[Callable[[str], AnyPath]], Any]] = {
     "convert.read_model": lambda at: read(at("model.pth")),
     "convert.load_model": lambda at: importlib.import_module("convert").load_model(at("model.pth")),
@@ -101,7 +108,7 @@ CALLS: dict[str, Callable[[Callable[[str], AnyPath]], Any]] = {
         [at("val")]
     ),
     "pvt_data.answers.validate.validate": lambda at: _of("pvt_data.answers.validate").validate(
-        *_of("pvt_torch").load_forward(at("model.pth")), at("val"), 4
+        [candidate(at("model.pth"))], at("val")
     ),
     "pvt_data.answers.predict.predict": lambda at: _of("pvt_data.answers.predict").predict(
         *_of("pvt_torch").load_forward(at("model.pth")), [at("val/a/a.png")], 4, 2

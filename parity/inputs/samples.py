@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -16,8 +15,6 @@ from pvt_data.images.pixels import pixel_mean, to_pixels
 from pvt_data.images.preprocessing import encode_png, load_image, load_pixels
 from pvt_spec.arrays import Array
 from pvt_spec.model_info import Preprocessing
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -172,9 +169,3 @@ def thumbnail(sample: Sample, preprocessing: Preprocessing, side: int = 96) -> b
         ImageError: The sample cannot be loaded.
     """
     return encode_png(to_pixels(sample.load(preprocessing), preprocessing), side)
-
-
-def evenly_spaced(items: Sequence[_T], limit: int) -> list[_T]:
-    """Returns at most ``limit`` items, first to last: of a folder of classes, some of each."""
-    count = min(limit, len(items))
-    return [items[i * len(items) // count] for i in range(count)]

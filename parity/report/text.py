@@ -1,6 +1,6 @@
 """A result on a terminal: a table and a sentence per runtime."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from parity.measure.compare import Comparison
 from parity.measure.decisions import Decisions
@@ -12,7 +12,7 @@ from parity.result import Result
 from pvt_spec.kernels import STRICTEST
 from pvt_spec.precisions import FLOAT32
 from pvt_spec.taps import TapSpec, tap_specs
-from pvt_spec.words import counted
+from pvt_spec.words import columns, counted
 
 
 def compared_taps(result: Result) -> list[TapSpec]:
@@ -97,15 +97,6 @@ def accuracy_table(result: Result) -> list[str]:
 
 def _shares(decisions: Decisions, first: int, five: int) -> list[str]:
     return [f"{count / decisions.labelled:.2%}" for count in (first, five)]
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Returns a line for each row, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def verdict(comparison: Comparison) -> str:

@@ -1,5 +1,6 @@
 """What answers are worth, whatever gave them: probabilities, order and accuracy."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -101,36 +102,79 @@ def hits(logits: Array, labels: Array) -> tuple[Array, Array]:
     return found[:, 0], found.any(axis=1)
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """How many of ``count`` images had their label first, or among the first five, in percent.
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """Returns what each image loses against its label alone, in nats: float64 (B,).
 
-    ``unreadable`` are those that could not be read and are not counted: name -> reason.
+    Args:
+        logits: float32 (B, num_classes).
+        labels: int64 (B,).
     """
+    wide = logits.astype(np.float64)
+    largest = wide.max(axis=1)
+    log_sum = largest + np.log(np.exp(wide - largest[:, None]).sum(axis=1))
+    losses: Array = log_sum - wide[np.arange(len(labels)), labels]
+    return losses
 
-    top1: float
-    top5: float
-    count: int
-    unreadable: Mapping[str, str] = field(default_factory=dict)
 
-
-@dataclass
+@dataclass(frozen=True)
 class Tally:
-    """Counts of images, added up batch by batch.
+    """Counts of labelled images by class; those of two sets of images can be added.
 
     Attributes:
-        first: The images whose label came first.
-        among_five: The images whose label was among the first five.
-        count: All images.
+        by_class: int64 (4, num_classes): a class's images; those of them of which it came first;
+            those of which it was among the first five; and the images, whatever they are, of which
+            it came first.
+        loss: The sum of :func:`cross_entropy` over all images.
     """
 
-    first: int = 0
-    among_five: int = 0
-    count: int = 0
+    by_class: Array = field(default_factory=lambda: np.zeros((4, 1), np.int64))
+    loss: float = 0.0
 
-    def add(self, logits: Array, labels: Array) -> None:
-        """Counts a batch; see :func:`hits`."""
+    @classmethod
+    def of(cls, logits: Array, labels: Array) -> "Tally":
+        """Returns the counts of some images; see :func:`hits`."""
         first, among_five = hits(logits, labels)
-        self.first += int(first.sum())
-        self.among_five += int(among_five.sum())
-        self.count += len(labels)
+        answers = logits.argmax(axis=1)  # of equal ones the lowest, as everywhere
+        counted = (labels, labels[first], labels[among_five], answers)
+        by_class = [np.bincount(which, minlength=logits.shape[1]) for which in counted]
+        return cls(np.stack(by_class), float(cross_entropy(logits, labels).sum()))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Returns the counts of both sets of images."""
+        return Tally(self.by_class + other.by_class, self.loss + other.loss)
+
+    @property
+    def count(self) -> int:
+        """The number of images."""
+        return int(self.by_class[0].sum())
+
+    @property
+    def first(self) -> int:
+        """The number of images whose label came first."""
+        return int(self.by_class[1].sum())
+
+    @property
+    def among_five(self) -> int:
+        """The number of images whose label was among the first five."""
+        return int(self.by_class[2].sum())
+
+
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """Returns the shares between which that of all such images is with 95 % confidence.
+
+    It is Wilson's score interval (1927), which needs no minimum of images and stays within 0 and 1.
+
+    Args:
+        hits: How many of the images that were looked at are of the kind.
+        count: How many were looked at; of none nothing is known.
+    """
+    if not count:
+        return 0.0, 1.0
+    share, square = hits / count, _NORMAL**2
+    middle = (hits + square / 2) / (count + square)
+    reach = _NORMAL / (count + square) * math.sqrt(count * share * (1 - share) + square / 4)
+    return middle - reach if hits else 0.0, middle + reach if hits < count else 1.0
+
+
+_NORMAL = 1.959963984540054
+"""How many standard deviations about a normal distribution's mean 95 % of it lie within."""

@@ -79,7 +79,7 @@ def predict(
                 ]
         progress(len(rows), len(paths))
     if sideways:
-        tell(say_sideways(sideways, len(paths), info.preprocessing.orientation))
+        tell(say_sideways(len(sideways), len(paths), info.preprocessing.orientation))
     return rows
 
 

@@ -1,54 +1,223 @@
-"""Accuracy over a labelled folder, in any runtime."""
+"""Accuracy over labelled images of one model or several, in any runtime."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
+from time import perf_counter
 
-from pvt_data.answers.accuracy import Accuracy, Forward, Tally, check_answers
+import numpy as np
+
+from pvt_data.answers.accuracy import Opened, Tally, check_answers
+from pvt_data.answers.standings import Identity, Standing, StandingsFile, hash_images
 from pvt_data.images.preprocessing import say_sideways
-from pvt_data.sources.labels import Tell, check_some_readable, ignore, open_labelled
+from pvt_data.sources.folders import open_source
+from pvt_data.sources.labels import (
+    LabelledImages,
+    Tell,
+    check_some_readable,
+    ignore,
+    label_images,
+)
+from pvt_data.sources.listing import evenly_spaced
+from pvt_spec.arrays import Array
+from pvt_spec.errors import PvtError
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.model_info import ModelInfo
+from pvt_spec.model_info import Preprocessing
+from pvt_spec.words import counted
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model whose accuracy is wanted.
+
+    Attributes:
+        name: What to call it.
+        opened: What runs it.
+        identity: A text that tells it, as it is run, from any other; a :class:`StandingsFile`
+            needs it.
+    """
+
+    name: str
+    opened: Opened
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How models are validated.
+
+    Attributes:
+        batch_size: Images per call; the last batch may hold fewer.
+        orientation: What is done with a photo's EXIF orientation.
+        limit: How many images, evenly spaced over all; 0 for all of them.
+        workers: How many threads load images; see :func:`pvt_data.images.ahead.load_ahead`.
+    """
+
+    batch_size: int = 64
+    orientation: str = "stored"
+    limit: int = 0
+    workers: int | None = None
+
+
+@dataclass
+class Validation:
+    """How far a model has come, and in the end how accurate it is.
+
+    Attributes:
+        candidate: The model.
+        labelled: The images as it takes them.
+        standing: What is counted.
+        error: Why it gives no answers, of a model that does not.
+    """
+
+    candidate: Candidate
+    labelled: LabelledImages = field(repr=False)
+    standing: Standing = field(default_factory=Standing)
+    error: PvtError | None = None
+
+    def answer(self, names: Sequence[str], numbers: Sequence[int], images: Array) -> Standing:
+        """Returns what counts of a batch; where the model gives no answers, nothing does."""
+        begun = perf_counter()
+        try:
+            logits = self.candidate.opened.forward(images)["logits"]
+            check_answers(logits, names)
+        except PvtError as error:
+            self.error = error
+            return Standing()
+        seconds = perf_counter() - begun
+        tally = Tally.of(logits, self.labelled.labels[numbers])
+        return Standing(len(names), tally, model_seconds=seconds)
 
 
 def validate(
-    forward: Forward,
-    info: ModelInfo,
-    folder: AnyPath,
-    batch_size: int,
+    candidates: Sequence[Candidate],
+    data: AnyPath,
+    options: Options = Options(),
     progress: Callable[[int, int], None] = lambda done, total: None,
     tell: Tell = ignore,
-    orientation: str = "stored",
-) -> Accuracy:
-    """Returns the top-1 and top-5 accuracy of a runtime over a labelled folder.
+    kept: StandingsFile | None = None,
+) -> list[Validation]:
+    """Returns the accuracy of models over the same labelled images.
 
-    Images that cannot be read are left out, and named in the result.
+    Images that cannot be read are left out, and named in the result. Each image is loaded once for
+    all models of the same preprocessing.
 
     Args:
-        forward: The runtime.
-        info: What travels with the weights that it runs.
-        folder: ``CLASS/*.png``, or tar files; see :func:`pvt_data.sources.folders.open_source`.
-        batch_size: Images per call; the last batch may hold fewer.
-        progress: The function that is told (images done, images in all) after every batch.
+        candidates: The models.
+        data: ``CLASS/*.png``, tar files or a list; see
+            :func:`pvt_data.sources.folders.open_source`.
+        options: How it is done.
+        progress: The function that is told (images done, images in all) after every batch; an
+            image that is loaded twice is two.
         tell: The function that is told what was left out, guessed or not turned.
-        orientation: What is done with a photo's EXIF orientation.
+        kept: The file to go on from, in which is kept how far the models have come.
 
     Raises:
-        ConfigError: The model has no classes of which one is right.
-        ImageError: The folder, or none of the images in it, can be used.
-        PvtError: An answer is not finite.
+        ConfigError: A model has no classes of which one is right.
+        ImageError: The images, or all of them, cannot be used, or are not of a model's classes.
+        PvtError: No model gives answers that are finite.
     """
-    labelled, tally = open_labelled(info, Path(folder), tell, orientation), Tally()
+    path, tell = Path(data), _each_once(tell)
+    source = open_source(path)
+    if source.left_out:
+        tell(f"{path}: {source.left_out}")
+    numbers = evenly_spaced(range(len(source)), options.limit or len(source))
+    if len(numbers) < len(source):
+        tell(f"limit: {len(numbers)} of {counted(len(source), 'image')}, evenly spaced over all")
+    runs = [
+        Validation(one, label_images(one.opened.info, source, path, tell, options.orientation))
+        for one in candidates
+    ]
+
+    def images() -> str:
+        return f"{hash_images(source, numbers, str(path))} {options.orientation}"
+
+    with _keeping(kept, runs, images, tell) as keep:
+        for done, total in _run_all(runs, numbers, options):
+            progress(done, total)
+            keep()
+    if all(run.error for run in runs):
+        raise next(run.error for run in runs if run.error)
+    for run in runs:
+        if not run.error:
+            check_some_readable(run.standing.tally.count, run.standing.unreadable, str(path))
+            if run.standing.sideways:
+                tell(say_sideways(run.standing.sideways, len(numbers), options.orientation))
+    return runs
+
+
+def _each_once(tell: Tell) -> Tell:
+    """Returns a function that says what it is told, but nothing twice: of several models, say."""
+    said: set[str] = set()
+
+    def once(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            tell(message)
+
+    return once
+
+
+@contextmanager
+def _keeping(
+    kept: StandingsFile | None, runs: Sequence[Validation], images: Callable[[], str], tell: Tell
+) -> Iterator[Callable[[], None]]:
+    """Has models go on from where a file has them, and keeps in it how far they come."""
+    if not kept:
+        yield lambda: None
+        return
+    named = images()
+    of = [Identity(run.candidate.name, run.candidate.identity, named) for run in runs]
+    for run, identity in zip(runs, of, strict=True):
+        run.standing = kept.find(identity, tell)
+
+    def standings() -> list[tuple[Identity, Standing]]:
+        return [(identity, run.standing) for identity, run in zip(of, runs, strict=True)]
+
+    with kept.keeping(standings) as keep:
+        yield keep
+
+
+def _run_all(
+    runs: Sequence[Validation], numbers: Sequence[int], options: Options
+) -> Iterator[tuple[int, int]]:
+    """Yields after each batch how many images are done, of how many in all."""
+    groups: dict[tuple[Preprocessing, int], list[Validation]] = {}
+    for run in runs:
+        if run.standing.done < len(numbers):
+            key = run.candidate.opened.info.preprocessing, run.standing.done
+            groups.setdefault(key, []).append(run)
+    for (_, start), group in groups.items():
+        for _ in _run_together(group, numbers[start:], options):
+            done = (max(run.standing.done for run in each) for each in groups.values())
+            yield sum(done), len(numbers) * len(groups)
+
+
+def _run_together(
+    group: Sequence[Validation], numbers: Sequence[int], options: Options
+) -> Iterator[None]:
+    """Yields after each batch; a model that gives no answers is left out from there."""
+    labelled = group[0].labelled
     unreadable: dict[str, str] = {}
-    total = len(labelled.labels)
-    for names, images, labels in labelled.batches(range(total), batch_size, unreadable):
-        logits = forward(images)["logits"]
-        check_answers(logits, names)
-        tally.add(logits, labels)
-        progress(tally.count + len(unreadable), total)
-    check_some_readable(tally.count, unreadable, str(folder))
-    if labelled.sideways:
-        tell(say_sideways(labelled.sideways, total, orientation))
-    count = tally.count
-    return Accuracy(
-        100 * (tally.first / count), 100 * (tally.among_five / count), count, unreadable
-    )
+    batches = labelled.batches(numbers, options.batch_size, unreadable, options.workers)
+    told, before = 0, perf_counter()
+    with closing(batches):
+        # Behind the last batch of which an image could be read may be more.
+        for batch, images in chain(batches, [([], np.empty(0))]):
+            names = [labelled.name(number) for number in batch]
+            able = [run for run in group if not run.error]
+            answers = [run.answer(names, batch, images) if batch else Standing() for run in able]
+            failed = dict(islice(unreadable.items(), told, None))
+            sideways = len(labelled.sideways.intersection(names))
+            now = perf_counter()
+            beside = Standing(len(failed), Tally(), failed, sideways, now - before)
+            told, before = len(unreadable), now
+            for run, answer in zip(able, answers, strict=True):
+                if not run.error:
+                    run.standing += answer + beside
+            if all(run.error for run in group):
+                return
+            if batch or failed:
+                yield

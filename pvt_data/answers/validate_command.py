@@ -1,8 +1,9 @@
 """``validate``, the same command in every runtime."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,54 +16,140 @@ from pvt_data.answers.commands import (
     refuse_unreadable,
 )
 from pvt_data.command_line import say
+from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
+from pvt_spec.files.models import find_model
+from pvt_spec.files.replacing import check_folder, check_target, replacing
+from pvt_spec.files.stamps import hash_files
+from pvt_spec.words import counted
+
+if TYPE_CHECKING:
+    from pvt_data.answers.validate import Candidate, Validation
 
 
 def add_validate(group: click.Group, engines: Engines) -> None:
-    """Adds ``validate MODEL --data-dir DIR`` to a runtime's command line."""
+    """Adds ``validate MODEL… --data-dir DIR`` to a runtime's command line."""
+    path = click.Path(path_type=Path)
 
     @group.command()
-    @click.argument("model", required=False, type=click.Path(path_type=Path))
+    @click.argument("models", nargs=-1, type=path, metavar="MODEL...")
     @model_options
-    @click.option("--data-dir", required=True, type=click.Path(path_type=Path), metavar="DIR")
+    @click.option(
+        *("--data-dir", "data"),
+        required=True,
+        type=path,
+        metavar="DIR",
+        help="A folder of images per class or of tar files; or one tar file; or a list: an image "
+        "and its class on each line.",
+    )
     @orientation_option("stored")
     @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
+    @click.option(
+        "--limit",
+        default=0,
+        type=click.IntRange(0),
+        help="Of the images at most, evenly spaced over all of them; default: all.",
+    )
+    @click.option(
+        "--workers",
+        type=click.IntRange(1),
+        help="Threads that decode images while the model runs; default: one for each core.",
+    )
     @engine_options(engines)
+    @click.option("--per-class", is_flag=True, help="The accuracy of each class too.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    @click.option(
+        *("--csv", "csv"), type=path, metavar="FILE", help="A table in the columns of timm's."
+    )
+    @click.option("--force", is_flag=True, help="Replace the FILE of --csv if it exists.")
+    @click.option(
+        "--resume",
+        type=path,
+        metavar="FILE",
+        help="Go on from what FILE has of these models and images, and keep in it how far they "
+        "come.",
+    )
     def validate(
-        model: Path | None,
+        models: tuple[Path, ...],
         ckpt_path: Path | None,
         variant: str | None,
-        data_dir: Path,
+        data: Path,
         orientation: str,
         batch_size: int,
+        limit: int,
+        workers: int | None,
+        per_class: bool,
         as_json: bool,
+        csv: Path | None,
+        force: bool,
+        resume: Path | None,
         **engine: Any,
     ) -> None:
-        """Top-1 and top-5 accuracy over the images of DIR/CLASS/*, or of tar files in DIR.
+        """Top-1 and top-5 accuracy of each MODEL over labelled images, with 95 % intervals.
 
-        Where DIR holds the folders train and val, its val is meant. Preprocessing and the order of
-        classes come from MODEL itself.
+        Images are those of DIR/CLASS/*, of tar files, or of a list whose paths are relative to its
+        folder. Where DIR holds the folders train and val, its val is meant. Preprocessing and the
+        order of classes come from MODEL itself; models of the same preprocessing share the images
+        that are decoded.
         """
-        import dataclasses
-
-        from pvt_data.answers.validate import validate as validate_folder
+        from pvt_data.answers import results
+        from pvt_data.answers.standings import StandingsFile
+        from pvt_data.answers.validate import Options, validate as validate_all
         from pvt_data.progress import progress_bar
 
-        path = ckpt_path or model
-        if path is None:
-            raise click.UsageError("Missing argument 'MODEL'.")
-        forward, info, facts = open_model(engines, path, variant, engine)
-        if all(os.path.isdir(data_dir / split) for split in ("train", "val")):
-            data_dir = data_dir / "val"
-            say(f"images of {data_dir}")
+        if csv:
+            check_folder(csv)
+            check_target(csv, force)
+        paths = [*([ckpt_path] if ckpt_path else []), *models]
+        if not paths:
+            raise click.UsageError("Missing argument 'MODEL...'.")
+        kept = StandingsFile(resume) if resume else None
+        candidates = [_open(engines, path, variant, engine, bool(kept)) for path in paths]
+        if all(os.path.isdir(data / split) for split in ("train", "val")):
+            data = data / "val"
+            say(f"images of {data}")
+        options = Options(batch_size, orientation, limit, workers)
         with progress_bar("images") as show:
-            accuracy = validate_folder(forward, info, data_dir, batch_size, show, say, orientation)
+            runs = validate_all(candidates, data, options, show, say, kept)
         if as_json:
-            click.echo(encode_json({**dataclasses.asdict(accuracy), "engine": {**facts}}))
+            records = [results.to_dict(run, per_class) for run in runs]
+            click.echo(encode_json(records if len(runs) > 1 else records[0]))
         else:
-            click.echo(
-                f"Top-1 {accuracy.top1:.2f} %  Top-5 {accuracy.top5:.2f} %  "
-                f"over {accuracy.count} images"
-            )
-        refuse_unreadable(accuracy.unreadable, accuracy.count + len(accuracy.unreadable))
+            for line in results.text(runs, per_class):
+                click.echo(line)
+        if csv:
+            with replacing(csv, force) as stream:
+                stream.write(results.to_csv(runs).encode())
+        _say_the_rest(runs)
+
+
+def _open(
+    engines: Engines, path: Path, variant: str | None, engine: Mapping[str, Any], named: bool
+) -> "Candidate":
+    """Opens a model; where it is ``named``, it can be told from any other, and how it is run."""
+    from pvt_data.answers.validate import Candidate
+
+    opened = open_model(engines, path, variant, engine)
+    identity = ""
+    if named:
+        # However many threads share its work, it answers the same.
+        chosen = {name: value for name, value in engine.items() if name != "threads" and value}
+        identity = encode_json([hash_files(find_model(path)[0]), *engines.choices, chosen])
+    return Candidate(str(path), opened, identity)
+
+
+def _say_the_rest(runs: Sequence["Validation"]) -> None:
+    """Says how quick models were, and names what gave no answers and what could not be read.
+
+    Raises:
+        PvtError: Something is named.
+    """
+    from pvt_data.answers.results import speed
+
+    unreadable: dict[str, str] = {}
+    for run in runs:
+        say(f"{run.candidate.name}: {run.error}" if run.error else speed(run))
+        unreadable |= run.standing.unreadable
+    refuse_unreadable(unreadable, max(run.standing.done for run in runs))
+    if failed := sum(run.error is not None for run in runs):
+        raise PvtError(f"{failed} of {counted(len(runs), 'model')} gave no answers")

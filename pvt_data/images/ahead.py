@@ -5,7 +5,7 @@ Threads are enough: Pillow decodes and resizes, and numpy normalises, without ho
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -28,7 +28,7 @@ def usable_cores() -> int:
 
 def load_ahead(
     load: Callable[[_Item], _Loaded], items: Iterable[_Item], size: int, workers: int | None = None
-) -> Iterator[list[tuple[_Item, _Loaded | ImageError]]]:
+) -> Generator[list[tuple[_Item, _Loaded | ImageError]], None, None]:
     """Yields batches of items in their order, each with what it gave or why it gave nothing.
 
     At most ``2 * size + workers`` images are in memory: a batch that is used, and those that are

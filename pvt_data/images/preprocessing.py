@@ -24,12 +24,12 @@ MOST_SHRUNK = 1024
 into each; beyond it means are taken first, of blocks of up to a 64th of a new pixel."""
 
 
-def say_sideways(sideways: set[str], total: int, orientation: str) -> str:
+def say_sideways(sideways: int, total: int, orientation: str) -> str:
     """Returns what is said of images that are to be turned, of so many in all."""
     are = "turned upright" if orientation == "exif" else "left as stored"
     other = "stored leaves" if orientation == "exif" else "exif turns"
     return (
-        f"orientation {orientation}: {len(sideways)} of {total} images have an EXIF orientation "
+        f"orientation {orientation}: {sideways} of {total} images have an EXIF orientation "
         f"and are {are} (--orientation {other} them)"
     )
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +14,7 @@ from pvt_data.images.decoding import check_channels
 from pvt_data.images.preprocessing import load_image
 from pvt_data.sources.folders import open_source
 from pvt_data.sources.listing import LeftOut, list_labelled, some
+from pvt_data.sources.source import Source
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConfigError, ImageError
 from pvt_spec.model_info import TASKS, ModelInfo
@@ -62,8 +63,8 @@ class LabelledImages:
         size: int,
         unreadable: dict[str, str],
         workers: int | None = None,
-    ) -> Iterator[tuple[list[str], Array, Array]]:
-        """Yields B names, images float32 (B, C, H, W) and labels int64 (B,), B at most ``size``.
+    ) -> Generator[tuple[list[int], Array], None, None]:
+        """Yields B numbers and their images float32 (B, C, H, W), B at most ``size``.
 
         The next images are loaded while a batch is used.
 
@@ -83,8 +84,7 @@ class LabelledImages:
                 else:
                     images[number] = image
             if images:
-                names = [self.name(number) for number in images]
-                yield names, np.stack([*images.values()]), self.labels[[*images]]
+                yield [*images], np.stack([*images.values()])
 
 
 def check_some_readable(count: int, unreadable: Mapping[str, str], where: str) -> None:
@@ -127,11 +127,11 @@ def ignore(message: str) -> None:
 def open_labelled(
     info: ModelInfo, folder: Path, tell: Tell = ignore, orientation: str = "stored"
 ) -> LabelledImages:
-    """Lists the images of a labelled folder or of tar files; none is read yet.
+    """Lists the images of a labelled folder, of tar files or of a list; none is read yet.
 
     Args:
         info: The model's.
-        folder: The folder; see :func:`pvt_data.sources.folders.open_source`.
+        folder: The folder or file; see :func:`pvt_data.sources.folders.open_source`.
         tell: What is told what was left out, and what is guessed of the classes.
         orientation: What is done with a photo's EXIF orientation; ``stored`` is what reported
             accuracies were measured with.
@@ -140,9 +140,30 @@ def open_labelled(
         ConfigError: The model has no classes of which one is right.
         ImageError: The folder cannot be used, or its classes are not the model's.
     """
+    source = open_source(folder)
+    if source.left_out:
+        tell(f"{folder}: {source.left_out}")
+    return label_images(info, source, folder, tell, orientation)
+
+
+def label_images(
+    info: ModelInfo, source: Source, where: Path, tell: Tell = ignore, orientation: str = "stored"
+) -> LabelledImages:
+    """Returns the images of a source as a model takes them; see :func:`open_labelled`.
+
+    Args:
+        info: The model's.
+        source: The images.
+        where: What to call them all.
+        tell: What is told what is guessed of the classes.
+        orientation: What is done with a photo's EXIF orientation.
+
+    Raises:
+        ConfigError: The model has no classes of which one is right.
+        ImageError: The classes are not the model's.
+    """
     check_single_label(info)
     check_channels(info.config.in_chans)
-    source = open_source(folder)
     preprocessing = info.turned(orientation).preprocessing
     sideways: set[str] = set()
 
@@ -150,9 +171,7 @@ def open_labelled(
         image, name = BytesIO(source.read(number)), source.name(number)
         return load_image(image, preprocessing, name, sideways)
 
-    if source.left_out:
-        tell(f"{folder}: {source.left_out}")
-    order = class_order(info, source.classes, folder, tell, source.numbered)
+    order = class_order(info, source.classes, where, tell, source.numbered)
     return LabelledImages(load, order[source.labels], source.name, sideways)
 
 
@@ -195,7 +214,12 @@ def class_order(
     count = info.config.num_classes
     by_number = numbered and not {*classes} & {*info.labels}
     if not info.labels or by_number:
-        if len(classes) > count or (len(classes) != count and not numbered):
+        if numbered and len(classes) > count:
+            raise ImageError(
+                f"{folder}: has an image of class {len(classes) - 1}, the model's are 0 to "
+                f"{count - 1}: take another model or other images, or count classes from 0"
+            )
+        if len(classes) != count and not numbered:
             raise ImageError(
                 f"{folder}: has {len(classes)} classes ({some(classes, _SHOWN)}), the model "
                 f"{count}, and no names by which to tell which is which: {_name_them('')}; then "

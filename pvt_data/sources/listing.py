@@ -2,12 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from glob import has_magic
 from itertools import zip_longest
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from pvt_spec.errors import ImageError
 from pvt_spec.words import reason, shortened
@@ -39,6 +39,8 @@ SYSTEM = {
 """Names of what systems leave in folders, in lower case; names that begin with a dot are too."""
 
 _SHOWN = 3
+
+_T = TypeVar("_T")
 
 
 def is_hidden(name: str) -> bool:
@@ -101,6 +103,12 @@ def some(names: Iterable[str], most: int = 5) -> str:
     """Returns the first of some names, and whether there are more."""
     listed = list(names)
     return ", ".join(listed[:most]) + (", …" if len(listed) > most else "")
+
+
+def evenly_spaced(items: Sequence[_T], limit: int) -> list[_T]:
+    """Returns at most ``limit`` items, first to last: of a folder of classes, some of each."""
+    count = min(limit, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def list_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) -> list[Path]:

@@ -1,17 +1,27 @@
-"""Where the images lie in a tar file, and where the class of each. Standard library, and pvt_spec.
+"""Images within tar files: where they lie there, and where the class of each.
 
 The layout is webdataset's: the members of one sample share a key, their name up to the first dot
 after the last slash.
 """
 
+import posixpath
 import tarfile
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from pvt_data.sources.listing import SUFFIXES, LeftOut, is_hidden
-from pvt_spec import ImageError
+from pvt_data.sources.source import Source, Texts, are_numbers, number_classes
+from pvt_spec.errors import ImageError
+from pvt_spec.files.limits import MAX_CLASS_NAME, MAX_IMAGE_BYTES
 from pvt_spec.files.reading import open_regular
 from pvt_spec.words import reason
+
+OPEN_FILES = 64
+"""How many tar files a process keeps open at most; ImageNet has 1000."""
 
 CLASS_SUFFIX = ".cls"
 """Ending of the member that holds the class of a sample."""
@@ -109,3 +119,112 @@ def _check_end(path: Path, offset: int) -> None:
         raise ValueError("it is cut off")
     if block.strip(b"\0"):
         raise ValueError(f"there is no header at byte {offset}")
+
+
+class TarFiles(Source):
+    """The images of tar files, a :class:`Source`; only their headers are read at first."""
+
+    def __init__(self, paths: Sequence[Path], inside: bool = False):
+        """Indexes the files.
+
+        Args:
+            paths: Shards, or one file per class; see :func:`open_source`.
+            inside: Whether the folders within the only file, if there are any, are its classes.
+
+        Raises:
+            ImageError: A file is damaged or compressed, or an image has no class.
+        """
+        # Those that are open and not in use, the one that was used longest ago first.
+        self._files: OrderedDict[int, BinaryIO] = OrderedDict()
+        indexes = [index_tar(path) for path in paths]
+        images = [image for index in indexes for image in index.images]
+        counts = [len(index.images) for index in indexes]
+        self._paths = tuple(map(str, paths))
+        self._tar = np.repeat(np.arange(len(paths), dtype=np.int32), counts)
+        self._offset = np.array([image.offset for image in images], np.int64)
+        self._size = np.array([image.size for image in images], np.int64)
+        self._names = Texts(image.name for image in images)
+        classes = [index.classes for index in indexes]
+        if any(classes):
+            names = [self._shard_class(image, classes) for image in range(len(images))]
+        else:
+            names = [paths[tar].stem for tar in self._tar]
+            names = _folders_within(paths[0], images) or names if inside else names
+        self.classes, self.labels = number_classes(names)
+        self.numbered = any(classes) and are_numbers(names)
+        self.left_out = LeftOut.of(index.left_out for index in indexes)
+
+    def _shard_class(self, index: int, classes: Sequence[dict[str, Member]]) -> str:
+        """Returns the text of the ``.cls`` beside an image."""
+        tar, key = int(self._tar[index]), sample_key(self._names[index])
+        if key not in classes[tar]:
+            raise ImageError(
+                f"{self.name(index)}: {key}{CLASS_SUFFIX} is not in the same tar file, but other "
+                "images have theirs; expected one for each"
+            )
+        name, offset, size = classes[tar][key]
+        if size > MAX_CLASS_NAME:
+            raise ImageError(
+                f"{self._paths[tar]}/{name}: has {size} bytes, expected a class's name of up to "
+                f"{MAX_CLASS_NAME}"
+            )
+        text = self._part(tar, offset, size).decode(errors="replace").strip()
+        if not text:
+            raise ImageError(f"{self._paths[tar]}/{name}: is empty; expected a class's name")
+        return text
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_files": OrderedDict()}
+
+    def __del__(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def _read(self, index: int) -> bytes:
+        size = int(self._size[index])
+        if size > MAX_IMAGE_BYTES:
+            raise ImageError(
+                f"{self.name(index)}: has {size:,} bytes, expected an image of {MAX_IMAGE_BYTES:,} "
+                "at most"
+            )
+        encoded = self._part(int(self._tar[index]), int(self._offset[index]), size)
+        if len(encoded) < size:
+            raise ImageError(
+                f"{self.name(index)}: has {len(encoded)} of the {size} bytes that it had when "
+                "training started"
+            )
+        return encoded
+
+    def name(self, index: int) -> str:
+        """Returns the tar file's path, and the member's name in it."""
+        return f"{self._paths[self._tar[index]]}/{self._names[index]}"
+
+    def _part(self, tar: int, offset: int, size: int) -> bytes:
+        # A file that is read is nobody else's: its place is this thread's alone, where a system
+        # has no way to read at a place, and nobody closes it.
+        file = self._files.pop(tar, None) or open_regular(self._paths[tar])
+        file.seek(offset)
+        part = file.read(size)
+        if other := self._files.pop(tar, None):
+            other.close()
+        self._files[tar] = file
+        while len(self._files) > OPEN_FILES:
+            self._files.popitem(last=False)[1].close()
+        return part
+
+
+def _folders_within(path: Path, images: Sequence[Member]) -> list[str]:
+    """Returns the folder that each image of a tar file lies in; nothing where none lies in one.
+
+    Raises:
+        ImageError: Some do, others do not.
+    """
+    paths = (posixpath.normpath(image.name) for image in images)
+    folders = [posixpath.basename(posixpath.dirname(name)) for name in paths]
+    if any(folders) and not all(folders):
+        lost = images[folders.index("")].name
+        raise ImageError(
+            f"{path}/{lost}: lies in no folder, but other images lie in their classes'; expected "
+            "one for each, or none"
+        )
+    return folders if any(folders) else []

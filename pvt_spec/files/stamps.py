@@ -1,16 +1,36 @@
-"""Whether files that are read are written to meanwhile."""
+"""Whether files that are read are written to meanwhile, or are others than before."""
 
+import hashlib
 from pathlib import Path
+
+from pvt_spec.files.reading import open_regular
 
 Stamps = dict[Path, tuple[int, int, int]]
 """Files, and what the system says of each when it is written to or replaced."""
 
 
 def stamp_files(source: Path) -> Stamps:
-    """Returns those of what a model is read from: a folder's files, or a file and its weights."""
+    """Returns those of what a model is read from; see :func:`hash_files`."""
+    return {path: _stamp(path) for path in _files_of(source)}
+
+
+def hash_files(source: Path) -> str:
+    """Returns a hash of what a model is read from: a folder's files, or a file and its weights.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(_files_of(source)):
+        with open_regular(path) as stream:
+            while piece := stream.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _files_of(source: Path) -> list[Path]:
     beside = [source, source.with_name(f"{source.name}.data")]
-    files = source.iterdir() if source.is_dir() else beside
-    return {path: _stamp(path) for path in files if path.is_file()}
+    return [path for path in (source.iterdir() if source.is_dir() else beside) if path.is_file()]
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

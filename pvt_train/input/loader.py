@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pvt_data.sources.folders import Source
+from pvt_data.sources.source import Source
 from pvt_spec import ImageError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.words import counted

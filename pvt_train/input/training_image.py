@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pvt_data.sources.folders import Source
+from pvt_data.sources.source import Source
 from pvt_spec import ImageError
 from pvt_spec.arrays import Array
 from pvt_train.input.augmentation import RESAMPLING, Augmentation

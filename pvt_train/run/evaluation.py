@@ -7,7 +7,6 @@ import numpy as np
 from pvt_data.answers.accuracy import Tally, check_answers
 from pvt_data.sources.labels import LabelledImages
 from pvt_spec import ImageError
-from pvt_spec.arrays import Array
 from pvt_spec.words import counted, listed
 from pvt_train.twin import Twin
 
@@ -55,16 +54,15 @@ def evaluate(
         ImageError: More images cannot be read, or none can.
         PvtError: An answer is not finite.
     """
-    tally, losses, classes = Tally(), 0.0, 0
+    tally, classes = Tally(), 0
     mine = range(twin.rank, len(images.labels), twin.ranks)
-    for names, loaded, labels in images.batches(mine, batch_size, unreadable, threads):
+    for numbers, loaded in images.batches(mine, batch_size, unreadable, threads):
         logits = twin.forward(loaded)
         classes = logits.shape[1]
-        check_answers(logits, names)
-        tally.add(logits, labels)
-        losses += _loss_sum(logits, labels)
+        check_answers(logits, [images.name(number) for number in numbers])
+        tally += Tally.of(logits, images.labels[numbers])
     sums = np.array(
-        [tally.first, tally.among_five, losses, tally.count, len(unreadable)], np.float64
+        [tally.first, tally.among_five, tally.loss, tally.count, len(unreadable)], np.float64
     )
     first, among_five, loss, count, failed = map(float, twin.total(sums))
     if failed > most or not count:
@@ -75,11 +73,3 @@ def evaluate(
         )
     top5 = 100 * among_five / count if classes > 5 else None
     return Evaluation(100 * first / count, top5, int(count), loss / count)
-
-
-def _loss_sum(logits: Array, labels: Array) -> float:
-    """Returns the sum of the cross-entropies, in float64."""
-    wide = logits.astype(np.float64)
-    largest = wide.max(axis=1)
-    log_sum = largest + np.log(np.exp(wide - largest[:, None]).sum(axis=1))
-    return float((log_sum - wide[np.arange(len(labels)), labels]).sum())

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from convert.model.training_checkpoint import load_training
-from pvt_data.sources.folders import Source, count_sideways, open_source
+from pvt_data.sources.folders import count_sideways, open_source
 from pvt_data.sources.labels import open_labelled
+from pvt_data.sources.source import Source
 from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.files.models import find_model

@@ -14,7 +14,6 @@ from PIL import Image
 from parity.inputs.samples import (
     Sample,
     default_samples,
-    evenly_spaced,
     file_samples,
     hash_input,
     load_batch,
@@ -23,6 +22,7 @@ from parity.inputs.samples import (
 )
 from pvt_data.images.pixels import normalise, to_pixels
 from pvt_data.images.preprocessing import encode_png, load_image, load_pixels
+from pvt_data.sources.listing import evenly_spaced
 from pvt_spec import ImageError, Preprocessing
 from tests.support.messages import naming
 

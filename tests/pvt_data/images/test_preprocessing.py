@@ -13,9 +13,9 @@ from hypothesis import given, strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from pvt_data.answers.accuracy import Accuracy, Tally, batched, softmax, top_k
+from pvt_data.answers.accuracy import Forward, Opened, Tally, batched, softmax, top_k
 from pvt_data.answers.predict import display_width, predict, table
-from pvt_data.answers.validate import validate
+from pvt_data.answers.validate import Candidate, Options, validate
 from pvt_data.images.decoding import open_image
 from pvt_data.images.pixels import pixel_mean, pixel_std
 from pvt_data.images.preprocessing import load_image
@@ -441,7 +441,7 @@ def test_numbers_of_tar_files_are_the_models_own(tmp_path: Path) -> None:
         order = class_order(info_of(4, *labels), numbers, tmp_path, said.append, numbered=True)
         assert order.tolist() == ([3, 2, 1] if labels[:1] == ("3",) else [0, 1, 2])
     assert len(said) == 1 and tells(said[0], "guess", "numbers")
-    with pytest.raises(ImageError, match=naming("3", "2")):
+    with pytest.raises(ImageError, match=naming("class 2", "0 to 1")):
         class_order(info_of(2, "cat", "dog"), numbers, tmp_path, numbered=True)
 
 
@@ -461,24 +461,23 @@ def test_top_k_prefers_the_lower_index_among_equals() -> None:
     assert top_k(np.zeros((1, 1000), np.float32), 1000).tolist() == [list(range(1000))]
 
 
-def counted(logits: np.ndarray, labels: list[int]) -> Tally:
-    """What a tally is after two batches, of the first and of all others."""
-    tally = Tally()
-    tally.add(logits[:1], np.array(labels[:1]))
-    tally.add(logits[1:], np.array(labels[1:], np.int64))
-    return tally
+def counted(logits: np.ndarray, labels: list[int]) -> tuple[int, int, int]:
+    """What a tally has after two batches, of the first and of all others."""
+    tally = Tally.of(logits[:1], np.array(labels[:1]))
+    tally += Tally.of(logits[1:], np.array(labels[1:], np.int64))
+    return tally.first, tally.among_five, tally.count
 
 
 def test_accuracy_counts_first_and_first_five() -> None:
     logits = np.tile(np.arange(8, dtype=np.float32), (4, 1))  # classes 7, 6, 5, 4, 3, …
-    assert counted(logits, [7, 6, 3, 2]) == Tally(1, 3, 4)
+    assert counted(logits, [7, 6, 3, 2]) == (1, 3, 4)
     few = np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)
-    assert counted(few, [1, 1]) == Tally(1, 2, 2)
+    assert counted(few, [1, 1]) == (1, 2, 2)
 
 
 def test_ties_are_not_counted_for_the_label() -> None:
-    assert counted(np.zeros((1, 10), np.float32), [9]) == Tally(0, 0, 1)
-    assert counted(np.zeros((1, 10), np.float32), [0]) == Tally(1, 1, 1)
+    assert counted(np.zeros((1, 10), np.float32), [9]) == (0, 0, 1)
+    assert counted(np.zeros((1, 10), np.float32), [0]) == (1, 1, 1)
 
 
 def test_softmax_bears_huge_logits() -> None:
@@ -493,6 +492,10 @@ def test_batches_are_the_items(items: list[int], size: int) -> None:
     batches = list(batched(items, size))
     assert [item for batch in batches for item in batch] == items
     assert all(len(batch) == size for batch in batches[:-1])
+
+
+def candidate(forward: Forward, info: ModelInfo) -> Candidate:
+    return Candidate("model", Opened(forward, info, {}))
 
 
 def channel_means(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -559,9 +562,9 @@ def test_one_logit_is_a_probability_of_its_own(colours: Path) -> None:
 def test_class_folders_do_not_score_other_tasks(task: str, colours: Path) -> None:
     info = dataclasses.replace(info_of(3, "red", "green", "blue"), task=task)
     with pytest.raises(ConfigError, match=naming(task, "--task")):
-        validate(channel_means, info, colours, 1)
+        validate([candidate(channel_means, info)], colours)
     with pytest.raises(ConfigError, match=naming("binary")):
-        validate(channel_means, info_of(1), colours, 1)
+        validate([candidate(channel_means, info_of(1))], colours)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -575,7 +578,7 @@ def test_answers_that_are_no_numbers_are_refused(bad: float, colours: Path) -> N
     with pytest.raises(PvtError, match=naming(str(colours / "green" / "0.png"), "1", "3")):
         predict(broken, info, paths, 2, 3)
     with pytest.raises(PvtError, match=naming(str(colours / "green" / "0.png"))):
-        validate(broken, info, colours, 2)
+        validate([candidate(broken, info)], colours, Options(2))
 
 
 def test_photos_are_turned_where_it_is_said(tmp_path: Path) -> None:
@@ -600,11 +603,12 @@ def test_photos_are_turned_where_it_is_said(tmp_path: Path) -> None:
         assert [row["classes"][0]["label"] for row in rows] == first
         assert len(said) == 1 and tells(said[0], f"orientation {orientation}", "1 of 2")
         said.clear()
-        hit = validate(upper, info, tmp_path, 2, tell=said.append, orientation=orientation)
-        assert hit.top1 == 50.0
+        options = Options(2, orientation)
+        (hit,) = validate([candidate(upper, info)], tmp_path, options, tell=said.append)
+        assert hit.standing.tally.first == 2
         assert len(said) == 1 and tells(said[0], f"orientation {orientation}", "2 of 4")
     said.clear()
-    validate(upper, info, tmp_path, 2, tell=said.append)
+    validate([candidate(upper, info)], tmp_path, tell=said.append)
     assert tells(said[0], "orientation stored")
 
 
@@ -628,23 +632,20 @@ def test_predict_and_validate_need_a_head(colours: Path) -> None:
     maps = dataclasses.replace(info_of(0).config, features_only=True)
     info = dataclasses.replace(info_of(0), config=maps)
     with pytest.raises(PvtError, match=naming("stage1", "stage2", "stage3", "stage4")):
-        validate(channel_means, info, colours, 1)
+        validate([candidate(channel_means, info)], colours)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_validate_matches_names_whatever_the_order(batch_size: int, colours: Path) -> None:
     seen: list[tuple[int, int]] = []
-    result = validate(
-        channel_means,
-        info_of(3, "red", "green", "blue"),
-        colours,
-        batch_size,
-        lambda done, total: seen.append((done, total)),
-    )
-    assert result == Accuracy(100.0, 100.0, 9)
+    named = candidate(channel_means, info_of(3, "red", "green", "blue"))
+    options = Options(batch_size)
+    (result,) = validate([named], colours, options, lambda done, total: seen.append((done, total)))
+    assert result.standing.tally.by_class.tolist() == [[3, 3, 3]] * 4
     assert seen[-1] == (9, 9) and len(seen) == -(-9 // batch_size)
     # Without names the folders are classes in alphabetical order: blue and red change places.
-    assert validate(channel_means, info_of(3), colours, batch_size).top1 == pytest.approx(100 / 3)
+    (result,) = validate([candidate(channel_means, info_of(3))], colours, options)
+    assert (result.standing.tally.first, result.standing.tally.count) == (3, 9)
 
 
 def test_pixels_are_normalised_as_rescaling_and_switches_say() -> None:

@@ -3,51 +3,21 @@
 import os
 import pickle
 import tarfile
-from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from pvt_data.sources import folders as sources
-from pvt_data.sources.folders import (
-    ClassFolders,
-    Source,
-    TarFiles,
-    Texts,
-    count_sideways,
-    open_source,
-)
+from pvt_data.sources import tars
+from pvt_data.sources.folders import ClassFolders, count_sideways, open_source
+from pvt_data.sources.source import Texts
+from pvt_data.sources.tars import TarFiles
 from pvt_spec import ImageError
+from tests.support.labelled import read_all, write_folder, write_tar
 from tests.support.messages import Facts, naming, tells
 
 ITEMS = [("cat/1.jpg", b"one"), ("cat/2.JPEG", b"22"), ("dog/1.png", b""), ("dog/x.y.jpg", b"4444")]
-
-
-def write_tar(path: Path, members: Sequence[tuple[str, bytes]], **options) -> Path:
-    with tarfile.open(path, "w", **options) as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, BytesIO(content))
-    return path
-
-
-def write_folder(folder: Path, items: Sequence[tuple[str, bytes]]) -> Path:
-    for name, content in items:
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    return folder
-
-
-def read_all(source: Source) -> list[tuple[str, bytes]]:
-    """(class, bytes) of every image."""
-    assert source.labels.dtype == np.int64 and source.labels.shape == (len(source),)
-    return [(source.classes[source.labels[i]], source.read(i)) for i in range(len(source))]
 
 
 def test_a_folder_gives_its_images_in_order(tmp_path: Path) -> None:
@@ -134,7 +104,7 @@ def test_only_regular_files_that_are_not_hidden_count(tmp_path: Path) -> None:
 def test_many_tar_files_are_never_open_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "OPEN_FILES", 3)
+    monkeypatch.setattr(tars, "OPEN_FILES", 3)
     for number in range(8):
         write_tar(tmp_path / f"n{number}.tar", [("a.jpg", bytes([number]))])
     before = len(os.listdir("/proc/self/fd"))

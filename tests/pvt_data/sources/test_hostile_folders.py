@@ -17,7 +17,6 @@ from convert import save_model
 from convert.command_line import main as convert
 from parity.command_line import main as parity
 from pvt_data.images.preprocessing import load_image
-from pvt_data.sources import folders
 from pvt_data.sources.folders import open_source
 from pvt_data.sources.listing import LeftOut, list_images, list_labelled
 from pvt_onnx.command_line import main as pvt_onnx
@@ -223,7 +222,7 @@ def tars(tmp_path):
 def test_tar_files_are_read_by_many_threads_and_on_any_system(tars, monkeypatch, lacking):
     for name in lacking:
         monkeypatch.delattr(os, name)
-    monkeypatch.setattr(folders, "OPEN_FILES", 3)
+    monkeypatch.setattr("pvt_data.sources.tars.OPEN_FILES", 3)
     folder, expected = tars
     source = pickle.loads(pickle.dumps(open_source(folder)))
     numbers = np.random.default_rng(0).integers(0, len(source), 2000).tolist()

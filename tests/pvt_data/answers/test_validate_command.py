@@ -1,0 +1,122 @@
+"""``validate`` as a user gives it: several models, tables, files that it goes on from."""
+
+import csv
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convert import save_model
+from pvt_onnx.command_line import main as pvt_onnx
+from pvt_spec import make_config
+from pvt_spec.model_info import Preprocessing
+from pvt_torch.command_line import main as pvt_torch
+from tests.support.commands import invoke, refusal
+from tests.support.messages import tells
+from tests.support.models import info_of, random_weights
+
+LABELS = ("ant", "bee", "cat")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two models of other weights, and one that answers NaN."""
+    folder = tmp_path_factory.mktemp("models")
+    config = make_config("pvt_nano", num_classes=3)
+    info = dataclasses.replace(
+        info_of(config, "official", *LABELS), preprocessing=Preprocessing((32, 32), 0.9)
+    )
+    for seed, name in enumerate(("a.onnx", "b.onnx", "nan.onnx", "a.pth")):
+        weights = random_weights(config, seed=seed % 3)
+        if name == "nan.onnx":
+            weights["head.bias"] = np.full(3, np.nan, np.float32)
+        save_model(folder / name, weights, info)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in LABELS:
+        (tmp_path / "val" / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (40, 30, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "val" / name / f"{number}.png")
+    return tmp_path / "val"
+
+
+def test_several_models_have_a_row_each_in_every_form(models, images, tmp_path):
+    files = (models / "a.onnx", models / "b.onnx")
+    common = (pvt_onnx, "validate", *files, "--data-dir", images, "--batch-size", 5)
+    done = invoke(*common, "--csv", tmp_path / "r.csv", "--per-class", "--workers", 2)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == [str(file) for file in files]
+    assert lines[3] == "" and lines[4] == str(files[0]) and lines[5].split()[0] == "class"
+    assert "images/s" in done.stderr and "images/s" not in done.stdout
+    found = json.loads(invoke(*common, "--json", "--per-class").stdout)
+    with (tmp_path / "r.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    for file, record, row in zip(files, found, rows, strict=True):
+        assert record["model"] == row["model"] == str(file) and record["count"] == 12
+        assert float(row["top1"]) == pytest.approx(record["top1"], abs=1e-4)
+        assert float(row["top1"]) + float(row["top1_err"]) == pytest.approx(100, abs=1e-3)
+        assert (row["param_count"], row["img_size"]) == ("0.49", "32")
+        low, high = record["top1_interval"]
+        assert low <= record["top1"] <= high
+        right = sum(each["count"] * each["top1"] for each in record["classes"]) / 12
+        assert right == pytest.approx(record["top1"])
+        assert "onnxruntime" in record["engine"]["framework"]
+    one = json.loads(
+        invoke(pvt_torch, *common[1:2], models / "a.pth", *common[4:], "--json").stdout
+    )
+    assert one["top1"] == found[0]["top1"] and one["loss"] == pytest.approx(found[0]["loss"], 1e-4)
+    assert "classes" not in one
+
+
+def test_files_are_not_replaced_without_force(models, images, tmp_path):
+    (tmp_path / "r.csv").write_text("mine")
+    common = (pvt_onnx, "validate", models / "a.onnx", "--data-dir", images, "--csv")
+    assert tells(refusal(*common, tmp_path / "r.csv"), tmp_path / "r.csv", "--force")
+    assert (tmp_path / "r.csv").read_text() == "mine"
+    assert invoke(*common, tmp_path / "r.csv", "--force").exit_code == 0
+    assert (tmp_path / "r.csv").read_text().startswith("model,top1")
+    for option in ("--csv", "--resume"):
+        done = (*common[:-1], option, models / "a.onnx", "--force")
+        assert tells(refusal(*done), models / "a.onnx", "source")
+    assert tells(refusal(*common[:-1], "--resume", tmp_path / "r.csv"), "r.csv")
+
+
+def test_a_model_is_counted_once_and_told_from_another_by_its_bytes(models, images, tmp_path):
+    shutil.copy(models / "a.onnx", tmp_path / "m.onnx")
+    common = (pvt_onnx, "validate", tmp_path / "m.onnx", "--data-dir", images)
+    resumed = (*common, "--resume", tmp_path / "kept.json")
+    first = invoke(*resumed)
+    assert first.exit_code == 0 and first.stdout == invoke(*common).stdout
+    again = invoke(*resumed, "--threads", 1)
+    assert again.stdout == first.stdout and tells(again.stderr, "12 images", "goes on")
+    shutil.copy(models / "b.onnx", tmp_path / "m.onnx")
+    other = invoke(*resumed)
+    assert tells(other.stderr, "anew") and other.stdout == invoke(*common).stdout
+    assert invoke(*resumed).stdout == other.stdout
+
+
+def test_a_model_that_gives_no_answers_is_named_after_the_others(models, images):
+    files = (models / "nan.onnx", models / "a.onnx")
+    done = invoke(pvt_onnx, "validate", *files, "--data-dir", images)
+    assert done.exit_code == 1 and str(files[1]) in done.stdout
+    assert tells(done.stderr, files[0], "no numbers", "1 of 2 models")
+    found = json.loads(invoke(pvt_onnx, "validate", *files, "--data-dir", images, "--json").stdout)
+    assert [*found[0]] == ["model", "error"] and found[1]["count"] == 12
+    assert tells(refusal(pvt_onnx, "validate", files[0], "--data-dir", images), "no numbers")
+
+
+def test_unreadable_images_are_named_once_for_all_models(models, images):
+    (images / "ant" / "0.png").write_bytes(b"")
+    files = (models / "a.onnx", models / "b.onnx")
+    done = invoke(pvt_onnx, "validate", *files, "--data-dir", images)
+    assert done.exit_code == 1 and len(done.stdout.splitlines()) == 3
+    assert done.stderr.count("ant/0.png") == 1 and tells(done.stderr, "1 of 12 images")
