@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pvt_data.pictures import draw_picture
+from pvt_data.pictures import check_picture, draw_picture
 from pvt_spec.files.replacing import AnyPath
 from pvt_train.run.log import LogRecord, read_log
 from pvt_train.twin import TrainingError
@@ -30,7 +30,8 @@ def plot_run(folder: AnyPath, target: AnyPath) -> None:
         PvtError: The picture cannot be written.
         LibraryMissing: matplotlib is not installed.
     """
-    folder = Path(folder)
+    folder, target = Path(folder), Path(target)
+    check_picture(target)
     records = [record for record in read_log(folder) if record["kind"] == "epoch"]
     if not records:
         raise TrainingError(f"{folder}: no epoch is finished: there is nothing to draw yet")
@@ -39,7 +40,7 @@ def plot_run(folder: AnyPath, target: AnyPath) -> None:
         for axes, (title, curves) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
             _draw(axes, title, curves, records)
 
-    draw_picture(Path(target), (10, 7), draw, force=True)
+    draw_picture(target, (10, 7), draw, force=True)
 
 
 def _draw(
