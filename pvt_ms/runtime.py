@@ -138,8 +138,16 @@ def load_forward(
     return opened.forward, opened.info
 
 
-def open_model(path: AnyPath, tell: Tell | None = None, options: EngineOptions = OPTIONS) -> Opened:
-    """Opens a model file as :func:`load_forward` does, and says what really runs it too."""
+def open_model(
+    path: AnyPath,
+    tell: Tell | None = None,
+    options: EngineOptions = OPTIONS,
+    size: tuple[int, int] | None = None,
+) -> Opened:
+    """Opens a model file as :func:`load_forward` does, and says what really runs it too.
+
+    Images are of ``size``, (H, W) in pixels, in place of the model's own.
+    """
     options.check(ENGINES)
     prepare_environment()
     if tell:
@@ -156,7 +164,7 @@ def open_model(path: AnyPath, tell: Tell | None = None, options: EngineOptions =
     compiled = options.engine == "mindspore-graph"
     runtime = MindSporeRuntime(options.engine, compiled, options.precision)
     _, forward, facts = runtime.start(read, output_names(read.info.config))
-    return Opened(forward, read.info, facts)
+    return Opened(forward, read.info.sized(size), facts)
 
 
 def choose_device(target: str | None, option: str) -> None:

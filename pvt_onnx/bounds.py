@@ -3,11 +3,15 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 from onnx import AttributeProto
 
+from pvt_onnx.files import OnnxFileError
 from pvt_spec import PVTConfig
-from pvt_spec.config import PATCH_STRIDES
+from pvt_spec.arrays import Array
+from pvt_spec.config import PATCH_STRIDES, image_size_problems
+from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.words import show
 
 NODES_OF_A_BLOCK, MAX_NODES = 500, 30_000
@@ -41,6 +45,54 @@ def loops(model: onnx.ModelProto, blocks: int) -> Iterator[str]:
             return
 
 
+def check_images(
+    images: Array, config: PVTConfig, sides: tuple[int | None, int | None], name: str
+) -> None:
+    """Refuses images that a graph does not take, before an engine sees them.
+
+    Args:
+        images: What should be float32 (B, in_chans, H, W).
+        config: The model's architecture.
+        sides: The (H, W) in pixels that the graph takes; None for any.
+        name: The model's name in the error.
+
+    Raises:
+        OnnxFileError: They are something else.
+        RuntimeUnusable: They are of another size, or one that no model takes.
+    """
+    expected = ", ".join(("B", str(config.in_chans), *(str(s or "any") for s in sides)))
+    found = getattr(images, "shape", None), getattr(images, "dtype", None)
+    wrong = found[1] != np.float32 or len(images.shape) != 4 or images.shape[1] != config.in_chans
+    if wrong or not len(images):
+        raise OnnxFileError(
+            f"{name}: takes float32 ({expected}), images that are normalised; got {found[1]} "
+            f"{found[0]}"
+        )
+    size = images.shape[2:]
+    check_size(size, sides, name)
+    for problem in (*image_size_problems(size), *_too_large(config, size)):
+        raise RuntimeUnusable(f"{name}: {problem}")
+
+
+def check_size(size: tuple[int, ...], sides: tuple[int | None, int | None], name: str) -> None:
+    """Refuses images of another size than a graph takes.
+
+    Args:
+        size: The (H, W) in pixels of the images.
+        sides: Those of the graph; None for any.
+        name: The model's name in the error.
+
+    Raises:
+        RuntimeUnusable: It is another one.
+    """
+    if any(side not in (None, given) for side, given in zip(sides, size, strict=True)):
+        own = "x".join(str(side or "any") for side in sides)
+        raise RuntimeUnusable(
+            f"{name}: its graph is for images of {own}, asked for {size[0]}x{size[1]}: write one "
+            "for any size with convert … --dynamic-size, or for this one with --image-size"
+        )
+
+
 def large_values(
     model: onnx.ModelProto, config: PVTConfig, size: tuple[int, int], images: onnx.ValueInfoProto
 ) -> Iterator[str]:
@@ -52,14 +104,10 @@ def large_values(
         size: The (H, W) in pixels of what it will be given.
         images: Its input as it is for one image of that size.
     """
-    largest = _most_values(config, size)
-    if largest > MAX_RESULT:
-        yield (
-            f"images of {size[0]}x{size[1]} make {largest:,} values at a time, expected at most "
-            f"{MAX_RESULT:,}"
-        )
+    if problems := [*_too_large(config, size)]:
+        yield from problems
         return
-    most = MAX_GROWTH * largest + SMALL
+    most = MAX_GROWTH * _most_values(config, size) + SMALL
     inferred = onnx.shape_inference.infer_shapes(_skeleton(model, images), data_prop=True)
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         count = math.prod(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
@@ -68,7 +116,16 @@ def large_values(
             return
 
 
-def _most_values(config: PVTConfig, size: tuple[int, int]) -> int:
+def _too_large(config: PVTConfig, size: tuple[int, ...]) -> Iterator[str]:
+    largest = _most_values(config, size)
+    if largest > MAX_RESULT:
+        yield (
+            f"images of {size[0]}x{size[1]} make {largest:,} values at a time, expected at most "
+            f"{MAX_RESULT:,}"
+        )
+
+
+def _most_values(config: PVTConfig, size: tuple[int, ...]) -> int:
     """Returns how many values the largest intermediate result of a PVT has for an image."""
     (H, W), most = size, 0
     for stage, stride in enumerate(PATCH_STRIDES):

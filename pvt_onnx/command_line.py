@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvt_data.answers.commands import Engines
+from pvt_data.answers.commands import Engines, Size
 from pvt_data.answers.predict_command import add_predict
 from pvt_data.answers.validate_command import add_validate
 from pvt_data.benchmark.command import add_benchmark
@@ -24,10 +24,12 @@ def main() -> None:
     """Run a PVT in onnxruntime or OpenVINO, with the preprocessing and classes of its file."""
 
 
-def _open(path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]) -> "Opened":
+def _open(
+    path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any], size: Size
+) -> "Opened":
     from pvt_onnx.engines.session import open_model
 
-    return open_model(path, tell, EngineOptions(**chosen))
+    return open_model(path, tell, EngineOptions(**chosen), size)
 
 
 def _open_contestant(

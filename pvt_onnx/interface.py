@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto
 
 from pvt_data.images.pixels import normalise, to_pixels
-from pvt_onnx.bounds import large_values, loops
+from pvt_onnx.bounds import check_images, large_values, loops
 from pvt_onnx.files import OnnxFileError
 from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names
 from pvt_spec.arrays import Array
@@ -57,6 +57,7 @@ class Interface:
         dtype: float32 or float16, of normalised images, or uint8, of pixels.
         channels_last: Whether images are (B, H, W, C) instead of (B, C, H, W).
         batch: How many images it takes at a time; None for any number.
+        sides: The (H, W) in pixels of its images; None for any.
         outputs: The names of its outputs, by :func:`pvt_spec.output_names`.
     """
 
@@ -65,6 +66,7 @@ class Interface:
     dtype: np.dtype[Any]
     channels_last: bool
     batch: int | None
+    sides: tuple[int | None, int | None]
     outputs: Mapping[str, str]
 
     def feed(self, images: Array, kept: Preprocessing) -> dict[str, Array]:
@@ -114,7 +116,7 @@ def check_graph(
             problems += large_values(model, info.config, own, one)
     if problems or not layout:
         raise OnnxFileError(f"{name}: {listed(problems, 4)}; {_AGAIN}")
-    return Interface(name, layout.name, layout.dtype, layout.channels_last, layout.batch, outputs)
+    return Interface(name, *layout, outputs)
 
 
 class _Layout(NamedTuple):
@@ -124,6 +126,7 @@ class _Layout(NamedTuple):
     dtype: np.dtype[Any]
     channels_last: bool
     batch: int | None
+    sides: tuple[int | None, int | None]
 
     def of_one_image(self, config: PVTConfig, size: tuple[int, int]) -> onnx.ValueInfoProto:
         """Returns the input for one image of a size, or for the graph's own batch."""
@@ -153,7 +156,8 @@ def _image_layout(
         return None, [_misfit(value.name, shape, [None, C, *sides])]
     # Where the graph leaves it open, pixels are as images are read, floats as models take them.
     channels_last = last if first != last else bool(dtype == np.uint8)
-    return _Layout(value.name, dtype, channels_last, shape[0]), []
+    side = (shape[1], shape[2]) if channels_last else (shape[2], shape[3])
+    return _Layout(value.name, dtype, channels_last, shape[0], side), []
 
 
 def _named_outputs(graph: onnx.GraphProto, config: PVTConfig) -> dict[str, str]:
@@ -265,6 +269,7 @@ def checked_answers(
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def checked(images: Array) -> dict[str, Array]:
+        check_images(images, info.config, interface.sides, name)
         with reporting(name, f"it cannot be run on images {images.shape}"):
             found = dict(zip(names, answer(images), strict=True))
             for tap, array in found.items():

@@ -209,6 +209,17 @@ class ModelInfo:
         preprocessing = dataclasses.replace(self.preprocessing, orientation=orientation)
         return dataclasses.replace(self, preprocessing=preprocessing)
 
+    def sized(self, size: tuple[int, int] | None) -> "ModelInfo":
+        """Returns the same, for images of (H, W) pixels; None leaves their size.
+
+        Raises:
+            ConfigError: No model takes images of that size.
+        """
+        if size is None:
+            return self
+        preprocessing = dataclasses.replace(self.preprocessing, image_size=size)
+        return dataclasses.replace(self, preprocessing=preprocessing)
+
     def to_json(self) -> str:
         """Returns one line of JSON that :meth:`from_json` reads back to an equal ModelInfo."""
         return encode_json({"format": FORMAT, **dataclasses.asdict(self)}, compact=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvt_data.answers.commands import Engines
+from pvt_data.answers.commands import Engines, Size
 from pvt_data.answers.predict_command import add_predict
 from pvt_data.answers.validate_command import add_validate
 from pvt_data.benchmark.command import add_benchmark
@@ -55,10 +55,12 @@ def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array
     return twin
 
 
-def _open(path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]) -> "Opened":
+def _open(
+    path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any], size: Size
+) -> "Opened":
     from pvt_torch.runtime import open_model
 
-    return open_model(path, tell, dataclasses.replace(OPTIONS, **chosen))
+    return open_model(path, tell, dataclasses.replace(OPTIONS, **chosen), size)
 
 
 RUNS = Engines(ENGINES, _open)

@@ -114,8 +114,16 @@ def load_forward(
     return opened.forward, opened.info
 
 
-def open_model(path: AnyPath, tell: Tell | None = None, options: EngineOptions = OPTIONS) -> Opened:
-    """Opens a model file as :func:`load_forward` does, and says what really runs it too."""
+def open_model(
+    path: AnyPath,
+    tell: Tell | None = None,
+    options: EngineOptions = OPTIONS,
+    size: tuple[int, int] | None = None,
+) -> Opened:
+    """Opens a model file as :func:`load_forward` does, and says what really runs it too.
+
+    Images are of ``size``, (H, W) in pixels, in place of the model's own.
+    """
     options.check(ENGINES)
     require("torch")
     runtime = TorchRuntime(
@@ -132,4 +140,4 @@ def open_model(path: AnyPath, tell: Tell | None = None, options: EngineOptions =
 
         torch.set_num_threads(options.threads)
     _, forward, facts = runtime.start(read, output_names(read.info.config))
-    return Opened(forward, read.info, facts)
+    return Opened(forward, read.info.sized(size), facts)

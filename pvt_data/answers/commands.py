@@ -19,6 +19,9 @@ from pvt_spec.words import counted
 if TYPE_CHECKING:
     from pvt_data.answers.accuracy import Opened
 
+Size = tuple[int, int] | None
+"""The (H, W) in pixels of images; None for a model's own."""
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -29,12 +32,13 @@ class Engines:
     Attributes:
         choices: Engine -> what it can run on -> in which precisions; of each the first is the
             default.
-        open: The function that opens a model file, given something to tell and what was chosen of
-            ``engine``, ``provider``, ``threads`` and ``precision``.
+        open: The function that opens a model file, given something to tell, what was chosen of
+            ``engine``, ``provider``, ``threads`` and ``precision``, and the (H, W) in pixels of
+            images that are of another size than the model's own.
     """
 
     choices: Mapping[str, Mapping[str, Collection[str]]]
-    open: "Callable[[Path, Callable[[str], None], Mapping[str, Any]], Opened]"
+    open: "Callable[[Path, Callable[[str], None], Mapping[str, Any], Size], Opened]"
 
 
 def model_options(command: _Command) -> _Command:
@@ -70,6 +74,15 @@ def orientation_option(default: str | None) -> Callable[[_Command], _Command]:
     )
 
 
+def workers_option(command: _Command) -> _Command:
+    """Adds the option that says how many threads decode images."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(1),
+        help="Threads that decode images while the model runs; default: one for each core.",
+    )(command)
+
+
 def engine_options(engines: Engines) -> Callable[[_Command], _Command]:
     """Returns the options that say what runs a model, as far as there is a choice."""
     providers = [name for engine in engines.choices.values() for name in engine]
@@ -98,7 +111,11 @@ def engine_options(engines: Engines) -> Callable[[_Command], _Command]:
 
 
 def open_model(
-    engines: Engines, path: Path, variant: str | None, chosen: Mapping[str, Any]
+    engines: Engines,
+    path: Path,
+    variant: str | None,
+    chosen: Mapping[str, Any],
+    size: Size = None,
 ) -> "Opened":
     """Opens a model file, which must hold this variant, and says what runs it.
 
@@ -107,6 +124,7 @@ def open_model(
         path: The file, or the folder of a run.
         variant: The variant's name; None for any.
         chosen: The values of :func:`engine_options`; None for what was not chosen.
+        size: The (H, W) in pixels of what it will be given, in place of its own.
 
     Raises:
         PvtError: It holds another, or cannot be opened.
@@ -115,7 +133,7 @@ def open_model(
     if taken:
         say(taken)
     given = {name: value for name, value in chosen.items() if value is not None}
-    opened = engines.open(path, say, given)
+    opened = engines.open(path, say, given, size)
     found = opened.info.variant
     if variant and found != variant:
         hint = f"--model {found} or " if found else ""
@@ -129,8 +147,9 @@ def open_model(
 
 def describe(facts: Mapping[str, str]) -> str:
     """Returns what really runs a model in a line."""
-    left = {name: value for name, value in facts.items() if name != "framework"}
-    return f"{facts['framework']} ({', '.join(f'{k} {v}' for k, v in left.items())})"
+    own = ("framework", "mode")
+    others = (f"{name} {value}" for name, value in facts.items() if name not in own)
+    return f"{facts['framework']}: {', '.join((*others, facts['mode']))}"
 
 
 def refuse_unreadable(unreadable: Mapping[str, str], total: int) -> None:

@@ -1,49 +1,55 @@
-"""The most probable classes of image files, in any runtime."""
+"""The most probable classes of images, in any runtime."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from unicodedata import combining, east_asian_width
 
 import numpy as np
 
-from pvt_data.answers.accuracy import Forward, batched, check_answers, probabilities, top_k
+from pvt_data.answers.accuracy import Forward, check_answers, probabilities, top_k
+from pvt_data.images.ahead import load_ahead
 from pvt_data.images.decoding import check_channels
 from pvt_data.images.preprocessing import load_image, say_sideways
+from pvt_data.sources.imagenet import named
 from pvt_data.sources.labels import Tell, check_classes, ignore
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.model_info import TASKS, ModelInfo
-from pvt_spec.words import printable, shortened
 
-_LONGEST = 200
-"""Characters of a class's name that are shown."""
+Record = dict[str, Any]
+"""What is answered of an image; see :func:`predict`."""
 
 
 def predict(
     forward: Forward,
     info: ModelInfo,
-    paths: Sequence[AnyPath],
+    paths: Iterable[AnyPath],
     batch_size: int,
     k: int,
     tell: Tell = ignore,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[dict[str, Any]]:
-    """Returns the ``k`` most probable classes of every image, most probable first.
+    progress: Callable[[int], None] = lambda done: None,
+    workers: int | None = None,
+) -> Iterator[Record]:
+    """Yields the ``k`` most probable classes of every image, most probable first.
+
+    Images are decoded while those before them are answered; no more than some batches of paths,
+    images and records are in memory.
 
     Args:
         forward: The runtime.
         info: What travels with the weights that it runs: what is done with images, and with its
             answers.
-        paths: The images.
+        paths: The images; they are taken as they are needed.
         batch_size: Images per call; the last batch may hold fewer.
         k: How many classes.
         tell: The function that is told what is done with answers and photos.
-        progress: The function that is told (images done, images in all) after every batch.
+        progress: The function that is told how many images are done after every batch.
+        workers: Threads that decode; one for each core by default.
 
-    Returns:
-        One record per image: ``{"image", "classes": [{"index", "label", "probability"}, …]}``,
+    Yields:
+        A record for each image: ``{"image", "classes": [{"index", "label", "probability"}, …]}``,
         probabilities in [0, 1]; of a regression ``"value"`` in their place. Of an image that
         cannot be used ``{"image", "error"}``, which says why.
 
@@ -56,67 +62,67 @@ def predict(
     check_channels(len(info.preprocessing.mean))
     if info.task != "single_label":
         tell(f"task {info.task}: {TASKS[info.task]}")
-    key = "value" if info.task == "regression" else "probability"
-    sideways: set[str] = set()
-    rows: list[dict[str, Any]] = []
-    for batch in batched(paths, batch_size):
-        images: list[Array] = []
-        answered: list[dict[str, Any]] = []
-        for path in batch:
-            rows.append({"image": str(path)})
-            try:
-                images.append(load_image(Path(path), info.preprocessing, sideways=sideways))
-                answered.append(rows[-1])
-            except ImageError as error:
-                rows[-1]["error"] = str(error).removeprefix(f"{path}: ")
-        if images:
-            logits = forward(np.stack(images))["logits"]
-            check_answers(logits, [row["image"] for row in answered])
-            shares = probabilities(logits, info.task)
-            for record, best, row in zip(answered, top_k(logits, k), shares, strict=True):
-                record["classes"] = [
-                    {"index": int(i), "label": info.label(i), key: float(row[i])} for i in best
-                ]
-        progress(len(rows), len(paths))
+    return _records(forward, named(info, tell), paths, batch_size, k, tell, progress, workers)
+
+
+def _records(
+    forward: Forward,
+    info: ModelInfo,
+    paths: Iterable[AnyPath],
+    batch_size: int,
+    k: int,
+    tell: Tell,
+    progress: Callable[[int], None],
+    workers: int | None,
+) -> Iterator[Record]:
+    def load(path: AnyPath) -> tuple[Array, int]:
+        sideways: set[str] = set()
+        return load_image(Path(path), info.preprocessing, sideways=sideways), len(sideways)
+
+    done = sideways = 0
+    with closing(load_ahead(load, paths, batch_size, workers)) as batches:
+        for batch in batches:
+            records = [_unread(path, loaded) for path, loaded in batch]
+            images = [loaded for _, loaded in batch if not isinstance(loaded, ImageError)]
+            if images:
+                sideways += sum(turned for _, turned in images)
+                read = [record for record in records if "error" not in record]
+                answer(forward, info, np.stack([image for image, _ in images]), read, k)
+            done += len(batch)
+            progress(done)
+            yield from records
     if sideways:
-        tell(say_sideways(len(sideways), len(paths), info.preprocessing.orientation))
-    return rows
+        tell(say_sideways(sideways, done, info.preprocessing.orientation))
 
 
-def unreadable(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns the images of :func:`predict`'s records that could not be used, and why."""
-    return {row["image"]: row["error"] for row in rows if "error" in row}
+def _unread(path: AnyPath, loaded: object) -> Record:
+    if isinstance(loaded, ImageError):
+        return {"image": str(path), "error": str(loaded).removeprefix(f"{path}: ")}
+    return {"image": str(path)}
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields a line for each record of :func:`predict` that has classes, in columns."""
-    rows = [row for row in rows if "classes" in row]
-    lines = [
-        [printable(row["image"]), *(_cell(found["label"]) for found in row["classes"])]
-        for row in rows
-    ]
-    widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
-    for row, line in zip(rows, lines, strict=True):
-        name, *labels = (
-            text + " " * (width - display_width(text))
-            for text, width in zip(line, widths, strict=True)
-        )
-        shares = map(_share, row["classes"])
-        cells = (f"{label} {share}" for label, share in zip(labels, shares, strict=True))
-        yield "  ".join([name, *cells])
+def answer(forward: Forward, info: ModelInfo, images: Array, records: list[Record], k: int) -> None:
+    """Adds the most probable classes of images to their records.
+
+    Args:
+        forward: The runtime.
+        info: What its answers mean.
+        images: float32 (B, C, H, W), normalised.
+        records: The B records, which say what each image is called.
+        k: How many classes.
+
+    Raises:
+        PvtError: An answer is not finite.
+    """
+    logits = forward(images)["logits"]
+    check_answers(logits, [record["image"] for record in records])
+    key, shares = value_name(info), probabilities(logits, info.task)
+    for record, best, row in zip(records, top_k(logits, k), shares, strict=True):
+        record["classes"] = [
+            {"index": int(i), "label": info.label(i), key: float(row[i])} for i in best
+        ]
 
 
-def _cell(label: str) -> str:
-    """Returns a class's name, which a file may have said, fit for a terminal."""
-    return shortened(printable(label), _LONGEST)
-
-
-def _share(found: Mapping[str, Any]) -> str:
-    return f"{found['value']:9.6g}" if "value" in found else f"{found['probability']:6.2%}"
-
-
-def display_width(text: str) -> int:
-    """Returns the columns that a text takes on a terminal: two for a wide character."""
-    return sum(
-        0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text
-    )
+def value_name(info: ModelInfo) -> str:
+    """Returns what the numbers of a model's answers are called."""
+    return "value" if info.task == "regression" else "probability"

@@ -11,10 +11,10 @@ from pvt_data.answers.commands import (
     model_options,
     open_model,
     orientation_option,
-    refuse_unreadable,
+    workers_option,
 )
-from pvt_data.command_line import say
-from pvt_spec.files.json_text import encode_json
+from pvt_data.answers.requests import STDIN, Request, count_images, run
+from pvt_data.command_line import parse_image_size
 
 
 def add_predict(group: click.Group, engines: Engines) -> None:
@@ -24,6 +24,7 @@ def add_predict(group: click.Group, engines: Engines) -> None:
     @click.argument("paths", nargs=-1, metavar="MODEL IMAGES...")
     @model_options
     @click.option("--image-path", multiple=True, metavar="IMAGE", help="One more of IMAGES.")
+    @click.option("--null", "-0", is_flag=True, help="Names on stdin end in zero bytes, not lines.")
     @click.option(
         "--top-k",
         default=5,
@@ -32,40 +33,98 @@ def add_predict(group: click.Group, engines: Engines) -> None:
         help="Classes to show per image.",
     )
     @orientation_option(None)
+    @click.option("--image-size", help="Pixels, S or HxW, in place of MODEL's own.")
     @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
+    @workers_option
     @engine_options(engines)
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    @click.option("--json", is_flag=True, help="One JSON document.")
+    @click.option("--jsonl", is_flag=True, help="A JSON object in a line for each image.")
+    @click.option("--csv", is_flag=True, help="Comma-separated values.")
+    @click.option(
+        "--output",
+        "-o",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write to FILE, in the format that its ending says if none is asked for.",
+    )
+    @click.option("--force", is_flag=True, help="Replace FILE.")
+    @click.option(
+        "--resume",
+        is_flag=True,
+        help="Go on with FILE, .jsonl or .csv: images that are in it are not answered again.",
+    )
     def predict(
         paths: tuple[str, ...],
         ckpt_path: Path | None,
         variant: str | None,
         image_path: tuple[str, ...],
-        top_k: int,
         orientation: str | None,
-        batch_size: int,
-        as_json: bool,
-        **engine: Any,
+        image_size: str | None,
+        json: bool,
+        jsonl: bool,
+        csv: bool,
+        output: Path | None,
+        **given: Any,
     ) -> None:
-        """Most probable classes of IMAGES: files, folders or glob patterns.
+        """Most probable classes of IMAGES: files, folders, glob patterns, or - for a list on stdin.
 
         Preprocessing, class names and what the answers mean come from MODEL itself.
         """
-        from pvt_data.answers.predict import predict as predict_images, table, unreadable
-        from pvt_data.progress import progress_bar
-        from pvt_data.sources.listing import LeftOut, list_images
-
-        images = [*paths[ckpt_path is None :], *image_path]
-        if not images:
+        sources = (*paths[ckpt_path is None :], *image_path)
+        if not sources:
             raise click.UsageError("Missing argument 'MODEL IMAGES...'.")
-        left_out = LeftOut()
-        files = list_images(images, left_out)
-        if left_out:
-            say(str(left_out))
-        forward, info, _ = open_model(engines, ckpt_path or Path(paths[0]), variant, engine)
+        flags = {"json": json, "jsonl": jsonl, "csv": csv}
+        form = choose_format([name for name, flag in flags.items() if flag], output)
+        names = ("null", "top_k", "batch_size", "workers", "force", "resume")
+        kept = {name: given.pop(name) for name in names}
+        request = Request(sources=sources, form=form, output=output, **kept)
+        check_request(request)
+        total = count_images(request)
+        size = parse_image_size(image_size) if image_size else None
+        opened = open_model(engines, ckpt_path or Path(paths[0]), variant, given, size)
         if orientation:
-            info = info.turned(orientation)
-        with progress_bar("images") as show:
-            rows = predict_images(forward, info, files, batch_size, top_k, say, show)
-        for line in [encode_json(rows, indent=1)] if as_json else table(rows):
-            click.echo(line)
-        refuse_unreadable(unreadable(rows), len(rows))
+            opened = opened._replace(info=opened.info.turned(orientation))
+        run(request, opened, str(ckpt_path or paths[0]), total)
+
+
+def choose_format(flags: list[str], output: Path | None) -> str:
+    """Returns the format that is asked for, or that a file's name ends in.
+
+    Raises:
+        click.UsageError: Several are, or none can be told.
+    """
+    from pvt_data.answers.rows import FORMATS
+
+    if len(flags) > 1:
+        raise click.UsageError(f"--{' and --'.join(flags)}: expected one format")
+    if flags or output is None:
+        return flags[0] if flags else "table"
+    for name, form in FORMATS.items():
+        if output.suffix.lower() == form.ending:
+            return name
+    endings = ", ".join(form.ending for form in FORMATS.values())
+    raise click.UsageError(
+        f"--output {output}: in which format? Give --csv, --jsonl or --json, or a FILE that ends "
+        f"in {endings}"
+    )
+
+
+def check_request(request: Request) -> None:
+    """Refuses, before any work, options that do not go together, and a file that is there.
+
+    Raises:
+        click.UsageError: They do not.
+        PvtError: The file exists, or cannot be written.
+    """
+    from pvt_data.answers.rows import FORMATS
+    from pvt_spec.files.replacing import check_folder, check_targets
+
+    if request.resume and (request.force or request.output is None):
+        raise click.UsageError("--resume goes on with --output FILE, which --force would replace")
+    if request.resume and not FORMATS[request.form].read:
+        raise click.UsageError(f"--resume: {request.form} cannot be gone on with, take --jsonl")
+    if request.null and STDIN not in request.sources:
+        raise click.UsageError(f"--null is about a list on stdin, which is {STDIN} among IMAGES")
+    if request.output:
+        check_folder(request.output)
+        check_targets([request.output], request.force or request.resume)

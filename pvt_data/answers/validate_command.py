@@ -14,6 +14,7 @@ from pvt_data.answers.commands import (
     open_model,
     orientation_option,
     refuse_unreadable,
+    workers_option,
 )
 from pvt_data.command_line import say
 from pvt_spec.errors import PvtError
@@ -50,11 +51,7 @@ def add_validate(group: click.Group, engines: Engines) -> None:
         type=click.IntRange(0),
         help="Of the images at most, evenly spaced over all of them; default: all.",
     )
-    @click.option(
-        "--workers",
-        type=click.IntRange(1),
-        help="Threads that decode images while the model runs; default: one for each core.",
-    )
+    @workers_option
     @engine_options(engines)
     @click.option("--per-class", is_flag=True, help="The accuracy of each class too.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

@@ -3,11 +3,11 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import has_magic
 from itertools import zip_longest
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from pvt_spec.errors import ImageError
 from pvt_spec.words import reason, shortened
@@ -112,10 +112,16 @@ def evenly_spaced(items: Sequence[_T], limit: int) -> list[_T]:
 
 
 def list_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) -> list[Path]:
-    """Lists the images that files, folders (searched through) and glob patterns name, in order.
+    """Lists what :func:`find_images` finds."""
+    return [*find_images(sources, left_out)]
+
+
+def find_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) -> Iterator[Path]:
+    """Yields the images that files, folders (searched through) and glob patterns name, in order.
 
     Hidden and system folders and files within a folder are left out, as is all that does not end
-    as an image does.
+    as an image does. No more than the names of a folder and those that it lies in are in memory,
+    or those that a pattern names.
 
     Args:
         sources: Files, folders and patterns.
@@ -124,27 +130,30 @@ def list_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) 
     Raises:
         ImageError: A source names nothing, a folder holds no image, or cannot be searched.
     """
-    found: list[Path] = []
     left_out = LeftOut() if left_out is None else left_out
     for source in sources:
         with listing(source):
-            found += _images_of(source, left_out)
-    return found
+            found = _images_of(source, left_out)
+            first = next(found, None)
+        if first is None:
+            folder = os.path.isdir(source)
+            what = "holds no image" if folder else "no such file, and no image matches it"
+            named = shortened(str(source), 200)
+            raise ImageError(f"{named}: {what}; images end in {', '.join(SUFFIXES)}")
+        while first is not None:
+            yield first
+            with listing(source):
+                first = next(found, None)
 
 
-def _images_of(source: str | Path, left_out: LeftOut) -> list[Path]:
+def _images_of(source: str | Path, left_out: LeftOut) -> Iterator[Path]:
     path = Path(source)
     if path.is_dir():
-        matches = sorted(_images_in(path, left_out))
+        yield from _images_in(path, left_out)
     elif path.exists():
-        matches = [path]
+        yield path
     else:
-        matches = sorted(_matching(str(source), left_out))
-    if not matches:
-        what = "holds no image" if path.is_dir() else "no such file, and no image matches it"
-        named = shortened(str(source), 200)
-        raise ImageError(f"{named}: {what}; images end in {', '.join(SUFFIXES)}")
-    return matches
+        yield from sorted(_matching(str(source), left_out))
 
 
 def _matching(pattern: str, left_out: LeftOut) -> Iterator[Path]:
@@ -161,32 +170,42 @@ def _matching(pattern: str, left_out: LeftOut) -> Iterator[Path]:
             yield path
 
 
-def _refuse(error: OSError) -> NoReturn:
-    # Left to itself, os.walk takes a folder that it may not search for an empty one.
-    raise error
-
-
 def _images_in(folder: Path, left_out: LeftOut) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder, onerror=_refuse):
-        here = Path(root)
-        for name in filter(is_hidden, (*folders, *files)):
-            left_out.add("hidden", str(here / name))
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in folders:
-            if (here / name).is_symlink():
-                left_out.add("links to folders", str(here / name))
-        for name in files:
-            path = here / name
-            if is_hidden(name):
-                continue
-            if _is_image(path):
-                yield path
-            elif path.is_symlink() and not path.exists():
-                left_out.add("broken links", str(path))
-            elif not path.is_file():
-                left_out.add("pipes, sockets and devices", str(path))
-            else:
-                left_out.add("not ending as images do", str(path))
+    """Yields the images in a folder and those in it, in the order of their paths."""
+    ways = [_entries(folder)]
+    while ways:
+        path, is_folder = next(ways[-1], (None, False))
+        if path is None:
+            ways.pop()
+        elif is_hidden(path.name):
+            left_out.add("hidden", str(path))
+        elif is_folder and path.is_symlink():
+            left_out.add("links to folders", str(path))
+        elif is_folder:
+            ways.append(_entries(path))
+        elif _is_image(path):
+            yield path
+        elif path.is_symlink() and not path.exists():
+            left_out.add("broken links", str(path))
+        elif not path.is_file():
+            left_out.add("pipes, sockets and devices", str(path))
+        else:
+            left_out.add("not ending as images do", str(path))
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Yields what is in a folder, in order, and whether each is a folder."""
+    names: list[str] = []
+    folders: set[str] = set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            with suppress(OSError):  # of a link that leads to itself
+                if entry.is_dir():
+                    folders.add(entry.name)
+    names.sort()
+    for name in names:
+        yield folder / name, name in folders
 
 
 def _is_image(path: Path) -> bool:

@@ -8,6 +8,7 @@ from google.protobuf.message import EncodeError
 
 from pvt_data.answers.accuracy import Forward, Opened
 from pvt_data.sources.labels import Tell
+from pvt_onnx.bounds import check_size
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import Engine, check_engine, open_engine
 from pvt_onnx.files import OnnxFileError, check_pair_of, load_proto
@@ -72,9 +73,15 @@ def load_forward(
 
 
 def open_model(
-    path: AnyPath, tell: Tell | None = None, options: EngineOptions = EngineOptions()
+    path: AnyPath,
+    tell: Tell | None = None,
+    options: EngineOptions = EngineOptions(),
+    size: tuple[int, int] | None = None,
 ) -> Opened:
-    """Opens a model file as :func:`load_forward` does, and says what really runs it too."""
+    """Opens a model file as :func:`load_forward` does, and says what really runs it too.
+
+    Images are of ``size``, (H, W) in pixels, in place of the model's own.
+    """
     check_engine(options)
     path = Path(path)
     if path.suffix.lower() != ".onnx":
@@ -82,7 +89,7 @@ def open_model(
             f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
         )
     check_model_file(path)
-    info, interface, paired = _inspect(path, tell)
+    info, interface, paired = _inspect(path, tell, size)
     engine = open_engine(path, str(path), options)
     if paired:
         check_pair_of(path)
@@ -90,13 +97,18 @@ def open_model(
     return Opened(forward, info, engine.facts)
 
 
-def _inspect(path: Path, tell: Tell | None) -> tuple[ModelInfo, Interface, bool]:
+def _inspect(
+    path: Path, tell: Tell | None, size: tuple[int, int] | None
+) -> tuple[ModelInfo, Interface, bool]:
     """Returns what a file says, how its graph is used, and whether it is one of a pair.
 
     If it was changed, that is told.
     """
     model = load_proto(path, weights=False)
     info = read_info(model, str(path))
+    if size:
+        check_size(size, check_graph(model, info, str(path)).sides, str(path))
+        info = info.sized(size)
     interface = check_graph(model, info, str(path), info.preprocessing.image_size)
     check_files(model, path)
     if tell:

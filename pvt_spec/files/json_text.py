@@ -22,7 +22,7 @@ from pvt_spec.words import show
 _MAY_BE_LONE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def parse_json(text: str | bytes, *, nulls: bool = False) -> Any:
+def parse_json(text: str | bytes, *, nulls: bool = False, names: bool = False) -> Any:
     """Returns the value of a JSON text: objects as dicts, in which no name is twice.
 
     Integers fit 64 bits, other numbers are finite, texts are Unicode.
@@ -30,6 +30,7 @@ def parse_json(text: str | bytes, *, nulls: bool = False) -> Any:
     Args:
         text: The text; bytes are UTF-8.
         nulls: Whether NaN and infinities, which were written before, are None instead of refused.
+        names: Whether texts may be names of files, which are not always Unicode.
 
     Raises:
         ValueError: It is none, or one that asks for too much: what is wrong, in words.
@@ -51,7 +52,7 @@ def parse_json(text: str | bytes, *, nulls: bool = False) -> Any:
         raise ValueError("it is nested without end") from None
     if _nesting(value) > MAX_NESTING:
         raise ValueError(f"it is nested over {MAX_NESTING} times")
-    if _MAY_BE_LONE.search(text) and not _is_unicode(value):
+    if not names and _MAY_BE_LONE.search(text) and not _is_unicode(value):
         raise ValueError("a text in it has a lone surrogate, expected Unicode")
     return value
 

@@ -104,7 +104,7 @@ def replacing_all(
         FileExists: A target exists, before or after the block, and ``force`` is not given.
         ConvertError: One cannot be written: no such folder, no permission, no space, no file.
     """
-    _check_targets(targets, force)
+    check_targets(targets, force)
     with ExitStack() as stack:
         files = [stack.enter_context(_beside(target)) for target in targets]
         try:
@@ -112,14 +112,14 @@ def replacing_all(
             for file in files:
                 file.finish()
             with held(files[0].real.parent / _LOCK, wait=True):
-                _check_targets(targets, force)
-                _put_in_place(files, targets, force, bridge)
+                check_targets(targets, force)
+                put_in_place(files, targets, force, bridge)
         except OSError as error:
             # Writing to an open file names no file; an error that does may be the block's own.
             ours = (str(file.temporary) for file in files)
             if error.filename not in (None, str(files[0].real.parent / _LOCK), *ours):
                 raise
-            raise _cannot_write(targets, error) from error
+            raise cannot_write(targets, error) from error
 
 
 Bridge = Callable[[str], bytes]
@@ -138,23 +138,33 @@ def _beside(target: Path) -> Iterator[NewFile]:
         remove_left(real.parent)
         file = open_new(real)
     except (OSError, ValueError) as error:
-        raise _cannot_write([target], error) from error
+        raise cannot_write([target], error) from error
     try:
         yield file
     finally:
         file.discard()
 
 
-def _check_targets(targets: Sequence[Path], force: bool) -> None:
+def check_targets(targets: Sequence[Path], force: bool) -> None:
+    """Refuses, before any work, targets that exist and may not be replaced, or are no files.
+
+    Raises:
+        FileExists: One exists, and ``force`` is not given.
+        ConvertError: One is a folder or a device.
+    """
     for target in targets:
         check_target(target, force)
         if os.path.exists(target) and not os.path.isfile(target):
             raise ConvertError(f"{target}: a folder or a device, expected a file to write")
 
 
-def _put_in_place(
-    files: Sequence[NewFile], targets: Sequence[Path], force: bool, bridge: Bridge | None
+def put_in_place(
+    files: Sequence[NewFile],
+    targets: Sequence[Path],
+    force: bool,
+    bridge: "Bridge | None" = None,
 ) -> None:
+    """Makes files that are written the targets; see :func:`replacing_all`."""
     main, *sides = files
     fate = None
     try:
@@ -173,7 +183,7 @@ def _put_in_place(
             os.replace(file.temporary, file.real)
             _sync_folder(file.real.parent)
     except OSError as error:
-        raise _cannot_write(targets, error, fate) from error
+        raise cannot_write(targets, error, fate) from error
 
 
 def _lead_over(main: NewFile, side: NewFile, bridge: Bridge) -> None:
@@ -268,9 +278,10 @@ _ADVICE = {
 }
 
 
-def _cannot_write(
+def cannot_write(
     targets: Sequence[Path], error: Exception, fate: str | None = None
 ) -> ConvertError:
+    """Returns the error of targets that cannot be written, and what has become of them."""
     code = error.errno if isinstance(error, OSError) else None
     reason = os.strerror(code) if code else str(error)
     fate = fate or ("is as it was" if len(targets) == 1 else "all are as they were")

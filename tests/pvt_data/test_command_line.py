@@ -84,7 +84,7 @@ def test_a_runs_folder_stands_for_its_best_model_in_every_command(run, images):
 def test_predict_gives_probabilities_by_name(model, images):
     done = invoke(pvt_onnx, "predict", model / "m.onnx", images / "cat" / "0.png", "--json")
     assert done.exit_code == 0, done.output
-    [row] = json.loads(done.stdout)
+    [row] = json.loads(done.stdout)["images"]
     assert row["image"].endswith("0.png")
     assert {c["label"] for c in row["classes"]} == {"ant", "bee", "cat", "dog"}
     probabilities = [c["probability"] for c in row["classes"]]
@@ -104,7 +104,9 @@ def test_predict_takes_files_folders_and_globs(model, images):
 
 def test_batches_do_not_change_answers(model, images):
     outputs = [
-        json.loads(invoke(pvt_onnx, "predict", model / "m.onnx", images, "--json", *more).stdout)
+        json.loads(invoke(pvt_onnx, "predict", model / "m.onnx", images, "--json", *more).stdout)[
+            "images"
+        ]
         for more in (["--batch-size", 1], ["--batch-size", 4])
     ]
     for one, four in zip(*outputs, strict=True):
@@ -119,7 +121,7 @@ def test_validate_matches_classes_by_name_in_every_runtime(model, images):
     answers = json.loads(
         invoke(pvt_onnx, "predict", model / "m.onnx", images, "--top-k", 1, "--json").stdout
     )
-    hits = [row["classes"][0]["label"] == row["image"].split("/")[-2] for row in answers]
+    hits = [row["classes"][0]["label"] == row["image"].split("/")[-2] for row in answers["images"]]
     for main, file in ((pvt_onnx, "m.onnx"), (pvt_torch, "m.pth"), (pvt_torch, "m.onnx")):
         done = invoke(main, "validate", model / file, "--data_dir", images, "--json")
         assert done.exit_code == 0, done.output
@@ -286,10 +288,12 @@ def test_only_the_options_name_is_respelt(model, images, tmp_path):
 
 
 def test_names_from_files_neither_move_a_cursor_nor_fill_a_screen():
-    from pvt_data.answers.predict import table
+    from pvt_data.answers.rows import Head, write_table
 
     names = ["\x1b[2J\x07", "a" * 60_000, "\u202eabc", "日本"]
     classes = [{"index": i, "label": name, "probability": 0.25} for i, name in enumerate(names)]
-    lines = [*table([{"image": "caf\udce9\x1b.png", "classes": classes}])]
+    record = {"image": "caf\udce9\x1b.png", "classes": classes}
+    (text,) = write_table(Head("m", {}, 4, "probability"), [record])
+    lines = text.splitlines()
     assert all(line.isprintable() and len(line) < 1000 for line in lines)
     assert "日本" in lines[0]

@@ -14,7 +14,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from pvt_data.answers.accuracy import Forward, Opened, Tally, batched, softmax, top_k
-from pvt_data.answers.predict import display_width, predict, table
+from pvt_data.answers.predict import predict
+from pvt_data.answers.rows import Head, display_width, write_table
 from pvt_data.answers.validate import Candidate, Options, validate
 from pvt_data.images.decoding import open_image
 from pvt_data.images.pixels import pixel_mean, pixel_std
@@ -515,7 +516,7 @@ def colours(tmp_path: Path) -> Path:
 def test_predict_names_the_classes_most_probable_first(colours: Path) -> None:
     info = info_of(3, "red", "green", "blue")
     paths = [colours / "green" / "0.png", colours / "red" / "1.png", colours / "blue" / "2.png"]
-    rows = predict(channel_means, info, paths, batch_size=2, k=2)
+    rows = [*predict(channel_means, info, paths, batch_size=2, k=2)]
     assert [row["image"] for row in rows] == [str(path) for path in paths]
     assert [row["classes"][0]["label"] for row in rows] == ["green", "red", "blue"]
     assert [row["classes"][0]["index"] for row in rows] == [1, 0, 2]
@@ -576,7 +577,7 @@ def test_answers_that_are_no_numbers_are_refused(bad: float, colours: Path) -> N
 
     info, paths = info_of(3, "red", "green", "blue"), list_images([colours])
     with pytest.raises(PvtError, match=naming(str(colours / "green" / "0.png"), "1", "3")):
-        predict(broken, info, paths, 2, 3)
+        list(predict(broken, info, paths, 2, 3))
     with pytest.raises(PvtError, match=naming(str(colours / "green" / "0.png"))):
         validate([candidate(broken, info)], colours, Options(2))
 
@@ -599,7 +600,7 @@ def test_photos_are_turned_where_it_is_said(tmp_path: Path) -> None:
     for orientation, first in (("exif", ["a", "b"]), ("stored", ["b", "b"])):
         said: list[str] = []
         paths = list_images([tmp_path / "a"])
-        rows = predict(upper, info.turned(orientation), paths, 2, 1, said.append)
+        rows = [*predict(upper, info.turned(orientation), paths, 2, 1, said.append)]
         assert [row["classes"][0]["label"] for row in rows] == first
         assert len(said) == 1 and tells(said[0], f"orientation {orientation}", "1 of 2")
         said.clear()
@@ -619,7 +620,7 @@ def test_columns_line_up_whatever_the_script() -> None:
         {"image": "e\u0301.png", "classes": found[::-1]},
     ]
     # As a terminal of fixed pitch shows them: 图片.png takes 8 columns, é.png 5.
-    assert list(table(rows)) == [
+    assert "".join(write_table(Head("m", {}, 2, "probability"), rows)).splitlines() == [
         "图片.png  猫咪 90.00%  a     5.00%",
         "e\u0301.png     a     5.00%  猫咪 90.00%",
     ]

@@ -52,7 +52,7 @@ def test_predict_answers_the_others_and_names_them(model, folder, batch):
     assert tells(done.stderr, "Error", 2, 12)
 
     done = invoke(pvt_onnx, "predict", model, folder, "--json", "--batch-size", batch)
-    rows = json.loads(done.stdout)
+    rows = json.loads(done.stdout)["images"]
     assert done.exit_code == 1 and len(rows) == 12
     failed = [row for row in rows if "error" in row]
     assert [row["image"] for row in failed] == [f"{folder}/{name}" for name in BAD]
@@ -61,7 +61,7 @@ def test_predict_answers_the_others_and_names_them(model, folder, batch):
     # The others are answered as without them.
     for name in BAD:
         (folder / name).unlink()
-    alone = json.loads(invoke(pvt_onnx, "predict", model, folder, "--json").stdout)
+    alone = json.loads(invoke(pvt_onnx, "predict", model, folder, "--json").stdout)["images"]
     for row, other in zip([row for row in rows if "classes" in row], alone, strict=True):
         assert row["image"] == other["image"]
         shares, others = ([c["probability"] for c in r["classes"]] for r in (row, other))
@@ -73,7 +73,7 @@ def test_predict_of_bad_images_alone_answers_nothing(model, folder):
     assert tells(refusal(pvt_onnx, "predict", model, *bad), *bad)
     done = invoke(pvt_onnx, "predict", model, *bad, "--json")
     assert done.exit_code == 1
-    assert [row["image"] for row in json.loads(done.stdout)] == [*map(str, bad)]
+    assert [row["image"] for row in json.loads(done.stdout)["images"]] == [*map(str, bad)]
 
 
 @pytest.mark.parametrize("kind", ["folders", "tars"])

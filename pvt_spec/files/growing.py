@@ -1,0 +1,89 @@
+"""Files that are written for hours, and that another run can go on with."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pvt_spec.errors import FileExists
+from pvt_spec.files.locks import try_lock
+from pvt_spec.files.replacing import (
+    cannot_write,
+    check_folder,
+    check_targets,
+    put_in_place,
+)
+from pvt_spec.files.temporary import NewFile
+
+PART = ".part"
+"""What is added to a file's name until all of it is written."""
+
+
+@contextmanager
+def growing(target: Path, force: bool, resume: bool) -> Iterator[BinaryIO]:
+    """Returns a stream whose bytes become ``target`` when the block ends.
+
+    They are in ``target.part`` until then, where what was written stays if the block ends in an
+    exception or the process is killed. The stream can be read and written, and is at its start.
+
+    Args:
+        target: The file to write.
+        force: Whether it may exist, and what another run has left may be dropped.
+        resume: Whether to go on: the stream has what another run has left, or else what
+            ``target`` has.
+
+    Raises:
+        FileExists: ``target`` exists, or another run has left a part of it, and neither is given;
+            or another process writes it now.
+        ConvertError: It cannot be written.
+    """
+    check_folder(target)
+    check_targets([target], force or resume)
+    real = Path(os.path.realpath(target))
+    part = real.with_name(real.name + PART)
+    try:
+        with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
+            new = _begin(stream, part, real, force, resume)
+            before = os.fstat(stream.fileno()).st_size
+            try:
+                yield stream
+            except BaseException:
+                stream.flush()
+                if new and os.fstat(stream.fileno()).st_size <= before:
+                    part.unlink()  # which has nothing that is not in the target
+                raise
+            file = NewFile(real, part, stream, None)
+            file.finish()
+            put_in_place([file], [target], force or resume)
+            if not (force or resume):
+                part.unlink(missing_ok=True)  # which is the target's second name
+    except OSError as error:
+        if error.filename not in (None, str(part)):
+            raise
+        raise cannot_write([target], error) from error
+
+
+def _begin(stream: BinaryIO, part: Path, real: Path, force: bool, resume: bool) -> bool:
+    """Locks a part and fills it with what it begins with; returns whether none was left."""
+    try:
+        alone = try_lock(stream.fileno())
+    except OSError:  # no locks here
+        alone = True
+    if not alone:
+        raise FileExists(f"{part}: another process is writing it: wait, or name another target")
+    left = os.fstat(stream.fileno()).st_size
+    if left and not (force or resume):
+        raise FileExists(
+            f"{part} is what a run has left that was stopped: --resume goes on with it, --force "
+            "begins again"
+        )
+    if force:
+        stream.truncate(0)
+    elif resume and not left and os.path.exists(real):
+        with real.open("rb") as whole:
+            shutil.copyfileobj(whole, stream)
+        stream.flush()
+        stream.seek(0)
+    return not left
