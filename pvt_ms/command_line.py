@@ -59,7 +59,7 @@ def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array
 
 
 def _open(
-    path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any], size: Size
+    path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any], size: Size = None
 ) -> "Opened":
     from pvt_ms.runtime import open_model
 

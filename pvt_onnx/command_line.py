@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _open(
-    path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any], size: Size
+    path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any], size: Size = None
 ) -> "Opened":
     from pvt_onnx.engines.session import open_model
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 from pvt_spec.files.limits import MAX_LINE, MAX_MESSAGE, MAX_NEAR
 
@@ -37,11 +38,23 @@ def shortened(text: str, most: int = 60) -> str:
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Returns a line for each row, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def padded(text: str, width: int) -> str:
+    """Returns a text with spaces behind it, so many columns wide on a terminal."""
+    return text + " " * (width - display_width(text))
+
+
+def display_width(text: str) -> int:
+    """Returns the columns that a text takes on a terminal: two for a wide character."""
+    return sum(
+        0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text
+    )
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -56,7 +56,7 @@ def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array
 
 
 def _open(
-    path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any], size: Size
+    path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any], size: Size = None
 ) -> "Opened":
     from pvt_torch.runtime import open_model
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import chain, islice
 from typing import Any, BinaryIO
-from unicodedata import combining, east_asian_width
 
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json, parse_json
-from pvt_spec.words import printable, shortened
+from pvt_spec.words import display_width, padded, printable, shortened
 
 _LONGEST = 200
 """Characters of a class's name that are shown in a table."""
@@ -83,10 +82,7 @@ def write_table(head: Head, records: Iterable[Row]) -> Iterator[str]:
         wide = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
         widths = [max(pair) for pair in zip(wide, widths or wide, strict=True)]
         for row, line in zip(block, lines, strict=True):
-            name, *labels = (
-                text + " " * (width - display_width(text))
-                for text, width in zip(line, widths, strict=True)
-            )
+            name, *labels = (padded(text, width) for text, width in zip(line, widths, strict=True))
             shares = map(_share, row["classes"])
             cells = (f"{label} {share}" for label, share in zip(labels, shares, strict=True))
             yield "  ".join([name, *cells]) + "\n"
@@ -99,13 +95,6 @@ def _cell(label: str) -> str:
 
 def _share(found: Row) -> str:
     return f"{found['value']:9.6g}" if "value" in found else f"{found['probability']:6.2%}"
-
-
-def display_width(text: str) -> int:
-    """Returns the columns that a text takes on a terminal: two for a wide character."""
-    return sum(
-        0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text
-    )
 
 
 def write_json(head: Head, records: Iterable[Row]) -> Iterator[str]:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pvt_data.answers.predict import display_width
 from pvt_data.benchmark.contestants import GEMM, cores
 from pvt_data.benchmark.measure import Plan, Row
 from pvt_data.benchmark.turns import Hello
+from pvt_spec.words import display_width
 
 _COLUMNS = (
     "contestant",

@@ -15,7 +15,7 @@ from sklearn.datasets import load_sample_images
 
 from pvt_data.answers.accuracy import Forward, Opened, Tally, batched, softmax, top_k
 from pvt_data.answers.predict import predict
-from pvt_data.answers.rows import Head, display_width, write_table
+from pvt_data.answers.rows import Head, write_table
 from pvt_data.answers.validate import Candidate, Options, validate
 from pvt_data.images.decoding import open_image
 from pvt_data.images.pixels import pixel_mean, pixel_std
@@ -33,6 +33,7 @@ from pvt_spec import (
     PvtError,
     make_config,
 )
+from pvt_spec.words import display_width
 from tests.support.messages import Facts, naming, tells
 
 Size = tuple[int, int]
