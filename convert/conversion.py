@@ -71,6 +71,11 @@ def convert_file(
             f"{source}: {describe_changes(read.changed)}; copy or download it again, or give "
             "--allow-changed to convert its weights as they are, with the maths that it says"
         )
+    if read.rounded and not options.allow_changed:
+        raise ConvertError(
+            f"{source}: {read.rounded}, so its weights are rounded: convert the file that it was "
+            "made from, or give --allow-changed to convert what they were rounded to"
+        )
     check_not_read([path, *planned, *reports], read.files)
     check_not_read(reports, planned)
     model = _prepare(read, path, changes, options, log)

@@ -88,7 +88,8 @@ class Contest:
         model, names = self.models[path], self.judge.names
         runner = open_runner(runtime, Task(model, path, names, self.inputs.image_size))
         precision = self.terms.precision or runner.facts["precision"]
-        return self._contestant(path, runner, precision, names, model.info)
+        shown = names if runner.names is None else runner.names
+        return self._contestant(path, runner, precision, shown, model.info)
 
     def enter_bundle(self, bundle: Bundle) -> Contestant:
         """Takes what a bundle recorded for a runtime's answers.
@@ -120,7 +121,11 @@ class Contest:
     ) -> Contestant:
         """Returns what ran; without ``info`` nothing is known of it, or nothing could differ."""
         first, fixed = self.first, self.terms.fixed
-        hashes = hash_weights(self.models[self.first_path].weights, runner.hashes) if info else {}
+        weights, differences = self.models[self.first_path].weights, []
+        if info:
+            hashes = hash_weights(weights, runner.hashes)
+            differences = structure_differences(first, hashes, info, runner, weights)
+        wanted = () if runner.names is None else self.judge.names
         kernels = find_kernels(runner.kind, runner.facts.get("device", ""))
         emulation = None if fixed else find_tolerance(precision).emulation(kernels)
         only = len(self.models) == 1 and path == self.first_path
@@ -131,13 +136,17 @@ class Contest:
             precision=precision,
             names=tuple(names),
             answers=tuple(n for n in output_names(first.config) if n in names),
-            differences=structure_differences(first, hashes, info, runner) if info else [],
+            missing=tuple(n for n in wanted if n not in names),
+            differences=differences,
             facts=runner.facts,
             envelope=self.judge.envelope(emulation) if emulation else None,
             fixed=fixed,
             task=first.task,
             kernels=kernels,
-            checked={"weights": len(runner.hashes), "attributes": len(runner.attributes)},
+            checked={
+                "weights": len(runner.hashes) + len(runner.coarse),
+                "attributes": len(runner.attributes),
+            },
         )
         preprocessing = self.inputs.resized((info or first).preprocessing)
         return Contestant(runner.taps, preprocessing, comparison, emulation)

@@ -31,9 +31,9 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         with open_regular(path) as stream:
             model = onnx.load_model_from_string(stream.read())
         if weights:
-            places = _places(model)
+            kept = places(model)
             load_external_data_for_model(model, str(path.parent))  # which checks the places
-            _check_pair(path, model, places)
+            _check_pair(path, model, kept)
         return model
     except PvtError:
         raise
@@ -52,22 +52,22 @@ def check_pair_of(path: Path) -> None:
     """
     model = load_proto(path, weights=False)
     try:
-        _check_pair(path, model, _places(model))
+        _check_pair(path, model, places(model))
     except (OSError, ValueError) as error:
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
 
 
-def _places(model: onnx.ModelProto) -> set[str]:
+def places(model: onnx.ModelProto) -> set[str]:
     """Returns the names of the files that a model keeps weights in."""
     kept = (tensor.external_data for tensor in model.graph.initializer)
     return {entry.value for place in kept for entry in place if entry.key == "location"}
 
 
-def _check_pair(path: Path, model: onnx.ModelProto, places: set[str]) -> None:
+def _check_pair(path: Path, model: onnx.ModelProto, beside: set[str]) -> None:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if PAIR_KEY not in metadata:
         return
-    for name in places:
+    for name in beside:
         with (path.parent / name).open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - PAIR_BYTES))
             check_pair(str(path), metadata, name, stream.read())

@@ -11,6 +11,8 @@ from onnx.helper import get_node_attr_value
 from pvt_spec.errors import ConfigError
 from pvt_spec.files.json_text import encode_json, parse_json
 from pvt_spec.files.records import read_record
+from pvt_spec.hashes import PRECISION_KEY
+from pvt_spec.precisions import FLOAT32, INT8
 
 QUANTIZATION_KEY = "pvt_quantization"
 """The key under which an ``.onnx`` carries how ``pvt-onnx quantize`` made it."""
@@ -34,14 +36,14 @@ def read_precision(model: onnx.ModelProto) -> str:
     """
     nodes = model.graph.node
     if any(map(is_quantised, nodes)):
-        return "int8"
+        return INT8
     half = {tensor.name for tensor in model.graph.initializer if _is_half(tensor.data_type)}
     half |= {v.name for v in model.graph.input if _is_half(v.type.tensor_type.elem_type)}
     for node in nodes:
         if node.op_type == "Cast" and _is_half(get_node_attr_value(node, "to")):
             half.update(node.output)
     computing = (node for node in nodes if node.op_type != "Cast")
-    return "fp16" if any(name in half for node in computing for name in node.input) else "fp32"
+    return "fp16" if any(name in half for node in computing for name in node.input) else FLOAT32
 
 
 def _is_half(kind: int) -> bool:
@@ -83,6 +85,22 @@ class Quantization:
             return read_record(cls, parse_json(text), QUANTIZATION_KEY)
         except ValueError as error:
             raise ConfigError(f"{QUANTIZATION_KEY} cannot be read: {error}") from None
+
+
+def describe_rounding(model: onnx.ModelProto) -> str:
+    """Returns the words for how a graph computes, and who made it so; "" of one of float32.
+
+    Raises:
+        ConfigError: What the file says of it is damaged.
+    """
+    precision = read_precision(model)
+    if precision == FLOAT32:
+        return ""
+    if precision == INT8:
+        made = read_quantization(model)
+        return f"quantised ({made or 'by another tool'})"
+    ours = any(entry.key == PRECISION_KEY for entry in model.metadata_props)
+    return f"computes in {precision}{'' if ours else ' (made so by another tool)'}"
 
 
 def read_quantization(model: onnx.ModelProto) -> Quantization | None:

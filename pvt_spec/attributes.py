@@ -92,6 +92,22 @@ def pos_embed_attributes(
     }
 
 
+def steps_allow(exact: Any, found: Any, step: Any) -> Any:
+    """Returns where what was rounded is as near as rounding leaves it: within half a step.
+
+    To that comes what float32 loses of a quotient of up to 256 steps, and of the number itself.
+    """
+    least = np.finfo(np.float32).eps
+    allowed = (0.5 + 256 * least) * step + 2 * least * np.abs(exact)
+    return np.abs(np.subtract(found, exact, dtype=np.float64)) <= allowed
+
+
+def within_a_step(expected: Any, found: Any, step: Any) -> bool:
+    """Returns whether an attribute is what is expected, but for its rounding to a step."""
+    numbers = all(isinstance(each, float | np.floating) for each in (expected, found))
+    return step is not None and numbers and bool(steps_allow(expected, found, step))
+
+
 def same_for_all(values: int | str | Iterable[int]) -> Any:
     """Returns the one number that a length of every axis is, or all of them where they differ."""
     if isinstance(values, int | str):

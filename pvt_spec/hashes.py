@@ -26,6 +26,9 @@ PAIR_KEY = "pvt_pair"
 They are a hash of the model, by which the two are known to belong together.
 """
 
+PRECISION_KEY = "pvt_precision"
+"""The key under which an ``.onnx`` says what it was written to compute in, if not float32."""
+
 GRAPH_PARTS = ("constant", "description", "function", "input", "node", "opset", "output")
 """What decides what a graph computes, beside the weights, and what it is said to compute.
 

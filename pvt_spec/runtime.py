@@ -1,7 +1,7 @@
 """What a runtime is: the protocol by which each twin runs a model and shows what it runs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +45,14 @@ FUSED = "operators"
 """The fact under which a graph's operators of an engine's own are named: they show less."""
 
 
+COARSE = "weights in steps"
+"""The fact under which it is said how many weights a graph holds rounded: their values differ."""
+
+
+SATURATES = "int8 products"
+"""The fact under which it is said that their sums are wrong where they are large."""
+
+
 @dataclass(frozen=True)
 class OpenModel:
     """A model in a runtime.
@@ -56,12 +64,17 @@ class OpenModel:
         weights: What they hold of weights, by canonical name.
         facts: What runs: ``framework``, ``device``, ``mode`` and ``precision`` (a key of
             :data:`pvt_spec.precisions.PRECISIONS`) among others.
+        steps: How far apart the numbers are that a weight or attribute can have, by its name, of
+            those that were rounded for it to compute with; a weight's broadcasts with it.
+        names: The wanted taps that it has, in forward order; None for all.
     """
 
     taps: Callable[[Array], Taps]
     attributes: dict[str, Any]
     weights: Mapping[str, Array]
     facts: dict[str, str]
+    steps: Mapping[str, Array] = field(default_factory=dict)
+    names: Sequence[str] | None = None
 
 
 class Runtime(Protocol):

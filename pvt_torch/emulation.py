@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from pvt_spec import PvtError
 from pvt_spec.arrays import Array
 from pvt_spec.kernels import Exponential
-from pvt_spec.precisions import CONTRACTIONS, EMULATIONS, PRECISIONS, Rounding
+from pvt_spec.precisions import CONTRACTIONS, EMULATIONS, INT8, PRECISIONS, Rounding
 from pvt_spec.runtime import Taps
 from pvt_torch.model import PyramidVisionTransformer
 from pvt_torch.taps import run_taps
@@ -90,6 +90,21 @@ def round_saturating(x: Tensor) -> Tensor:
     return torch.nan_to_num(x.to(torch.float16), nan=0.0).to(torch.float32)
 
 
+def round_range(x: Tensor, wider: float = 1.0) -> Tensor:
+    """Rounds float32 to 255 equal steps from its smallest to its largest value, 0 among them.
+
+    Args:
+        x: float32, any shape.
+        wider: How many times as wide the range is.
+    """
+    low, high = x.amin().clamp_max(0) * wider, x.amax().clamp_min(0) * wider
+    step = (high - low) / 255
+    if not step > 0:  # NaN too
+        return x
+    zero = torch.round(-low / step)
+    return (torch.round(x / step + zero).clamp(0, 255) - zero) * step
+
+
 FORMATS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "fp32": lambda x: x,
     "tf32": lambda x: round_mantissa(x, 10),
@@ -97,6 +112,7 @@ FORMATS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "bf16": lambda x: x.to(torch.bfloat16).to(torch.float32),
     "fp16": lambda x: x.to(torch.float16).to(torch.float32),
     "fp16-saturating": round_saturating,
+    "int8": round_range,
 }
 """float32 to the nearest numbers of a format, as float32. Ties go to even: so do casts in torch,
 and so does HF32 in its default mode (Ascend C ``SetHF32``, ``transMode`` 0)."""
@@ -146,6 +162,14 @@ class Emulation(TorchFunctionMode):
         self.rounding = rounding
         self.shuffle = None if seed is None else torch.Generator().manual_seed(seed)
         self.round = FORMATS[rounding.format]
+        if rounding.format == INT8 and self.shuffle is not None:
+            # Each order rounds otherwise, or the errors of all would be those of one draw: to a
+            # range that is up to twice as wide, as that of other images may be.
+            self.round = self.round_range
+
+    def round_range(self, x: Tensor) -> Tensor:
+        """Rounds to 255 steps of a range of its own."""
+        return round_range(x, 1 + torch.rand((), generator=self.shuffle).item())
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None

@@ -9,7 +9,7 @@ import pytest
 from convert.formats import ckpt
 from convert.names.dialects import find_dialect
 from parity.measure.structure import Difference, attribute_differences
-from pvt_onnx.attributes import read_attributes as onnx_attributes
+from pvt_onnx.held import read_held
 from pvt_spec import (
     EPSILONS,
     PROFILES,
@@ -559,9 +559,8 @@ def attributes(runtime: str, config: PVTConfig, numerics: Numerics) -> dict[str,
     import pvt_onnx
 
     dynamic, opset = runtime == "onnx_dynamic", 20 if runtime == "onnx_dynamic" else 17
-    return onnx_attributes(
-        pvt_onnx.build(config, numerics, weights, dynamic_size=dynamic, opset=opset)
-    )
+    model = pvt_onnx.build(config, numerics, weights, dynamic_size=dynamic, opset=opset)
+    return read_held(model, config).attributes
 
 
 def wrong_attributes(

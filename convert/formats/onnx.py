@@ -46,19 +46,22 @@ from pvt_onnx.ascend import aipp_config, aipp_file, atc_commands
 from pvt_onnx.targets import ASCEND, choose_opset, find_target
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo
 from pvt_spec.arrays import Array
-from pvt_spec.errors import ConvertError
+from pvt_spec.errors import ConvertError, PvtError
 from pvt_spec.files.models import check_model_file
 from pvt_spec.files.replacing import check_target, replacing_all
 from pvt_spec.files.wire import FIRST, NUMBER, SECOND, encode_field, encode_header
 from pvt_spec.hashes import (
+    GRAPH_KEY,
     GRAPH_PARTS,
     PAIR_BYTES,
     PAIR_KEY,
+    PRECISION_KEY,
     PartsHash,
     check_pair,
     encode_maths,
     pair_mark,
 )
+from pvt_spec.precisions import FLOAT32
 from pvt_spec.words import show
 
 if TYPE_CHECKING:
@@ -129,10 +132,15 @@ def read(path: Path) -> WeightFile:
             f"{path}: no {METADATA_KEY} in its metadata, so it was not written by convert; "
             f"exporters rename and fold weights: {_RECONVERT}"
         )
-    arrays = {name: reader.array(t) for name, t in tensors.items() if "/" not in name}
     for _, constant in sorted(each for each in tensors.items() if "/" in each[0]):
         digest.add("constant", reader.data[constant.at : constant.stop])
     digest.add("description", encode_maths(metadata[METADATA_KEY]))
+    graph_hash = digest.hexdigest()
+    other = metadata.get(GRAPH_KEY, graph_hash) != graph_hash
+    coarse = other or PRECISION_KEY in metadata
+    if coarse and (found := _read_coarse(path, metadata, graph_hash)):
+        return found
+    arrays = {name: reader.array(t) for name, t in tensors.items() if "/" not in name}
     held = [reader.data, *(data for _, data in reader.beside.values())]
     try:
         check_sharing(arrays.values(), sum(map(len, held)))
@@ -141,7 +149,39 @@ def read(path: Path) -> WeightFile:
     for file, data in reader.beside.values():
         check_pair(str(path), metadata, str(file), bytes(data[-PAIR_BYTES:]))
     files = (path, *(file for file, _ in reader.beside.values()))
-    return WeightFile({"": arrays}, metadata, files=files, graph_hash=digest.hexdigest())
+    return WeightFile({"": arrays}, metadata, files=files, graph_hash=graph_hash)
+
+
+def _read_coarse(path: Path, metadata: dict[str, str], graph_hash: str) -> WeightFile | None:
+    """Reads a model whose graph may not be as it was written, by what its nodes do with weights.
+
+    Returns:
+        What it holds where that is coarser than float32 or kept otherwise than we do; None where
+        it is as we keep it, or cannot be read so.
+    """
+    from pvt_onnx.files import load_proto, places
+    from pvt_onnx.held import read_held
+    from pvt_onnx.precision import describe_rounding, read_precision
+
+    try:
+        config = ModelInfo.from_json(metadata[METADATA_KEY]).config
+        model = load_proto(path)
+        precision, held = read_precision(model), read_held(model, config)
+        made = describe_rounding(model)
+    except (PvtError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
+    named = {tensor.name for tensor in model.graph.initializer}
+    if precision == FLOAT32 and held.weights.keys() <= named:
+        return None
+    return WeightFile(
+        {"": held.weights},
+        metadata,
+        files=(path, *(path.parent / name for name in sorted(places(model)))),
+        graph_hash=graph_hash,
+        precision=precision,
+        rounded=frozenset(held.steps.keys() & held.weights.keys()),
+        made=made,
+    )
 
 
 @dataclass(slots=True)  # a hostile file has many

@@ -22,6 +22,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_DIMS, MAX_ENTRIES, MAX_SHARING
 from pvt_spec.files.wire import FieldReader
+from pvt_spec.precisions import FLOAT32
 from pvt_spec.words import show
 
 
@@ -42,6 +43,9 @@ class WeightFile:
         files: The files that were read; () for the named one alone.
         unread: The names of the kinds of objects beside the tensors that were left unread.
         graph_hash: The hash of what an ``.onnx`` computes; "" of a file without a graph.
+        precision: What it computes in, a key of :data:`pvt_spec.precisions.PRECISIONS`.
+        rounded: The names of the arrays that were rounded for it to compute with.
+        made: The words for who made it so; "" where it was written so.
     """
 
     places: dict[str, dict[str, Array]]
@@ -51,6 +55,9 @@ class WeightFile:
     files: tuple[Path, ...] = ()
     unread: tuple[str, ...] = ()
     graph_hash: str = ""
+    precision: str = FLOAT32
+    rounded: frozenset[str] = frozenset()
+    made: str = ""
 
     @property
     def tensors(self) -> dict[str, Array]:

@@ -36,8 +36,12 @@ def describe(
     weights: Mapping[str, Array],
     *,
     averaged: bool,
+    rounded: bool,
 ) -> ModelInfo:
-    """Returns a file's ModelInfo, from what it says or its dialect, with what the user gives."""
+    """Returns a file's ModelInfo, from what it says or its dialect, with what the user gives.
+
+    Where weights were rounded for a graph to compute with, their dtypes tell nothing of the maths.
+    """
     config, dialect = naming.config, naming.dialect
     profile = given.profile or dialect.profile
     numerics = profile_numerics(profile, config.version)
@@ -62,7 +66,7 @@ def describe(
     return dataclasses.replace(
         info,
         config=config,
-        numerics=stored_numerics(info, weights),
+        numerics=info.numerics if rounded else stored_numerics(info, weights),
         preprocessing=preprocessing,
         labels=given.labels or info.labels,
         provenance=provenance,

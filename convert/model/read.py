@@ -15,7 +15,7 @@ from convert.formats.table import find_source, read_file
 from convert.formats.weight_file import WeightFile
 from convert.model.choose import choose
 from convert.model.describe import describe, described, guesses_of, pos_embeds
-from convert.model.said import find_changes, read_said
+from convert.model.said import Said, find_changes, read_said
 from convert.model.take import take
 from convert.names.detect import Shapes
 from convert.names.dialects import Dialect
@@ -35,7 +35,8 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError, PvtError
 from pvt_spec.files.models import find_model
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.hashes import describe_changes
+from pvt_spec.hashes import PRECISION_KEY, changed_weights, describe_changes
+from pvt_spec.precisions import FLOAT32
 from pvt_spec.words import counted, nearest
 
 _SHOWN = 40
@@ -59,6 +60,8 @@ class Model:
         changed: What is not as it was written, by the file's own hashes: weights by name, and
             what an ``.onnx`` computes, in words.
         hashes: The hashes of weights, where they are known.
+        rounded: The words for how an ``.onnx`` computes and who made it so, where its weights were
+            rounded for that since they were written.
     """
 
     weights: dict[str, Array]
@@ -70,10 +73,12 @@ class Model:
     files: tuple[Path, ...]
     changed: tuple[str, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
+    rounded: str = ""
 
     def remarks(self) -> list[str]:
         """Returns what a user of its answers should know: what was changed, guessed, replaced."""
         told = [describe_changes(self.changed)] if self.changed else []
+        told += [self.rounded] if self.rounded else []
         told += [f"guess: {guess}" for guess in self.guesses.values()]
         told += [finding.text for finding in self.findings if finding.what == "replaced"]
         return [f"{self.files[0]}: {text}" for text in told]
@@ -149,7 +154,8 @@ def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> 
     canonical = to_canonical(weights, naming.pairings)
     canonical = {spec.name: canonical[spec.name] for spec in tensor_specs(naming.config)}
     averaged = choice.taken.averaged
-    info = describe(path, given, said, naming, canonical, averaged=averaged)
+    rounded = file.precision != FLOAT32
+    info = describe(path, given, said, naming, canonical, averaged=averaged, rounded=rounded)
     hashes, changed = find_changes(path, file, said, canonical, averaged=averaged)
     guesses = {**naming.guesses, **guesses_of(info, given, said, naming.dialect)}
     findings = (
@@ -162,6 +168,7 @@ def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> 
         *narrowed,
         *described(info, given, said, guesses),
         *([Finding("changed", changed, "since it was written")] if changed else []),
+        *([Finding("precision", file.precision, file.made)] if file.made else []),
     )
     return Model(
         weights=canonical,
@@ -173,7 +180,16 @@ def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> 
         files=file.files or (path,),
         changed=tuple(changed),
         hashes=hashes,
+        rounded=file.made if _rounded_since(file, said, hashes) else "",
     )
+
+
+def _rounded_since(file: WeightFile, said: Said, hashes: Mapping[str, str]) -> bool:
+    """Returns whether weights that were rounded are other numbers than were written."""
+    if PRECISION_KEY not in file.metadata:  # convert writes no such graph
+        return bool(file.rounded)
+    written = said.own.hashes if said.own else {}
+    return not file.rounded.isdisjoint(changed_weights(written, hashes))
 
 
 def format_of(path: Path) -> Finding:

@@ -87,7 +87,7 @@ def find_changes(
     leading = AVERAGED if averaged else ""
     expected = {name: digest for name in weights if (digest := own.hashes.get(leading + name, ""))}
     hashes = hash_weights(weights) if expected else {}
-    changed = changed_weights(expected, hashes)
+    changed = [n for n in changed_weights(expected, hashes) if n not in file.rounded]
     if file.graph_hash and file.metadata.get(GRAPH_KEY) != file.graph_hash:
         from pvt_onnx.changes import graph_changes
         from pvt_onnx.files import load_proto

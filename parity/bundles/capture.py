@@ -28,7 +28,7 @@ from pvt_spec import ModelInfo, output_names, tap_names, tap_specs
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import can_compare, hash_weights
 from pvt_spec.kernels import STRICTEST, find_kernels
-from pvt_spec.precisions import PRECISIONS
+from pvt_spec.precisions import INT8, PRECISIONS
 from pvt_spec.runtime import Taps, Task
 
 Progress = Callable[[int, int], None]
@@ -100,6 +100,7 @@ def capture(
                 done += len(samples)
                 progress(done, len(inputs.samples))
 
+        names = [*(shot.names if runner.names is None else runner.names)]
         record = Record(
             runtime=shot.runtime,
             file=shot.path.name,
@@ -110,7 +111,7 @@ def capture(
             hashes=runner.hashes,
             facts=runner.facts,
             envelopes=judge.envelopes if judge else {},  # which fill while it runs
-            names=tuple(shot.names),
+            names=tuple(names),
             inputs_kept=keep_inputs,
         )
         write_bundle(stream, record, answers())
@@ -217,6 +218,8 @@ def _compare(judging: Bundle, bundle: Bundle, info: ModelInfo, terms: Terms) -> 
     emulation = None if terms.fixed else chosen.emulation(kernels)
     if emulation not in ours.envelopes:  # made before kernels were told apart
         emulation = None if terms.fixed else chosen.emulation(STRICTEST)
+    if emulation == INT8 and ours.envelopes and INT8 not in ours.envelopes:
+        emulation = None  # made before it was measured
     names = [name for name in tap_names(info.config) if name in {*ours.names} & {*theirs.names}]
     if ours.runtime == REFERENCE and emulation and emulation not in ours.envelopes:
         raise ParityError(

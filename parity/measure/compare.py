@@ -78,6 +78,7 @@ class Comparison:
         precision: The tolerance class.
         names: Taps compared, in forward order.
         answers: Those taps that the model answers with.
+        missing: Taps that were to be compared and that it does not show.
         differences: What of weights, attributes and preprocessing is not as it should be.
         facts: What ran: device, versions, switches.
         envelope: What rounding does here; None where it cannot be measured.
@@ -101,6 +102,7 @@ class Comparison:
     precision: str
     names: tuple[str, ...]
     answers: tuple[str, ...]
+    missing: tuple[str, ...] = ()
     differences: list[Difference] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     envelope: Envelope | None = None

@@ -3,13 +3,23 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pvt_spec import ModelInfo, PVTConfig, TensorSpec, tap_specs, tensor_specs
-from pvt_spec.attributes import UNSEEN, Attributes, expected_attributes
+from pvt_spec.arrays import Array
+from pvt_spec.attributes import (
+    UNSEEN,
+    Attributes,
+    expected_attributes,
+    steps_allow,
+    within_a_step,
+)
 from pvt_spec.hashes import can_compare
 from pvt_spec.numerics import EPSILONS
-from pvt_spec.runtime import FUSED
+from pvt_spec.runtime import COARSE, FUSED
 from pvt_spec.words import shortened
 
 if TYPE_CHECKING:
@@ -41,7 +51,11 @@ class Difference:
 
 
 def structure_differences(
-    info: ModelInfo, hashes: Mapping[str, str], other: ModelInfo, inside: "Runner | Record"
+    info: ModelInfo,
+    hashes: Mapping[str, str],
+    other: ModelInfo,
+    inside: "Runner | Record",
+    weights: Mapping[str, Array] = MappingProxyType({}),
 ) -> list[Difference]:
     """Returns what in a runtime's actual model is not as it should be.
 
@@ -50,8 +64,12 @@ def structure_differences(
         hashes: The hashes of the reference's weights.
         other: What the file says that the runtime was opened with.
         inside: What the runtime holds.
+        weights: The reference's weights, with which those are compared that were rounded; without
+            them, as between bundles, nothing is.
     """
     expected = expected_attributes(info.config, info.numerics)
+    coarse = COARSE in inside.facts
+    shown = {n: digest for n, digest in hashes.items() if not coarse or n in inside.hashes}
     return [
         *info_differences(info, other),
         *attribute_differences(
@@ -59,9 +77,11 @@ def structure_differences(
             inside.attributes,
             inside.kind,
             info.config,
-            fused=FUSED in inside.facts,
+            fused=coarse or FUSED in inside.facts,
+            steps=getattr(inside, "steps", {}),
         ),
-        *weight_differences(hashes, inside.hashes, info.config),
+        *weight_differences(shown, inside.hashes, info.config),
+        *rounded_differences(weights, inside, info.config),
     ]
 
 
@@ -143,7 +163,13 @@ def _differences(
 
 
 def attribute_differences(
-    expected: Attributes, actual: Attributes, kind: str, config: PVTConfig, *, fused: bool = False
+    expected: Attributes,
+    actual: Attributes,
+    kind: str,
+    config: PVTConfig,
+    *,
+    fused: bool = False,
+    steps: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Difference]:
     """Returns every attribute that is missing, unknown or different, in the spec's order.
 
@@ -153,13 +179,19 @@ def attribute_differences(
         kind: ``"torch"``, ``"mindspore"`` or ``"onnx"``: what it may not show.
         config: The model's.
         fused: Whether an engine has made nodes of its own of several: then any may be missing.
+        steps: How far apart the numbers are that an attribute can be, of those that are rounded.
     """
+    near = {
+        key: expected[key] if within_a_step(expected[key], value, steps.get(key)) else value
+        for key, value in actual.items()
+        if key in expected
+    }
     seen = {
         key: value
         for key, value in expected.items()
         if key in actual or (not fused and key.rpartition(".")[2] not in UNSEEN[kind])
     }
-    return _differences(seen, actual, config, _shortened, _shortened)
+    return _differences(seen, {**actual, **near}, config, _shortened, _shortened)
 
 
 def weight_differences(
@@ -178,6 +210,27 @@ def weight_differences(
         lambda digest: f"the reference's (hash {digest[:8]})",
         lambda digest: f"other values (hash {digest[:8]})",
     )
+
+
+def rounded_differences(
+    weights: Mapping[str, Array], inside: "Runner | Record", config: PVTConfig
+) -> list[Difference]:
+    """Returns every weight that is further from the reference's than its own rounding takes it."""
+    found: list[Difference] = []
+    steps = getattr(inside, "steps", {})
+    for name, array in getattr(inside, "coarse", {}).items():
+        if name not in weights:
+            continue
+        exact, step = np.asarray(weights[name], np.float64), steps[name]
+        if exact.shape != array.shape:
+            text, most = f"{array.shape}", f"{exact.shape}"
+        else:
+            text = f"up to {np.nanmax(abs(array - exact) / step):.3g} of its own steps away"
+            most = "half a step of the reference's"
+            if bool(np.all(steps_allow(exact, array, step))):
+                continue
+        found.append(Difference(name, text, most, first_tap(name, config)))
+    return found
 
 
 def info_differences(first: ModelInfo, other: ModelInfo) -> list[Difference]:

@@ -47,6 +47,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "first_different": comparison.first_different,
         "first_out_of_bounds": comparison.first_out_of_bounds,
         "checked": comparison.checked,
+        "missing_taps": list(comparison.missing),
         "structure": [asdict(difference) for difference in comparison.differences],
         "images": comparison.images,
         "seconds": comparison.seconds,

@@ -11,8 +11,9 @@ from parity.report.taps import TAP_COLUMNS, Tap, taps_of
 from parity.result import Result
 from pvt_spec.kernels import STRICTEST
 from pvt_spec.precisions import FLOAT32
+from pvt_spec.runtime import SATURATES
 from pvt_spec.taps import TapSpec, tap_specs
-from pvt_spec.words import columns, counted
+from pvt_spec.words import columns, counted, listed
 
 
 def compared_taps(result: Result) -> list[TapSpec]:
@@ -132,7 +133,26 @@ def caution(comparison: Comparison) -> list[str]:
             f"{counted(max(counts), 'value')} can show only what is beyond {FACTOR_OF_FEW:.0f}× "
             "rounding: more images or taps would show more"
         )
-    return found + strictness(comparison)
+    return [*found, *unseen(comparison), *strictness(comparison)]
+
+
+def unseen(comparison: Comparison) -> list[str]:
+    """Returns what to say of a graph that does not show all taps: other tools remove values."""
+    shown, missing = len(comparison.names), comparison.missing
+    if not missing:
+        return []
+    return [f"it shows {shown} of {shown + len(missing)} taps (not {listed(missing, 3)})"]
+
+
+def saturation(comparison: Comparison) -> list[str]:
+    """Returns what to try where an engine's sums of int8 products may be what is wrong."""
+    if SATURATES not in comparison.facts:
+        return []
+    return [
+        "on this CPU onnxruntime adds products of uint8 and int8 in 16 bits, which saturate: "
+        "--runtime onnxruntime-disabled or onnx-reference shows the graph without that, and "
+        "weights of 7 bits (reduce_range) do not saturate"
+    ]
 
 
 def strictness(comparison: Comparison) -> list[str]:
@@ -161,7 +181,8 @@ def reasons(comparison: Comparison) -> list[str]:
             found.append("rounding hides it in what was run")
     if comparison.first_different == INPUT and tap:
         found.append("so it was given other images than the reference")
-    return [*found, closeness(comparison), *(strictness(comparison) if tap else [])]
+    found += [closeness(comparison), *unseen(comparison)]
+    return [*found, *([*strictness(comparison), *saturation(comparison)] if tap else [])]
 
 
 def explain(comparison: Comparison, tap: str) -> str:

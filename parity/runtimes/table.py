@@ -2,8 +2,8 @@
 
 import os
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from parity.errors import ParityError
 from pvt_ms.runtime import MindSporeRuntime
@@ -66,6 +66,10 @@ class Runner:
         hashes: The hash of every weight in them; see :func:`pvt_spec.hashes.hash_weights`.
         facts: What ran: ``framework``, ``device``, ``mode``, ``precision`` (a tolerance class),
             ``platform``, and the switches of :data:`SWITCHES` that are set.
+        steps: How far apart the numbers are that an attribute or weight can have, of those that
+            are rounded.
+        coarse: The weights that are, which have no hash.
+        names: The wanted taps that it has; None for all.
     """
 
     runtime: str
@@ -74,6 +78,9 @@ class Runner:
     attributes: Attributes
     hashes: Mapping[str, str]
     facts: dict[str, str]
+    steps: Mapping[str, Array] = field(default_factory=dict)
+    coarse: Mapping[str, Array] = field(default_factory=dict)
+    names: Sequence[str] | None = None
 
 
 def machine_facts() -> dict[str, str]:
@@ -93,8 +100,10 @@ def open_runner(runtime: str, task: Task) -> Runner:
         model = row.open(task)
     except ImportError as error:
         raise broken_import(runtime, error) from error
-    hashes, facts = hash_weights(model.weights), model.facts | machine_facts()
-    return Runner(row.name, row.kind, model.taps, model.attributes, hashes, facts)
+    coarse = {name: array for name, array in model.weights.items() if name in model.steps}
+    hashes = hash_weights({n: array for n, array in model.weights.items() if n not in coarse})
+    inside = model.attributes, hashes, model.facts | machine_facts(), model.steps, coarse
+    return Runner(row.name, row.kind, model.taps, *inside, model.names)
 
 
 def broken_import(runtime: str, error: ImportError) -> ParityError:

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import obstacle
-from pvt_spec import PVTConfig
+from pvt_spec import PVTConfig, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
-from pvt_spec.runtime import FUSED, OpenModel, Taps, Task
+from pvt_spec.precisions import INT8, coarser
+from pvt_spec.runtime import COARSE, FUSED, SATURATES, OpenModel, Taps, Task
 from pvt_spec.words import show
 
 if TYPE_CHECKING:
     import onnx
+
+_CPU = ("onnxruntime", "cpu")
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,21 @@ class OnnxEngine:
     def open(self, task: Task) -> OpenModel:
         """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
         from pvt_onnx.engines.session import open_tapped
+        from pvt_onnx.precision import read_precision
 
         graph, name = load_graph(task), str(task.path)
-        opened = open_tapped(graph, name, task.names, self.options, task.image_size)
-        return open_graph(graph, task.model.info.config, opened.forward, {**opened.facts})
+        names = shown_taps(graph, task)
+        if self.options.engine == "openvino" and read_precision(graph) == INT8:
+            # What it shows between of such a graph are the integers.
+            names = [name for name in names if name in output_names(task.model.info.config)]
+        opened = open_tapped(graph, name, names, self.options, task.image_size)
+        facts = {**opened.facts}
+        found = open_graph(graph, task.model.info.config, opened.forward, facts, names)
+        if facts["precision"] == INT8 and (self.options.engine, self.options.provider) == _CPU:
+            from pvt_onnx.engines.integers import sums_saturate
+
+            facts |= {SATURATES: "sums keep 16 bits: no VNNI"} if sums_saturate() else {}
+        return found
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,8 @@ class OnnxReference:
         from pvt_onnx.engines.session import with_outputs
         from pvt_onnx.interface import check_graph, checked_answers, reporting
 
-        graph, names, name = load_graph(task), list(task.names), str(task.path)
+        graph, name = load_graph(task), str(task.path)
+        names = shown_taps(graph, task)
         interface = check_graph(graph, task.model.info, name, task.image_size)
         inner = [name for name in names if name not in interface.outputs]
         with reporting(name, "onnx cannot load it"):
@@ -83,7 +98,18 @@ class OnnxReference:
 
         taps = checked_answers(run, names, interface, task.model.info)
         facts = {"framework": f"onnx {onnx.__version__}", "device": "CPU", "mode": "numpy"}
-        return open_graph(graph, task.model.info.config, taps, facts | {"precision": "fp32"})
+        facts |= {"precision": "fp32"}
+        return open_graph(graph, task.model.info.config, taps, facts, names)
+
+
+def shown_taps(graph: "onnx.ModelProto", task: Task) -> list[str]:
+    """Returns the wanted taps that a graph has: other tools remove or rename values.
+
+    What the model answers with is among them in any case, by whatever name.
+    """
+    there = {output for node in graph.graph.node for output in node.output}
+    answers = output_names(task.model.info.config)
+    return [name for name in task.names if name in there or name in answers]
 
 
 def load_graph(task: Task) -> "onnx.ModelProto":
@@ -117,6 +143,7 @@ def open_graph(
     config: PVTConfig,
     taps: Callable[[Array], Taps],
     facts: dict[str, str],
+    names: Sequence[str],
 ) -> OpenModel:
     """Returns a model whose attributes and weights are a graph's, whatever engine runs it.
 
@@ -125,12 +152,17 @@ def open_graph(
         config: The model's architecture.
         taps: What runs it, as in :class:`OpenModel`.
         facts: What that is.
+        names: The taps that it answers.
     """
-    from pvt_onnx.attributes import read_attributes
-    from pvt_onnx.graph.build import read_weights
+    from pvt_onnx.held import read_held
     from pvt_onnx.interface import reporting
+    from pvt_onnx.precision import read_precision
 
     domains = sorted({node.domain for node in graph.graph.node} - {"", "ai.onnx"})
     facts |= {FUSED: ", ".join(map(show, domains))} if domains else {}
     with reporting(graph.graph.name or "the graph", "what its nodes hold cannot be read"):
-        return OpenModel(taps, read_attributes(graph), read_weights(graph, config), facts)
+        held = read_held(graph, config)
+        facts["precision"] = coarser(facts["precision"], read_precision(graph))
+    if coarse := held.steps.keys() & held.weights.keys():
+        facts[COARSE] = f"{len(coarse)} of {len(held.weights)}"
+    return OpenModel(taps, held.attributes, held.weights, facts, held.steps, names)

@@ -19,6 +19,7 @@ from pvt_onnx.interface import (
     checked_answers,
     reporting,
 )
+from pvt_onnx.precision import describe_rounding
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.files.models import check_model_file
@@ -117,6 +118,8 @@ def _inspect(
         whole = load_proto(path) if any(t.external_data for t in model.graph.initializer) else model
         if changes := find_changes(whole, info):
             tell(f"{path}: {describe_changes(changes)}")
+        if rounding := describe_rounding(model):
+            tell(f"{path}: {rounding}")
     return info, interface, any(entry.key == PAIR_KEY for entry in model.metadata_props)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
-from onnx.numpy_helper import to_array
 
 from pvt_onnx.graph.model import INPUT, ModelWriter, stored_shape
 from pvt_onnx.targets import TARGET_KEY, choose_opset, find_target
@@ -26,7 +25,6 @@ from pvt_spec import (
     output_names,
     stage_grids,
     tensor_specs,
-    without_kernel_axes,
 )
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import GRAPH_KEY, GRAPH_PARTS, PartsHash, encode_maths
@@ -95,15 +93,6 @@ def as_initializers(
     form = find_target(target)
     shapes = {spec.name: stored_shape(spec, form) for spec in tensor_specs(config)}
     return {name: array.reshape(shapes[name]) for name, array in weights.items()}
-
-
-def read_weights(model: onnx.ModelProto, config: PVTConfig) -> dict[str, Array]:
-    """Returns the weights that a model's initializers are, by canonical name, in its order.
-
-    The graph's own constants have a slash in their names.
-    """
-    held = {t.name: to_array(t) for t in model.graph.initializer if "/" not in t.name}
-    return without_kernel_axes(held, tensor_specs(config))
 
 
 def hash_graph(model: onnx.ModelProto, written: str) -> str:

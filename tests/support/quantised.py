@@ -63,19 +63,19 @@ def quantise_statically(model: onnx.ModelProto, images: np.ndarray, **options: A
         return onnx.load(folder / "after.onnx")
 
 
-def quantise_channels(model: onnx.ModelProto, images: np.ndarray) -> Any:
+def quantise_channels(model: onnx.ModelProto, images: np.ndarray, **options: Any) -> Any:
     """Static QDQ, unsigned results, weights by channel: what CPUs are quickest with."""
     from onnxruntime.quantization import QuantType
 
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-    return quantise_statically(model, images, per_channel=True, **kinds)
+    return quantise_statically(model, images, per_channel=True, **kinds, **options)
 
 
-def quantise_operators(model: onnx.ModelProto, images: np.ndarray) -> Any:
+def quantise_operators(model: onnx.ModelProto, images: np.ndarray, **options: Any) -> Any:
     """Static, with operators on integers."""
     from onnxruntime.quantization import QuantFormat
 
-    return quantise_statically(model, images, quant_format=QuantFormat.QOperator)
+    return quantise_statically(model, images, quant_format=QuantFormat.QOperator, **options)
 
 
 def quantise_weights(model: onnx.ModelProto, images: np.ndarray) -> Any:
@@ -126,8 +126,8 @@ def halve_all(model: onnx.ModelProto, images: np.ndarray) -> Any:
     return halve(model, images, keep_io_types=False)
 
 
-Tool = Callable[[onnx.ModelProto, np.ndarray], Any]
-"""A function of a model and images to calibrate by."""
+Tool = Callable[..., Any]
+"""A function of a model, images to calibrate by, and options of the quantiser's own."""
 
 QUANTISERS: dict[str, Tool] = {
     "dynamic": quantise_dynamically,

@@ -16,7 +16,7 @@ from parity.report.html.plot import shared_axes
 from parity.report.html.templates import render
 from parity.report.numbers import figure
 from parity.report.taps import TAP_COLUMNS, explanations, taps_of
-from parity.report.text import compared_taps, strictness, verdict, worst_taps
+from parity.report.text import compared_taps, strictness, unseen, verdict, worst_taps
 from parity.result import Result
 from pvt_spec import tap_names
 from pvt_spec.words import counted
@@ -117,4 +117,5 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
         measured = "measured on these images" if comparison.envelope else "from the table"
         yield "1× rounding", "; ".join([measured, *strictness(comparison)])
     yield from comparison.facts.items()
+    yield from (("taps", text) for text in unseen(comparison))
     yield "seconds in forward passes", f"{comparison.seconds:.2f}"

@@ -34,7 +34,7 @@ def test_emulations_are_named_once_and_coarser_precisions_know_no_kernels() -> N
             name != "fp32"
         )
     assert PRECISIONS["fp32"].emulations == ("fp32", mindspore.emulation)
-    assert PRECISIONS["int8"].emulations == ()
+    assert PRECISIONS["int8"].emulations == ("int8",)
 
 
 def run(path: Path, *runtimes: str) -> list[Comparison]:

@@ -27,12 +27,13 @@ from parity.measure.structure import (
     weight_differences,
 )
 from pvt_ms.attributes import read_attributes as mindspore_attributes
-from pvt_onnx.attributes import read_attributes as onnx_attributes
-from pvt_onnx.graph.build import read_weights
+from pvt_onnx.attributes import read_attributes
+from pvt_onnx.floats import in_floats
 from pvt_onnx.graph.model import POINTWISE
+from pvt_onnx.held import read_held
 from pvt_onnx.targets import TARGETS
 from pvt_spec import CHOICES, EPSILONS, PROFILES, Preprocessing, tap_names, tensor_specs
-from pvt_spec.attributes import UNSEEN, expected_attributes
+from pvt_spec.attributes import UNSEEN, Attributes, expected_attributes
 from pvt_spec.hashes import hash_weights
 from pvt_torch.attributes import read_attributes as torch_attributes
 from tests.support.models import KINDS, SMALL, info_of, random_images, weights_for
@@ -91,6 +92,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 # --- what may not be seen
+
+
+def onnx_attributes(model: onnx.ModelProto) -> Attributes:
+    return read_attributes(in_floats(model, ()))[0]
 
 
 def test_torch_and_mindspore_show_everything(kind):
@@ -591,7 +596,7 @@ def weights_in_mindspore(kind: str, weights: Mapping[str, np.ndarray]) -> dict[s
 
 def weights_in_onnx(kind: str, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     model = pvt_onnx.build(KINDS[kind], numerics_of(kind), weights)
-    return read_weights(model, KINDS[kind])
+    return read_held(model, KINDS[kind]).weights
 
 
 WEIGHTS = {

@@ -1,0 +1,66 @@
+"""What a graph holds, whoever made it: weights and attributes by their names."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from pvt_onnx.attributes import read_attributes
+from pvt_onnx.floats import Constant, in_floats
+from pvt_onnx.precision import read_precision
+from pvt_spec import PVTConfig, TensorSpec, tensor_specs
+from pvt_spec.arrays import Array
+from pvt_spec.attributes import Attributes
+from pvt_spec.precisions import FLOAT32
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a graph holds.
+
+    Attributes:
+        weights: Arrays by canonical name, in the graph's order; what is quantised in float32.
+        attributes: See :mod:`pvt_spec.attributes`.
+        steps: How far apart the numbers are that a weight or attribute can have, by its name, of
+            those that were rounded for the graph to compute with; a weight's broadcasts with it.
+    """
+
+    weights: dict[str, Array]
+    attributes: Attributes
+    steps: dict[str, Array]
+
+
+def read_held(model: onnx.ModelProto, config: PVTConfig) -> Held:
+    """Returns what a graph holds.
+
+    Raises:
+        ArithmeticError, AttributeError, LookupError, TypeError, ValueError: It is damaged.
+    """
+    specs = {spec.name: spec for spec in tensor_specs(config)}
+    precision = read_precision(model)
+    graph = in_floats(model, specs)
+    attributes, steps = read_attributes(graph)
+    if precision == FLOAT32:
+        steps = {}
+    else:  # what a position embedding is rounded to says nothing of what it was kept in before
+        attributes = {name: v for name, v in attributes.items() if not name.endswith(".dtype")}
+    weights: dict[str, Array] = {}
+    for name, constant in graph.constants.items():
+        if spec := specs.get(name):
+            weights[name], step = _read(spec, constant, turned=name in graph.turned)
+            if step is not None and precision != FLOAT32:
+                steps[name] = step
+        elif "/" not in name and precision == FLOAT32:  # else what it is quantised by, too
+            weights[name] = constant.read()
+    return Held(weights, attributes, steps)
+
+
+def _read(spec: TensorSpec, constant: Constant, *, turned: bool) -> tuple[Array, Array | None]:
+    """Returns a weight as the spec has it, and its steps."""
+    array, step = constant.read(), constant.step()
+    if array.shape == (*spec.shape, 1, 1):  # a linear layer as a 1x1 convolution
+        array = array.reshape(spec.shape)
+        step = step if step is None or not step.ndim else step.reshape(step.shape[:2])
+    elif turned and array.ndim == 2:
+        array, step = array.T, None if step is None else step.T
+    return np.asarray(array), step
