@@ -61,16 +61,16 @@ def serve(
     while (request := requests.recv()) is not None:
         what, folder = request
         photos = sorted(folder.glob("*/*.jpg"))
-        calls = -(-len(photos) // batch)
+        calls = max(1, len(photos) // batch // 4)
         start, busy = time.perf_counter(), time.process_time()
         if what == "session":
             for _ in range(calls):
                 opened.forward(images)
             done = calls * batch
         elif what == "decoding":
-            for photo in photos:
+            done = max(1, len(photos) // 4)
+            for photo in photos[:done]:
                 load_image(photo, info.preprocessing)
-            done = len(photos)
         else:
             (run,) = validate([candidate], folder, Options(batch, workers=workers))
             done = run.standing.done
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, help="of the session; default: the engine's own")
     parser.add_argument("--workers", type=int, help="that decode; default: validate's own")
-    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=5)
     add_json_option(parser)
     options = parser.parse_args(arguments)

@@ -118,8 +118,9 @@ class _Record:
         """
         counts = np.array([row.split() for row in self.by_class], np.int64)
         tally = Tally(counts, self.loss)
-        if (counts < 0).any() or tally.count + len(self.unreadable) != self.done:
+        if not counts.size or (counts < 0).any() or tally.count + len(self.unreadable) != self.done:
             raise ValueError("its counts do not add up")
+        tally = tally if tally.count else Tally()
         return Standing(
             self.done, tally, self.unreadable, self.sideways, self.seconds, self.model_seconds
         )
@@ -146,10 +147,19 @@ class StandingsFile:
         if path.exists():
             self._kept = dict(_read(path))
 
-    def find(self, wanted: Identity, tell: Tell) -> Standing:
-        """Returns the standing that is kept of a model and images; says which, or why none is."""
+    def find(self, wanted: Identity, classes: int, images: int, tell: Tell) -> Standing:
+        """Returns the standing that is kept of a model and images; says which, or why none is.
+
+        Raises:
+            ConvertError: It is no standing of a model of so many classes, and of so many images.
+        """
         for identity, standing in self._kept.items():
             if replace(identity, name=wanted.name) == wanted:
+                found = standing.tally.by_class.shape[1]
+                if standing.done > images or (standing.tally.count and found != classes):
+                    raise _refused(
+                        self.path, f"{found} classes and {standing.done} images of {wanted.name}"
+                    )
                 tell(f"{wanted.name}: {self.path} has {standing.done} images, goes on from there")
                 return standing
         models = [each.model for each in self._kept if each.name == wanted.name]
@@ -205,6 +215,10 @@ def _read(path: Path) -> Iterator[tuple[Identity, Standing]]:
         for record in file.standings:
             yield record.identity, record.standing()
     except (ValueError, ConfigError, OverflowError) as error:
-        raise ConvertError(
-            f"{path}: holds no counts of validate ({error}): name another file, or take it away"
-        ) from error
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, why: object) -> ConvertError:
+    return ConvertError(
+        f"{path}: holds no counts of validate ({why}): name another file, or take it away"
+    )

@@ -134,7 +134,7 @@ def validate(
     def images() -> str:
         return f"{hash_images(source, numbers, str(path))} {options.orientation}"
 
-    with _keeping(kept, runs, images, tell) as keep:
+    with _keeping(kept, runs, len(numbers), images, tell) as keep:
         for done, total in _run_all(runs, numbers, options):
             progress(done, total)
             keep()
@@ -162,16 +162,32 @@ def _each_once(tell: Tell) -> Tell:
 
 @contextmanager
 def _keeping(
-    kept: StandingsFile | None, runs: Sequence[Validation], images: Callable[[], str], tell: Tell
+    kept: StandingsFile | None,
+    runs: Sequence[Validation],
+    count: int,
+    images: Callable[[], str],
+    tell: Tell,
 ) -> Iterator[Callable[[], None]]:
-    """Has models go on from where a file has them, and keeps in it how far they come."""
+    """Has models go on from where a file has them, and keeps in it how far they come.
+
+    Args:
+        kept: The file; None for none.
+        runs: The models.
+        count: How many images there are.
+        images: The function that returns what tells them from any others.
+        tell: The function that is told which models go on.
+
+    Yields:
+        What to call after each batch.
+    """
     if not kept:
         yield lambda: None
         return
     named = images()
     of = [Identity(run.candidate.name, run.candidate.identity, named) for run in runs]
     for run, identity in zip(runs, of, strict=True):
-        run.standing = kept.find(identity, tell)
+        classes = run.candidate.opened.info.config.num_classes
+        run.standing = kept.find(identity, classes, count, tell)
 
     def standings() -> list[tuple[Identity, Standing]]:
         return [(identity, run.standing) for identity, run in zip(of, runs, strict=True)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from pvt_data.answers.accuracy import Forward, Opened
@@ -294,6 +295,32 @@ class TestGoingOn:
             path.write_text(good.replace(old, new))
             with pytest.raises(ConvertError, match=naming(str(path))):
                 StandingsFile(path)
+        for old, new in (('"20 20 20"', '"20 20 20 0"'), ('"24 16 20"', '"24 16 20 0"')):
+            assert old in good
+            good = good.replace(old, new).replace('"20 16 20"', '"20 16 20 0"')
+        path.write_text(good)
+        with pytest.raises(ConvertError, match=naming(str(path), "4 classes")):
+            self.go(folder, path, candidate())
+
+    @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=4))
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_damaged_files_are_refused_or_taken(
+        self, one: Path, tmp_path: Path, place: int, damage: bytes
+    ) -> None:
+        path = tmp_path / "damaged.json"
+        whole = one.read_bytes()
+        place %= len(whole)
+        path.write_bytes(whole[:place] + damage + whole[place + len(damage) :])
+        try:
+            StandingsFile(path)
+        except ConvertError as error:
+            assert str(path) in str(error)
+
+    @pytest.fixture
+    def one(self, folder: Path, tmp_path: Path) -> Path:
+        """A file that was kept."""
+        self.go(folder, tmp_path / "kept.json", candidate(), limit=6)
+        return tmp_path / "kept.json"
 
     def test_a_file_that_cannot_be_written_is_named_at_once(
         self, folder: Path, tmp_path: Path, reads

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from pvt_data.sources.folders import open_source
 from pvt_data.sources.listing import LeftOut
 from pvt_data.sources.lists import read_list
-from pvt_spec import PvtError
+from pvt_spec.errors import ImageError, PvtError
 from tests.support.labelled import read_all, write_folder, write_tar
 from tests.support.messages import Facts, naming, tells
 
@@ -64,6 +65,22 @@ def test_lists_of_another_form_are_refused(text: str, facts: Facts, tmp_path: Pa
     (tmp_path / "val.txt").write_text(text)
     with pytest.raises(PvtError, match=naming(str(tmp_path / "val.txt"), *facts)):
         open_source(tmp_path / "val.txt")
+
+
+@given(st.text(st.sampled_from('a.jpg1 ,\t\n"\0\r\\/é\u2028'), max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_a_list_or_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "val.txt"
+    path.write_text(text)
+    try:
+        source = open_source(path)
+    except PvtError as error:
+        assert str(path) in str(error)
+        return
+    assert len(source) >= 1 and len({source.name(i) for i in range(len(source))}) == len(source)
+    for number in range(len(source)):
+        with pytest.raises(ImageError):
+            source.read(number)
 
 
 @pytest.mark.parametrize(("name", "facts"), [("a.jpg", ("image",)), ("list", ("UTF-8",))])
