@@ -129,7 +129,8 @@ def _description(draw: Draw, text: bytes) -> tuple[bytes, str]:
     for _ in range(several(draw, 1, 2)):
         pairs = [pair for pair in _pairs(described) if len(pair) == 2]
         if pairs and chosen(draw, (True, True, False)):
-            pair = chosen(draw, [*described, *pairs][: len(described) + len(pairs)])
+            own = [pair for pair in described if isinstance(pair, list)]
+            pair = chosen(draw, [*own, *pairs])
             pair[1:] = [chosen(draw, ODD)]
             done.append("json: odd")
         else:
