@@ -1,17 +1,18 @@
 """How long a graph may run and how much memory it may take, as far as that can be told before."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
 from onnx import AttributeProto
 
 from pvt_onnx.files import OnnxFileError
-from pvt_spec import PVTConfig
+from pvt_spec import Numerics, PVTConfig
 from pvt_spec.arrays import Array
 from pvt_spec.config import PATCH_STRIDES, image_size_problems
 from pvt_spec.errors import RuntimeUnusable
+from pvt_spec.macs import count_macs
 from pvt_spec.words import show
 
 NODES_OF_A_BLOCK, MAX_NODES = 500, 30_000
@@ -20,14 +21,52 @@ second or more for each 10,000. Ours have some 40 to 70, quantised ones five tim
 """
 
 MAX_GROWTH, SMALL = 16, 1 << 22
-"""How many times the values of a PVT's largest intermediate result, beside so many, a graph's may
-have for one image."""
+"""How many times the values of a PVT's largest intermediate result, beside so many, a graph may
+hold at a time for one image; and how many times its multiplications it may need."""
+
+MAX_RESULTS = 100
+"""How many times the values of the largest result, for each block, all results may have."""
 
 MAX_RESULT = 1 << 29
 """Values of a PVT's largest intermediate result for one image, 2 GiB: that of a pvt_tiny at 1,700
 pixels."""
 
+MAX_BATCH = 64
+"""Images in a graph that takes so many at a time, for which it may take as many times as much."""
+
 _CONSTANT = 4096  # bytes of an initializer that may be a shape
+
+_SIZES: Mapping[str, Sequence[int]] = {
+    "AffineGrid": (1,),
+    "BlackmanWindow": (0,),
+    "CenterCropPad": (1,),
+    "Col2Im": (1, 2),
+    "ConstantOfShape": (0,),
+    "DFT": (1,),
+    "Expand": (1,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "MaxUnpool": (2,),
+    "MelWeightMatrix": (0, 1, 2, 3, 4),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (1, 2, 3),
+    "STFT": (1, 3),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Tile": (1,),
+    "TopK": (1,),
+    "Upsample": (1,),
+}
+"""The inputs by which an operator decides how large its answer is, by their places."""
+
+_FINDING = frozenset({"Compress", "NonMaxSuppression", "NonZero", "StringSplit", "Unique"})
+"""Operators whose answer's size is a matter of the values that they are given."""
+
+_DRAWING = frozenset({"Bernoulli", "Multinomial"})
+_MEASURING = frozenset({"Shape", "Size"})
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
@@ -94,26 +133,100 @@ def check_size(size: tuple[int, ...], sides: tuple[int | None, int | None], name
 
 
 def large_values(
-    model: onnx.ModelProto, config: PVTConfig, size: tuple[int, int], images: onnx.ValueInfoProto
+    model: onnx.ModelProto,
+    config: PVTConfig,
+    numerics: Numerics,
+    size: tuple[int, int],
+    images: onnx.ValueInfoProto,
 ) -> Iterator[str]:
-    """Yields a value that takes far more memory than any of a PVT, where shapes tell it.
+    """Yields what takes far more memory or time than a PVT does, where shapes tell it.
 
     Args:
         model: The model.
         config: The architecture that its metadata says.
+        numerics: Its maths.
         size: The (H, W) in pixels of what it will be given.
         images: Its input as it is for one image of that size.
     """
     if problems := [*_too_large(config, size)]:
         yield from problems
         return
-    most = MAX_GROWTH * _most_values(config, size) + SMALL
+    largest = _most_values(config, size)
+    yield from _sizes_of_values(model.graph.node, images.name)
     inferred = onnx.shape_inference.infer_shapes(_skeleton(model, images), data_prop=True)
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        count = math.prod(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
+    given = (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input)
+    shapes = {
+        value.name: [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
+        for value in given
+    }
+    batch = min(MAX_BATCH, images.type.tensor_type.shape.dim[0].dim_value)
+    most = batch * MAX_GROWTH * largest + SMALL
+    for output, count in _held(model.graph.node, shapes):
         if count > most:
-            yield f"{show(value.name)} has {count} values for an image, expected at most {most}"
+            yield f"with {show(output)} it holds {count} values, expected at most {most}"
+            break
+    results = sum(math.prod(shapes.get(output, [1])) for output in _outputs(model.graph.node))
+    most = batch * MAX_RESULTS * sum(config.depths) * largest + MAX_GROWTH * SMALL
+    if results > most:
+        yield f"its results have {results} values in all, expected at most {most}"
+    products = sum(_multiplications(node, shapes) for node in model.graph.node)
+    most = batch * MAX_GROWTH * (count_macs(config, numerics, size) + SMALL * MAX_GROWTH)
+    if products > most:
+        yield f"its products take {products} multiplications, expected at most {most}"
+
+
+def _sizes_of_values(nodes: Sequence[onnx.NodeProto], images: str) -> Iterator[str]:
+    """Yields a result whose size is decided by what is in an image, and so told by no shape."""
+    seen = {images}
+    for node in nodes:
+        places = _SIZES.get(node.op_type, ())
+        deciding = [node.input[place] for place in places if place < len(node.input)]
+        if node.op_type in _FINDING or not seen.isdisjoint(deciding):
+            found = ", ".join(map(show, node.output[:1]))
+            yield f"how large {found} ({node.op_type}) becomes depends on what is in an image"
             return
+        draws = node.op_type in _DRAWING or node.op_type.startswith("Random")
+        if draws or (node.op_type not in _MEASURING and not seen.isdisjoint(node.input)):
+            seen.update(node.output)
+
+
+def _outputs(nodes: Sequence[onnx.NodeProto]) -> Iterator[str]:
+    return (output for node in nodes for output in node.output)
+
+
+def _held(
+    nodes: Sequence[onnx.NodeProto], shapes: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[str, int]]:
+    """Yields each result with how many values there are once it is: those that are still used."""
+    last = {value: place for place, node in enumerate(nodes) for value in node.input}
+    ending: dict[int, list[str]] = {}
+    for node in nodes:
+        for output in node.output:
+            ending.setdefault(last.get(output, len(nodes)), []).append(output)
+    held = 0
+    for place, node in enumerate(nodes):
+        for output in node.output:
+            held += math.prod(shapes.get(output, [1]))
+            yield output, held
+        held -= sum(math.prod(shapes.get(value, [1])) for value in ending.get(place, ()))
+
+
+def _multiplications(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> int:
+    """Returns how many a product or a convolution takes; 0 for what has no known shapes."""
+    operands = [shapes.get(value) for value in (*node.input[:2], *node.output[:1])]
+    if len(operands) < 3 or not all(operands):
+        return 0
+    first, second, answer = (shape or [1] for shape in operands)
+    if node.op_type in ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger"):
+        rows = math.prod(answer) // answer[-1]
+        return math.prod(answer) * (math.prod(first) // rows)
+    if node.op_type in ("Conv", "FusedConv", "ConvInteger"):
+        return math.prod(answer) * math.prod(second[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(first) * math.prod(second[1:])
+    if node.op_type == "Einsum":
+        return math.prod(first) * math.prod(second)
+    return 0
 
 
 def _too_large(config: PVTConfig, size: tuple[int, ...]) -> Iterator[str]:

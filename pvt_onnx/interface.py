@@ -113,7 +113,7 @@ def check_graph(
         if layout and not problems:
             own = size or info.preprocessing.image_size
             one = layout.of_one_image(info.config, own)
-            problems += large_values(model, info.config, own, one)
+            problems += large_values(model, info.config, info.numerics, own, one)
     if problems or not layout:
         raise OnnxFileError(f"{name}: {listed(problems, 4)}; {_AGAIN}")
     return Interface(name, *layout, outputs)

@@ -112,6 +112,49 @@ def allocating(model: onnx.ModelProto, operator: str = "ConstantOfShape") -> onn
     return answering(model, "Add", "a/sum")
 
 
+def _node(model: onnx.ModelProto, operator: str, inputs: str, output: str, **given: Any) -> None:
+    model.graph.node.append(helper.make_node(operator, inputs.split(), [output], **given))
+
+
+def counting(model: onnx.ModelProto, operator: str) -> onnx.ModelProto:
+    """The model with an array as large as a logit says."""
+    node = next(node for node in model.graph.node if "logits" in node.output)
+    node.output[0] = "before"
+    holding(model, one=[1], step=1, zero=0)
+    _node(model, "ReduceMax", "before", "a/most", keepdims=0)
+    _node(model, "Cast", "a/most", "a/whole", to=7)
+    _node(model, "Reshape", "a/whole a/one", "a/size")
+    inputs = {
+        "Range": "a/zero a/whole a/step",
+        "Tile": "a/one a/size",
+        "Expand": "a/one a/size",
+        "ConstantOfShape": "a/size",
+        "NonZero": "before",
+    }
+    _node(model, operator, inputs[operator], "a/grown")
+    _node(model, "Cast", "a/grown", "a/float", to=1)
+    _node(model, "ReduceSum", "a/float", "a/sum", keepdims=0)
+    _node(model, "Add", "before a/sum", "logits")
+    return model
+
+
+def growing(model: onnx.ModelProto, operator: str, times: int, side: int) -> onnx.ModelProto:
+    """The model with as many large results, which are all kept until the end or one by one."""
+    node = next(node for node in model.graph.node if "logits" in node.output)
+    node.output[0] = "before"
+    holding(model, shape=[side, side], axes=[0, 1])
+    _node(model, "ReduceMax", "before", "a/most", keepdims=0)
+    _node(model, "Expand", "a/most a/shape", "a/0")
+    for number in range(times):
+        two = "" if operator == "Exp" else f" a/{number}"
+        _node(model, operator, f"a/{number}{two}", f"a/{number + 1}")
+    last = " ".join(f"a/{number}" for number in range(times + 1))
+    _node(model, "Sum", last if operator == "Exp" else f"a/{times}", "a/all")
+    _node(model, "ReduceMax", "a/all a/axes", "a/end", keepdims=0)
+    _node(model, "Add", "before a/end", "logits")
+    return model
+
+
 def with_function(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = helper.make_opsetid("", 20)
     calls = helper.make_node("f", ["x"], ["y"], domain="local")
@@ -191,6 +234,13 @@ STRANGE = {
     ),
     "loop": (looping, ("Loop",)),
     "gigabytes": (allocating, ("a/zeros",)),
+    **{
+        f"{each} by an answer": (lambda m, each=each: counting(m, each), (each,))
+        for each in ("Range", "Tile", "Expand", "ConstantOfShape", "NonZero")
+    },
+    "many at a time": (lambda m: growing(m, "Exp", 40, 1000), ("holds", "values")),
+    "many in a row": (lambda m: growing(m, "Mul", 300, 1000), ("results", "values")),
+    "large products": (lambda m: growing(m, "MatMul", 30, 1000), ("multiplications",)),
     "nodes": (crowded, ("nodes",)),
     "function": (with_function, ("functions",)),
     "custom operator": (renamed, ("evil",)),
