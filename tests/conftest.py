@@ -34,7 +34,7 @@ settings.load_profile("tests")
 
 LONGEST = (
     "tests/test_readme.py",
-    "tests/pvt_ms/test_command_line.py",
+    "tests/pvt_train/test_command_line.py",
     "tests/parity/diagnosis/test_diagnose.py",
     "tests/pvt_train/test_step.py",
     "tests/test_twins.py",

@@ -156,9 +156,9 @@ def choose_device(target: str | None) -> torch.device:
     local = int(os.environ.get(LOCAL_RANK, "0"))
     if local >= torch.cuda.device_count():
         raise TrainingError(
-            f"device_target is {target or 'GPU'}, but torch sees {torch.cuda.device_count()} CUDA "
-            f"devices here, and this is worker {local} of this machine: start as many as there "
-            "are, or give --device-target CPU"
+            f"--device-target {target or 'GPU'}: torch sees {torch.cuda.device_count()} CUDA "
+            f"devices here, and this is worker {local} of this machine: start as many workers as "
+            "there are devices, or give --device-target CPU"
         )
     torch.cuda.set_device(local)
     return torch.device("cuda", local)

@@ -15,7 +15,7 @@ from pvt_ms.command_line import main
 from pvt_train.run.log import read_log
 from tests.support.messages import tells
 from tests.support.processes import free_port, launch_environment
-from tests.support.train_command import OP_BY_OP, arguments, run_here
+from tests.support.train_command import MINDSPORE, OP_BY_OP, arguments
 
 MANY = ("--epoch-size", "500", "--log-interval", "1", "--scheduler", "constant")
 
@@ -73,7 +73,7 @@ def test_a_dead_worker_ends_the_job_and_is_named(killed):
 
 
 def test_two_workers_are_one_with_all_their_images(killed, few_digits, tmp_path):
-    done = run_here(
+    done = MINDSPORE.run_here(
         few_digits, tmp_path / "run", "--epoch-size", "2", "--log-interval", "1",
         "--scheduler", "constant",
     )  # fmt: skip
