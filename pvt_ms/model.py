@@ -73,10 +73,13 @@ class Attention(nn.Cell):
         kv = self.kv(self.reduce(x, H, W) if self.reduces else x)
         kv = kv.reshape(B, -1, 2, self.num_heads, self.head_dim).transpose(2, 0, 3, 1, 4)
         k, v = kv[0], kv[1]  # (B, heads, M, head_dim)
-        attn = ops.matmul(q, k.transpose(0, 1, 3, 2)) * self.scale  # (B, heads, N, M)
-        attn = ops.softmax(attn, axis=-1)
-        x = ops.matmul(attn, v).transpose(0, 2, 1, 3).reshape(B, N, C)
+        x = self.attend(q, k, v).transpose(0, 2, 1, 3).reshape(B, N, C)
         return self.proj(x)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Maps (B, heads, N, head_dim), and M keys and values, to (B, heads, N, head_dim)."""
+        attn = ops.matmul(q, k.transpose(0, 1, 3, 2)) * self.scale  # (B, heads, N, M)
+        return ops.matmul(ops.softmax(attn, axis=-1), v)
 
 
 class DWConv(nn.Cell):

@@ -4,6 +4,7 @@ PyTorch is imported inside the commands, so that ``--help`` is quick and works w
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,9 @@ def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) ->
 
 
 def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array]") -> "Twin":
+    if recipe.deterministic:
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     from pvt_torch.train.twin import TorchTwin
 
     twin = TorchTwin(info, recipe, weights)

@@ -74,10 +74,13 @@ class Attention(nn.Module):
         kv = self.kv(self.reduce(x, H, W) if self.reduces else x)
         kv = kv.reshape(B, -1, 2, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
         k, v = kv[0], kv[1]  # (B, heads, M, head_dim)
-        attn = torch.matmul(q, k.permute(0, 1, 3, 2)) * self.scale  # (B, heads, N, M)
-        attn = torch.softmax(attn, dim=-1)
-        x = torch.matmul(attn, v).permute(0, 2, 1, 3).reshape(B, N, C)
+        x = self.attend(q, k, v).permute(0, 2, 1, 3).reshape(B, N, C)
         return self.proj(x)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Maps (B, heads, N, head_dim), and M keys and values, to (B, heads, N, head_dim)."""
+        attn = torch.matmul(q, k.permute(0, 1, 3, 2)) * self.scale  # (B, heads, N, M)
+        return torch.matmul(torch.softmax(attn, dim=-1), v)
 
 
 class DWConv(nn.Module):

@@ -1,13 +1,20 @@
-"""Mixed precision, level by level; weights stay float32."""
+"""How a model computes while it is trained: levels of mixed precision, kernels and memory.
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+Weights stay float32. The model's own maths is what happens where a recipe says nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
-from pvt_torch.model import PyramidVisionTransformer
+from pvt_torch.model import Attention, PyramidVisionTransformer
+from pvt_train.recipe.keys import Recipe
+from pvt_train.twin import TrainingError
 
 
 class Cast(nn.Module):
@@ -21,6 +28,52 @@ class Cast(nn.Module):
         """Returns what the inner layer answers."""
         weights = {name: p.to(self.computes) for name, p in self.inner.named_parameters()}
         return functional_call(self.inner, weights, x.to(self.computes)).to(self.answers)
+
+
+def set_switches(recipe: Recipe) -> None:
+    """Sets what torch has for the whole process: TF32, and algorithms that give bits twice."""
+    torch.backends.cuda.matmul.allow_tf32 = recipe.tf32
+    torch.backends.cudnn.allow_tf32 = recipe.tf32
+    if recipe.deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def determined() -> Iterator[None]:
+    """Turns what torch says of an operation that gives no bits twice into one line.
+
+    Raises:
+        TrainingError: There is one, and ``deterministic`` is on.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise TrainingError(
+            f"deterministic is True, but {first}: give --deterministic False"
+        ) from (error)
+
+
+def fit_model(model: PyramidVisionTransformer, recipe: Recipe) -> None:
+    """Makes a model compute as a recipe says; see the keys for what each does.
+
+    Args:
+        model: The model, whose layers are changed in place; its parameters keep names and dtypes.
+            Collect them under their canonical names before.
+        recipe: ``channels_last``, ``fused_attention``, ``checkpoint_blocks`` and ``amp_level``.
+    """
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe.fused_attention:
+        for layer in model.modules():
+            if isinstance(layer, Attention):
+                attend = partial(F.scaled_dot_product_attention, scale=layer.scale)
+                layer.attend = attend  # type: ignore[method-assign]
+    model.set_grad_checkpointing(recipe.checkpoint_blocks)
+    cast_model(model, recipe.amp_level)
 
 
 def cast_model(model: PyramidVisionTransformer, level: str) -> None:

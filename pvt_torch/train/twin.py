@@ -14,7 +14,13 @@ from pvt_spec.arrays import Array, fill_up
 from pvt_torch.taps import add_hooks
 from pvt_torch.train.optimizer import Average, Optimizer
 from pvt_torch.train.parallel import choose_device, open_workers
-from pvt_torch.train.precision import activation_dtype, cast_model, computing
+from pvt_torch.train.precision import (
+    activation_dtype,
+    computing,
+    determined,
+    fit_model,
+    set_switches,
+)
 from pvt_torch.train.step import EvaluationStep, LossStep, preparation
 from pvt_torch.weights import model_from_weights
 from pvt_train.optim.counters import Counters
@@ -53,6 +59,7 @@ class TorchTwin:
                 the same program.
         """
         check_classes(info)
+        set_switches(recipe)
         self._device = choose_device(recipe.device_target)
         self._workers = open_workers(recipe.distribute, self._device)
         self.rank, self.ranks = self._workers.rank, self._workers.ranks
@@ -61,6 +68,7 @@ class TorchTwin:
         self.model = model_from_weights(info.config, info.numerics, weights).to(self._device)
         named = dict(self.model.named_parameters())
         self._weights = {spec.name: named[spec.name] for spec in tensor_specs(info.config)}
+        fit_model(self.model, recipe)
         self._optimizer = Optimizer(info.config, recipe, self._weights)
         for name, parameter in self._weights.items():
             parameter.requires_grad_(name in self._optimizer.weights)
@@ -68,7 +76,6 @@ class TorchTwin:
         self._begin_alike()
         self._counters = Counters(0, first_loss_scale(recipe))
         self._batch = 0
-        cast_model(self.model, recipe.amp_level)
         self._compile()
 
     def _begin_alike(self) -> None:
@@ -113,7 +120,7 @@ class TorchTwin:
             parameter.grad = None
         *others, last = (self._tensors(batch) for batch in batches)
         losses = torch.zeros((), device=self._device)
-        with self._workers.told():
+        with self._workers.told(), determined():
             for batch in others:
                 with self._workers.alone(self._loss):
                     losses += self._backward(batch, given)
@@ -144,8 +151,14 @@ class TorchTwin:
 
     def _tensors(self, batch: Batch) -> list[Tensor]:
         arrays = (batch.pixels, batch.targets, batch.mixing, batch.drop_path)
-        *others, drop_path = (torch.from_numpy(array).to(self._device) for array in arrays)
+        *others, drop_path = (self._on_device(torch.from_numpy(array)) for array in arrays)
         return [*others, drop_path.to(activation_dtype(self._recipe.amp_level))]
+
+    def _on_device(self, tensor: Tensor) -> Tensor:
+        """Returns a tensor where the model is, copied while the host goes on."""
+        if self._device.type == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self._device, non_blocking=True)
 
     def forward(self, images: Array) -> Array:
         """Returns logits float32 (B, num_classes); see :meth:`pvt_train.twin.Twin.forward`."""

@@ -94,6 +94,16 @@ class Recipe:
         "In PyTorch, whether torch.compile compiles the step (PyTorch alone).",
         alone={True: "PyTorch"},
     )
+    checkpoint_blocks: bool = key(
+        False,
+        "Whether backward computes blocks again instead of keeping them in memory (PyTorch alone).",
+        alone={True: "PyTorch"},
+    )
+    deterministic: bool = key(
+        False,
+        "Whether a GPU, too, gives the same bits twice, or says why not (PyTorch alone).",
+        alone={True: "PyTorch"},
+    )
     device_target: Literal["Ascend", "GPU", "CPU"] | None = key(
         None,
         "Ascend (MindSpore alone), GPU or CPU; by default what is there.",
@@ -288,6 +298,22 @@ class Recipe:
         "norms, O3 all; bf16 is torch's autocast to bfloat16 (PyTorch alone).",
         alone={"bf16": "PyTorch"},
         section="Mixed precision",
+    )
+    tf32: bool = key(
+        False,
+        "Whether GPUs multiply float32 with 11 bits (TF32; PyTorch alone).",
+        alone={True: "PyTorch"},
+    )
+    fused_attention: bool = key(
+        False,
+        "Whether scaled_dot_product_attention takes the place of two products and a softmax "
+        "(PyTorch alone).",
+        alone={True: "PyTorch"},
+    )
+    channels_last: bool = key(
+        False,
+        "Whether the weights of convolutions lie in memory as activations do (PyTorch alone).",
+        alone={True: "PyTorch"},
     )
     loss_scale_type: Literal["fixed", "dynamic", "auto"] = key(
         "fixed", "fixed, dynamic, or auto: at O2 dynamic from 2**24, else 1."

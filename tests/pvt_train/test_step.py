@@ -12,8 +12,9 @@ from pvt_spec import ModelInfo, tap_names
 from pvt_spec.initial import initial_weights
 from pvt_train.optim.loss_scale import LossScale, first_loss_scale
 from pvt_train.twin import Batch, TrainingError
+from tests.support import training
 from tests.support.messages import naming, tells
-from tests.support.models import Weights, random_weights
+from tests.support.models import SMALL, Weights, random_weights
 from tests.support.training import (
     LR,
     assert_same_state,
@@ -301,6 +302,52 @@ class TestPrecision:
         images = np.zeros((2, 3, 64, 64), np.float32)
         assert np.allclose(half.forward(images), full.forward(images), rtol=0, atol=2e-2)
         assert half.first_not_finite(batch(info, 0)) is None
+
+
+class TestTorchsOwn:
+    """Keys that PyTorch alone has: the same step, within rounding, and bits twice."""
+
+    @pytest.mark.parametrize("kind", SMALL)
+    @pytest.mark.parametrize(
+        "key", ["checkpoint_blocks", "fused_attention", "channels_last", "deterministic", "tf32"]
+    )
+    def test_each_trains_as_without(self, key, kind, restored):
+        info = described(kind)
+        plain, first, again = (
+            training.open_twin(info, recipe(opt="sgd", **changes), framework="torch")
+            for changes in ({}, {key: True}, {key: True})
+        )
+        for step, rate in enumerate(LR[:3]):
+            one, two, three = (t.step([batch(info, step)], rate) for t in (plain, first, again))
+            assert two == three
+            assert two.loss == pytest.approx(one.loss, rel=1e-5)
+            assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-4)
+        assert largest_difference(plain.weights(), first.weights()) < 1e-6
+        assert_same_state(again, first.state())
+
+    def test_bf16_trains_as_float32_within_bfloat16(self):
+        info = described("v2")
+        full, half = (
+            training.open_twin(info, recipe(amp_level=level), framework="torch")
+            for level in ("O0", "bf16")
+        )
+        for step, rate in enumerate(LR[:2]):
+            one, other = (twin.step([batch(info, step)], rate) for twin in (full, half))
+            assert other.loss == pytest.approx(one.loss, rel=2e-2)
+            assert other.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-1)
+            assert other.gradient_norm != pytest.approx(one.gradient_norm, rel=1e-5)
+        assert {array.dtype.name for array in half.weights().values()} == {"float32"}
+        images = np.zeros((2, 3, 64, 64), np.float32)
+        assert np.allclose(half.forward(images), full.forward(images), rtol=0, atol=5e-2)
+        assert half.first_not_finite(batch(info, 0)) is None
+
+    @pytest.fixture
+    def restored(self):
+        """What torch has for the whole process, as it was."""
+        import torch
+
+        yield
+        torch.use_deterministic_algorithms(False)
 
 
 class TestLossScale:

@@ -1,4 +1,4 @@
-"""Data parallel training on a CPU: two workers under msrun against one with the same images."""
+"""Data parallel training on a CPU: two launched workers against one with the same images."""
 
 import os
 import sys
@@ -9,23 +9,31 @@ import numpy as np
 import pytest
 
 from pvt_train.twin import TrainingError
+from tests.support import training
 from tests.support.messages import naming
 from tests.support.processes import ROOT, free_port, launch_environment, run_python
-from tests.support.training import LR, described, largest_difference, open_twin, recipe
+from tests.support.training import FRAMEWORKS, LR, described, largest_difference, recipe
 
 SECONDS = 240
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one worker and two workers ended with: ``RANKS_RANK.npz`` and ``.txt``."""
     path = tmp_path_factory.mktemp("workers")
     script = ROOT / "tests/support/parallel_worker.py"
     how = {"env": launch_environment(), "timeout": SECONDS}
-    run_python(script, path, "alone", **how)
-    workers = ("--worker_num=2", "--local_worker_num=2", f"--master_port={free_port()}")
-    msrun = Path(sys.executable).with_name("msrun")
-    run_python(msrun, *workers, "--join=True", f"--log_dir={path}/log", script, path, **how)
+    run_python(script, request.param, path, "alone", **how)
+    launchers = {
+        "mindspore": (
+            "msrun", "--worker_num=2", "--local_worker_num=2", f"--master_port={free_port()}",
+            "--join=True", f"--log_dir={path}/log",
+        ),
+        "torch": ("torchrun", "--nproc_per_node=2", f"--master_port={free_port()}"),
+    }  # fmt: skip
+    launcher, *options = launchers[request.param]
+    binary = Path(sys.executable).with_name(launcher)
+    run_python(binary, *options, script, request.param, path, **how)
     return path
 
 
@@ -68,18 +76,27 @@ def test_states_that_differ_are_refused_by_all(folder):
 @pytest.fixture
 def started_by_nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Without what a launcher leaves in the environment."""
-    for name in [name for name in os.environ if name.startswith(("MS_", "RANK_", "OMPI_"))]:
+    launched = ("MS_", "RANK", "OMPI_", "WORLD_SIZE", "LOCAL_RANK", "MASTER_")
+    for name in [name for name in os.environ if name.startswith(launched)]:
         monkeypatch.delenv(name)
     return monkeypatch
 
 
-def test_without_a_launcher_it_says_what_to_do(started_by_nobody):
-    with pytest.raises(TrainingError, match=naming("msrun", "--distribute")):
+def test_without_a_launcher_it_says_what_to_do(started_by_nobody, open_twin):
+    launcher = {"mindspore": "msrun", "torch": "torchrun"}[open_twin.keywords["framework"]]
+    with pytest.raises(TrainingError, match=naming(launcher, "--distribute")):
         open_twin(described("v2"), recipe(distribute=True))
 
 
-@pytest.mark.parametrize("name", ["MS_WORKER_NUM", "OMPI_COMM_WORLD_SIZE"])
-def test_workers_that_are_not_wanted_are_refused(started_by_nobody, name):
+@pytest.mark.parametrize(
+    ("framework", "name"),
+    [
+        ("mindspore", "MS_WORKER_NUM"),
+        ("mindspore", "OMPI_COMM_WORLD_SIZE"),
+        ("torch", "WORLD_SIZE"),
+    ],
+)
+def test_workers_that_are_not_wanted_are_refused(started_by_nobody, framework, name):
     started_by_nobody.setenv(name, "8")
     with pytest.raises(TrainingError, match=naming("8", "distribute")):
-        open_twin(described("v2"), recipe())
+        training.open_twin(described("v2"), recipe(), framework=framework)
