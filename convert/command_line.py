@@ -170,9 +170,12 @@ def _convert(src: Path, dst: Path, options: Mapping[str, Any]) -> None:
         return {n.removeprefix(kind): value for n, value in options.items() if n.startswith(kind)}
 
     onnx = part("onnx_")
-    unfit = [name for name, value in onnx.items() if value and name not in find_format(dst).options]
+    usual = {row.name: row.default for row in fields(OnnxOptions)}
+    asked = [name for name, value in onnx.items() if value != usual[name]]
+    unfit = [name for name in asked if name not in find_format(dst).options]
     if unfit:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unfit)
+        rows = (row for row in fields(OnnxOptions) if row.name in unfit)
+        flags = ", ".join(row.metadata["flag"] for row in rows)
         able = next(row.suffixes[0] for row in FORMATS if unfit[0] in row.options)
         raise click.UsageError(f"{flags}: {dst} is no {able}, which alone can be written so")
     convert_file(

@@ -12,7 +12,7 @@ import numpy as np
 from convert.findings import Finding, to_dict
 from convert.formats.table import FOLDER, find_format
 from convert.model.answers import replaced_in_transformers
-from convert.model.changes import apply, with_numerics
+from convert.model.changes import apply, halve, with_numerics
 from convert.model.maths import Differences, Gap, differences, estimate_gap
 from convert.model.read import Model, read_model
 from convert.model.write import save_model, target_dialect
@@ -27,6 +27,7 @@ from pvt_spec.files.models import CONFIG, find_model, reaching
 from pvt_spec.files.replacing import AnyPath, check_folder, check_not_read, check_target, replacing
 from pvt_spec.files.stamps import changed_since, stamp_files
 from pvt_spec.hashes import describe_changes
+from pvt_spec.precisions import FLOAT16
 from pvt_spec.words import counted
 
 
@@ -130,6 +131,8 @@ def _prepare(read: Model, path: Path, changes: Changes, options: Options, log: _
     if names.features_only and not read.info.config.features_only:
         changes = dataclasses.replace(changes, features_only=True)
     model = apply(read, changes)
+    if options.onnx.precision == FLOAT16 and "precision" in find_format(path).options:
+        model = halve(model)
     if options.dialect or not find_format(path).carries_maths:
         model = _settle_maths(model, names, path, options, log)
     if not find_format(path).carries_maths:

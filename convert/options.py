@@ -12,6 +12,8 @@ from typing import Any
 from convert.names.dialects import NAMES
 from pvt_onnx.targets import TARGETS
 from pvt_spec import PROFILES, TASKS
+from pvt_spec.errors import ConvertError
+from pvt_spec.precisions import FLOAT16, FLOAT32
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 """What weights may be stored as; all widen to float32 without loss."""
@@ -135,7 +137,8 @@ class Changes:
     )
     dtype: str | None = option(
         "--dtype",
-        "Store all weights so; otherwise each stays as it is.",
+        "Store all weights so; otherwise each stays as it is. A graph computes in float32 all the "
+        "same: see --precision.",
         choices=WEIGHT_DTYPES,
     )
 
@@ -150,6 +153,8 @@ class OnnxOptions:
         opset: The opset; None for the target's own.
         dynamic_size: Whether the image's height and width are left open.
         uint8: Whether the graph takes pixels and normalises them itself.
+        precision: What it computes in: ``"fp16"`` is float16 but for norms, softmax and their like.
+        half_ends: Whether what goes in and comes out of a graph in float16 is so too.
         external_data: Whether the weights go to ``NAME.onnx.data`` beside it, as they do in any
             case where the file would pass protobuf's 2 GiB.
     """
@@ -167,7 +172,21 @@ class OnnxOptions:
     uint8: bool = option(
         "--uint8", "Take pixels uint8 (B, H, W, C) and normalise them in the graph.", False
     )
+    precision: str = option(
+        "--precision",
+        "What the graph computes in; fp16 keeps norms and softmax in float32, and stores the "
+        "weights of all other layers in float16.",
+        FLOAT32,
+        choices=(FLOAT32, FLOAT16),
+    )
+    half_ends: bool = option(
+        "--float16-ends", "With --precision fp16: images and answers are float16 too.", False
+    )
     external_data: bool = option("--external-data", "Weights go to DST.data.", False)
+
+    def __post_init__(self) -> None:
+        if self.half_ends and self.precision != FLOAT16:
+            raise ConvertError("--float16-ends is of a graph with --precision fp16: give both")
 
 
 @dataclass(frozen=True, kw_only=True)

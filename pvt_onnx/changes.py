@@ -18,7 +18,8 @@ from pvt_onnx.precision import read_precision
 from pvt_onnx.targets import DEFAULT_TARGET, TARGET_KEY, TARGETS
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, tensor_specs
 from pvt_spec.attributes import expected_attributes, within_a_step
-from pvt_spec.hashes import GRAPH_KEY, changed_weights, hash_weights
+from pvt_spec.hashes import GRAPH_KEY, PRECISION_KEY, changed_weights, hash_weights
+from pvt_spec.precisions import FLOAT32
 from pvt_spec.words import shortened, show
 
 _Facts = dict[str, Any]
@@ -70,7 +71,8 @@ def _graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
         return _attribute_changes(model, info)
     if recorded == hash_graph(model, said):
         return []
-    if read_precision(model) != "fp32":  # made coarser by a tool, of whose graph nothing is known
+    if read_precision(model) != FLOAT32 and PRECISION_KEY not in metadata:
+        # Made coarser by a tool, of whose graph nothing is known.
         return _attribute_changes(model, info)
     for written in _written(model, info):
         if hash_graph(written, said) == recorded:
@@ -102,10 +104,12 @@ def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProt
         if tensor.name in known
     }
     now = {each.version for each in model.opset_import if not each.domain}
-    said = {entry.key: entry.value for entry in model.metadata_props}.get(TARGET_KEY)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    said = metadata.get(TARGET_KEY)
     target = TARGETS.get(said or DEFAULT_TARGET, TARGETS[DEFAULT_TARGET])
     kinds = [value.type.tensor_type.elem_type for value in model.graph.input]
     uint8 = kinds == [onnx.TensorProto.UINT8]
+    answered = {value.type.tensor_type.elem_type for value in model.graph.output}
     for opset in sorted(target.opsets, key=lambda opset: opset not in now):
         for dynamic in (False, True):
             with suppress(ConfigError):  # not all of a target's graphs can be written
@@ -116,6 +120,8 @@ def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProt
                     opset=opset,
                     target=target.name,
                     uint8=uint8,
+                    precision=metadata.get(PRECISION_KEY, FLOAT32),
+                    half_ends=answered == {onnx.TensorProto.FLOAT16},
                 )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pvt_spec import ConfigError
+from pvt_spec.precisions import FLOAT16, FLOAT32
 
 ASCEND = "ascend"
 """The target beside whose graphs a configuration is written; see :mod:`pvt_onnx.ascend`."""
@@ -40,6 +41,7 @@ class Target:
         dynamic_size: Whether the image's height and width can be left open, and position
             embeddings resized in the graph.
         operators: All that it documents; () where that is every one of the opset.
+        precisions: What its graphs can be written to compute in.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Target:
     written_out: frozenset[str] = frozenset()
     dynamic_size: bool = True
     operators: frozenset[str] = frozenset()
+    precisions: tuple[str, ...] = (FLOAT32, FLOAT16)
 
 
 _WRITTEN_OUT = frozenset({"Gelu", "LayerNormalization"})
@@ -67,6 +70,7 @@ TARGETS = {
             written_out=_WRITTEN_OUT,
             dynamic_size=False,
             operators=ASCEND_OPERATORS,
+            precisions=(FLOAT32,),  # atc's --precision_mode is for that
         ),
         Target("tensorrt", "TensorRT 8.6 or later", 17, range(13, 21)),
         Target("openvino", "OpenVINO", 20, range(13, 21), kernels=True),
@@ -90,7 +94,11 @@ def find_target(name: str | None) -> Target:
 
 
 def choose_opset(
-    target: Target, opset: int | None, dynamic_size: bool = False, uint8: bool = False
+    target: Target,
+    opset: int | None,
+    dynamic_size: bool = False,
+    uint8: bool = False,
+    precision: str = FLOAT32,
 ) -> int:
     """Returns the opset that a graph is written in: the one that is asked for, or the target's.
 
@@ -111,5 +119,10 @@ def choose_opset(
         raise ConfigError(
             "a graph for ascend takes normalised images: leave --uint8 out, AIPP normalises pixels "
             "as the file beside the graph says"
+        )
+    if precision not in target.precisions:
+        raise ConfigError(
+            f"a graph for {target.name} is not written to compute in {precision}, expected "
+            f"{' or '.join(target.precisions)}: its own tools make it so"
         )
     return opset or target.opset

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pvt_spec.kernels import KERNELS, Exponential, Kernels
 
 CONTRACTIONS = frozenset({"conv", "matmul"})
-FLOAT32, INT8 = "fp32", "int8"
+FLOAT32, FLOAT16, INT8 = "fp32", "fp16", "int8"
 OPERATION_KINDS = CONTRACTIONS | {"norm", "softmax", "gelu", "add", "mul", "mean", "pool", "resize"}
 """The kinds of operation that a PVT consists of."""
 

@@ -347,6 +347,8 @@ def planned(
     opset: int | None,
     dynamic_size: bool,
     uint8: bool,
+    precision: str,
+    half_ends: bool,
     external_data: bool,
 ) -> list[Path]:
     """Returns a model's files, the one to name first: with the weights inside, or beside it.
@@ -354,7 +356,7 @@ def planned(
     Raises:
         ConfigError: The target has no such graph.
     """
-    choose_opset(find_target(target), opset, dynamic_size, uint8)
+    choose_opset(find_target(target), opset, dynamic_size, uint8, precision)
     files = [path, _data_file(path)] if external_data else [path]
     return [*files, aipp_file(path)] if target == ASCEND else files
 
@@ -378,6 +380,8 @@ def write(
     dynamic_size: bool,
     target: str | None,
     uint8: bool,
+    precision: str,
+    half_ends: bool,
     external_data: bool,
 ) -> list[Path]:
     """Writes a model, whole or not at all: its graph from the metadata, and the weights.
@@ -392,6 +396,9 @@ def write(
         target: The name of what the graph is for, one of
             :data:`pvt_onnx.targets.TARGETS`; None for the first.
         uint8: Whether the graph takes pixels and normalises them itself.
+        precision: What it computes in; of ``"fp16"``, the weights are as
+            :func:`pvt_onnx.graph.build.as_halves` makes them.
+        half_ends: Whether what goes in and comes out of such a graph is float16 too.
         external_data: Whether the weights go to a file beside it. They do in any case where the
             model would pass :data:`MAX_BYTES`.
 
@@ -415,6 +422,8 @@ def write(
         opset=opset,
         target=target,
         uint8=uint8,
+        precision=precision,
+        half_ends=half_ends,
     )
     external = external_data or model_size(skeleton, tensors) > MAX_BYTES
     config = aipp_config(path, info) if target == ASCEND else None

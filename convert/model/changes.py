@@ -174,6 +174,20 @@ def cast(model: Model, dtype: str, names: Iterable[str] | None = None) -> Model:
     return _changed(model, weights, model.info, finding)
 
 
+def halve(model: Model) -> Model:
+    """Returns the model for a graph that computes in float16: all but norms' weights are so.
+
+    Its maths is what it was: the graph's precision, not the weights, rounds position embeddings.
+
+    Raises:
+        ConvertError: Weights cannot be of this dtype.
+    """
+    specs = tensor_specs(model.info.config)
+    halved = cast(model, "float16", [spec.name for spec in specs if spec.kind != "norm"])
+    numerics = model.info.numerics
+    return dataclasses.replace(halved, info=dataclasses.replace(halved.info, numerics=numerics))
+
+
 def cast_array(array: Array, dtype: np.dtype[Any]) -> tuple[Array, float]:
     """Returns an array in another dtype, and the largest absolute change; NaN where it made one."""
     with np.errstate(over="ignore", invalid="ignore"):

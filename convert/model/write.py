@@ -15,6 +15,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import hash_weights
+from pvt_spec.precisions import FLOAT16
 
 
 def target_dialect(path: Path, asked: str | None, version: int) -> Dialect:
@@ -73,6 +74,13 @@ def save_model(
     names = target_dialect(path, dialect, info.config.version)
     if dialect or not row.carries_maths:
         _check_maths(path, names, info)
+    if onnx.precision == FLOAT16 and "precision" in row.options:
+        from pvt_onnx.graph.build import as_halves
+
+        halves = as_halves(info.config, weights)
+        # Those of what is rounded only now are of other numbers.
+        hashes = {n: h for n, h in hashes.items() if halves[n].dtype == weights[n].dtype}
+        weights = halves
     tensors = from_canonical(weights, names.pairings(info.config, bare=not info.config.num_classes))
     metadata = {"format": names.framework} if row.says_framework else {}
     missing = hash_weights({name: a for name, a in weights.items() if name not in hashes})

@@ -27,7 +27,8 @@ from pvt_spec import (
     tensor_specs,
 )
 from pvt_spec.arrays import Array
-from pvt_spec.hashes import GRAPH_KEY, GRAPH_PARTS, PartsHash, encode_maths
+from pvt_spec.hashes import GRAPH_KEY, GRAPH_PARTS, PRECISION_KEY, PartsHash, encode_maths
+from pvt_spec.precisions import FLOAT16, FLOAT32
 
 
 def build_skeleton(
@@ -39,6 +40,8 @@ def build_skeleton(
     opset: int | None = None,
     target: str | None = None,
     uint8: bool = False,
+    precision: str = FLOAT32,
+    half_ends: bool = False,
 ) -> onnx.ModelProto:
     """Returns the whole model but for the weights' bytes.
 
@@ -51,27 +54,32 @@ def build_skeleton(
         target: The name of what it is for, one of
             :data:`pvt_onnx.targets.TARGETS`; None for the first.
         uint8: Whether it takes pixels (B, H, W, C) of 0 to 255 and normalises them itself.
+        precision: What it computes in: float16 but for norms, softmax and their like.
+        half_ends: Whether what goes in and comes out of a graph in float16 is so too.
 
     Raises:
         ConfigError: The target is none, or has no such graph; or the image is too small for four
             stages.
     """
     form = find_target(target)
-    opset = choose_opset(form, opset, dynamic_size, uint8)
+    opset = choose_opset(form, opset, dynamic_size, uint8, precision)
+    half = precision == FLOAT16
+    half_ends = half and half_ends
     config = info.config
     size = None if dynamic_size else image_size or info.preprocessing.image_size
     if size and min(size) < MIN_IMAGE_SIDE:
         raise ConfigError(f"image size {size}: each side takes at least {MIN_IMAGE_SIDE} pixels")
-    writer = ModelWriter(config, info.numerics, dtypes, size, opset, form)
-    writer.write(info.preprocessing if uint8 else None)
+    writer = ModelWriter(config, info.numerics, dtypes, size, opset, form, half)
+    writer.write(info.preprocessing if uint8 else None, half_ends)
     sides = size or ("height", "width")
     images = ["batch", *sides, config.in_chans] if uint8 else ["batch", config.in_chans, *sides]
-    kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
+    ends = TensorProto.FLOAT16 if half_ends else TensorProto.FLOAT
+    kind = TensorProto.UINT8 if uint8 else ends
     graph = helper.make_graph(
         writer.graph.nodes,
         info.variant or f"pvt_v{config.version}",
         [helper.make_tensor_value_info(INPUT, kind, images)],
-        _outputs(config, info.numerics, size),
+        _outputs(config, info.numerics, size, ends),
         list(writer.graph.constants.values()),
     )
     opsets = [helper.make_opsetid("", opset)]
@@ -82,6 +90,7 @@ def build_skeleton(
     text = info.to_json()
     graph_hash = hash_graph(model, text)
     said = {METADATA_KEY: text, GRAPH_KEY: graph_hash, TARGET_KEY: form.name}
+    said |= {PRECISION_KEY: precision} if half else {}
     helper.set_model_props(model, said)
     return model
 
@@ -93,6 +102,16 @@ def as_initializers(
     form = find_target(target)
     shapes = {spec.name: stored_shape(spec, form) for spec in tensor_specs(config)}
     return {name: array.reshape(shapes[name]) for name, array in weights.items()}
+
+
+def as_halves(config: PVTConfig, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns the weights that a graph in float16 holds: those of norms are as they were."""
+    norms = {spec.name for spec in tensor_specs(config) if spec.kind == "norm"}
+    with np.errstate(over="ignore"):
+        return {
+            name: array if name in norms else array.astype(np.float16, copy=False)
+            for name, array in weights.items()
+        }
 
 
 def hash_graph(model: onnx.ModelProto, written: str) -> str:
@@ -120,7 +139,7 @@ def hash_graph(model: onnx.ModelProto, written: str) -> str:
 
 
 def _outputs(
-    config: PVTConfig, numerics: Numerics, size: tuple[int, int] | None
+    config: PVTConfig, numerics: Numerics, size: tuple[int, int] | None, kind: int
 ) -> list[onnx.ValueInfoProto]:
     """Returns the graph's outputs: of maps, height and width are named where they are dynamic."""
     names = output_names(config)
@@ -131,7 +150,7 @@ def _outputs(
             grids = [*stage_grids(config, numerics, size)]
         shapes = [[C, *grid] for C, grid in zip(config.embed_dims, grids, strict=True)]
     return [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+        helper.make_tensor_value_info(name, kind, ["batch", *shape])
         for name, shape in zip(names, shapes, strict=True)
     ]
 
@@ -147,6 +166,8 @@ def build(
     opset: int | None = None,
     target: str | None = None,
     uint8: bool = False,
+    precision: str = FLOAT32,
+    half_ends: bool = False,
 ) -> onnx.ModelProto:
     """Returns a complete ONNX model in memory.
 
@@ -161,12 +182,16 @@ def build(
         target: The name of what it is for, one of
             :data:`pvt_onnx.targets.TARGETS`; None for the first.
         uint8: Whether it takes pixels (B, H, W, C) of 0 to 255 and normalises them itself.
+        precision: What it computes in: float16 but for norms, softmax and their like.
+        half_ends: Whether what goes in and comes out of a graph in float16 is so too.
 
     Raises:
         ConfigError: The target is none, or has no such graph; or ``weights`` are not the
             configuration's.
     """
     check_shapes(config, {name: array.shape for name, array in weights.items()})
+    if precision == FLOAT16:
+        weights = as_halves(config, weights)
     info = info or ModelInfo(config, numerics, default_preprocessing(config, "official"))
     model = build_skeleton(
         # The hashes that it has may be of other weights.
@@ -177,6 +202,8 @@ def build(
         opset=opset,
         target=target,
         uint8=uint8,
+        precision=precision,
+        half_ends=half_ends,
     )
     for name, array in as_initializers(config, weights, target).items():
         model.graph.initializer.add(

@@ -24,9 +24,11 @@ from pvt_spec import (
     Preprocessing,
     PVTConfig,
     TensorSpec,
+    output_names,
     reduced_tokens,
     stage_grids,
     symmetric_padding,
+    tensor_specs,
 )
 
 INT64_MAX = 2**63 - 1
@@ -67,6 +69,8 @@ class ModelWriter:
         image_size: The (H, W) of the input in pixels, or None where they are to be dynamic.
         opset: The opset.
         target: What the graph is for.
+        half: Whether it computes in float16, but for norms, softmax, means, written-out GELUs and
+            what is resized or pooled. Between layers everything is float16 then.
     """
 
     def __init__(
@@ -77,11 +81,14 @@ class ModelWriter:
         image_size: tuple[int, int] | None,
         opset: int,
         target: Target,
+        half: bool = False,
     ):
         self.config = config
         self.numerics = numerics
         self.dtypes = dtypes
         self.target = target
+        self.half = half
+        self.norms = {spec.name for spec in tensor_specs(config) if spec.kind == "norm"}
         self.graph = GraphWriter(opset)
         self.grids = stage_grids(config, numerics, image_size) if image_size else None
         # What remains of tokens of an open number is more than tools that infer shapes can tell.
@@ -92,14 +99,35 @@ class ModelWriter:
         return self.graph.opset >= SINCE[op] and op not in self.target.written_out
 
     def weight(self, name: str) -> str:
-        """Returns a weight as a float32 value."""
-        if self.dtypes[name] == np.float32:
+        """Returns a weight as a value of what its layer computes in."""
+        half = self.half and name not in self.norms
+        wanted = np.float16 if half else np.float32
+        if self.dtypes[name] == wanted:
             return name
-        return self.graph.add("Cast", name, name=f"{name}/float32", to=TensorProto.FLOAT)
+        kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+        return self.graph.add("Cast", name, name=f"{name}/{np.dtype(wanted)}", to=kind)
+
+    def wide(self, x: str) -> str:
+        """Returns what flows between layers as a float32 value."""
+        if not self.half:
+            return x
+        return self.graph.add("Cast", x, name=f"{x}/float32", to=TensorProto.FLOAT)
+
+    def narrow(self, x: str, name: str) -> str:
+        """Returns a float32 value as what flows between layers, under a name of its own."""
+        return self.graph.add("Cast", x, name=name, to=TensorProto.FLOAT16) if self.half else x
+
+    def inner(self, name: str) -> str:
+        """Returns the name of a float32 value that becomes another one, or that itself."""
+        return f"{name}/wide" if self.half else name
 
     def rounded(self, name: str) -> str:
-        """Returns a position embedding as a float32 value, rounded as the numerics say."""
-        if self.numerics.pos_embed_dtype != "float16" or self.dtypes[name] == np.float16:
+        """Returns a position embedding as what flows, rounded as the numerics say."""
+        if (
+            self.half
+            or self.numerics.pos_embed_dtype != "float16"
+            or self.dtypes[name] == np.float16
+        ):
             return self.weight(name)
         x = self.graph.add("Cast", name, name=f"{name}/float16", to=TensorProto.FLOAT16)
         return self.graph.add("Cast", x, name=f"{name}/float32", to=TensorProto.FLOAT)
@@ -114,10 +142,13 @@ class ModelWriter:
 
     def layer_norm(self, x: str, layer: str, eps: float, name: str) -> str:
         """Adds a layer norm over the channels of tokens (B, N, C)."""
+        x, made = self.wide(x), self.inner(name)
         if not self.has("LayerNormalization"):
-            return layer_norm(self.graph, x, layer, self.parts(layer), eps, name)
-        kept: dict[str, Any] = {"axis": -1, "stash_type": TensorProto.FLOAT}
-        return self.layer("LayerNormalization", x, layer, name, epsilon=eps, **kept)
+            made = layer_norm(self.graph, x, layer, self.parts(layer), eps, made)
+        else:
+            kept: dict[str, Any] = {"axis": -1, "stash_type": TensorProto.FLOAT}
+            made = self.layer("LayerNormalization", x, layer, made, epsilon=eps, **kept)
+        return self.narrow(made, name)
 
     def linear(self, x: str, layer: str, name: str = "") -> str:
         """Maps rows (n, in) to (n, out), with the weight as it is stored."""
@@ -143,7 +174,8 @@ class ModelWriter:
         """Adds a GELU in the form that the numerics say."""
         form = self.numerics.gelu
         if not self.has("Gelu"):
-            return gelu(self.graph, x, form, name)
+            made = gelu(self.graph, self.wide(x), form, self.inner(name))
+            return self.narrow(made, name)
         return self.graph.add("Gelu", x, name=name, approximate="none" if form == "erf" else form)
 
     def to_map(self, x: str, C: int, H: Size, W: Size, name: str) -> str:
@@ -180,7 +212,10 @@ class ModelWriter:
         C, ratio = self.config.embed_dims[stage], self.config.sr_ratios[stage]
         x = self.to_map(x, C, H, W, f"{name}.norm1/map")
         if self.config.linear:
-            x = adaptive_avg_pool(self.graph, x, H, W, POOL_SIZE, f"{name}.pool")
+            pooled = adaptive_avg_pool(
+                self.graph, self.wide(x), H, W, POOL_SIZE, self.inner(f"{name}.pool")
+            )
+            x = self.narrow(pooled, f"{name}.pool")
             ratio = 1
         x = self.conv(x, f"{name}.sr", ratio, ratio)
         M = self.reduced_size(x, stage)
@@ -218,8 +253,10 @@ class ModelWriter:
         v = self.to_heads(v, M, heads, head_dim, f"{name}.v")
         k = g.transpose(k, 0, 1, 3, 2, name=f"{name}.k/columns")  # (B, heads, head_dim, M)
         attn = g.add("MatMul", q, k, name=f"{name}.qk")  # (B, heads, N, M)
+        attn = self.wide(attn)
         attn = g.add("Mul", attn, g.number(head_dim**-0.5), name=f"{name}.scaled")
-        attn = g.add("Softmax", attn, name=f"{name}.softmax", axis=3)
+        attn = g.add("Softmax", attn, name=self.inner(f"{name}.softmax"), axis=3)
+        attn = self.narrow(attn, f"{name}.softmax")
         x = g.add("MatMul", attn, v, name=f"{name}.heads")
         if heads > 1:
             x = g.transpose(x, 0, 2, 1, 3, name=f"{name}.merged")
@@ -291,18 +328,19 @@ class ModelWriter:
         C = self.config.embed_dims[stage]
         # Before 13, what is not given has to be empty.
         unused = "" if g.opset >= 13 else g.constant("number/", np.zeros(0, np.float32))
-        x = self.to_map(pos_embed, C, grid_h, grid_w, f"{name}/map")
+        x = self.to_map(self.wide(pos_embed), C, grid_h, grid_w, f"{name}/map")
         x = g.add(
             "Resize",
             x,
             unused,
             unused,
             g.shape(1, C, H, W),
-            name=f"{name}/resized",
+            name=self.inner(f"{name}/resized"),
             mode="linear",
             coordinate_transformation_mode=self.numerics.pos_embed_resize,
             **({"antialias": 0} if g.opset >= 18 else {}),
         )
+        x = self.narrow(x, f"{name}/resized")
         return self.to_tokens(x, C, f"{name}/positions")
 
     def add_positions(self, x: str, stage: int, H: Size, W: Size) -> str:
@@ -353,7 +391,7 @@ class ModelWriter:
             x = self.layer_norm(x, "norm", self.numerics.final_norm_eps, "norm")
             index = g.constant("index/0", np.array(0, np.int64))
             return g.add("Gather", x, index, name="features", axis=1)
-        return g.mean(x, 1, "features")
+        return self.narrow(g.mean(self.wide(x), 1, self.inner("features")), "features")
 
     def normalised(self, preprocessing: Preprocessing) -> str:
         """Maps pixels uint8 (B, H, W, C) to images (B, C, H, W), as ``predict`` normalises them."""
@@ -364,12 +402,20 @@ class ModelWriter:
         x = g.add("Div", x, g.constant("pixel/std", std), name="pixel/normalised")
         return g.transpose(x, 0, 3, 1, 2, name="pixel/map")
 
-    def write(self, preprocessing: Preprocessing | None = None) -> None:
+    def write(self, preprocessing: Preprocessing | None = None, half_ends: bool = False) -> None:
         """Writes the whole model, from ``images`` to :func:`pvt_spec.output_names`.
 
         Args:
             preprocessing: How pixels are normalised, where it takes those.
+            half_ends: Whether what goes in, if normalised, and what comes out is float16 too.
         """
-        x = self.features(self.normalised(preprocessing) if preprocessing else INPUT)
+        images = self.normalised(preprocessing) if preprocessing else INPUT
+        if preprocessing or not half_ends:
+            images = self.narrow(images, f"{images}/float16")
+        x = self.features(images)
         if self.config.num_classes:
             self.linear(x, "head", "logits")
+        if self.half and not half_ends:
+            for name in output_names(self.config):
+                self.graph.rename(name, f"{name}/float16")
+                self.graph.add("Cast", f"{name}/float16", name=name, to=TensorProto.FLOAT)

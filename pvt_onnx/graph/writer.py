@@ -32,6 +32,17 @@ class GraphWriter:
             self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
 
+    def rename(self, old: str, new: str) -> None:
+        """Gives a value another name, where it is made and used; the old one is free again."""
+        self._made.discard(old)
+        for node in self.nodes:
+            if node.name == old:
+                node.name = new
+            for names in (node.input, node.output):
+                for index, name in enumerate(names):
+                    if name == old:
+                        names[index] = new
+
     def split(self, x: str, size: int, *names: str) -> tuple[str, ...]:
         """Cuts the columns of rows into parts of ``size``, one for each name."""
         sizes, inputs = [size] * len(names), [x]
