@@ -13,6 +13,7 @@ from pvt_data.images.ahead import load_ahead
 from pvt_data.images.decoding import check_channels
 from pvt_data.images.preprocessing import load_image
 from pvt_data.sources.folders import open_source
+from pvt_data.sources.imagenet import imagenet_order
 from pvt_data.sources.listing import LeftOut, list_labelled, some
 from pvt_data.sources.source import Source
 from pvt_spec.arrays import Array
@@ -212,6 +213,10 @@ def class_order(
         ImageError: The model does not know a class, or cannot tell which one it is.
     """
     count = info.config.num_classes
+    by_identifier = None if {*classes} <= {*info.labels} else imagenet_order(info, classes)
+    if by_identifier is not None:
+        tell(f"{folder}: its classes are called by ImageNet's identifiers and taken in its order")
+        return by_identifier
     by_number = numbered and not {*classes} & {*info.labels}
     if not info.labels or by_number:
         if numbered and len(classes) > count:

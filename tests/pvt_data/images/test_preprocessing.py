@@ -20,6 +20,7 @@ from pvt_data.answers.validate import Candidate, Options, validate
 from pvt_data.images.decoding import open_image
 from pvt_data.images.pixels import pixel_mean, pixel_std
 from pvt_data.images.preprocessing import load_image
+from pvt_data.sources.imagenet import imagenet_names
 from pvt_data.sources.labels import class_order, labelled_for
 from pvt_data.sources.listing import SUFFIXES, list_images, list_labelled
 from pvt_spec import (
@@ -434,6 +435,21 @@ def test_numbers_of_imagenet_are_called_so(tmp_path: Path) -> None:
         Image.new("L", (8, 8)).save(tmp_path / name / "a.png")
     with pytest.raises(ImageError, match=naming("ImageNet", "n01440764", "--labels")):
         labelled_for(info_of(2, "tench", "goldfish"), tmp_path)
+
+
+def test_identifiers_of_imagenet_are_its_numbers(tmp_path: Path) -> None:
+    """Of some of them too; those of Imagenette are known to be these numbers."""
+    folders = ["n01440764", "n02102040", "n02979186", "n03425413"]
+    for labels in ((), imagenet_names(), tuple(name.upper() for name in imagenet_names())):
+        said: list[str] = []
+        order = class_order(info_of(1000, *labels), folders, tmp_path, said.append)
+        assert order.tolist() == [0, 217, 482, 571]
+        assert len(said) == 1 and tells(said[0], "ImageNet's")
+    for info in (info_of(1000, *map(str, range(1000))), info_of(999)):
+        with pytest.raises(ImageError):
+            class_order(info, folders, tmp_path)
+    own = info_of(1000, *folders[::-1], *map(str, range(996)))
+    assert class_order(own, folders, tmp_path).tolist() == [3, 2, 1, 0]
 
 
 def test_numbers_of_tar_files_are_the_models_own(tmp_path: Path) -> None:
