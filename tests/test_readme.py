@@ -28,7 +28,7 @@ from tests.support.documents import (
 )
 from tests.support.processes import ROOT, free_port, launch_environment, run_python
 
-RUN = {"README.md": ROOT / "README.md", "guide": ROOT / "docs/training-on-ascend.md"}
+RUN = {"README.md": ROOT / "README.md", "guide": ROOT / "docs/training.md"}
 """The documents whose commands are run."""
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -42,9 +42,10 @@ QUICK = (
 TABLE = (
     Substitution(r"^make demo\b", "test -f demo/parity.html", "it was made before"),
     Substitution(r"^make (?=test)", f"make -C {ROOT} --dry-run ", "this is one of the tests"),
-    Substitution(r"^pip install -e '\.\[mindspore\]'", "pip --version", "it is installed"),
+    Substitution(r"^pip install -e '\.\[(mindspore|torch)\]'", "pip --version", "it is installed"),
     Substitution(r"/path/to/imagenet|/data/imagenet|(?<=data_dir )flowers", "DIR", "small"),
     Substitution(r"train … (?=--pretrained)", "train --data-dir DIR --output tuned ", "left open"),
+    Substitution(r"(?<=pvt_torch train )--config …", "--data-dir DIR --output three", "left open"),
     Substitution(r"--config …", "--data-dir DIR --output two", "left open"),
     Substitution(r"photos/", "DIR/val/3", "a folder of images"),
     Substitution(r"--runtime torch-compile", "--runtime torch", "compiling takes minutes"),
@@ -55,11 +56,17 @@ TABLE = (
     Substitution(r"--epoch-size 30 --warmup-epochs 3", "--epoch-size 2", "quick"),
     Substitution(r"--epoch_size 30 --warmup_epochs 3", "", "quick"),
     Substitution(r"--resume RUN", "--resume RUN --epoch-size 3", "it has come to its end"),
+    Substitution(r"(?<=torch train --resume RUN --epoch-size )3", "4", "it has come to that end"),
     Substitution(r"\[--epoch_size 600\]", "--epoch_size 2", "left open"),
-    Substitution(r"(pvt-ms\)?|pvt_ms) train (?!--resume)", rf"\1 train {QUICK} ", "small"),
-    Substitution(r"worker_num=[48]", "worker_num=2", "two cores"),
+    Substitution(r"--amp_level bf16 --compile True", "", "a CPU takes long for both"),
+    Substitution(
+        r"(pvt-ms\)?|pvt-torch|pvt_ms|pvt_torch) train (?!--resume)",
+        rf"\1 train {QUICK} ",
+        "small",
+    ),
+    Substitution(r"(worker_num|nproc_per_node)=[48]", r"\1=2", "two cores"),
     Substitution(r"--master_port=8119", "", "others may run"),
-    Substitution(r"\bmsrun ", "msrun --master_port=$PORT ", "others may run"),
+    Substitution(r"\b(msrun|torchrun) ", r"\1 --master_port=$PORT ", "others may run"),
     Substitution(r"(?<=npu\.npz )best\.ckpt", "runs/b0/best.ckpt", "one machine is both"),
 )
 """What stands for something where a document's commands are run; all of it is used."""

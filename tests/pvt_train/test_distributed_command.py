@@ -1,9 +1,10 @@
-"""``msrun … pvt-ms train --distribute True`` on two workers, one of which is killed."""
+"""``train --distribute True`` on two workers that msrun or torchrun starts, one of them killed."""
 
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -11,42 +12,45 @@ import pytest
 from click.testing import CliRunner
 
 from convert.model.training_checkpoint import load_training
-from pvt_ms.command_line import main
 from pvt_train.run.log import read_log
 from tests.support.messages import tells
 from tests.support.processes import free_port, launch_environment
-from tests.support.train_command import MINDSPORE, OP_BY_OP, arguments
+from tests.support.train_command import OP_BY_OP, TORCH, TRAINERS, Trainer, arguments
 
 MANY = ("--epoch-size", "500", "--log-interval", "1", "--scheduler", "constant")
 
 
 def workers_of(launcher: psutil.Process) -> dict[str, psutil.Process]:
-    """msrun's workers by rank, once they are there."""
+    """A launcher's workers by rank, once they are there."""
     found = {}
     for process in launcher.children(recursive=True):
         environment = process.environ()
         # What shows a worker's log has its environment too.
-        if environment.get("MS_ROLE") == "MS_WORKER" and "python" in process.name():
-            found[environment["RANK_ID"]] = process
+        ours = environment.get("MS_ROLE") == "MS_WORKER" or "LOCAL_RANK" in environment
+        if ours and "python" in process.name() and process.parent() == launcher:
+            found[environment.get("RANK_ID") or environment["RANK"]] = process
     return found
 
 
-@pytest.fixture(scope="module")
-def killed(few_digits, tmp_path_factory) -> tuple[Path, int, str]:
-    """A run of two workers, the second of which was killed in the third epoch."""
-    folder = tmp_path_factory.mktemp("two")
+def launched(trainer: Trainer, folder: Path) -> list[str]:
+    """What a user types before the command's own options."""
     binaries = Path(sys.executable).parent
-    ours = (*arguments(few_digits, folder / "run", *MANY, *OP_BY_OP), "--batch-size", "10")
-    command = [
-        binaries / "msrun", "--worker_num=2", "--local_worker_num=2",
+    if trainer is TORCH:
+        port = f"--master_port={free_port()}"
+        return [str(binaries / "torchrun"), "--nproc_per_node=2", port, "-m", "pvt_torch"]
+    return [
+        str(binaries / "msrun"), "--worker_num=2", "--local_worker_num=2",
         f"--master_port={free_port()}",
-        "--join=True", f"--log_dir={folder}/logs", binaries / "pvt-ms", *ours,
-        "--distribute", "True",
+        "--join=True", f"--log_dir={folder}/logs", str(binaries / "pvt-ms"),
     ]  # fmt: skip
+
+
+def ended(trainer: Trainer, folder: Path, data: Path, end: Callable[..., None]) -> tuple[int, str]:
+    """The exit code and the words of two workers' run that something ends in its third epoch."""
+    ours = (*arguments(data, folder / "run", *MANY, *OP_BY_OP), "--batch-size", "10")
+    command = [*launched(trainer, folder), *ours, "--distribute", "True"]
     with (folder / "said.txt").open("w") as said:
-        process = subprocess.Popen(
-            [str(word) for word in command], env=launch_environment(), stdout=said, stderr=said
-        )
+        process = subprocess.Popen(command, env=launch_environment(), stdout=said, stderr=said)
         try:
             log, deadline = folder / "run/log.jsonl", time.monotonic() + 120
             while not log.exists() or log.read_text().count("\n") < 9:
@@ -54,7 +58,7 @@ def killed(few_digits, tmp_path_factory) -> tuple[Path, int, str]:
                     folder / "said.txt"
                 ).read_text()[-3000:]
                 time.sleep(0.1)
-            workers_of(psutil.Process(process.pid))["1"].send_signal(signal.SIGKILL)
+            end(psutil.Process(process.pid))
             code = process.wait(timeout=120)
         finally:
             if process.poll() is None:
@@ -63,17 +67,44 @@ def killed(few_digits, tmp_path_factory) -> tuple[Path, int, str]:
                     started.kill()
                 process.kill()
                 process.wait()
-    return folder / "run", code, (folder / "said.txt").read_text()
+    return code, (folder / "said.txt").read_text()
 
 
-def test_a_dead_worker_ends_the_job_and_is_named(killed):
+@pytest.fixture(scope="module", params=TRAINERS)
+def trainer(request) -> Trainer:
+    """The command of each framework in turn."""
+    return TRAINERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def killed(trainer, few_digits, tmp_path_factory) -> tuple[Path, int, str]:
+    """A run of two workers, the second of which was killed in the third epoch."""
+    folder = tmp_path_factory.mktemp("two")
+
+    def kill(launcher: psutil.Process) -> None:
+        workers_of(launcher)["1"].send_signal(signal.SIGKILL)
+
+    return folder / "run", *ended(trainer, folder, few_digits, kill)
+
+
+def test_a_dead_worker_ends_the_job_and_is_named(trainer, killed):
     _, code, said = killed
     assert code != 0
-    assert tells(said, "exception", "-9", "worker", "--resume")
+    assert tells(said, "-9", "worker", "--resume")
+    assert "fault of ours" not in said
 
 
-def test_two_workers_are_one_with_all_their_images(killed, few_digits, tmp_path):
-    done = MINDSPORE.run_here(
+def test_a_launcher_that_is_asked_to_stop_has_the_state_saved(few_digits, tmp_path):
+    code, said = ended(TORCH, tmp_path, few_digits, psutil.Process.terminate)
+    assert code != 0
+    assert said.count(f"stopped by SIGTERM; to go on: --resume {tmp_path}/run") == 2
+    step = load_training(tmp_path / "run/last.pth")[2]["run"]["step"]
+    steps = [one["step"] for one in read_log(tmp_path / "run") if one["kind"] == "step"]
+    assert step == steps[-1]
+
+
+def test_two_workers_are_one_with_all_their_images(trainer, killed, few_digits, tmp_path):
+    done = trainer.run_here(
         few_digits, tmp_path / "run", "--epoch-size", "2", "--log-interval", "1",
         "--scheduler", "constant",
     )  # fmt: skip
@@ -87,12 +118,12 @@ def test_two_workers_are_one_with_all_their_images(killed, few_digits, tmp_path)
             assert two[name] == pytest.approx(one[name], rel=1e-5), name
 
 
-def test_the_run_goes_on_with_one_worker(killed):
+def test_the_run_goes_on_with_one_worker(trainer, killed):
     run = killed[0]
-    step = load_training(run / "last.ckpt")[2]["run"]["step"]
+    step = load_training(trainer.file(run, "last"))[2]["run"]["step"]
     assert step >= 6 and step % 3 == 0
     more = ("--distribute", "False", "--batch-size", "20", "--epoch-size", str(step // 3 + 1))
-    done = CliRunner().invoke(main, ["train", "--resume", str(run), *more])
+    done = CliRunner().invoke(trainer.main, ["train", "--resume", str(run), *more])
     assert done.exit_code == 0, done.output
     assert tells(done.stderr, step // 3)
-    assert load_training(run / "last.ckpt")[2]["run"]["step"] == step + 3
+    assert load_training(trainer.file(run, "last"))[2]["run"]["step"] == step + 3
