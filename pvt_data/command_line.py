@@ -27,6 +27,9 @@ TARGETS = ("csv", "dst", "html", "junit", "output", "report", "resume")
 """The names of options and arguments, or their last words, for files that a command writes."""
 
 
+PATTERNS = ("images", "image_path", "paths")
+"""The names of those for files that it reads, which may be patterns and so are texts."""
+
 READ = "pvt_data.files that were read"
 """The key in a context's ``meta`` under which an option's callback keeps files that it has read."""
 
@@ -52,7 +55,7 @@ class Command(click.Command):
         others: list[Path] = ctx.meta.get(READ, [])
         for name, value in ctx.params.items():
             values = value if isinstance(value, (tuple, list)) else [value]
-            if name == "images":
+            if name in PATTERNS:
                 values = [Path(each) for each in values]
             paths = [each for each in values if isinstance(each, Path)]
             (targets if name.rpartition("_")[2] in TARGETS else others).extend(paths)

@@ -4,8 +4,10 @@ from pvt_packages import lazy_exports
 
 _HOMES = {
     "EngineOptions": "pvt_onnx.engines.options",
+    "Predictor": "pvt_onnx.predictor",
     "build": "pvt_onnx.graph.build",
     "list_models": "pvt_spec",
+    "load": "pvt_onnx.predictor",
     "load_forward": "pvt_onnx.engines.session",
     "load_proto": "pvt_onnx.files",
     "open_taps": "pvt_onnx.engines.session",

@@ -90,6 +90,7 @@ CALLS: dict[str, Callable[[Callable[[str], AnyPath]], Any]] = {
     "pvt_torch.load_forward": lambda at: answers(_of("pvt_torch").load_forward(at("model.pth"))),
     "pvt_ms.load_forward": lambda at: answers(_of("pvt_ms").load_forward(at("model.pth"))),
     "pvt_onnx.load_forward": lambda at: answers(_of("pvt_onnx").load_forward(at("model.onnx"))),
+    "pvt_onnx.load": lambda at: _of("pvt_onnx").load(at("model.onnx")).predict(at("val/a/a.png")),
     "pvt_onnx.load_proto": lambda at: _of("pvt_onnx").load_proto(at("model.onnx")).graph.node,
     "pvt_torch.load_weights": lambda at: fills("pvt_torch", at("model.pth")),
     "pvt_ms.load_weights": lambda at: fills("pvt_ms", at("model.pth")),

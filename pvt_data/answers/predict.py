@@ -1,22 +1,26 @@
 """The most probable classes of images, in any runtime."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
+from PIL import Image
 
 from pvt_data.answers.accuracy import Forward, check_answers, probabilities, top_k
 from pvt_data.images.ahead import load_ahead
 from pvt_data.images.decoding import check_channels
-from pvt_data.images.preprocessing import load_image, say_sideways
+from pvt_data.images.preprocessing import prepare, say_sideways
 from pvt_data.sources.imagenet import named
 from pvt_data.sources.labels import Tell, check_classes, ignore
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.model_info import TASKS, ModelInfo
+
+Picture = AnyPath | Array | Image.Image
+"""A file's path, uint8 pixels (H, W, C), or an image of Pillow's."""
 
 Record = dict[str, Any]
 """What is answered of an image; see :func:`predict`."""
@@ -25,7 +29,7 @@ Record = dict[str, Any]
 def predict(
     forward: Forward,
     info: ModelInfo,
-    paths: Iterable[AnyPath],
+    pictures: Iterable[Picture],
     batch_size: int,
     k: int,
     tell: Tell = ignore,
@@ -41,7 +45,7 @@ def predict(
         forward: The runtime.
         info: What travels with the weights that it runs: what is done with images, and with its
             answers.
-        paths: The images; they are taken as they are needed.
+        pictures: The images; they are taken as they are needed.
         batch_size: Images per call; the last batch may hold fewer.
         k: How many classes.
         tell: The function that is told what is done with answers and photos.
@@ -49,7 +53,8 @@ def predict(
         workers: Threads that decode; one for each core by default.
 
     Yields:
-        A record for each image: ``{"image", "classes": [{"index", "label", "probability"}, …]}``,
+        A record for each image, which is called by its path, else by its number, as ``image 0``:
+        ``{"image", "classes": [{"index", "label", "probability"}, …]}``,
         probabilities in [0, 1]; of a regression ``"value"`` in their place. Of an image that
         cannot be used ``{"image", "error"}``, which says why.
 
@@ -62,27 +67,27 @@ def predict(
     check_channels(len(info.preprocessing.mean))
     if info.task != "single_label":
         tell(f"task {info.task}: {TASKS[info.task]}")
-    return _records(forward, named(info, tell), paths, batch_size, k, tell, progress, workers)
+    return _records(forward, named(info, tell), pictures, batch_size, k, tell, progress, workers)
 
 
 def _records(
     forward: Forward,
     info: ModelInfo,
-    paths: Iterable[AnyPath],
+    pictures: Iterable[Picture],
     batch_size: int,
     k: int,
     tell: Tell,
     progress: Callable[[int], None],
     workers: int | None,
 ) -> Iterator[Record]:
-    def load(path: AnyPath) -> tuple[Array, int]:
+    def load(picture: Picture) -> tuple[Array, int]:
         sideways: set[str] = set()
-        return load_image(Path(path), info.preprocessing, sideways=sideways), len(sideways)
+        return prepare(picture, info.preprocessing, sideways), len(sideways)
 
     done = sideways = 0
-    with closing(load_ahead(load, paths, batch_size, workers)) as batches:
+    with closing(load_ahead(load, pictures, batch_size, workers)) as batches:
         for batch in batches:
-            records = [_unread(path, loaded) for path, loaded in batch]
+            records = [_begun(n, *loaded) for n, loaded in enumerate(batch, done)]
             images = [loaded for _, loaded in batch if not isinstance(loaded, ImageError)]
             if images:
                 sideways += sum(turned for _, turned in images)
@@ -95,10 +100,17 @@ def _records(
         tell(say_sideways(sideways, done, info.preprocessing.orientation))
 
 
-def _unread(path: AnyPath, loaded: object) -> Record:
+def is_picture(given: object) -> TypeGuard[Picture]:
+    """Returns whether something is one image, not several."""
+    return isinstance(given, str | os.PathLike | np.ndarray | Image.Image)
+
+
+def _begun(number: int, picture: Picture, loaded: object) -> Record:
+    """Returns an image's record without its classes."""
+    name = str(picture) if isinstance(picture, str | os.PathLike) else f"image {number}"
     if isinstance(loaded, ImageError):
-        return {"image": str(path), "error": str(loaded).removeprefix(f"{path}: ")}
-    return {"image": str(path)}
+        return {"image": name, "error": str(loaded).removeprefix(f"{name}: ")}
+    return {"image": name}
 
 
 def answer(forward: Forward, info: ModelInfo, images: Array, records: list[Record], k: int) -> None:

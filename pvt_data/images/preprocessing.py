@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pvt_data.images.decoding import open_image
+from pvt_data.images.decoding import convert_mode, decoding, open_image, turn
 from pvt_data.images.pixels import normalise, pixel_mean
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.model_info import INTERPOLATIONS, Preprocessing
 
 MOST_RESIZED = 32
@@ -189,6 +190,42 @@ def load_image(
         raise ImageError(f"{name}: {error}") from error
     pixels = np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
     return normalise(pixels, preprocessing)
+
+
+def prepare(
+    source: AnyPath | Array | Image.Image,
+    preprocessing: Preprocessing,
+    sideways: set[str] | None = None,
+) -> Array:
+    """Returns an image of any kind as the model's input, as :func:`load_image` does a file.
+
+    Args:
+        source: A file's path, uint8 pixels (height, width, C), or an image of Pillow's.
+        preprocessing: What the model expects.
+        sideways: What a name is added to if the image is to be turned, whether it is or not.
+
+    Returns:
+        float32 (C, H, W), normalised.
+
+    Raises:
+        ImageError: It cannot be used.
+    """
+    if isinstance(source, Image.Image):
+        with decoding("the image"):
+            stored = preprocessing.orientation == "stored"
+            how = turn(source)
+            image = convert_mode(source, len(preprocessing.mean))
+            image = fit(image if how is None or stored else image.transpose(how), preprocessing)
+        if how is not None and sideways is not None:
+            sideways.add("the image")
+        return normalise(np.asarray(image).reshape(image.height, image.width, -1), preprocessing)
+    if not isinstance(source, np.ndarray):
+        return load_image(Path(source), preprocessing, sideways=sideways)
+    if source.dtype != np.uint8 or source.ndim not in (2, 3) or not source.size:
+        raise ImageError(
+            f"an array of {source.dtype} {source.shape}: expected pixels, uint8 (H, W, C)"
+        )
+    return load_pixels(source.reshape(*source.shape[:2], -1), preprocessing)
 
 
 def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:

@@ -106,10 +106,10 @@ def _inspect(
     If it was changed, that is told.
     """
     model = load_proto(path, weights=False)
-    info = read_info(model, str(path))
+    own = read_info(model, str(path))
+    info = own.sized(size)
     if size:
-        check_size(size, check_graph(model, info, str(path)).sides, str(path))
-        info = info.sized(size)
+        check_size(size, check_graph(model, own, str(path)).sides, str(path))
     interface = check_graph(model, info, str(path), info.preprocessing.image_size)
     check_files(model, path)
     if tell:

@@ -1,0 +1,182 @@
+"""A model to keep and to ask: ``pvt_onnx.load("m.onnx").predict("cat.jpg")``."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+from typing import Any, cast, overload
+
+import numpy as np
+
+from pvt_data.answers.accuracy import Opened
+from pvt_data.answers.predict import Picture, Record, is_picture, predict
+from pvt_data.images.preprocessing import prepare
+from pvt_data.sources.labels import Tell, check_classes, ignore
+from pvt_onnx.engines.options import EngineOptions
+from pvt_onnx.engines.session import open_model
+from pvt_onnx.engines.table import check_engine
+from pvt_onnx.files import OnnxFileError
+from pvt_spec import ImageError, ModelInfo
+from pvt_spec.arrays import Array
+from pvt_spec.files.replacing import AnyPath
+
+
+def load(
+    path: AnyPath,
+    *,
+    engine: str = "onnxruntime",
+    provider: str = "cpu",
+    threads: int | None = None,
+    precision: str = "fp32",
+    optimization: str = "all",
+    image_size: tuple[int, int] | None = None,
+    tell: Tell = ignore,
+) -> "Predictor":
+    """Returns a model that answers images; the file is read when it is first asked.
+
+    Args:
+        path: An ``.onnx`` file written by ``convert``, or by another tool from one.
+        engine: What runs it; this and the next four are those of
+            :class:`pvt_onnx.EngineOptions`.
+        provider: What the engine runs on.
+        threads: Threads that share the work of one operator; None for the engine's own choice.
+        precision: What floats are computed in.
+        optimization: What onnxruntime may do to the graph.
+        image_size: (H, W) in pixels that images are brought to, in place of the model's own.
+        tell: The function that is told what is guessed, and what was changed in the file.
+
+    Raises:
+        OnnxFileError: There is no such file.
+        RuntimeUnusable: The engine cannot do what is asked, here or at all.
+        LibraryMissing: The engine is not installed.
+    """
+    options = EngineOptions(engine, provider, threads, precision, optimization)
+    return Predictor(path, options, image_size, tell)
+
+
+class Predictor:
+    """A model that answers images, whatever runs it; see :func:`load`.
+
+    Threads may share it. It can be pickled: what it becomes elsewhere, or in a forked process,
+    opens the file again. ``with`` closes it.
+    """
+
+    def __init__(
+        self,
+        path: AnyPath,
+        options: EngineOptions = EngineOptions(),
+        image_size: tuple[int, int] | None = None,
+        tell: Tell = ignore,
+    ):
+        """Checks that there are the file and the engine; see :func:`load`."""
+        self.path, self.options, self.image_size = Path(path), options, image_size
+        self._tell = tell
+        check_engine(options)
+        if not os.path.isfile(self.path):
+            raise OnnxFileError(f"{self.path}: no such file")
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock, self._process = Lock(), os.getpid()
+        self._opened: Opened | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        path = Path(os.path.abspath(self.path))
+        return {"path": path, "options": self.options, "image_size": self.image_size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _tell=ignore)
+        self._begin()
+
+    def __repr__(self) -> str:
+        return f"Predictor({str(self.path)!r}, {self.options})"
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees what runs the model; whoever asks again opens it again."""
+        self._opened = None
+
+    def _open(self) -> Opened:
+        if self._process != os.getpid():  # an engine's threads are not in a forked process
+            self._begin()
+        with self._lock:
+            if self._opened is None:
+                self._opened = open_model(self.path, self._tell, self.options, self.image_size)
+            return self._opened
+
+    @property
+    def info(self) -> ModelInfo:
+        """What travels with the weights: architecture, maths, preprocessing, classes, task."""
+        return self._open().info
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What really runs the model: ``framework``, ``device``, ``precision`` and others."""
+        return {**self._open().facts}
+
+    def prepare(self, image: Picture) -> Array:
+        """Returns an image as the model takes it: float32 (C, H, W), resized and normalised.
+
+        Args:
+            image: As of :meth:`predict`.
+
+        Raises:
+            ImageError: It cannot be used.
+        """
+        return prepare(image, self.info.preprocessing)
+
+    def logits(self, images: Array) -> Array:
+        """Returns the model's answers, float32 (B, num_classes).
+
+        Args:
+            images: float32 (B, C, H, W), as :meth:`prepare` returns each of them.
+
+        Raises:
+            ConfigError: The model has no classes.
+            OnnxFileError: The images are no such array, or the graph cannot be run.
+            RuntimeUnusable: The graph takes no images of that size.
+        """
+        forward, info, _ = self._open()
+        check_classes(info)
+        return forward(np.ascontiguousarray(images))["logits"]
+
+    @overload  # though a text is a sequence of texts
+    def predict(  # type: ignore[overload-overlap]
+        self, images: Picture, top_k: int = 5, batch_size: int = 16
+    ) -> Record: ...
+    @overload
+    def predict(
+        self, images: Iterable[Picture], top_k: int = 5, batch_size: int = 16
+    ) -> list[Record]: ...
+    def predict(
+        self, images: Picture | Iterable[Picture], top_k: int = 5, batch_size: int = 16
+    ) -> Record | list[Record]:
+        """Returns the most probable classes of an image, or of each of several, as ``predict``.
+
+        Args:
+            images: A file's path, uint8 pixels (H, W, C), or an image of Pillow's; or several.
+            top_k: How many classes.
+            batch_size: Images per call of the model.
+
+        Returns:
+            ``{"image", "classes": [{"index", "label", "probability"}, …]}``, most probable first;
+            of several a list. Of one of several that cannot be used ``{"image", "error"}``.
+
+        Raises:
+            ConfigError: The model has no classes.
+            ImageError: The only image cannot be used, or the model takes images that no file holds.
+            PvtError: An answer is not finite.
+        """
+        forward, info, _ = self._open()
+        if not is_picture(images):
+            several = cast(Iterable[Picture], images)
+            return [*predict(forward, info, several, batch_size, top_k, self._tell)]
+        (record,) = predict(forward, info, [images], 1, top_k, self._tell, workers=1)
+        if "error" in record:
+            raise ImageError(f"{record['image']}: {record['error']}")
+        return record
