@@ -13,6 +13,7 @@ from convert.findings import Finding, to_dict
 from convert.formats.table import FOLDER, find_format
 from convert.model.answers import replaced_in_transformers
 from convert.model.changes import apply, halve, with_numerics
+from convert.model.embedded import measure_preprocessing
 from convert.model.maths import Differences, Gap, differences, estimate_gap
 from convert.model.read import Model, read_model
 from convert.model.write import save_model, target_dialect
@@ -98,6 +99,8 @@ def convert_file(
         )
     size = f"{sum(file.stat().st_size for file in written):,} bytes"
     log.add([Finding("wrote", [str(file) for file in written], size)])
+    if options.onnx.embed and "embed" in find_format(path).options:
+        log.add(measure_preprocessing(written[0], model.info))
     steps = find_format(path).next_steps(written[0], model.info, options.onnx)
     log.add(Finding("next_step", step) for step in steps)
     if options.report:

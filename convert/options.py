@@ -155,6 +155,7 @@ class OnnxOptions:
         uint8: Whether the graph takes pixels and normalises them itself.
         precision: What it computes in: ``"fp16"`` is float16 but for norms, softmax and their like.
         half_ends: Whether what goes in and comes out of a graph in float16 is so too.
+        embed: Whether the graph takes pixels of any size, and resizes and crops them too.
         external_data: Whether the weights go to ``NAME.onnx.data`` beside it, as they do in any
             case where the file would pass protobuf's 2 GiB.
     """
@@ -181,6 +182,11 @@ class OnnxOptions:
     )
     half_ends: bool = option(
         "--float16-ends", "With --precision fp16: images and answers are float16 too.", False
+    )
+    embed: bool = option(
+        "--embed-preprocess",
+        "Take pixels uint8 (B, H, W, C) of any size; resize, crop and normalise them in the graph.",
+        False,
     )
     external_data: bool = option("--external-data", "Weights go to DST.data.", False)
 

@@ -85,7 +85,12 @@ def loops(model: onnx.ModelProto, blocks: int) -> Iterator[str]:
 
 
 def check_images(
-    images: Array, config: PVTConfig, sides: tuple[int | None, int | None], name: str
+    images: Array,
+    config: PVTConfig,
+    sides: tuple[int | None, int | None],
+    name: str,
+    *,
+    resized: bool = False,
 ) -> None:
     """Refuses images that a graph does not take, before an engine sees them.
 
@@ -94,6 +99,7 @@ def check_images(
         config: The model's architecture.
         sides: The (H, W) in pixels that the graph takes; None for any.
         name: The model's name in the error.
+        resized: Whether the graph resizes them itself.
 
     Raises:
         OnnxFileError: They are something else.
@@ -109,7 +115,8 @@ def check_images(
         )
     size = images.shape[2:]
     check_size(size, sides, name)
-    for problem in (*image_size_problems(size), *_too_large(config, size)):
+    problems = () if resized else (*image_size_problems(size), *_too_large(config, size))
+    for problem in problems:
         raise RuntimeUnusable(f"{name}: {problem}")
 
 

@@ -15,7 +15,7 @@ from onnx.numpy_helper import to_array
 from pvt_onnx.graph.build import build_skeleton, hash_graph
 from pvt_onnx.held import read_held
 from pvt_onnx.precision import read_precision
-from pvt_onnx.targets import DEFAULT_TARGET, TARGET_KEY, TARGETS
+from pvt_onnx.targets import DEFAULT_TARGET, EMBEDDED_KEY, TARGET_KEY, TARGETS
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, tensor_specs
 from pvt_spec.attributes import expected_attributes, within_a_step
 from pvt_spec.hashes import GRAPH_KEY, PRECISION_KEY, changed_weights, hash_weights
@@ -122,6 +122,7 @@ def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProt
                     uint8=uint8,
                     precision=metadata.get(PRECISION_KEY, FLOAT32),
                     half_ends=answered == {onnx.TensorProto.FLOAT16},
+                    embed=EMBEDDED_KEY in metadata,
                 )
 
 

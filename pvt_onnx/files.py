@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 from onnx.external_data_helper import load_external_data_for_model
 
+from pvt_onnx.targets import EMBEDDED_KEY
 from pvt_spec.errors import PvtError
 from pvt_spec.files.reading import open_regular
 from pvt_spec.files.replacing import AnyPath
@@ -41,6 +42,11 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         raise OnnxFileError(f"{path}: no such file") from error
     except Exception as error:  # onnx says nowhere what it raises
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
+
+
+def embedded(model: onnx.ModelProto) -> bool:
+    """Returns whether a model says that it resizes, crops and normalises images itself."""
+    return any(entry.key == EMBEDDED_KEY for entry in model.metadata_props)
 
 
 def check_pair_of(path: Path) -> None:

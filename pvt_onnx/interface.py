@@ -15,6 +15,7 @@ from pvt_onnx.bounds import check_images, large_values, loops
 from pvt_onnx.files import OnnxFileError
 from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names
 from pvt_spec.arrays import Array
+from pvt_spec.model_info import Untouched
 from pvt_spec.words import listed, shortened, show
 
 _AGAIN = "write it again with convert"
@@ -269,7 +270,8 @@ def checked_answers(
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def checked(images: Array) -> dict[str, Array]:
-        check_images(images, info.config, interface.sides, name)
+        resized = isinstance(info.preprocessing, Untouched)
+        check_images(images, info.config, interface.sides, name, resized=resized)
         with reporting(name, f"it cannot be run on images {images.shape}"):
             found = dict(zip(names, answer(images), strict=True))
             for tap, array in found.items():

@@ -11,6 +11,12 @@ ASCEND = "ascend"
 TARGET_KEY = "pvt_target"
 """The key under which an ``.onnx`` carries what it was written for, one of :data:`TARGETS`."""
 
+EMBEDS = 18
+"""The opset from which an image can be resized as Pillow does it."""
+
+EMBEDDED_KEY = "pvt_embedded"
+"""The key under which an ``.onnx`` says that it resizes, crops and normalises images itself."""
+
 _DOCUMENTED = """
     Abs Add AveragePool Cast Concat Constant Conv Div Erf Expand Gather Gemm
     GlobalAveragePool Greater GreaterOrEqual Identity Less MatMul Max Min Mul Not Pad Pow
@@ -42,6 +48,8 @@ class Target:
             embeddings resized in the graph.
         operators: All that it documents; () where that is every one of the opset.
         precisions: What its graphs can be written to compute in.
+        embeds: Whether its graphs can resize and crop images: TensorRT has no Resize that averages,
+            and OpenVINO leaves the averaging out without a word.
     """
 
     name: str
@@ -53,6 +61,7 @@ class Target:
     dynamic_size: bool = True
     operators: frozenset[str] = frozenset()
     precisions: tuple[str, ...] = (FLOAT32, FLOAT16)
+    embeds: bool = True
 
 
 _WRITTEN_OUT = frozenset({"Gelu", "LayerNormalization"})
@@ -71,9 +80,10 @@ TARGETS = {
             dynamic_size=False,
             operators=ASCEND_OPERATORS,
             precisions=(FLOAT32,),  # atc's --precision_mode is for that
+            embeds=False,
         ),
-        Target("tensorrt", "TensorRT 8.6 or later", 17, range(13, 21)),
-        Target("openvino", "OpenVINO", 20, range(13, 21), kernels=True),
+        Target("tensorrt", "TensorRT 8.6 or later", 17, range(13, 21), embeds=False),
+        Target("openvino", "OpenVINO", 20, range(13, 21), kernels=True, embeds=False),
     )
 }
 """Every target, the default first."""
@@ -99,6 +109,7 @@ def choose_opset(
     dynamic_size: bool = False,
     uint8: bool = False,
     precision: str = FLOAT32,
+    embed: bool = False,
 ) -> int:
     """Returns the opset that a graph is written in: the one that is asked for, or the target's.
 
@@ -125,4 +136,16 @@ def choose_opset(
             f"a graph for {target.name} is not written to compute in {precision}, expected "
             f"{' or '.join(target.precisions)}: its own tools make it so"
         )
-    return opset or target.opset
+    if not embed:
+        return opset or target.opset
+    if not target.embeds or dynamic_size:
+        what = "of any size of model input" if target.embeds else f"for {target.name}"
+        raise ConfigError(
+            f"a graph {what} does not resize and crop images: leave --embed-preprocess out"
+        )
+    if opset is not None and opset < EMBEDS:
+        raise ConfigError(
+            f"opset {opset} has no Resize that averages, as Pillow's does: choose {EMBEDS} or "
+            "later, or leave --embed-preprocess out"
+        )
+    return opset or max(target.opset, EMBEDS)

@@ -144,6 +144,11 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Untouched(Preprocessing):
+    """The preprocessing of a model that resizes and crops itself: images are given as they are."""
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """Everything but the weights.
 

@@ -349,6 +349,7 @@ def planned(
     uint8: bool,
     precision: str,
     half_ends: bool,
+    embed: bool,
     external_data: bool,
 ) -> list[Path]:
     """Returns a model's files, the one to name first: with the weights inside, or beside it.
@@ -356,7 +357,7 @@ def planned(
     Raises:
         ConfigError: The target has no such graph.
     """
-    choose_opset(find_target(target), opset, dynamic_size, uint8, precision)
+    choose_opset(find_target(target), opset, dynamic_size, uint8, precision, embed)
     files = [path, _data_file(path)] if external_data else [path]
     return [*files, aipp_file(path)] if target == ASCEND else files
 
@@ -382,6 +383,7 @@ def write(
     uint8: bool,
     precision: str,
     half_ends: bool,
+    embed: bool,
     external_data: bool,
 ) -> list[Path]:
     """Writes a model, whole or not at all: its graph from the metadata, and the weights.
@@ -399,6 +401,7 @@ def write(
         precision: What it computes in; of ``"fp16"``, the weights are as
             :func:`pvt_onnx.graph.build.as_halves` makes them.
         half_ends: Whether what goes in and comes out of such a graph is float16 too.
+        embed: Whether the graph takes pixels of any size, and resizes and crops them too.
         external_data: Whether the weights go to a file beside it. They do in any case where the
             model would pass :data:`MAX_BYTES`.
 
@@ -424,6 +427,7 @@ def write(
         uint8=uint8,
         precision=precision,
         half_ends=half_ends,
+        embed=embed,
     )
     external = external_data or model_size(skeleton, tensors) > MAX_BYTES
     config = aipp_config(path, info) if target == ASCEND else None

@@ -170,7 +170,7 @@ FORMATS = (
         fixed="an .onnx",
         options=(
             *("target", "opset", "dynamic_size", "uint8", "precision", "half_ends"),
-            "external_data",
+            *("embed", "external_data"),
         ),
         single=False,
     ),

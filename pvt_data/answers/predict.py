@@ -17,7 +17,7 @@ from pvt_data.sources.labels import Tell, check_classes, ignore
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.model_info import TASKS, ModelInfo
+from pvt_spec.model_info import TASKS, ModelInfo, Untouched
 
 Picture = AnyPath | Array | Image.Image
 """A file's path, uint8 pixels (H, W, C), or an image of Pillow's."""
@@ -64,6 +64,8 @@ def predict(
         PvtError: An answer is not finite.
     """
     check_classes(info)
+    if isinstance(info.preprocessing, Untouched):  # each of a size of its own
+        batch_size = 1
     check_channels(len(info.preprocessing.mean))
     if info.task != "single_label":
         tell(f"task {info.task}: {TASKS[info.task]}")

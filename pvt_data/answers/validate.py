@@ -24,7 +24,7 @@ from pvt_data.sources.listing import evenly_spaced
 from pvt_spec.arrays import Array
 from pvt_spec.errors import PvtError
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.model_info import Preprocessing
+from pvt_spec.model_info import Preprocessing, Untouched
 from pvt_spec.words import counted
 
 
@@ -217,7 +217,10 @@ def _run_together(
     """Yields after each batch; a model that gives no answers is left out from there."""
     labelled = group[0].labelled
     unreadable: dict[str, str] = {}
-    batches = labelled.batches(numbers, options.batch_size, unreadable, options.workers)
+    # Images that a model resizes itself are each of a size of its own.
+    alone = isinstance(group[0].candidate.opened.info.preprocessing, Untouched)
+    size = 1 if alone else options.batch_size
+    batches = labelled.batches(numbers, size, unreadable, options.workers)
     told, before = 0, perf_counter()
     with closing(batches):
         # Behind the last batch of which an image could be read may be more.

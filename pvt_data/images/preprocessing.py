@@ -12,7 +12,7 @@ from pvt_data.images.pixels import normalise, pixel_mean
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.model_info import INTERPOLATIONS, Preprocessing
+from pvt_spec.model_info import INTERPOLATIONS, Preprocessing, Untouched
 
 MOST_RESIZED = 32
 """The most pixels that an image is resized to whole, in crops; of more the crop alone is made."""
@@ -51,6 +51,8 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     Raises:
         ImageError: Nothing may be cropped, and the image has another size.
     """
+    if isinstance(preprocessing, Untouched):
+        return image
     W, H = size = _resized_size(image.width, image.height, preprocessing)
     left, top, right, bottom = _crop_box(W, H, preprocessing)
     filter = Image.Resampling(INTERPOLATIONS.index(preprocessing.interpolation))

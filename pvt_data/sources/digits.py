@@ -1,7 +1,8 @@
 """Real images for the demo and the tests: ``python -m pvt_data.sources.digits DIR``.
 
-scikit-learn ships 1797 scanned handwritten digits, 8x8 pixels of 17 grey levels (from the
-"Optical Recognition of Handwritten Digits" data set of the UCI repository).
+scikit-learn ships two photos of 427x640 pixels, and 1797 scanned handwritten digits, 8x8 pixels of
+17 grey levels (from the "Optical Recognition of Handwritten Digits" data set of the UCI
+repository).
 """
 
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pvt_spec.arrays import Array
 from pvt_spec.files.replacing import AnyPath
 
 VAL_EVERY = 5
@@ -33,6 +35,13 @@ def write_digits(folder: AnyPath) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Black to white is 0 to 16 in the data set.
         Image.fromarray(np.rint(scan * (255 / 16)).astype(np.uint8)).save(target)
+
+
+def load_photos() -> list[Array]:
+    """Returns two photos, uint8 (height, width, 3)."""
+    from sklearn.datasets import load_sample_images
+
+    return [np.asarray(photo) for photo in load_sample_images().images]
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def load_graph(task: Task) -> "onnx.ModelProto":
     Raises:
         RuntimeUnusable: The file's graph is for images of another size.
     """
-    from pvt_onnx.files import load_proto
+    from pvt_onnx.files import embedded, load_proto
     from pvt_onnx.graph.build import build
 
     info = task.model.info
@@ -127,6 +127,11 @@ def load_graph(task: Task) -> "onnx.ModelProto":
             info.config, info.numerics, task.model.weights, info=info, image_size=task.image_size
         )
     proto = load_proto(task.path)
+    if embedded(proto):
+        from pvt_onnx.embedded import without_preprocessing
+
+        # What its images are is not the model's: how far from Pillow's, convert says.
+        proto = without_preprocessing(proto)
     dims = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.input]
     sizes = [side for shape in dims if shape[1:2] == [info.config.in_chans] for side in shape[2:]]
     if len(sizes) == 2 and all(sizes) and tuple(sizes) != task.image_size:
@@ -154,11 +159,14 @@ def open_graph(
         facts: What that is.
         names: The taps that it answers.
     """
+    from pvt_onnx.files import embedded
     from pvt_onnx.held import read_held
     from pvt_onnx.interface import reporting
     from pvt_onnx.precision import read_precision
 
     domains = sorted({node.domain for node in graph.graph.node} - {"", "ai.onnx"})
+    if embedded(graph):
+        facts["images"] = "prepared as for other models: what its graph does of that is left out"
     facts |= {FUSED: ", ".join(map(show, domains))} if domains else {}
     with reporting(graph.graph.name or "the graph", "what its nodes hold cannot be read"):
         held = read_held(graph, config)

@@ -1,6 +1,7 @@
 """Running a model file of ours in any engine."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -11,7 +12,7 @@ from pvt_data.sources.labels import Tell
 from pvt_onnx.bounds import check_size
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import Engine, check_engine, open_engine
-from pvt_onnx.files import OnnxFileError, check_pair_of, load_proto
+from pvt_onnx.files import OnnxFileError, check_pair_of, embedded, load_proto
 from pvt_onnx.interface import (
     Interface,
     check_files,
@@ -22,9 +23,11 @@ from pvt_onnx.interface import (
 from pvt_onnx.precision import describe_rounding
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
+from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.models import check_model_file
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import PAIR_KEY, describe_changes
+from pvt_spec.model_info import Untouched
 from pvt_spec.words import listed
 
 
@@ -91,6 +94,11 @@ def open_model(
         )
     check_model_file(path)
     info, interface, paired = _inspect(path, tell, size)
+    if isinstance(info.preprocessing, Untouched) and options.engine == "openvino":
+        raise RuntimeUnusable(
+            f"{path}: its graph resizes images, of which OpenVINO leaves the averaging out without "
+            "a word: take engine onnxruntime, or write it without --embed-preprocess"
+        )
     engine = open_engine(path, str(path), options)
     if paired:
         check_pair_of(path)
@@ -107,6 +115,9 @@ def _inspect(
     """
     model = load_proto(path, weights=False)
     own = read_info(model, str(path))
+    if size and embedded(model):
+        H, W = own.preprocessing.image_size
+        raise OnnxFileError(f"{path}: its graph resizes images itself, to {H}x{W}: give no size")
     info = own.sized(size)
     if size:
         check_size(size, check_graph(model, own, str(path)).sides, str(path))
@@ -120,7 +131,15 @@ def _inspect(
             tell(f"{path}: {describe_changes(changes)}")
         if rounding := describe_rounding(model):
             tell(f"{path}: {rounding}")
-    return info, interface, any(entry.key == PAIR_KEY for entry in model.metadata_props)
+    paired = any(entry.key == PAIR_KEY for entry in model.metadata_props)
+    return _as_given(info, path, tell) if embedded(model) else info, interface, paired
+
+
+def _as_given(info: ModelInfo, path: Path, tell: Tell | None) -> ModelInfo:
+    """Returns what a file says whose graph prepares images itself: they are given as they are."""
+    if tell:
+        tell(f"{path}: its graph resizes and crops: images are given to it whole, one at a time")
+    return replace(info, preprocessing=Untouched(**vars(info.preprocessing)))
 
 
 def open_taps(

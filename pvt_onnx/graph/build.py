@@ -12,7 +12,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from pvt_onnx.graph.model import INPUT, ModelWriter, stored_shape
-from pvt_onnx.targets import TARGET_KEY, choose_opset, find_target
+from pvt_onnx.graph.preprocess import check_embeddable
+from pvt_onnx.targets import EMBEDDED_KEY, TARGET_KEY, choose_opset, find_target
 from pvt_spec import (
     METADATA_KEY,
     MIN_IMAGE_SIDE,
@@ -42,6 +43,7 @@ def build_skeleton(
     uint8: bool = False,
     precision: str = FLOAT32,
     half_ends: bool = False,
+    embed: bool = False,
 ) -> onnx.ModelProto:
     """Returns the whole model but for the weights' bytes.
 
@@ -56,13 +58,17 @@ def build_skeleton(
         uint8: Whether it takes pixels (B, H, W, C) of 0 to 255 and normalises them itself.
         precision: What it computes in: float16 but for norms, softmax and their like.
         half_ends: Whether what goes in and comes out of a graph in float16 is so too.
+        embed: Whether it takes pixels (B, height, width, C) of any size, and resizes and crops
+            them itself too.
 
     Raises:
         ConfigError: The target is none, or has no such graph; or the image is too small for four
             stages.
     """
     form = find_target(target)
-    opset = choose_opset(form, opset, dynamic_size, uint8, precision)
+    opset = choose_opset(form, opset, dynamic_size, uint8, precision, embed)
+    if embed:
+        check_embeddable(info.preprocessing)
     half = precision == FLOAT16
     half_ends = half and half_ends
     config = info.config
@@ -70,11 +76,15 @@ def build_skeleton(
     if size and min(size) < MIN_IMAGE_SIDE:
         raise ConfigError(f"image size {size}: each side takes at least {MIN_IMAGE_SIDE} pixels")
     writer = ModelWriter(config, info.numerics, dtypes, size, opset, form, half)
-    writer.write(info.preprocessing if uint8 else None, half_ends)
+    pixels = uint8 or embed
+    writer.write(info.preprocessing if pixels else None, half_ends, embed)
     sides = size or ("height", "width")
-    images = ["batch", *sides, config.in_chans] if uint8 else ["batch", config.in_chans, *sides]
+    images = ["batch", config.in_chans, *sides]
+    if pixels:
+        given = ("height", "width") if embed else sides
+        images = ["batch", *given, config.in_chans]
     ends = TensorProto.FLOAT16 if half_ends else TensorProto.FLOAT
-    kind = TensorProto.UINT8 if uint8 else ends
+    kind = TensorProto.UINT8 if pixels else ends
     graph = helper.make_graph(
         writer.graph.nodes,
         info.variant or f"pvt_v{config.version}",
@@ -91,6 +101,7 @@ def build_skeleton(
     graph_hash = hash_graph(model, text)
     said = {METADATA_KEY: text, GRAPH_KEY: graph_hash, TARGET_KEY: form.name}
     said |= {PRECISION_KEY: precision} if half else {}
+    said |= {EMBEDDED_KEY: "resize, crop, normalise"} if embed else {}
     helper.set_model_props(model, said)
     return model
 
@@ -168,6 +179,7 @@ def build(
     uint8: bool = False,
     precision: str = FLOAT32,
     half_ends: bool = False,
+    embed: bool = False,
 ) -> onnx.ModelProto:
     """Returns a complete ONNX model in memory.
 
@@ -184,6 +196,8 @@ def build(
         uint8: Whether it takes pixels (B, H, W, C) of 0 to 255 and normalises them itself.
         precision: What it computes in: float16 but for norms, softmax and their like.
         half_ends: Whether what goes in and comes out of a graph in float16 is so too.
+        embed: Whether it takes pixels (B, height, width, C) of any size, and resizes and crops
+            them itself too.
 
     Raises:
         ConfigError: The target is none, or has no such graph; or ``weights`` are not the
@@ -204,6 +218,7 @@ def build(
         uint8=uint8,
         precision=precision,
         half_ends=half_ends,
+        embed=embed,
     )
     for name, array in as_initializers(config, weights, target).items():
         model.graph.initializer.add(

@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from pvt_data.images.pixels import pixel_mean, pixel_std
 from pvt_onnx.graph.operators import adaptive_avg_pool, gelu, layer_norm
+from pvt_onnx.graph.preprocess import NORMALISED, resize_and_crop
 from pvt_onnx.graph.writer import GraphWriter, Size
 from pvt_onnx.targets import Target
 from pvt_spec import (
@@ -400,16 +401,32 @@ class ModelWriter:
         x = g.add("Cast", INPUT, name="pixel/float32", to=TensorProto.FLOAT)
         x = g.add("Sub", x, g.constant("pixel/mean", mean), name="pixel/centred")
         x = g.add("Div", x, g.constant("pixel/std", std), name="pixel/normalised")
-        return g.transpose(x, 0, 3, 1, 2, name="pixel/map")
+        return g.transpose(x, 0, 3, 1, 2, name=NORMALISED)
 
-    def write(self, preprocessing: Preprocessing | None = None, half_ends: bool = False) -> None:
+    def prepared(self, preprocessing: Preprocessing) -> str:
+        """Maps pixels uint8 (B, height, width, C) of any size to images (B, C, H, W)."""
+        g = self.graph
+        mean, std = (values(preprocessing).reshape(-1, 1, 1) for values in (pixel_mean, pixel_std))
+        x = resize_and_crop(g, INPUT, preprocessing)
+        x = g.add("Sub", x, g.constant("pixel/mean", mean), name="pixel/centred")
+        return g.add("Div", x, g.constant("pixel/std", std), name=NORMALISED)
+
+    def write(
+        self,
+        preprocessing: Preprocessing | None = None,
+        half_ends: bool = False,
+        embed: bool = False,
+    ) -> None:
         """Writes the whole model, from ``images`` to :func:`pvt_spec.output_names`.
 
         Args:
             preprocessing: How pixels are normalised, where it takes those.
             half_ends: Whether what goes in, if normalised, and what comes out is float16 too.
+            embed: Whether pixels may be of any size, and are resized and cropped too.
         """
-        images = self.normalised(preprocessing) if preprocessing else INPUT
+        images = INPUT
+        if preprocessing:
+            images = (self.prepared if embed else self.normalised)(preprocessing)
         if preprocessing or not half_ends:
             images = self.narrow(images, f"{images}/float16")
         x = self.features(images)
