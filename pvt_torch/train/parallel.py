@@ -82,7 +82,7 @@ class Several(Workers):
         """Returns the module in DistributedDataParallel, whose gradients lie in its messages."""
         devices = None if self._device.type == "cpu" else [self._device]
         return nn.parallel.DistributedDataParallel(
-            step, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+            step, device_ids=devices, gradient_as_bucket_view=True
         )
 
     def alone(self, step: nn.Module) -> AbstractContextManager[object]:

@@ -193,6 +193,20 @@ class TestOptimizers:
 
 
 class TestStep:
+    @pytest.mark.parametrize("framework", training.FRAMEWORKS)
+    def test_pixels_are_normalised_to_the_bit_and_mixed(self, framework):
+        info = described("v2")
+        every = np.arange(2 * 256, dtype=np.uint16).astype(np.uint8).repeat(3)
+        every = every.reshape(2, 16, 16, 3)[:, ::-1].copy()
+        every[1] += 7
+        expected = np.stack([normalise(pixels, info.preprocessing) for pixels in every])
+        whole, half = (
+            training.prepared(framework, info.preprocessing, every, np.full(2, share, np.float32))
+            for share in (1, 0.25)
+        )
+        assert np.array_equal(whole, expected)
+        assert np.allclose(half, 0.25 * expected + 0.75 * expected[::-1], rtol=0, atol=1e-6)
+
     def test_two_halves_are_one_batch(self, open_twin):
         info, changes = described("v2"), {"opt": "sgd", "momentum": 0.0}
         whole = open_twin(info, recipe(**changes))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pvt_spec import ModelInfo
+from pvt_spec import ModelInfo, Preprocessing
 from pvt_train.input.randomness import drop_path_scales
 from pvt_train.recipe.keys import Recipe
 from pvt_train.twin import Batch
@@ -80,3 +80,14 @@ def assert_same_state(twin: Any, expected: Weights) -> None:
     assert list(state) == list(expected)
     for name, array in expected.items():
         assert state[name].tobytes() == array.tobytes(), name
+
+
+def prepared(framework: str, preprocessing: Preprocessing, pixels: Any, mixing: Any) -> Any:
+    """What a framework makes of pixels on its device."""
+    package, tensor = {"mindspore": ("pvt_ms", "Tensor"), "torch": ("pvt_torch", "from_numpy")}[
+        framework
+    ]
+    make = getattr(import_module(framework), tensor)
+    prepare = import_module(f"{package}.train.step").preparation(preprocessing)
+    images = prepare(make(pixels), make(mixing))
+    return images.asnumpy() if framework == "mindspore" else images.numpy()

@@ -97,13 +97,15 @@ def test_other_paths_stand_for_themselves(tmp_path):
         assert find_model(path) == (path, "")
 
 
-def test_a_runs_folder_stands_for_its_best_model(tmp_path):
-    run = make(tmp_path / "run", "last.ckpt", "log.jsonl")
-    with pytest.raises(ConvertError, match=naming(run / "last.ckpt", "best.ckpt")):
+@pytest.mark.parametrize("ending", [".ckpt", ".pth"])
+def test_a_runs_folder_stands_for_its_best_model(tmp_path, ending):
+    last, best = f"last{ending}", f"best{ending}"
+    run = make(tmp_path / "run", last, "log.jsonl")
+    with pytest.raises(ConvertError, match=naming(run / last, best)):
         find_model(run)
-    path, said = find_model(make(run, "best.ckpt"))
-    assert path == run / "best.ckpt"
-    assert "best.ckpt" in said
+    path, said = find_model(make(run, best))
+    assert path == run / best
+    assert best in said
 
 
 def test_a_cache_stands_for_its_main_revision(tmp_path):
