@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,13 +16,14 @@ from parity.diagnosis.diagnosis import Diagnosis
 from parity.diagnosis.trials import Observed
 from parity.inputs.samples import Inputs, load_batch
 from parity.measure.compare import Comparison
+from parity.measure.structure import rounded_differences
 from parity.report.text import verdict
 from parity.run import run
 from parity.runtimes.table import open_runner
 from parity.selection import HOME, Terms, check_same_layers, choose_runtimes
 from pvt_spec import ModelInfo, Preprocessing, tap_names
 from pvt_spec.arrays import Array
-from pvt_spec.attributes import Attributes, expected_attributes
+from pvt_spec.attributes import Attributes, expected_attributes, within_a_step
 from pvt_spec.errors import ConvertError
 from pvt_spec.hashes import hash_weights
 from pvt_spec.kernels import Kernels
@@ -138,26 +140,38 @@ def observe_file(
     runner = open_runner(runtime, Task(model, path, names, inputs.image_size))
     images, size = trusted.load(model.info.preprocessing), inputs.batch_size
     parts = [runner.taps(images[i : i + size]) for i in range(0, len(images), size)]
-    taps = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    hashes = hash_weights(trusted.model.weights)
-    own = [name for name in hashes if hashes[name] != runner.hashes.get(name)]
+    shown = names if runner.names is None else runner.names
+    taps = {name: np.concatenate([part[name] for part in parts]) for name in shown}
+    weights = trusted.model.weights
+    hashes = hash_weights(weights)
+    # What was rounded is another's where rounding does not explain it.
+    rounded = rounded_differences(weights, runner, info.config)
+    own = [n for n in hashes if n not in runner.coarse and hashes[n] != runner.hashes.get(n)]
+    own += [difference.subject for difference in rounded]
     (comparison,) = result.comparisons
     return Other(
         observed=trusted.observed(taps, model.info, comparison.kernels),
         comparison=comparison,
-        attributes=own_attributes(info, runner.attributes),
+        attributes=own_attributes(info, runner.attributes, runner.steps),
         weights={f"{path.name}'s own ({listed(own, 3)})": model} if own else {},
     )
 
 
-def own_attributes(info: ModelInfo, attributes: Attributes) -> Attributes:
-    """Returns those of the attributes that the reference can be given and does not have."""
+def own_attributes(
+    info: ModelInfo, attributes: Attributes, steps: Mapping[str, Array] = MappingProxyType({})
+) -> Attributes:
+    """Returns those of the attributes that the reference can be given and does not have.
+
+    What was rounded to a step is what it was.
+    """
     from pvt_torch.reference import SETTABLE
 
     return {
         name: attributes[name]
         for name, value in expected_attributes(info.config, info.numerics).items()
-        if name.rpartition(".")[2] in SETTABLE and attributes.get(name, value) != value
+        if name.rpartition(".")[2] in SETTABLE
+        and attributes.get(name, value) != value
+        and not within_a_step(value, attributes[name], steps.get(name))
     }
 
 

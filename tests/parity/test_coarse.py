@@ -250,3 +250,20 @@ def test_predict_says_how_a_file_computes(files: Path, name: str, words: str) ->
     done = invoke(pvt_onnx, "predict", files / f"{name}.onnx", image)
     assert done.exit_code == 0, done.output
     assert tells(done.stderr, words) and not tells(done.stderr, "changed")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("tool", ["channels", "operators"])
+def test_diagnose_finds_nothing_in_what_is_sound_and_the_weight_that_is_not(
+    tool: str, tmp_path: Path
+) -> None:
+    exact, coarse = tmp_path / "float.safetensors", tmp_path / "int8.onnx"
+    save_model(exact, random_weights(SMALL["v2"]), info_of(SMALL["v2"]))
+    model = model_of("v2", tool)
+    onnx.save(model, coarse)
+    done = invoke(parity, "diagnose", exact, coarse)
+    assert done.exit_code == 0 and tells(done.stdout, "no difference", "int8"), done.output
+    change(f"{KV}_quantized", swapped)(model)
+    onnx.save(model, coarse)
+    done = invoke(parity, "diagnose", exact, coarse)
+    assert done.exit_code == 1 and tells(done.stdout, KV, "int8.onnx's own"), done.output
