@@ -1,6 +1,10 @@
 """Pictures of figures, by matplotlib, which is imported when one is drawn."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +43,43 @@ def draw_picture(
         PvtError: It cannot be written.
     """
     check_picture(target)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    # A target is relative to the folder that one is in, which an import may change for a moment.
+    with replacing(target, force) as stream, _own_settings():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure)
-    with replacing(target, force) as stream:
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
         figure.savefig(stream, format=target.suffix[1:].lower())
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Has matplotlib draw by its own defaults while the block lasts.
+
+    A ``matplotlibrc``, which it would take from the folder that one is in, can have it start LaTeX
+    with whatever is written there, and make a picture of any size.
+    """
+    with _without_settings():
+        import matplotlib
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@contextmanager
+def _without_settings() -> Iterator[None]:
+    """Has matplotlib, which reads settings when it is imported, find nothing but its own."""
+    found = find_spec("matplotlib")
+    if "matplotlib" in sys.modules or not found or not found.submodule_search_locations:
+        yield
+        return
+    folder, backend = os.getcwd(), os.environ.pop("MPLBACKEND", None)
+    try:
+        os.chdir(Path(found.submodule_search_locations[0], "mpl-data"))
+        yield
+    finally:
+        os.chdir(folder)
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend

@@ -170,7 +170,7 @@ def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
 
         curves = output / "curves.png"
         replaced = " (in place of the one that was there)" if curves.exists() else ""
-        plot_run(output, curves)
+        plot_run(output, curves, force=True)
         say(f"curves: {curves}{replaced}")
 
 
@@ -191,11 +191,8 @@ def main() -> None:
 @click.option("--force", is_flag=True, help="Replace FILE.")
 def plot(run: Path, output: Path | None, force: bool) -> None:
     """Draw loss, accuracy, learning rate and gradient norm of the run in the folder RUN."""
-    from pvt_spec import FileExists
     from pvt_train.run.plot import plot_run
 
     target = output or run / "curves.png"
-    if target.exists() and not force:
-        raise FileExists(f"{target} exists: name another --output, or give --force to replace it")
-    plot_run(run, target)
+    plot_run(run, target, force=force)
     click.echo(str(target))

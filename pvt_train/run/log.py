@@ -5,9 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
+from sys import intern
+from types import NoneType
 from typing import Any
 
+from pvt_spec import ConfigError
 from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.limits import MAX_TEXT_BYTES
+from pvt_spec.files.reading import open_regular
 from pvt_spec.words import show
 from pvt_train.run.folder import LOG
 from pvt_train.twin import TrainingError
@@ -115,24 +120,58 @@ def read_log(folder: Path) -> list[LogRecord]:
     """Returns the records of a run, in order; a last line that was cut off is left out.
 
     Raises:
-        TrainingError: There is no log, or a line in it is not one.
+        TrainingError: There is no log, it is no file or too long, or a line in it is no record.
     """
     path = folder / LOG
+    lines = _read_lines(path)
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(_to_record(line))
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise TrainingError(
+                f"{path}: line {number} is no record of a run, {show(line)}: {error}"
+            ) from error
+        except ConfigError as error:
+            raise TrainingError(f"{path}: line {number}: {error}") from error
+    return records
+
+
+def _read_lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        with open_regular(path) as stream:
+            text = stream.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         raise TrainingError(
             f"{path}: cannot be read: {error.strerror}; name the folder of a training run"
         ) from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = parse_json(line)
-            records.append({**record, "step": int(record["step"]), "kind": str(record["kind"])})
-        except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines):
-                break
-            raise TrainingError(
-                f"{path}: line {number} is no record of a run: {show(line)}"
-            ) from error
-    return records
+    if len(text) > MAX_TEXT_BYTES:
+        raise TrainingError(f"{path}: has over {MAX_TEXT_BYTES} bytes, which no run's log has")
+    return text.decode(errors="replace").splitlines()
+
+
+def _to_record(line: str) -> LogRecord:
+    """Returns what a line says.
+
+    Raises:
+        ValueError: It is no JSON text.
+        ConfigError: What it says is no record.
+    """
+    said = parse_json(line)
+    if type(said) is not dict:
+        raise ValueError("expected an object of JSON")
+    if missing := [name for name in ("kind", "step") if name not in said]:
+        raise ConfigError(f"is without {' and '.join(missing)}")
+    for name, value in said.items():
+        if type(value) not in (kinds := _KINDS.get(name, _NUMBER)):
+            expected = " or ".join(map(_WORDS.__getitem__, kinds))
+            raise ConfigError(f"{show(name)} is {show(value)}, expected {expected}")
+    # The names are the same in every line.
+    return {intern(name): value for name, value in said.items()}
+
+
+_NUMBER = (float, int, NoneType)
+_KINDS: dict[str, tuple[type, ...]] = {"kind": (str,), "step": (int,), "epoch": (int,)}
+_WORDS = {str: "a text", int: "a whole number", float: "a number", NoneType: "null"}

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pvt_data.pictures import check_picture, draw_picture
-from pvt_spec.files.replacing import AnyPath
+from pvt_spec.files.replacing import AnyPath, check_not_read, check_target
+from pvt_train.run.folder import LOG
 from pvt_train.run.log import LogRecord, read_log
 from pvt_train.twin import TrainingError
 
@@ -18,29 +19,35 @@ PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 """What is drawn over the epochs: each panel's title, and the records' names with their labels."""
 
 
-def plot_run(folder: AnyPath, target: AnyPath) -> None:
+def plot_run(folder: AnyPath, target: AnyPath, *, force: bool = False) -> None:
     """Draws loss, accuracy, learning rate and gradient norm of a run over its epochs.
 
     Args:
         folder: The run's, with its ``log.jsonl``.
         target: The picture; its ending chooses the format (``.png``, ``.svg``, ``.pdf``).
+        force: Whether an existing file is replaced.
 
     Raises:
         TrainingError: There is no log, or it has no finished epoch.
+        FileExists: The picture exists and ``force`` is not given.
         PvtError: The picture cannot be written.
         LibraryMissing: matplotlib is not installed.
     """
     folder, target = Path(folder), Path(target)
+    check_target(target, force)
     check_picture(target)
+    check_not_read([target], [folder / LOG])
     records = [record for record in read_log(folder) if record["kind"] == "epoch"]
     if not records:
         raise TrainingError(f"{folder}: no epoch is finished: there is nothing to draw yet")
+    if without := [record["step"] for record in records if "epoch" not in record]:
+        raise TrainingError(f"{folder / LOG}: what ended at step {without[0]} is of no epoch")
 
     def draw(figure: Any) -> None:
         for axes, (title, curves) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
             _draw(axes, title, curves, records)
 
-    draw_picture(target, (10, 7), draw, force=True)
+    draw_picture(target, (10, 7), draw, force)
 
 
 def _draw(

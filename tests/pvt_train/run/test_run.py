@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pvt_data.sources.labels import LabelledImages
+from pvt_spec.errors import ConvertError
 from pvt_train.run.clock import Clock
 from pvt_train.run.evaluation import evaluate
 from pvt_train.run.folder import clear, output_folder
@@ -336,7 +337,9 @@ class TestPictures:
             record = {"kind": "epoch", "step": epoch, "epoch": epoch, **numbers}
             write_log(tmp_path, record, after=epoch - 1)
         figures = []
-        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda f, _: figures.append(f))
+        monkeypatch.setattr(
+            "matplotlib.figure.Figure.savefig", lambda f, *_, **__: figures.append(f)
+        )
         plot_run(tmp_path, tmp_path / "curves.png")
         return {
             (axes.get_title(), text): line
@@ -363,7 +366,7 @@ class TestPictures:
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path):
         write_log(tmp_path, {"kind": "epoch", "step": 1, "epoch": 1, "loss": 1.0})
-        with pytest.raises(TrainingError, match=naming("none/c.png")):
+        with pytest.raises(ConvertError, match=naming("none/c.png")):
             plot_run(tmp_path, tmp_path / "none/c.png")
 
 
