@@ -37,7 +37,12 @@ def write_folder(folder: Path, size: tuple[int, int], count: int) -> None:
 
 
 def serve(
-    requests: Connection, model: Path, batch: int, threads: int | None, workers: int | None
+    requests: Connection,
+    model: Path,
+    batch: int,
+    threads: int | None,
+    workers: int | None,
+    spin: bool,
 ) -> None:
     """Answers, as a worker, each (what, folder) with a measurement of it.
 
@@ -51,7 +56,7 @@ def serve(
     from pvt_onnx.engines.options import EngineOptions
     from pvt_onnx.engines.session import open_model
 
-    opened = open_model(model, None, EngineOptions(threads=threads))
+    opened = open_model(model, None, EngineOptions(threads=threads, spin=spin))
     candidate = Candidate(model.name, opened)
     info = opened.info
     images = np.random.default_rng(0).standard_normal(
@@ -84,12 +89,13 @@ def measure(model: Path, folder: Path, cores: int, options: argparse.Namespace) 
     batch = options.batch
     rates: dict[str, list[float]] = {"validate": [], "session": [], "one by one": [], "bound": []}
     with (
-        Worker(serve, model, batch, threads, workers) as given,
-        Worker(serve, model, batch, 1, 1) as single,
+        Worker(serve, model, batch, threads, workers, options.spin) as given,
+        Worker(serve, model, batch, threads, workers, True) as alone,
+        Worker(serve, model, batch, 1, 1, True) as single,
     ):
         jobs = {
             "validate": (given, "validate"),
-            "session": (given, "session"),
+            "session": (alone, "session"),
             "work": (single, "session"),
             "decoding": (single, "decoding"),
         }
@@ -123,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, help="of the session; default: the engine's own")
     parser.add_argument("--workers", type=int, help="that decode; default: validate's own")
+    parser.add_argument("--spin", action="store_true", help="have threads wait busily")
     parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=5)
     add_json_option(parser)

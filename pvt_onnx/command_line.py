@@ -29,14 +29,16 @@ def _open(
 ) -> "Opened":
     from pvt_onnx.engines.session import open_model
 
-    return open_model(path, tell, EngineOptions(**chosen), size)
+    return open_model(path, tell, EngineOptions(**chosen, spin=False), size)
 
 
 def _open_contestant(
     path: Path, tell: Callable[[str], None], chosen: Mapping[str, Any]
 ) -> "Opened":
+    from pvt_onnx.engines.session import open_model
+
     if chosen["engine"] != GEMM:
-        return _open(path, tell, chosen)
+        return open_model(path, tell, EngineOptions(**chosen))
     from pvt_onnx.products import open_products
 
     return open_products(path, chosen["threads"])

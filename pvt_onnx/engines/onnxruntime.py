@@ -56,6 +56,8 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
         settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
         if options.threads:
             settings.intra_op_num_threads = options.threads
+        if not options.spin:
+            settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         source = model if isinstance(model, bytes) else str(model)
         session = onnxruntime.InferenceSession(source, settings, providers=_providers(options))
     # Where a provider cannot start, onnxruntime warns and goes on with the next one.

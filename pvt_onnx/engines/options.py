@@ -25,6 +25,8 @@ class EngineOptions:
         precision: What operators of floats are computed in; ``"fp32"`` keeps to the graph, whose
             float16 and int8 operators remain what they are.
         optimization: One of :data:`OPTIMIZATIONS`, of onnxruntime alone.
+        spin: Whether onnxruntime's threads wait for each other busily. Where the cores are theirs
+            alone that is quicker; beside threads that decode images it takes their time.
     """
 
     engine: str = "onnxruntime"
@@ -32,6 +34,7 @@ class EngineOptions:
     threads: int | None = None
     precision: str = "fp32"
     optimization: str = "all"
+    spin: bool = True
 
     def check(self, choices: Choices) -> None:
         """Refuses what no engine is, or can do.

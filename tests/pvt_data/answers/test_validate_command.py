@@ -6,10 +6,12 @@ import json
 import shutil
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
 from convert import save_model
+from pvt_onnx import load_forward
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import make_config
 from pvt_spec.model_info import Preprocessing
@@ -120,3 +122,20 @@ def test_unreadable_images_are_named_once_for_all_models(models, images):
     done = invoke(pvt_onnx, "validate", *files, "--data-dir", images)
     assert done.exit_code == 1 and len(done.stdout.splitlines()) == 3
     assert done.stderr.count("ant/0.png") == 1 and tells(done.stderr, "1 of 12 images")
+
+
+def test_an_engines_threads_leave_the_cores_to_those_that_decode(models, images, monkeypatch):
+    made = []
+
+    class Recorded(onnxruntime.InferenceSession):
+        def __init__(self, source, settings, **others):
+            made.append(settings)
+            super().__init__(source, settings, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Recorded)
+    spinning = "session.intra_op.allow_spinning"
+    invoke(pvt_onnx, "validate", models / "a.onnx", "--data-dir", images, "--threads", 2)
+    assert made[-1].get_session_config_entry(spinning) == "0"
+    load_forward(models / "a.onnx")
+    with pytest.raises(RuntimeError, match="allow_spinning"):
+        made[-1].get_session_config_entry(spinning)
