@@ -13,6 +13,7 @@ from onnx import TensorProto
 from pvt_data.images.pixels import normalise, to_pixels
 from pvt_onnx.bounds import check_images, large_values, loops
 from pvt_onnx.files import OnnxFileError
+from pvt_onnx.precision import read_precision
 from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.model_info import Untouched
@@ -60,6 +61,7 @@ class Interface:
         batch: How many images it takes at a time; None for any number.
         sides: The (H, W) in pixels of its images; None for any.
         outputs: The names of its outputs, by :func:`pvt_spec.output_names`.
+        precision: How it computes, by :func:`pvt_onnx.precision.read_precision`.
     """
 
     model: str
@@ -69,6 +71,7 @@ class Interface:
     batch: int | None
     sides: tuple[int | None, int | None]
     outputs: Mapping[str, str]
+    precision: str
 
     def feed(self, images: Array, kept: Preprocessing) -> dict[str, Array]:
         """Returns what the graph is given for images float32 (B, C, H, W), normalised.
@@ -108,7 +111,7 @@ def check_graph(
         held = {tensor.name for tensor in graph.initializer}
         inputs = [value for value in graph.input if value.name not in held]
         layout, problems = _image_layout(inputs, info.config, size)
-        outputs = _named_outputs(graph, info.config)
+        outputs, precision = _named_outputs(graph, info.config), read_precision(model)
         problems += _output_problems(graph, outputs, info.config)
         problems += loops(model, sum(info.config.depths))
         if layout and not problems:
@@ -117,7 +120,7 @@ def check_graph(
             problems += large_values(model, info.config, info.numerics, own, one)
     if problems or not layout:
         raise OnnxFileError(f"{name}: {listed(problems, 4)}; {_AGAIN}")
-    return Interface(name, *layout, outputs)
+    return Interface(name, *layout, outputs, precision)
 
 
 class _Layout(NamedTuple):

@@ -28,6 +28,7 @@ from pvt_spec.files.models import check_model_file
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import PAIR_KEY, describe_changes
 from pvt_spec.model_info import Untouched
+from pvt_spec.precisions import coarser
 from pvt_spec.words import listed
 
 
@@ -103,7 +104,8 @@ def open_model(
     if paired:
         check_pair_of(path)
     forward = checked_answers(engine.run, output_names(info.config), interface, info)
-    return Opened(forward, info, engine.facts)
+    precision = coarser(engine.facts["precision"], interface.precision)
+    return Opened(forward, info, {**engine.facts, "precision": precision})
 
 
 def _inspect(

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import openvino
 import pytest
@@ -17,6 +18,7 @@ from pvt_spec import output_names
 from pvt_spec.errors import RuntimeUnusable
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, info_of, random_images, weights_for
+from tests.support.quantised import quantise_dynamically
 
 EACH = [EngineOptions(engine) for engine in ENGINES]
 
@@ -117,6 +119,14 @@ def test_a_precision_that_the_cpu_has_not_is_refused(precision, graph):
         return
     with pytest.raises(RuntimeUnusable, match=naming(precision, "FP32", "fp32")):
         open_engine(graph, "a model", options)
+
+
+@pytest.mark.parametrize("options", EACH, ids=ENGINES)
+def test_a_quantised_graph_is_said_to_be_int8(options, graph, tmp_path):
+    images = random_images(SMALL["v2"])
+    quantised = quantise_dynamically(onnx.load_model_from_string(graph), images)
+    onnx.save(quantised, tmp_path / "q.onnx")
+    assert open_model(tmp_path / "q.onnx", options=options).facts["precision"] == "int8"
 
 
 def test_an_engine_that_is_not_installed_is_one_line(graph, monkeypatch):
