@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import onnx
 from onnx import TensorProto
-from onnx.helper import get_node_attr_value
 
 from pvt_spec.errors import ConfigError
 from pvt_spec.files.json_text import encode_json, parse_json
@@ -40,7 +39,8 @@ def read_precision(model: onnx.ModelProto) -> str:
     half = {tensor.name for tensor in model.graph.initializer if _is_half(tensor.data_type)}
     half |= {v.name for v in model.graph.input if _is_half(v.type.tensor_type.elem_type)}
     for node in nodes:
-        if node.op_type == "Cast" and _is_half(get_node_attr_value(node, "to")):
+        to = [a.i for a in node.attribute if a.name == "to"]  # which a strange graph may lack
+        if node.op_type == "Cast" and any(map(_is_half, to)):
             half.update(node.output)
     computing = (node for node in nodes if node.op_type != "Cast")
     return "fp16" if any(name in half for node in computing for name in node.input) else FLOAT32

@@ -61,6 +61,12 @@ def test_one_product_in_float16_is_enough() -> None:
     assert read_precision(made) == "fp16"
 
 
+def test_a_cast_to_nothing_is_none_to_float16() -> None:
+    made = model()
+    made.graph.node.append(helper.make_node("Cast", ["logits"], ["more"]))
+    assert read_precision(made) == "fp32"
+
+
 def test_how_a_model_was_quantised_travels_with_it() -> None:
     said = Quantization("static", "onnxruntime 1.0", {"head": "0.3 points"}, "12 images, min/max")
     made = model()
