@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from pvt_onnx.floats import Constant, FloatGraph, given
-from pvt_onnx.graph.model import POINTWISE
+from pvt_onnx.targets import LINEAR
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes, conv_attributes
 
@@ -70,7 +70,7 @@ def _node_attributes(
 
 
 def _conv_attributes(node: onnx.NodeProto, layer: str, dims: Sequence[int]) -> Attributes:
-    if layer.endswith(POINTWISE):
+    if layer.endswith(LINEAR):
         return {}  # a linear layer, of which nothing is to be known
     strides, dilations = given(node, "strides", 1), given(node, "dilations", 1)
     auto, pads = given(node, "auto_pad", "NOTSET"), given(node, "pads", 0)

@@ -14,6 +14,7 @@ from pvt_data.benchmark.contestants import GEMM
 from pvt_data.command_line import Commands
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import ENGINES
+from pvt_onnx.quantize.command_line import add_quantize
 
 if TYPE_CHECKING:
     from pvt_data.answers.accuracy import Opened
@@ -48,3 +49,4 @@ RUNS = Engines(ENGINES, _open)
 add_predict(main, RUNS)
 add_validate(main, RUNS)
 add_benchmark(main, "pvt_onnx", _open_contestant)
+add_quantize(main)

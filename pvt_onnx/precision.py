@@ -59,12 +59,20 @@ class Quantization:
         tool: What did it, and its version.
         kept: The reason of each layer that is left in float, by the layer.
         calibration: What the ranges are of, in words; "" where they are found as it runs.
+        rounding: What floats became, in words.
+        smooth: How much of the activations' spread went into weights; None for none.
+        scales: Of norms whose answers were scaled for that, the power of two of each channel.
+        gelu: The form in which GELUs are computed in place of the model's own; "" for that.
     """
 
     method: str
     tool: str
     kept: dict[str, str] = field(default_factory=dict)
     calibration: str = ""
+    rounding: str = ""
+    smooth: float | None = None
+    scales: dict[str, list[int]] = field(default_factory=dict)
+    gelu: str = ""
 
     def __str__(self) -> str:
         kept = f", {len(self.kept)} layers left in float" if self.kept else ""

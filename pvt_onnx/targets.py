@@ -32,6 +32,13 @@ since 7.0 to 18. Neither LayerNormalization nor Gelu is among them.
 """
 
 
+FEED_FORWARD = ("mlp.fc1", "mlp.fc2")
+"""The linear layers of feed-forwards."""
+
+LINEAR = ("attn.q", "attn.kv", "attn.proj", *FEED_FORWARD)
+"""The linear layers over tokens."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A kind of engines that a graph is written for.
@@ -41,8 +48,9 @@ class Target:
         about: What it is, for the help.
         opset: The opset that is written where none is asked for.
         opsets: The opsets that can be asked for.
-        kernels: Whether the linear layers of feed-forwards are 1x1 convolutions over maps, which
-            onnxruntime is quickest with; else all are products of matrices.
+        kernels: Those of :data:`LINEAR` that are 1x1 convolutions over maps; the others are
+            products of matrices. onnxruntime is quickest with :data:`FEED_FORWARD` so, and where
+            they are quantised with all of them.
         written_out: Operators that are written as smaller ones even where the opset has them.
         dynamic_size: Whether the image's height and width can be left open, and position
             embeddings resized in the graph.
@@ -56,7 +64,7 @@ class Target:
     about: str
     opset: int
     opsets: range
-    kernels: bool = False
+    kernels: tuple[str, ...] = ()
     written_out: frozenset[str] = frozenset()
     dynamic_size: bool = True
     operators: frozenset[str] = frozenset()
@@ -69,7 +77,7 @@ _WRITTEN_OUT = frozenset({"Gelu", "LayerNormalization"})
 TARGETS = {
     target.name: target
     for target in (
-        Target("onnxruntime", "onnxruntime", 20, range(9, 24), kernels=True),
+        Target("onnxruntime", "onnxruntime", 20, range(9, 24), kernels=FEED_FORWARD),
         Target("portable", "any engine", 15, range(9, 24), written_out=_WRITTEN_OUT),
         Target(
             ASCEND,
@@ -83,7 +91,7 @@ TARGETS = {
             embeds=False,
         ),
         Target("tensorrt", "TensorRT 8.6 or later", 17, range(13, 21), embeds=False),
-        Target("openvino", "OpenVINO", 20, range(13, 21), kernels=True, embeds=False),
+        Target("openvino", "OpenVINO", 20, range(13, 21), kernels=FEED_FORWARD, embeds=False),
     )
 }
 """Every target, the default first."""
@@ -91,12 +99,14 @@ TARGETS = {
 DEFAULT_TARGET = next(iter(TARGETS))
 
 
-def find_target(name: str | None) -> Target:
-    """Returns the target of a name, the first for None.
+def find_target(name: str | Target | None) -> Target:
+    """Returns the target of a name, the first for None; one itself as it is.
 
     Raises:
         ConfigError: There is none.
     """
+    if isinstance(name, Target):
+        return name
     name = name or DEFAULT_TARGET
     if name not in TARGETS:
         raise ConfigError(f"no target {name!r:.60}: choose {', '.join(TARGETS)}")

@@ -197,7 +197,7 @@ def open_tapped(
 
     def opened(taps: Sequence[str]) -> Engine:
         asked = model if taps is outputs else with_outputs(model, name, taps)
-        return open_engine(_serialize(asked, name), name, options)
+        return open_engine(serialize(asked, name), name, options)
 
     engines = [(opened(taps), taps) for taps in (outputs, inner) if taps]
     passes = [checked_answers(engine.run, taps, interface, info) for engine, taps in engines]
@@ -230,7 +230,12 @@ def with_outputs(model: onnx.ModelProto, name: str, taps: Sequence[str]) -> onnx
     return tapped
 
 
-def _serialize(model: onnx.ModelProto, name: str) -> bytes:
+def serialize(model: onnx.ModelProto, name: str) -> bytes:
+    """Returns a model's bytes, as an engine takes them.
+
+    Raises:
+        OnnxFileError: It is too large for that.
+    """
     try:
         encoded: bytes = model.SerializeToString()
     except (EncodeError, ValueError) as error:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from pvt_onnx.graph.model import INPUT, ModelWriter, stored_shape
 from pvt_onnx.graph.preprocess import check_embeddable
-from pvt_onnx.targets import EMBEDDED_KEY, TARGET_KEY, choose_opset, find_target
+from pvt_onnx.targets import EMBEDDED_KEY, TARGET_KEY, Target, choose_opset, find_target
 from pvt_spec import (
     METADATA_KEY,
     MIN_IMAGE_SIDE,
@@ -39,7 +39,7 @@ def build_skeleton(
     image_size: tuple[int, int] | None = None,
     dynamic_size: bool = False,
     opset: int | None = None,
-    target: str | None = None,
+    target: str | Target | None = None,
     uint8: bool = False,
     precision: str = FLOAT32,
     half_ends: bool = False,
@@ -107,7 +107,7 @@ def build_skeleton(
 
 
 def as_initializers(
-    config: PVTConfig, weights: Mapping[str, Array], target: str | None = None
+    config: PVTConfig, weights: Mapping[str, Array], target: str | Target | None = None
 ) -> dict[str, Array]:
     """Returns the weights in the shapes that a model's initializers have; no value is copied."""
     form = find_target(target)
@@ -175,7 +175,7 @@ def build(
     image_size: tuple[int, int] | None = None,
     dynamic_size: bool = False,
     opset: int | None = None,
-    target: str | None = None,
+    target: str | Target | None = None,
     uint8: bool = False,
     precision: str = FLOAT32,
     half_ends: bool = False,

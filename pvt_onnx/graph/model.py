@@ -37,9 +37,6 @@ INT64_MAX = 2**63 - 1
 RESIZES = 11
 """The opset from which an image can be resized as the numerics say."""
 
-POINTWISE = ("mlp.fc1", "mlp.fc2")
-"""The linear layers that are 1x1 convolutions where the target has them so."""
-
 SINCE = {"LayerNormalization": 17, "Gelu": 20}
 """The opset that an operator came with; before, it is written out."""
 
@@ -49,7 +46,7 @@ INPUT = "images"
 
 def stored_shape(spec: TensorSpec, target: Target) -> tuple[int, ...]:
     """Returns a tensor's shape as an initializer: a kernel's where its layer is a convolution."""
-    kernel = target.kernels and spec.layer in POINTWISE and spec.part == "weight"
+    kernel = spec.layer in target.kernels and spec.part == "weight"
     return (*spec.shape, 1, 1) if kernel else spec.shape
 
 
@@ -208,6 +205,20 @@ class ModelWriter:
         x = self.to_tokens(x, self.config.embed_dims[stage], f"{name}.proj")
         return self.layer_norm(x, f"{name}.norm", self.numerics.patch_norm_eps, name), H, W
 
+    def project(
+        self, x: str, layer: str, C: int, out: int, H: Size = 1, W: Size = -1, grid: str = ""
+    ) -> str:
+        """Adds a linear layer of attention over tokens (B, N, C), of one head or several.
+
+        Returns:
+            Rows (B * N, out), or where it is a convolution, over a map H by W that is called
+            ``grid``, tokens (B, N, out).
+        """
+        if "attn.q" not in self.target.kernels:
+            return self.linear(self.graph.reshape(x, -1, C, name=f"{x}/rows"), layer)
+        x = self.to_map(x, C, H, W, grid or f"{x}/map")
+        return self.to_tokens(self.pointwise(x, layer), out, f"{layer}/tokens")
+
     def reduce(self, x: str, stage: int, H: Size, W: Size, name: str) -> tuple[str, Size]:
         """Returns the tokens (B, M, C) that keys and values are made of, and M."""
         C, ratio = self.config.embed_dims[stage], self.config.sr_ratios[stage]
@@ -233,7 +244,7 @@ class ModelWriter:
         return self.graph.product(self.graph.size_of(x, 2), self.graph.size_of(x, 3))
 
     def to_heads(self, x: str, N: Size, heads: int, head_dim: int, name: str) -> str:
-        """Maps rows (B * N, heads * head_dim) to (B, heads, N, head_dim)."""
+        """Maps rows (B * N, heads * head_dim), or tokens, to (B, heads, N, head_dim)."""
         if heads == 1:
             return self.graph.reshape(x, self.batch, 1, N, head_dim, name=name)
         x = self.graph.reshape(x, self.batch, N, heads, head_dim, name=f"{name}/heads")
@@ -243,13 +254,16 @@ class ModelWriter:
         """Adds spatial-reduction attention over tokens (B, N, C)."""
         g, C, heads = self.graph, self.config.embed_dims[stage], self.config.num_heads[stage]
         head_dim = C // heads
-        q = self.linear(g.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.q")
+        reduces, norm1 = self.config.reduces(stage), f"{name}.norm1/map"
+        # Reduced are maps, of which a query that is a convolution takes the same one.
+        q = self.project(x, f"{name}.q", C, C, *((H, W, norm1) if reduces else ()))
         q = self.to_heads(q, N, heads, head_dim, f"{name}.q")
         M = N
-        if self.config.reduces(stage):
+        if reduces:
             x, M = self.reduce(x, stage, H, W, name)
-        kv = self.linear(g.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.kv")
-        k, v = g.split(kv, C, f"{name}.k/rows", f"{name}.v/rows")
+        kv = self.project(x, f"{name}.kv", C, 2 * C)
+        axis = 2 if "attn.kv" in self.target.kernels else 1
+        k, v = g.split(kv, axis, C, f"{name}.k/rows", f"{name}.v/rows")
         k = self.to_heads(k, M, heads, head_dim, f"{name}.k")
         v = self.to_heads(v, M, heads, head_dim, f"{name}.v")
         k = g.transpose(k, 0, 1, 3, 2, name=f"{name}.k/columns")  # (B, heads, head_dim, M)
@@ -261,6 +275,9 @@ class ModelWriter:
         x = g.add("MatMul", attn, v, name=f"{name}.heads")
         if heads > 1:
             x = g.transpose(x, 0, 2, 1, 3, name=f"{name}.merged")
+        if "attn.proj" in self.target.kernels:
+            x = self.to_map(x, C, 1, -1, f"{name}.merged/map")
+            return self.to_tokens(self.pointwise(x, f"{name}.proj"), C, name)
         x = self.linear(g.reshape(x, -1, C, name=f"{name}.merged/rows"), f"{name}.proj")
         return g.reshape(x, self.batch, N, C, name=name)
 
@@ -268,7 +285,7 @@ class ModelWriter:
         """Adds the feed-forward over tokens (B, N, C)."""
         C = self.config.embed_dims[stage]
         hidden = C * self.config.mlp_ratios[stage]
-        if self.target.kernels:
+        if "mlp.fc1" in self.target.kernels:
             return self.mlp_of_maps(x, C, hidden, H, W, name)
         x = self.linear(self.graph.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.fc1")
         if self.config.linear:

@@ -43,10 +43,10 @@ class GraphWriter:
                     if name == old:
                         names[index] = new
 
-    def split(self, x: str, size: int, *names: str) -> tuple[str, ...]:
-        """Cuts the columns of rows into parts of ``size``, one for each name."""
+    def split(self, x: str, axis: int, size: int, *names: str) -> tuple[str, ...]:
+        """Cuts an axis of ``x`` into parts of ``size``, one for each name."""
         sizes, inputs = [size] * len(names), [x]
-        given: dict[str, Any] = {"axis": 1}
+        given: dict[str, Any] = {"axis": axis}
         if self.opset < 13:
             given["split"] = sizes
         else:

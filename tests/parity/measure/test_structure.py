@@ -29,9 +29,8 @@ from parity.measure.structure import (
 from pvt_ms.attributes import read_attributes as mindspore_attributes
 from pvt_onnx.attributes import read_attributes
 from pvt_onnx.floats import in_floats
-from pvt_onnx.graph.model import POINTWISE
 from pvt_onnx.held import read_held
-from pvt_onnx.targets import TARGETS
+from pvt_onnx.targets import LINEAR, TARGETS
 from pvt_spec import CHOICES, EPSILONS, PROFILES, Preprocessing, tap_names, tensor_specs
 from pvt_spec.attributes import UNSEEN, Attributes, expected_attributes
 from pvt_spec.hashes import hash_weights
@@ -387,7 +386,7 @@ def is_coarse(node: onnx.NodeProto, name: str, given: Mapping[str, Any]) -> bool
     """Whether another value of a node's attribute cannot make a small error."""
     if node.op_type == "Conv" and given["kernel_shape"] == [1, 1]:
         # An MLP's linear layer does not fit then; a reduction's padding is tokens more.
-        linear = node.input[1].removesuffix(".weight").endswith(POINTWISE)
+        linear = node.input[1].removesuffix(".weight").endswith(LINEAR)
         return linear or name in ("pads", "kernel_shape")
     # Other windows of a pooling are another size.
     return node.op_type == "AveragePool" or f"{node.op_type}.{name}" in COARSE
