@@ -159,12 +159,13 @@ def open_model(
         for remark in read.remarks():
             tell(remark)
     choose_device(DEVICES[options.provider], f"--provider {options.provider}")
+    threads = {"threads": str(options.threads)} if options.threads else {}
     if options.threads:
         mindspore.runtime.dispatch_threads_num(options.threads)
     compiled = options.engine == "mindspore-graph"
     runtime = MindSporeRuntime(options.engine, compiled, options.precision)
     _, forward, facts = runtime.start(read, output_names(read.info.config))
-    return Opened(forward, read.info.sized(size), facts)
+    return Opened(forward, read.info.sized(size), facts | threads)
 
 
 def choose_device(target: str | None, option: str) -> None:

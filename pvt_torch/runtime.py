@@ -52,7 +52,7 @@ class TorchRuntime:
         import torch
 
         if not torch.cuda.is_available():
-            return f"{self.name}: torch sees no CUDA device here; leave the runtime out"
+            return f"{self.name}: torch sees no CUDA device here: take the CPU, or leave it out"
         return None
 
     def open(self, task: Task) -> OpenModel:

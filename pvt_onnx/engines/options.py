@@ -45,9 +45,7 @@ class EngineOptions:
         _check("engine", self.engine, choices)
         providers = choices[self.engine]
         _check("provider", self.provider, providers, f" of {self.engine}")
-        where = (
-            f" of {self.engine} on {self.provider}, where a graph of float16 or int8 keeps its own"
-        )
+        where = f" of {self.engine} on {self.provider}"
         _check("precision", self.precision, providers[self.provider], where)
         _check("optimization", self.optimization, OPTIMIZATIONS)
         if self.threads is not None and self.threads < 1:

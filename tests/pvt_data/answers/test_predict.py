@@ -24,6 +24,7 @@ from pvt_torch.command_line import main as pvt_torch
 from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells
 from tests.support.models import info_of, random_weights
+from tests.support.runtimes import import_mindspore
 
 LABELS = ("ant", 'the "bee"', "cat,\ndog\r", "猫")
 
@@ -359,6 +360,22 @@ class TestEngines:
             answers.append([each["probability"] for each in found["images"][0]["classes"]])
         assert answers[0] == pytest.approx(answers[1], abs=1e-5)
         assert answers[0] == pytest.approx(answers[2], abs=1e-5)
+
+    def test_mindspore_takes_the_same_words(self, model, pictures):
+        import_mindspore()
+        from pvt_ms.command_line import main as pvt_ms
+
+        asked = ("predict", model, pictures / "a.png", "--json")
+        expected = json.loads(invoke(pvt_onnx, *asked).stdout)["images"][0]["classes"]
+        for more, mode in (((), "pynative"), (("--engine", "mindspore-graph"), "graph")):
+            found = json.loads(invoke(pvt_ms, *asked, *more, "--provider", "cpu").stdout)
+            assert found["engine"]["mode"] == mode and found["engine"]["precision"] == "fp32"
+            for ours, theirs in zip(expected, found["images"][0]["classes"], strict=True):
+                assert ours["label"] == theirs["label"]
+                assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-5)
+        for more in (("--provider", "cann"), ("--precision", "hf32-conv")):
+            assert "Ascend" in invoke(pvt_ms, *asked, *more).stderr
+        assert invoke(pvt_ms, *asked, "--provider", "tensorrt").exit_code == 2
 
     @pytest.mark.parametrize(
         "options, words",
