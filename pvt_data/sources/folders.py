@@ -27,7 +27,6 @@ def open_source(path: AnyPath) -> Source:
     as classes name the classes "0", "1", ….
 
     Raises:
-        ConvertError: A list cannot be read as a text.
         ImageError: The folder or file is missing, or cannot be told to be one of these; a tar file
             is damaged or compressed, or an image has no class, or two.
     """

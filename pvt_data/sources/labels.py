@@ -218,12 +218,12 @@ def class_order(
         tell(f"{folder}: its classes are called by ImageNet's identifiers and taken in its order")
         return by_identifier
     by_number = numbered and not {*classes} & {*info.labels}
+    if numbered and len(classes) > count and classes[-1] not in info.labels:
+        raise ImageError(
+            f"{folder}: has an image of class {classes[-1]}, the model's are 0 to {count - 1}: "
+            "take another model or other images, or count classes from 0"
+        )
     if not info.labels or by_number:
-        if numbered and len(classes) > count:
-            raise ImageError(
-                f"{folder}: has an image of class {len(classes) - 1}, the model's are 0 to "
-                f"{count - 1}: take another model or other images, or count classes from 0"
-            )
         if len(classes) != count and not numbered:
             raise ImageError(
                 f"{folder}: has {len(classes)} classes ({some(classes, _SHOWN)}), the model "

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pvt_data.sources.listing import SUFFIXES, LeftOut
 from pvt_data.sources.source import Files, are_numbers, number_classes
-from pvt_spec.errors import ImageError
+from pvt_spec.errors import ConvertError, ImageError
 from pvt_spec.files.models import read_text
 from pvt_spec.words import listed, show
 
@@ -42,8 +42,7 @@ class ListedFiles(Files):
         """Reads the list.
 
         Raises:
-            ConvertError: It cannot be read as a text.
-            ImageError: It does not say one class for each of some images.
+            ImageError: It is no text, or does not say one class for each of some images.
         """
         self.left_out = LeftOut()
         lines = read_list(path, self.left_out)
@@ -64,8 +63,7 @@ def read_list(path: Path, left_out: LeftOut) -> list[Line]:
         left_out: What is to be told of a header, and of lines that say the same again.
 
     Raises:
-        ConvertError: It cannot be read as a text.
-        ImageError: It is empty, lines are of another form, or an image has two classes.
+        ImageError: It is no text or empty, lines are of another form, or an image has two classes.
     """
     if path.suffix.lower() in SUFFIXES:
         raise ImageError(f"{path}: is an image; expected a folder, a tar file or a list of images")
@@ -83,7 +81,10 @@ def read_list(path: Path, left_out: LeftOut) -> list[Line]:
 
 def _split(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields the number of each line that is not empty, and its fields."""
-    text = read_text(path)
+    try:
+        text = read_text(path)
+    except ConvertError as error:
+        raise ImageError(f"{error}; expected a folder, a tar file or a list of images") from error
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     between = next((sign for sign in "\t," if all(sign in line for _, line in lines)), None)
     for number, line in lines:

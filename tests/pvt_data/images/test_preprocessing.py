@@ -459,8 +459,9 @@ def test_numbers_of_tar_files_are_the_models_own(tmp_path: Path) -> None:
         order = class_order(info_of(4, *labels), numbers, tmp_path, said.append, numbered=True)
         assert order.tolist() == ([3, 2, 1] if labels[:1] == ("3",) else [0, 1, 2])
     assert len(said) == 1 and tells(said[0], "guess", "numbers")
-    with pytest.raises(ImageError, match=naming("class 2", "0 to 1")):
-        class_order(info_of(2, "cat", "dog"), numbers, tmp_path, numbered=True)
+    for labels in (("cat", "dog"), ("0", "1")):
+        with pytest.raises(ImageError, match=naming("class 2", "0 to 1")):
+            class_order(info_of(2, *labels), numbers, tmp_path, numbered=True)
 
 
 def test_what_is_guessed_of_classes_is_said(folder: Path) -> None:

@@ -83,7 +83,7 @@ def test_any_text_is_a_list_or_refused(tmp_path: Path, text: str) -> None:
             source.read(number)
 
 
-@pytest.mark.parametrize(("name", "facts"), [("a.jpg", ("image",)), ("list", ("UTF-8",))])
+@pytest.mark.parametrize(("name", "facts"), [("a.jpg", ("image",)), ("list", ("UTF-8", "tar"))])
 def test_what_is_no_text_is_refused(name: str, facts: Facts, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(PvtError, match=naming(str(tmp_path / name), *facts)):
