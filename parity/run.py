@@ -19,7 +19,7 @@ from parity.measure.compare import Comparison
 from parity.measure.structure import structure_differences
 from parity.measure.tolerance import find_tolerance
 from parity.result import Result
-from parity.runtimes.table import Runner, open_runner
+from parity.runtimes.table import Runner, is_graph, open_runner
 from parity.selection import Terms, check_same_layers, wanted_taps
 from pvt_spec import ModelInfo, Preprocessing, output_names
 from pvt_spec.arrays import Array
@@ -200,9 +200,11 @@ def run(
             judge.expect(samples, load_batch(samples, preprocessing))
             for samples in inputs.batches()
         )
+        # A graph may be for other images than its file says: that is known before any is computed.
+        graphs = {pair: contest.enter(*pair) for pair in pairs if is_graph(pair[1])}
         # The reference computes while frameworks are imported and graphs compiled.
         ahead = next(batches)
-        contestants = [contest.enter(path, runtime) for path, runtime in pairs]
+        contestants = [graphs.get(pair) or contest.enter(*pair) for pair in pairs]
         contestants += [contest.enter_bundle(bundle) for bundle in bundles]
         queued: list[Future[None]] = []
         done = 0

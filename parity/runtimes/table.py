@@ -116,6 +116,11 @@ def broken_import(runtime: str, error: ImportError) -> ParityError:
     )
 
 
+def is_graph(runtime: str) -> bool:
+    """Returns whether a runtime runs a file's own ONNX graph where it has one."""
+    return runtime in RUNTIMES and RUNTIMES[runtime].kind == "onnx"
+
+
 def missing_for(runtime: str) -> str | None:
     """Returns why a runtime cannot be run here and what to do, or None where it can."""
     row = RUNTIMES[runtime]

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from convert import load_model, save_model
+from convert import convert_file, load_model, save_model
 from parity.command_line import main
 from parity.measure.compare import Comparison
 from parity.measure.structure import Difference
@@ -17,7 +17,7 @@ from parity.report.text import verdict
 from parity.runtimes import table as runners
 from parity.runtimes.table import DEFAULT_RUNTIMES
 from pvt_ms.runtime import MindSporeRuntime
-from pvt_spec import tap_names
+from pvt_spec import METADATA_KEY, tap_names
 from pvt_spec.runtime import OpenModel, Task
 from tests.support.commands import refusal
 from tests.support.messages import tells
@@ -328,3 +328,19 @@ def test_the_most_is_the_most_and_few_values_are_said_to_be_few():
         assert "more images or taps" not in each["verdict"]
     done = parity_run(OFFICIAL_V2, *FAST, "--taps", "logits")
     assert tells(done.stdout, "20", "12")
+
+
+def test_a_graph_for_other_images_than_its_file_says_is_refused_before_any_is_computed(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "a.onnx"
+    convert_file(OFFICIAL_V2, path)
+    model = onnx.load(path)
+    entry = next(each for each in model.metadata_props if each.key == METADATA_KEY)
+    said = json.loads(entry.value)
+    said["preprocessing"]["image_size"] = [4096, 4096]
+    entry.value = json.dumps(said)
+    path.write_bytes(model.SerializeToString())
+    monkeypatch.setattr("parity.judge.Judge.expect", None)
+    told = refusal(main, "run", path, "--random", 1, "--runtime", "onnxruntime")
+    assert tells(told, "4096x4096", "images of")
