@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pvt_data.answers.accuracy import Opened
     from pvt_data.benchmark.report import Benchmark
 
+INSTALLED = "installed"
+"""The word for everything of a list whose library is there."""
+
 _Callback = Callable[[click.Context, click.Parameter, Any], Any]
 Open = Callable[[Path, Callable[[str], None], Mapping[str, Any]], "Opened"]
 
@@ -35,10 +38,12 @@ def _names_of(known: list[str]) -> _Callback:
 
     def read(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
         names = text.split(",") if text else []
+        if INSTALLED in names:
+            names += [name for name in known if CONTESTANTS[name].is_installed]
         for name in names:
-            if name not in known:
+            if name not in (*known, INSTALLED):
                 raise click.BadParameter(f"{show(name)}: expected any of {', '.join(known)}")
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(name for name in names if name != INSTALLED))
 
     return read
 
@@ -66,7 +71,9 @@ def add_benchmark(group: click.Group, package: str, open_: Open) -> None:
         help=f"What runs it: {', '.join(ours)}.",
     )
     @click.option(
-        "--against", callback=_names_of(others), help=f"What else runs it: {', '.join(others)}."
+        "--against",
+        callback=_names_of(others),
+        help=f"What else runs it: {', '.join(others)}; or {INSTALLED}.",
     )
     @click.option(
         "--batch-size", callback=_numbers, default="1", show_default=True, help="Images in a call."

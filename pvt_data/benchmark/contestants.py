@@ -5,11 +5,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from pvt_packages import is_installed
+
 GEMM = "gemm"
 """The contestant that is the machine's own speed; see :mod:`pvt_onnx.products`."""
 
 GRAPHS = "pvt_onnx"
 """The package whose contestants take ``.onnx`` files only."""
+
+
+_LIBRARIES = {"pvt_torch": "torch", "pvt_ms": "mindspore"}
+"""The library of a package, where it is the same for each of its engines."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,12 @@ class Contestant:
     name: str
     package: str
     chosen: dict[str, str]
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its library is there, and it needs nothing else: a device, a kind of CPU."""
+        library = _LIBRARIES.get(self.package, self.chosen["engine"])
+        return len(self.chosen) == 1 and is_installed(library)
 
 
 def _row(name: str, package: str, engine: str = "", **chosen: str) -> Contestant:

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from pvt_data.benchmark import contestants
+from pvt_data.benchmark.command import _names_of
 from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, Setting, command, own
 from pvt_data.benchmark.measure import Plan, Row, in_turn, measure, paired_ratios
 from pvt_data.benchmark.report import Benchmark, columns
@@ -172,3 +174,10 @@ def test_the_command_of_a_contestant(tmp_path):
     given = command("torch", tmp_path / "m.pth", Setting(2, 8, (64, 96)))
     assert given[:4] == [sys.executable, "-m", "pvt_torch", "benchmark"]
     assert {"--threads=2", "--batch-size=8", "--image-size=64x96"} <= set(given)
+
+
+def test_what_is_installed_can_be_asked_for(monkeypatch):
+    monkeypatch.setattr(contestants, "is_installed", {"torch", "onnxruntime"}.__contains__)
+    read = _names_of([*CONTESTANTS])
+    assert read(None, None, "installed") == ("onnxruntime", "torch", "torch-compile")
+    assert read(None, None, "cuda,installed")[0] == "cuda"
