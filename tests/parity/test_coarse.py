@@ -1,5 +1,6 @@
 """Graphs that tools made int8 or float16 are the same at that precision, if made well."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import cache
@@ -202,10 +203,7 @@ def test_bundles_of_coarse_graphs_are_judged(files: Path) -> None:
     assert done.exit_code == 0 and runtime["precision"] == "int8" and runtime["structure"] == []
 
 
-def test_accuracy_is_compared_and_reports_say_what_is_coarse(files: Path) -> None:
-    images = files / "images"
-    if not images.exists():
-        write_digits(images)
+def test_reports_say_what_is_coarse(files: Path) -> None:
     page = files / "page.html"
     command = ["run", files / "float.onnx", files / "int8.onnx", "--html", page, "--json"]
     done = invoke(parity, *command)
@@ -267,3 +265,23 @@ def test_diagnose_finds_nothing_in_what_is_sound_and_the_weight_that_is_not(
     onnx.save(model, coarse)
     done = invoke(parity, "diagnose", exact, coarse)
     assert done.exit_code == 1 and tells(done.stdout, KV, "int8.onnx's own"), done.output
+
+
+@pytest.mark.long
+def test_accuracy_is_compared_with_that_of_coarse_graphs(tmp_path: Path) -> None:
+    info = info_of(dataclasses.replace(SMALL["v2"], num_classes=10))
+    weights = random_weights(info.config)
+    save_model(tmp_path / "float.onnx", weights, info)
+    model = onnx.load(tmp_path / "float.onnx")
+    for tool in ("channels", "float16"):
+        options = {"reduce_range": True} if tool in SEVEN_BITS else {}
+        after = (QUANTISERS | HALVERS)[tool](model, calibration("v2"), **options)
+        onnx.save(after, tmp_path / f"{tool}.onnx")
+    write_digits(tmp_path / "digits")
+    names = [tmp_path / f"{name}.onnx" for name in ("float", "channels", "float16")]
+    command = ["validate", *names, "--images", tmp_path / "digits/val", "--limit", 30, "--json"]
+    done = invoke(parity, *command)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["runtimes"]
+    assert [each["precision"] for each in found] == ["fp32", "int8", "fp16"]
+    assert all(each["decisions"]["accuracy"]["images"] == 30 for each in found)
