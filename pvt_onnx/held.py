@@ -1,5 +1,6 @@
 """What a graph holds, whoever made it: weights and attributes by their names."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,8 @@ import onnx
 
 from pvt_onnx.attributes import read_attributes
 from pvt_onnx.floats import Constant, in_floats
-from pvt_onnx.precision import read_precision
+from pvt_onnx.precision import read_precision, read_quantization
+from pvt_onnx.quantize.smoothing import scale
 from pvt_spec import PVTConfig, TensorSpec, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes
@@ -52,7 +54,28 @@ def read_held(model: onnx.ModelProto, config: PVTConfig) -> Held:
                 steps[name] = step
         elif "/" not in name and precision == FLOAT32:  # else what it is quantised by, too
             weights[name] = constant.read()
+    made = read_quantization(model)
+    if made and made.gelu:  # which it says that it computes in place of the model's own
+        others = {n: v for n, v in attributes.items() if n.endswith(".gelu") and v == made.gelu}
+        attributes = {name: v for name, v in attributes.items() if name not in others}
+    if made and made.scales:
+        weights, steps = _unscaled(config, weights, steps, made.scales)
     return Held(weights, attributes, steps)
+
+
+def _unscaled(
+    config: PVTConfig,
+    weights: dict[str, Array],
+    steps: dict[str, Array],
+    scales: Mapping[str, Sequence[int]],
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Returns weights and their steps before norms' answers were scaled: powers of two are undone.
+
+    What they compute is the same, so that only what they were made of can be compared.
+    """
+    back = {norm: [-power for power in powers] for norm, powers in scales.items()}
+    wide = {n: np.broadcast_to(s, weights[n].shape) for n, s in steps.items() if n in weights}
+    return scale(config, weights, back), {**steps, **scale(config, wide, back)}
 
 
 def _read(spec: TensorSpec, constant: Constant, *, turned: bool) -> tuple[Array, Array | None]:

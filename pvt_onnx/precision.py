@@ -10,11 +10,8 @@ from onnx import TensorProto
 from pvt_spec.errors import ConfigError
 from pvt_spec.files.json_text import encode_json, parse_json
 from pvt_spec.files.records import read_record
-from pvt_spec.hashes import PRECISION_KEY
+from pvt_spec.hashes import PRECISION_KEY, QUANTIZATION_KEY as QUANTIZATION_KEY
 from pvt_spec.precisions import FLOAT32, INT8
-
-QUANTIZATION_KEY = "pvt_quantization"
-"""The key under which an ``.onnx`` carries how ``pvt-onnx quantize`` made it."""
 
 _OF_INTEGERS = re.compile("[Qq]uantize|^QLinear|^QGemm|^QAttention|^QMoE|Integer|NBits|Bnb4")
 """What the names of such operators have, in ONNX (``QuantizeLinear``, ``DequantizeLinear``,
@@ -71,7 +68,7 @@ class Quantization:
     calibration: str = ""
     rounding: str = ""
     smooth: float | None = None
-    scales: dict[str, list[int]] = field(default_factory=dict)
+    scales: dict[str, tuple[int, ...]] = field(default_factory=dict)
     gelu: str = ""
 
     def __str__(self) -> str:

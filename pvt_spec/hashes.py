@@ -26,6 +26,9 @@ PAIR_KEY = "pvt_pair"
 They are a hash of the model, by which the two are known to belong together.
 """
 
+QUANTIZATION_KEY = "pvt_quantization"
+"""The key under which an ``.onnx`` carries how ``pvt-onnx quantize`` made it."""
+
 PRECISION_KEY = "pvt_precision"
 """The key under which an ``.onnx`` says what it was written to compute in, if not float32."""
 

@@ -56,6 +56,7 @@ from pvt_spec.hashes import (
     PAIR_BYTES,
     PAIR_KEY,
     PRECISION_KEY,
+    QUANTIZATION_KEY,
     PartsHash,
     check_pair,
     encode_maths,
@@ -137,7 +138,7 @@ def read(path: Path) -> WeightFile:
     digest.add("description", encode_maths(metadata[METADATA_KEY]))
     graph_hash = digest.hexdigest()
     other = metadata.get(GRAPH_KEY, graph_hash) != graph_hash
-    coarse = other or PRECISION_KEY in metadata
+    coarse = other or not metadata.keys().isdisjoint({PRECISION_KEY, QUANTIZATION_KEY})
     if coarse and (found := _read_coarse(path, metadata, graph_hash)):
         return found
     arrays = {name: reader.array(t) for name, t in tensors.items() if "/" not in name}

@@ -6,7 +6,7 @@ bits is more even (Xiao et al., "SmoothQuant", 2023). The numbers are powers of 
 bit of any answer changes in float32, short of numbers too small to be held.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +55,7 @@ def folds(config: PVTConfig) -> Iterator[Fold]:
 
 def find_scales(
     config: PVTConfig, weights: Mapping[str, Array], largest: Mapping[str, Array], alpha: float
-) -> dict[str, list[int]]:
+) -> dict[str, tuple[int, ...]]:
     """Returns the powers of two by which each norm's channels are divided, by the norm.
 
     Args:
@@ -73,7 +73,7 @@ def find_scales(
 
 
 def scale(
-    config: PVTConfig, weights: Mapping[str, Array], scales: Mapping[str, list[int]]
+    config: PVTConfig, weights: Mapping[str, Array], scales: Mapping[str, Sequence[int]]
 ) -> dict[str, Array]:
     """Returns weights that compute the same, with the answers of norms divided.
 
@@ -103,11 +103,11 @@ def _columns(weight: Array) -> Array:
     return found
 
 
-def _exponents(values: Array, columns: Array, alpha: float) -> list[int]:
+def _exponents(values: Array, columns: Array, alpha: float) -> tuple[int, ...]:
     values, columns = (np.maximum(part, _SMALLEST * part.max()) for part in (values, columns))
     if not (values.all() and columns.all()):  # a norm or layer of zeros
-        return [0] * len(values)
+        return (0,) * len(values)
     exponents = alpha * np.log2(values) - (1 - alpha) * np.log2(columns)
     # The whole stays as large as it is: only what channels differ in matters.
     exponents -= np.median(exponents)
-    return [int(each) for each in np.clip(np.rint(exponents), -_MOST, _MOST)]
+    return tuple(int(each) for each in np.clip(np.rint(exponents), -_MOST, _MOST))
