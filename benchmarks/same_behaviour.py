@@ -48,7 +48,12 @@ EXPECTED: tuple[tuple[str, str], ...] = (
 """Pattern of a case's name, as it is printed, and why the case may differ."""
 
 VARIES = (
-    (r'"(seconds|total|judge|images_per_second)": [\d.e+-]+', r'"\1": …', "durations, JSON"),
+    (
+        r'"(seconds|total|judge|(?:model_)?images_per_second)": [\d.e+-]+',
+        r'"\1": …',
+        "durations, JSON",
+    ),
+    (r"[\d.]+ images/s; the model alone [\d.]+", "… images/s", "durations, lines of validate"),
     (r"\d+ images/s( +[\d.]+ s\b)?", "… images/s", "durations, lines of pvt-ms train"),
     (r"ETA \S+", "ETA …", "the time left is guessed from the time passed"),
     (r' time="[\d.]+"', ' time="…"', "durations, JUnit"),
