@@ -10,7 +10,7 @@ from onnx import TensorProto
 from pvt_spec.errors import ConfigError
 from pvt_spec.files.json_text import encode_json, parse_json
 from pvt_spec.files.records import read_record
-from pvt_spec.hashes import PRECISION_KEY, QUANTIZATION_KEY as QUANTIZATION_KEY
+from pvt_spec.hashes import PRECISION_KEY, QUANTIZATION_KEY
 from pvt_spec.precisions import FLOAT32, INT8
 
 _OF_INTEGERS = re.compile("[Qq]uantize|^QLinear|^QGemm|^QAttention|^QMoE|Integer|NBits|Bnb4")

@@ -13,7 +13,7 @@ from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import open_tapped, serialize
 from pvt_onnx.graph.build import hash_graph
-from pvt_onnx.precision import QUANTIZATION_KEY, Quantization
+from pvt_onnx.precision import Quantization
 from pvt_onnx.quantize.agreement import Agreement, Answers, Latency, answer_all, measure_latency
 from pvt_onnx.quantize.keeping import Attempt, keep_enough, shortfall
 from pvt_onnx.quantize.options import QuantizeOptions
@@ -33,7 +33,7 @@ from pvt_spec import METADATA_KEY, ConfigError, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import PvtError
 from pvt_spec.files.replacing import check_folder, check_target, replacing
-from pvt_spec.hashes import GRAPH_KEY
+from pvt_spec.hashes import GRAPH_KEY, QUANTIZATION_KEY
 from pvt_spec.words import counted
 
 

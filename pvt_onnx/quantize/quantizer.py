@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
@@ -164,6 +165,9 @@ def quantise_dynamic(
 def _finished(model: onnx.ModelProto, gelu: str | None) -> onnx.ModelProto:
     # Of values whose shapes are known, onnxruntime fuses norms into an operator that is slower.
     model.graph.ClearField("value_info")
+    for tensor in model.graph.initializer:
+        if not tensor.HasField("raw_data"):  # the one place where values are read from files
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
     for node in model.graph.node:
         if gelu and node.op_type == "Gelu":
             (form,) = node.attribute

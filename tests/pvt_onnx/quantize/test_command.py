@@ -11,9 +11,14 @@ from PIL import Image
 
 from convert import load_model, save_model
 from convert.options import OnnxOptions
+from parity.command_line import main as parity
+from pvt_onnx.changes import find_changes
 from pvt_onnx.command_line import main
-from pvt_onnx.precision import QUANTIZATION_KEY, read_precision, read_quantization
+from pvt_onnx.engines.session import read_info
+from pvt_onnx.held import read_held
+from pvt_onnx.precision import read_precision, read_quantization
 from pvt_spec import METADATA_KEY, ModelInfo
+from pvt_spec.hashes import QUANTIZATION_KEY
 from tests.support.commands import invoke, refusal
 from tests.support.models import GOLDEN, SMALL, info_of, weights_for
 
@@ -69,6 +74,30 @@ def test_a_trained_model_keeps_its_answers(trained: Path, few_digits: Path, tmp_
     assert answered.exit_code == 0 and "changed" not in answered.stderr
     assert "quantised" in answered.stderr
     assert "already" in refusal(main, "quantize", target, tmp_path / "b.onnx", *QUICK)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_parity_takes_what_was_smoothed_for_the_same_model(
+    kind: str, few_digits: Path, tmp_path: Path
+) -> None:
+    info = info_of(SMALL[kind], "mindcv" if kind == "v1" else "official")
+    weights = weights_for(info.config, info.numerics)
+    source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    save_model(source, weights, info)
+    images = ("--calibration", few_digits / "train", "--unlabelled", "--smooth", 0.5)
+    _quantise(source, target, *images, *QUICK)
+    model = onnx.load(target)
+    made = read_quantization(model)
+    assert made and made.smooth == 0.5 and any(map(any, made.scales.values()))
+    found = read_info(model, "a")
+    assert found.hashes and find_changes(model, found) == []
+    held = read_held(model, info.config)
+    for name, array in weights.items():
+        if name not in held.steps:
+            assert np.array_equal(held.weights[name], array), name
+    assert "block1.0.mlp.fc1.weight" in held.steps
+    done = invoke(parity, "run", source, target, "--images", few_digits / "val")
+    assert done.exit_code == 0 and "onnxruntime int8.onnx: same" in done.stdout, done.output
 
 
 @pytest.mark.parametrize("kind", SMALL)
