@@ -23,6 +23,7 @@ from parity.options import (
     takes,
     tell_sideways,
 )
+from parity.training.command import train_step
 from pvt_data.command_line import Commands, say
 from pvt_data.progress import progress_bar
 from pvt_spec.files.json_text import encode_json
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 @click.group(cls=Commands)
 def main() -> None:
     """Prove that a PVT answers the same in every runtime."""
+
+
+main.add_command(train_step)
 
 
 @main.command()

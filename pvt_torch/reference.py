@@ -36,8 +36,30 @@ class QuickDepthwise(TorchFunctionMode):
             x, weight, bias, stride, padding, dilation, groups = args
             known = [tuple(stride), tuple(padding), tuple(dilation)] == [(1, 1), (1, 1), (1, 1)]
             if known and tuple(weight.shape[1:]) == (1, 3, 3) and groups == x.shape[1]:
-                return depthwise(x, weight, bias)
+                return _Depthwise.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return function(*args, **(kwargs or {}))
+
+
+class _Depthwise(torch.autograd.Function):
+    """A 3x3 depthwise convolution, and its gradients by the same sums."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Returns :func:`depthwise`."""
+        ctx.save_for_backward(x, weight)
+        return depthwise(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Returns the gradients of ``x``, ``weight`` and ``bias``."""
+        (x, weight), (gradient,) = ctx.saved_tensors, gradients
+        H, W = x.shape[2:]
+        into_bias = gradient.sum((0, 2, 3))
+        into_x = depthwise(gradient, weight.flip(2, 3), torch.zeros_like(into_bias))
+        padded = F.pad(x, (1, 1, 1, 1), mode="constant", value=0.0)
+        windows = [padded[:, :, i : i + H, j : j + W] for i in range(3) for j in range(3)]
+        into_weight = [(gradient * window).sum((0, 2, 3)) for window in windows]
+        return into_x, torch.stack(into_weight, 1).reshape(weight.shape), into_bias
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

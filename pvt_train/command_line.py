@@ -66,7 +66,7 @@ def train_command(
     from pvt_train.run.launch import train_recipe
 
     config = config and find_recipe(config)
-    recipe, resumed = _read(config, keys)
+    recipe, resumed = read_recipe(config, keys)
     check_framework(recipe, framework)
     outcome = train_recipe(recipe, resumed, force, open_twin, click.echo, say)
     _say_end(recipe, outcome, plot)
@@ -86,8 +86,12 @@ def find_recipe(path: Path) -> Path:
     return path
 
 
-def _read(config: Path | None, keys: dict[str, Any]) -> "tuple[Recipe, Resumed | None]":
-    """Returns the recipe of a command line, and the run to go on with, whose recipe is its base."""
+def read_recipe(config: Path | None, keys: dict[str, Any]) -> "tuple[Recipe, Resumed | None]":
+    """Returns the recipe of a command line, and the run to go on with, whose recipe is its base.
+
+    Raises:
+        PvtError: Something of it cannot be.
+    """
     from pvt_train.recipe.checks import recipe_warnings
     from pvt_train.recipe.read import make_recipe, read_values
     from pvt_train.run.launch import load_resumed

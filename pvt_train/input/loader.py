@@ -133,14 +133,11 @@ class TrainingBatches:
 
     def _batch(self, made: Made, number: int) -> Batch:
         """Returns the ``number``-th batch of the run, mixed."""
-        recipe, config = self._recipe, self._info.config
-        size = self._info.preprocessing.image_size
-        mix = draw_mix(recipe, size, generator(recipe.seed, RandomUse.MIXING, number))
-        labels = self._source.labels[made.used]
-        targets = smooth_labels(labels, config.num_classes, recipe.label_smoothing)
         start, stop = self._rank * self.batch_size, (self._rank + 1) * self.batch_size
-        scales = drop_path_scales(config, recipe.seed, number, self.batch_size * self._ranks)
-        return Batch(*apply(mix, made.pixels, targets), scales[:, :, start:stop])
+        labels, size = self._source.labels[made.used], self.batch_size * self._ranks
+        scales = drop_path_scales(self._info.config, self._recipe.seed, number, size)
+        own = scales[:, :, start:stop]
+        return mixed_batch(self._recipe, self._info, made.pixels, labels, own, number)
 
     def _count_unreadable(self, made: Made, seen: dict[int, str], epoch: int) -> None:
         seen.update(made.unreadable)
@@ -165,6 +162,25 @@ class TrainingBatches:
             f"{counted(self._ranks, 'worker')} x {counted(accumulated, 'batch')} x "
             f"{counted(recipe.batch_size, 'image')}: give a lower --batch-size"
         )
+
+
+def mixed_batch(
+    recipe: Recipe, info: ModelInfo, pixels: Array, labels: Array, drop_path: Array, number: int
+) -> Batch:
+    """Returns the ``number``-th batch of a run, mixed.
+
+    Args:
+        recipe: How images are mixed and labels smoothed.
+        info: The model.
+        pixels: uint8 (B, H, W, C), augmented; changed in place.
+        labels: int64 (B,).
+        drop_path: float32 (blocks, 2, B).
+        number: The batch's number, from 0.
+    """
+    size = info.preprocessing.image_size
+    mix = draw_mix(recipe, size, generator(recipe.seed, RandomUse.MIXING, number))
+    targets = smooth_labels(labels, info.config.num_classes, recipe.label_smoothing)
+    return Batch(*apply(mix, pixels, targets), drop_path)
 
 
 def image_order(recipe: Recipe, epoch: int, count: int) -> Array:

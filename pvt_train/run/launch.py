@@ -120,7 +120,7 @@ def train_recipe(
         check_output(output, force)
         _check_pretrained(recipe, output)
     images = open_source(data / recipe.train_split)
-    weights, info, notes = _starting_point(recipe, images.classes, resumed)
+    weights, info, notes = starting_point(recipe, images.classes, resumed)
     notes += _beside(images, data / recipe.train_split)
     validation = None
     if recipe.val_while_train:
@@ -185,10 +185,14 @@ def _check_pretrained(recipe: Recipe, output: Path) -> None:
         )
 
 
-def _starting_point(
+def starting_point(
     recipe: Recipe, classes: Sequence[str], resumed: Resumed | None
 ) -> tuple[Mapping[str, Array], ModelInfo, list[str]]:
-    """Returns the weights to start with, what travels with them, and what is to be said of them."""
+    """Returns the weights to start with, what travels with them, and what is to be said of them.
+
+    Raises:
+        PvtError: They cannot be, or are of other classes.
+    """
     if resumed is not None:
         info = model_info(recipe, classes, resumed.info)
         if info.labels != resumed.info.labels:

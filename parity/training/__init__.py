@@ -1,0 +1,1 @@
+"""Whether both twins make the same training step."""

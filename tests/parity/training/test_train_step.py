@@ -1,0 +1,121 @@
+"""``parity train-step`` says *same* of both twins' steps, and names the first tensor of another."""
+
+import json
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from parity.command_line import main
+from parity.training.figures import backward_order
+from parity.training.run import Trial, compare_training
+from tests.support.training import batch, described, open_twin, recipe
+
+FULL = {
+    "ema": True,
+    "ema_decay": 0.9,
+    "clip_grad": True,
+    "clip_value": 0.3,
+    "freeze": ("patch_embed1.*",),
+    "layer_decay": 0.8,
+    "gradient_accumulation_steps": 2,
+    "loss_scale": 1024.0,
+}
+
+
+def trial(kind: str, steps: int = 2, **changes: object) -> Trial:
+    info, how = described(kind), recipe(**changes)
+    k = how.gradient_accumulation_steps
+    groups = [[batch(info, k * step + i) for i in range(k)] for step in range(steps)]
+    state = open_twin(info, how, framework="torch").state()
+    return Trial(info, how, state, groups, [1e-3, 5e-3, 2e-3][:steps])
+
+
+def compare(given: Trial, *frameworks: str) -> dict:
+    twins = {name: open_twin(given.info, given.recipe, framework=name) for name in frameworks}
+    return {each.name: each for each in compare_training(given, twins, lambda done, all: None)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("v2", FULL), ("v1", {"opt": "lamb"}), ("linear", {"opt": "momentum", "use_nesterov": True})],
+)
+def test_both_twins_make_the_references_steps(kind, changes):
+    given = trial(kind, **changes)
+    for found in compare(given, "mindspore", "torch").values():
+        assert found.same, (found.first_outside, found.first_adrift)
+        assert found.losses == pytest.approx(found.expected, rel=1e-6)
+        kinds = {figure.kind for figure in found.figures}
+        assert ("average" in kinds) == given.recipe.ema
+        vanishing = {figure.tensor for figure in found.figures if figure.vanishes}
+        assert {f"block{i}.0.attn.kv.bias (keys)" for i in (1, 2, 3, 4)} <= vanishing
+        assert max(figure.times for figure in found.figures) > 0.1
+
+
+def test_the_backward_pass_comes_to_the_last_layers_first():
+    names = [spec.name for spec in backward_order(described("v1"))]
+    assert names[:4] == ["head.bias", "head.weight", "norm.bias", "norm.weight"]
+    block = [name.removeprefix("block4.0.") for name in names if name.startswith("block4.0.")]
+    assert block[0] == "mlp.fc2.bias" and block[-1] == "norm1.weight"
+    assert names[-2:] == ["patch_embed1.proj.bias", "patch_embed1.proj.weight"]
+    assert names.index("pos_embed4") < names.index("patch_embed4.norm.bias")
+
+
+class TestFaults:
+    @staticmethod
+    def first(**faults: object) -> str:
+        given = trial("v2", **FULL)
+        with patch.multiple("pvt_torch.train.twin", **faults):
+            found = compare(given, "torch")["torch"]
+        assert not found.same
+        return found.first_outside.name
+
+    def test_a_step_that_is_not_clipped(self):
+        named = self.first(clip_factor=lambda norm, recipe: 1.0)
+        assert named == "applied gradient of head.bias in step 1"
+
+    def test_an_average_that_does_not_set_in(self):
+        named = self.first(ema_decay=lambda update, decay: decay)
+        assert named == "average of head.bias in step 1"
+
+    def test_another_count_of_updates(self):
+        from pvt_torch.train.optimizer import Optimizer
+
+        def late(self, gradients, count, rate):
+            update(self, gradients, count + 1, rate)
+
+        update = Optimizer.update
+        given = trial("v2")
+        with patch.object(Optimizer, "update", late):
+            found = compare(given, "torch")["torch"]
+        assert found.first_outside.name == "weights of head.bias in step 1"
+
+
+class TestCommand:
+    @staticmethod
+    def run(*arguments: object):
+        given = ["--recipe", "configs/demo/pvt_nano_digits.yaml", "--mode", 1, "--steps", 1]
+        return CliRunner().invoke(main, ["train-step", *map(str, [*given, *arguments])])
+
+    def test_data_and_page(self, tmp_path):
+        page = tmp_path / "page.html"
+        done = self.run("--json", "--html", page, "--warmup-epochs", 0)
+        assert done.exit_code == 0, done.output
+        data = json.loads(done.stdout)
+        assert data["same"] and [twin["twin"] for twin in data["twins"]] == ["mindspore", "torch"]
+        for twin in data["twins"]:
+            first, last = twin["figures"][0], twin["figures"][-1]
+            assert (first["kind"], last["kind"]) == ("loss", "average")
+            assert last["tensor"] == "patch_embed1.proj.weight" and last["times"] > 0
+            assert np.isclose(twin["losses"], twin["expected_losses"], rtol=1e-6).all()
+        assert "SAME" in page.read_text() and "block4.0.attn.kv.bias (keys)" in page.read_text()
+        assert self.run("--html", page).exit_code == 1
+
+    @pytest.mark.long
+    def test_ten_steps_of_the_demo_agree_to_six_digits(self):
+        done = self.run("--steps", 10, "--batch-size", 96, "--json")
+        assert done.exit_code == 0, done.output
+        mindspore, torch = (twin["losses"] for twin in json.loads(done.stdout)["twins"])
+        assert len(mindspore) == 10
+        np.testing.assert_allclose(mindspore, torch, rtol=1e-6)
