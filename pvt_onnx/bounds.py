@@ -167,13 +167,20 @@ def large_values(
         for value in given
     }
     batch = min(MAX_BATCH, images.type.tensor_type.shape.dim[0].dim_value)
-    most = batch * MAX_GROWTH * largest + SMALL
+    # Weights that are kept as integers are as many floats, which the file's own size bounds.
+    kept = {tensor.name for tensor in model.graph.initializer}
+    weights = sum(
+        math.prod(shapes.get(node.output[0], [1]))
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in kept
+    )
+    most = batch * MAX_GROWTH * largest + SMALL + weights
     for output, count in _held(model.graph.node, shapes):
         if count > most:
             yield f"with {show(output)} it holds {count} values, expected at most {most}"
             break
     results = sum(math.prod(shapes.get(output, [1])) for output in _outputs(model.graph.node))
-    most = batch * MAX_RESULTS * sum(config.depths) * largest + MAX_GROWTH * SMALL
+    most = batch * MAX_RESULTS * sum(config.depths) * largest + MAX_GROWTH * SMALL + weights
     if results > most:
         yield f"its results have {results} values in all, expected at most {most}"
     products = sum(_multiplications(node, shapes) for node in model.graph.node)
