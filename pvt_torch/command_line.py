@@ -5,6 +5,7 @@ PyTorch is imported inside the commands, so that ``--help`` is quick and works w
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) ->
 
 
 def _open_twin(info: "ModelInfo", recipe: "Recipe", weights: "Mapping[str, Array]") -> "Twin":
+    # Compiled gradients of depthwise convolutions have their own stride for a size of 1.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if recipe.deterministic:
         # cuBLAS reads it when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -1,6 +1,6 @@
 """What is compiled: a state that it takes up, averages, and batches that are smaller."""
 
-from functools import partial
+from functools import partial, partialmethod
 
 import numpy as np
 import pytest
@@ -16,6 +16,39 @@ COMPILED = {"mode": 0, "compile": True}
 def open_twin(request):
     """A function that opens a twin of each framework in turn."""
     return partial(training.open_twin, framework=request.param)
+
+
+@pytest.fixture
+def one_graph(monkeypatch):
+    """Has torch make one graph of what it compiles, or fail, and run it without a C++ compiler."""
+    import torch
+
+    given = {"fullgraph": True, "backend": "aot_eager"}
+    compiled = partialmethod(torch.nn.Module.compile, **given)
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        pytest.param("v1", {}, marks=pytest.mark.long),
+        ("v2", {"amp_level": "O2", "fused_attention": True}),
+        pytest.param(
+            "linear", {"amp_level": "bf16", "checkpoint_blocks": True}, marks=pytest.mark.long
+        ),
+    ],
+)
+def test_torch_makes_one_graph_of_the_step(one_graph, kind, changes):
+    info = described(kind)
+    plain, compiled = (
+        training.open_twin(info, recipe(compile=c, **changes), framework="torch")
+        for c in (False, True)
+    )
+    for one, two in zip(*(run_steps(t, range(2)) for t in (plain, compiled)), strict=True):
+        assert two.loss == pytest.approx(one.loss, rel=1e-3)
+        assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-2)
+    images = np.ones((2, 3, 64, 64), np.float32)
+    assert np.allclose(plain.forward(images), compiled.forward(images), rtol=0, atol=1e-2)
 
 
 def test_what_is_compiled_takes_up_a_state(open_twin):
