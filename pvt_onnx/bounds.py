@@ -169,11 +169,12 @@ def large_values(
     batch = min(MAX_BATCH, images.type.tensor_type.shape.dim[0].dim_value)
     # Weights that are kept as integers are as many floats, which the file's own size bounds.
     kept = {tensor.name for tensor in model.graph.initializer}
-    weights = sum(
-        math.prod(shapes.get(node.output[0], [1]))
+    once = {
+        node.input[0]: math.prod(shapes.get(node.output[0], [1]))
         for node in model.graph.node
         if node.op_type == "DequantizeLinear" and node.input[0] in kept
-    )
+    }
+    weights = sum(once.values())
     most = batch * MAX_GROWTH * largest + SMALL + weights
     for output, count in _held(model.graph.node, shapes):
         if count > most:
