@@ -25,7 +25,14 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.models import CONFIG, find_model, reaching
-from pvt_spec.files.replacing import AnyPath, check_folder, check_not_read, check_target, replacing
+from pvt_spec.files.replacing import (
+    AnyPath,
+    check_distinct,
+    check_folder,
+    check_not_read,
+    check_target,
+    replacing,
+)
 from pvt_spec.files.stamps import changed_since, stamp_files
 from pvt_spec.hashes import describe_changes
 from pvt_spec.precisions import FLOAT16
@@ -79,7 +86,7 @@ def convert_file(
             "made from, or give --allow-changed to convert what they were rounded to"
         )
     check_not_read([path, *planned, *reports], read.files)
-    check_not_read(reports, planned)
+    check_distinct([*planned, *reports])
     model = _prepare(read, path, changes, options, log)
     if changed := changed_since(stamps):
         raise ConvertError(f"{changed}: was written to while it was read: try again after that")
@@ -176,11 +183,11 @@ def _check_places(source: Path, path: Path, options: Options) -> list[Path]:
     with reaching(path):
         check_folder(path)
         for file in planned:
-            if file.parent == path.parent:
+            if file.parent.is_dir():
                 check_folder(file)
             if file.exists() and source.exists() and file.samefile(source):
                 raise ConvertError(f"{file} is the source too: name another target")
-    if options.report and options.report.parent != path:
+    if options.report and (options.report.parent != path or path.is_dir()):
         check_folder(options.report)
     if options.report and options.report.exists() and not options.report.is_file():
         raise ConvertError(f"{options.report}: a folder or a device, expected a file to write")

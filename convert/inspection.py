@@ -4,7 +4,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from pvt_spec.files.models import find_model
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import GRAPH_KEY, PAIR_KEY
 from pvt_spec.unseen import UNSEEN_KEY
+from pvt_spec.words import show
 
 
 def inspect_file(path: AnyPath) -> Iterator[Finding]:
@@ -99,7 +99,7 @@ def _settings(what: str, record: PVTConfig | Numerics | Preprocessing) -> Findin
 def _beside(file: WeightFile) -> Iterator[Finding]:
     beside = {**file.extras, **file.metadata}
     hidden = (METADATA_KEY, GRAPH_KEY, PAIR_KEY, UNSEEN_KEY)
-    entries = {name: short(value) for name, value in beside.items() if name not in hidden}
+    entries = {name: show(value) for name, value in beside.items() if name not in hidden}
     text = ", ".join(f"{n} {v}" if len(v) < 20 else n for n, v in entries.items()) or "none"
     yield Finding("other_entries", entries, text=text)
 
@@ -168,7 +168,7 @@ def _description(info: ModelInfo) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    return short(value) if isinstance(value, tuple) else value
+    return show(value) if isinstance(value, tuple) else value
 
 
 def _tensor_differences(

@@ -148,7 +148,7 @@ def capture(
     check_target(output, chosen.force)
     read = read_model(model)
     _tell_remarks({model: read})
-    inputs = choose_inputs(chosen, read.info, output=output)
+    inputs = choose_inputs(chosen, read.info)
     names = selection.wanted_taps(read.info.config, chosen.detail)
     if runtime != REFERENCE:
         selection.choose_runtimes([runtime], reference=False)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvt_data.command_line import parse_image_size, say
+from pvt_data.command_line import READ, parse_image_size, say
 from pvt_packages import explain_import, require
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.models import find_model
@@ -91,6 +91,7 @@ class _ModelPath(click.ParamType):  # type: ignore[type-arg]
         path, taken = find_model(Path(value))
         if taken:
             say(taken)
+            ctx.meta.setdefault(READ, []).append(Path(value, "refs", "main"))
         return path
 
 
@@ -253,7 +254,6 @@ def choose_inputs(
     chosen: Chosen,
     info: "ModelInfo",
     bundles: Sequence["Bundle"] = (),
-    output: Path | None = None,
 ) -> "Inputs":
     """Returns what is run: a bundle's inputs, files, noise or the generated images.
 
@@ -261,7 +261,6 @@ def choose_inputs(
         chosen: What the user chose.
         info: The model's.
         bundles: Bundles that are compared: without a choice, their own inputs.
-        output: A file that is written, beside the reports.
 
     Raises:
         PvtError: They cannot be used, or would be written over.
@@ -274,7 +273,6 @@ def choose_inputs(
         noise_samples,
     )
     from pvt_data.sources.listing import LeftOut, evenly_spaced, list_images
-    from pvt_spec.files.replacing import check_not_read
 
     size = chosen.size or info.preprocessing.image_size
     sideways: set[str] = set()
@@ -292,7 +290,6 @@ def choose_inputs(
         paths = list_images(chosen.images, left_out)
         if left_out:
             say(str(left_out))
-        check_not_read(filter(None, (chosen.junit, chosen.html, output)), paths)
         shown = evenly_spaced(paths, chosen.limit or len(paths))
         samples = file_samples(shown, sideways=sideways)
     elif chosen.random:

@@ -44,13 +44,18 @@ class Command(click.Command):
             click.UsageError: An argument is empty, as an unset variable makes it: that would be the
                 folder that one is in.
         """
+        options = [each for each in self.params if isinstance(each, click.Option)]
+        texts = {name for each in options if _may_be_empty(each) for name in each.opts}
+        names = {name for each in options for name in each.opts}
         for before, argument in zip(["", *args], args, strict=False):
-            if not argument and not before.startswith("-"):
+            name = _dashed(argument).removesuffix("=")
+            unset = argument.endswith("=") and name in names - texts
+            if unset or (not argument and _dashed(before) not in texts):
                 raise click.UsageError("an argument is empty, expected a name", ctx)
         return super().parse_args(ctx, [_dashed(argument) for argument in args])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command, unless it would write over something else that it is given."""
+        """Runs the command, unless it cannot write, or would write over what it reads."""
         targets: list[Path] = []
         others: list[Path] = ctx.meta.get(READ, [])
         for name, value in ctx.params.items():
@@ -59,13 +64,24 @@ class Command(click.Command):
                 values = [Path(each) for each in values]
             paths = [each for each in values if isinstance(each, Path)]
             (targets if name.rpartition("_")[2] in TARGETS else others).extend(paths)
-        if targets:
-            from pvt_spec.files.replacing import check_not_read
+        if not targets:
+            return super().invoke(ctx)
+        from pvt_spec.files.reading import to_be_written
+        from pvt_spec.files.replacing import check_distinct, check_folder, check_not_read
 
-            check_not_read(targets, others)
-            for number, target in enumerate(targets):
-                check_not_read([target], targets[:number])
-        return super().invoke(ctx)
+        check_not_read(targets, others)
+        check_distinct(targets)
+        for target in targets:
+            if target.parent not in targets:
+                check_folder(target)
+        # What a run goes on with is read first.
+        resumed = ctx.params.get("resume")
+        with to_be_written(target for target in targets if target != resumed):
+            return super().invoke(ctx)
+
+
+def _may_be_empty(option: click.Option) -> bool:
+    return not option.is_flag and not isinstance(option.type, click.Path)
 
 
 def _dashed(argument: str) -> str:

@@ -24,7 +24,10 @@ _VERSIONS = (
     "pvt-twins", "numpy", "onnx", "onnxruntime", "Pillow", "click", "mindspore", "torch",
 )  # fmt: skip
 
-_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation", "out of memory")
+_OUT_OF_MEMORY = (
+    *("can't allocate memory", "cannot allocate memory", "failed to map segment"),
+    *("can't start new thread", "bad_alloc", "bad allocation", "out of memory"),
+)
 """What a library's own error says where Python's would be a MemoryError."""
 
 _OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
@@ -43,6 +46,11 @@ def run(package: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that has not all letters gets the rest as codes; a file name may be no text.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+        with suppress(OSError, ValueError, AttributeError):
+            # What does not fit into a pipe at once would be lost.
+            os.set_blocking(stream.fileno(), True)
+    # onnxruntime would tell its makers of each run, and complain where it cannot number it.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     by_module = os.path.basename(sys.argv[0]) == "__main__.py"
     try:
         with edge():
@@ -147,14 +155,16 @@ def _as_interrupt(_: int, frame: FrameType | None) -> None:
 def _end(error: BaseException) -> NoReturn:
     if _interrupted or isinstance(error, KeyboardInterrupt):
         _leave("interrupted", 128 + signal.SIGINT)
+    if isinstance(error, FileNotFoundError) and not _has_folder():
+        _leave("Error: the folder that you are in is not there any more: go to another", BAD_DATA)
     if isinstance(error, HiddenPackage):
         _leave(str(error), BAD_DATA)
+    if _is_out_of_memory(error):
+        _leave("Error: there is not enough memory for this", BAD_DATA)
     if isinstance(error, ImportError) and (words := explain_import(error)):
         _leave(f"Error: {_one_line(words, 1000)}", BAD_DATA)
     if isinstance(error, OSError):
         _check_streams()
-    if _is_out_of_memory(error):
-        _leave("Error: there is not enough memory for this", BAD_DATA)
     if isinstance(error, OSError) and (error.filename or error.errno in _OUTSIDE):
         where = "" if error.filename is None else f"{_one_line(str(error.filename), 1000)}: "
         _leave(f"Error: {where}{error.strerror or type(error).__name__}", BAD_DATA)
@@ -197,8 +207,17 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+        isinstance(error, (RuntimeError, ImportError))
+        and any(text in str(error).lower() for text in _OUT_OF_MEMORY)
     )
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _one_line(text: str, most: int) -> str:

@@ -8,7 +8,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from pvt_onnx.targets import EMBEDDED_KEY
 from pvt_spec.errors import PvtError
-from pvt_spec.files.reading import open_regular
+from pvt_spec.files.reading import check_source, open_regular
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import PAIR_BYTES, PAIR_KEY, check_pair
 
@@ -31,8 +31,10 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
     try:
         with open_regular(path) as stream:
             model = onnx.load_model_from_string(stream.read())
+        kept = places(model)
+        for place in kept:
+            check_source(path.parent / place)
         if weights:
-            kept = places(model)
             load_external_data_for_model(model, str(path.parent))  # which checks the places
             _check_pair(path, model, kept)
         return model

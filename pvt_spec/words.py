@@ -93,6 +93,16 @@ def _ends(text: str, most: int) -> str:
 
 
 class _Shown(Repr):
+    def repr1(self, x: Any, level: int) -> str:
+        """Returns what is inside a collection of a kind of its own as of any other."""
+        kind = next((kind for kind in (dict, list, tuple) if isinstance(x, kind)), type(x))
+        shown: str = getattr(self, f"repr_{kind.__name__}", super().repr1)(x, level)
+        return shown
+
+    def repr_ndarray(self, value: Any, level: int) -> str:
+        """Returns what an array is: to write out its numbers takes long."""
+        return f"{value.dtype} {value.shape}"
+
     def repr_str(self, value: str, level: int) -> str:
         """Returns a text in quotes, of which 150 characters are looked at."""
         return repr(shortened(value, 150))

@@ -211,9 +211,7 @@ def _find(folder: Path, location: str) -> Path:
     Raises:
         ConvertError: That is no plain path in the model's folder.
     """
-    parts = location.split("/")
-    foreign = "\\" in location or PureWindowsPath(location).drive or len(location) > 1000
-    if foreign or not location.isprintable() or "" in parts or ".." in parts:
+    if not _is_plain(location):
         raise ConvertError("expected a path in the model's folder, of plain names and slashes")
     try:
         folder = folder.resolve(strict=True)
@@ -226,6 +224,12 @@ def _find(folder: Path, location: str) -> Path:
             "put the file itself beside the model"
         )
     return found
+
+
+def _is_plain(location: str) -> bool:
+    parts = location.split("/")
+    foreign = "\\" in location or PureWindowsPath(location).drive or len(location) > 1000
+    return not foreign and location.isprintable() and "" not in parts and ".." not in parts
 
 
 @dataclass(frozen=True)
@@ -369,7 +373,18 @@ def next_steps(path: Path, info: ModelInfo, *, target: str | None, **_: object) 
 
 
 def _data_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.data")
+    """Returns the file of a model's weights.
+
+    Raises:
+        ConvertError: It cannot be called so within a model.
+    """
+    found = path.with_name(f"{path.name}.data")
+    if not _is_plain(found.name):
+        raise ConvertError(
+            f"{path}: a model says what its file of weights is called, which {show(found.name)} "
+            "cannot be: expected a name of plain characters"
+        )
+    return found
 
 
 def write(

@@ -21,6 +21,7 @@ from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_DIMS, MAX_ENTRIES, MAX_SHARING
+from pvt_spec.files.reading import check_source
 from pvt_spec.files.wire import FieldReader
 from pvt_spec.precisions import FLOAT32
 from pvt_spec.words import show
@@ -77,6 +78,7 @@ def map_file(path: Path) -> mmap.mmap:
     Raises:
         ConvertError: There is no such file, it is empty, no regular file, or not for us to read.
     """
+    check_source(path)
     try:
         # Before opening: a pipe would keep us waiting for its other end.
         if not stat.S_ISREG(path.stat().st_mode):

@@ -81,13 +81,14 @@ class Record:
         return "fp32" if self.runtime == REFERENCE else self.facts.get("precision", "fp32")
 
     def to_json(self) -> str:
-        """Returns what :meth:`from_json` reads."""
+        """Returns what :meth:`from_json` reads; of names that are no Unicode, their escapes."""
         described = {
             "format": FORMAT,
             **vars(self),
             "attributes": {name: _kept(value) for name, value in self.attributes.items()},
             "info": self.info and parse_json(self.info.to_json()),
-            "seen": [vars(each) for each in self.seen],
+            "file": printable(self.file),
+            "seen": [{**vars(each), "name": printable(each.name)} for each in self.seen],
             "envelopes": {name: e.to_dict() for name, e in self.envelopes.items()},
         }
         return encode_json(described, indent=1)

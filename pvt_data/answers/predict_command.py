@@ -117,7 +117,7 @@ def check_request(request: Request) -> None:
         PvtError: The file exists, or cannot be written.
     """
     from pvt_data.answers.rows import FORMATS
-    from pvt_spec.files.replacing import check_folder, check_targets
+    from pvt_spec.files.replacing import check_targets
 
     if request.resume and (request.force or request.output is None):
         raise click.UsageError("--resume goes on with --output FILE, which --force would replace")
@@ -126,5 +126,4 @@ def check_request(request: Request) -> None:
     if request.null and STDIN not in request.sources:
         raise click.UsageError(f"--null is about a list on stdin, which is {STDIN} among IMAGES")
     if request.output:
-        check_folder(request.output)
         check_targets([request.output], request.force or request.resume)

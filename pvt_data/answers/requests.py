@@ -63,7 +63,7 @@ def count_images(request: Request) -> int | None:
 
     left_out = LeftOut()
     files = (source for source in request.sources if source != STDIN)
-    count = sum(1 for _ in find_images(files, left_out))
+    count = sum(1 for _ in find_images(files, left_out, whole=False))
     if left_out:
         say(str(left_out))
     return None if STDIN in request.sources else count
@@ -78,7 +78,7 @@ def images_of(request: Request) -> Iterator[str]:
         if source == STDIN:
             yield from read_names(sys.stdin.buffer, request.null)
         else:
-            yield from map(str, find_images([source]))
+            yield from map(str, find_images([source], whole=False))
 
 
 def run(request: Request, opened: "Opened", model: str, total: int | None) -> None:

@@ -20,7 +20,7 @@ from pvt_data.command_line import say
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.models import find_model
-from pvt_spec.files.replacing import check_folder, check_target, replacing
+from pvt_spec.files.replacing import check_target, replacing
 from pvt_spec.files.stamps import hash_files
 from pvt_spec.words import counted
 
@@ -95,7 +95,6 @@ def add_validate(group: click.Group, engines: Engines) -> None:
         from pvt_data.progress import progress_bar
 
         if csv:
-            check_folder(csv)
             check_target(csv, force)
         paths = [*([ckpt_path] if ckpt_path else []), *models]
         if not paths:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pvt_spec.errors import ImageError
+from pvt_spec.files.reading import check_source
 from pvt_spec.words import reason, shortened
 
 FORMATS = {
@@ -116,7 +117,9 @@ def list_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) 
     return [*find_images(sources, left_out)]
 
 
-def find_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) -> Iterator[Path]:
+def find_images(
+    sources: Iterable[str | Path], left_out: LeftOut | None = None, whole: bool = True
+) -> Iterator[Path]:
     """Yields the images that files, folders (searched through) and glob patterns name, in order.
 
     Hidden and system folders and files within a folder are left out, as is all that does not end
@@ -126,14 +129,19 @@ def find_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) 
     Args:
         sources: Files, folders and patterns.
         left_out: What is to be told of the files that are left out.
+        whole: Whether what cannot be searched is an error; else it is yielded, and so told where it
+            cannot be read either.
 
     Raises:
         ImageError: A source names nothing, a folder holds no image, or cannot be searched.
+        ConvertError: An image is to be written; see :func:`pvt_spec.files.reading.to_be_written`.
     """
     left_out = LeftOut() if left_out is None else left_out
     for source in sources:
+        if source == "":
+            raise ImageError("the name of an image is empty")
         with listing(source):
-            found = _images_of(source, left_out)
+            found = _images_of(source, left_out, whole)
             first = next(found, None)
         if first is None:
             folder = os.path.isdir(source)
@@ -141,15 +149,18 @@ def find_images(sources: Iterable[str | Path], left_out: LeftOut | None = None) 
             named = shortened(str(source), 200)
             raise ImageError(f"{named}: {what}; images end in {', '.join(SUFFIXES)}")
         while first is not None:
+            check_source(first)
             yield first
             with listing(source):
                 first = next(found, None)
 
 
-def _images_of(source: str | Path, left_out: LeftOut) -> Iterator[Path]:
+def _images_of(source: str | Path, left_out: LeftOut, whole: bool) -> Iterator[Path]:
     path = Path(source)
-    if path.is_dir():
-        yield from _images_in(path, left_out)
+    if not whole and _is_barred(path):
+        yield path
+    elif path.is_dir():
+        yield from _images_in(path, left_out, whole)
     elif path.exists():
         yield path
     else:
@@ -170,7 +181,17 @@ def _matching(pattern: str, left_out: LeftOut) -> Iterator[Path]:
             yield path
 
 
-def _images_in(folder: Path, left_out: LeftOut) -> Iterator[Path]:
+def _is_barred(path: Path) -> bool:
+    """Returns whether the system keeps us from what lies in a folder, or from a file in one."""
+    try:
+        if path.is_dir():
+            os.scandir(path).close()
+    except PermissionError:
+        return True
+    return False
+
+
+def _images_in(folder: Path, left_out: LeftOut, whole: bool) -> Iterator[Path]:
     """Yields the images in a folder and those in it, in the order of their paths."""
     ways = [_entries(folder)]
     while ways:
@@ -181,6 +202,8 @@ def _images_in(folder: Path, left_out: LeftOut) -> Iterator[Path]:
             left_out.add("hidden", str(path))
         elif is_folder and path.is_symlink():
             left_out.add("links to folders", str(path))
+        elif is_folder and not whole and _is_barred(path):
+            yield path
         elif is_folder:
             ways.append(_entries(path))
         elif _is_image(path):

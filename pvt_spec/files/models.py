@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_TEXT_BYTES
+from pvt_spec.files.reading import check_source
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.words import listed, show
 
@@ -190,7 +191,12 @@ def check_model_file(path: Path, *, texts: bool = True) -> None:
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """Returns so many bytes of a file, or fewer; none of what is no file or cannot be read."""
+    """Returns so many bytes of a file, or fewer; none of what is no file or cannot be read.
+
+    Raises:
+        ConvertError: It is to be written; see :func:`pvt_spec.files.reading.to_be_written`.
+    """
+    check_source(path)
     try:
         if path.is_file():
             with path.open("rb") as stream:
@@ -206,6 +212,7 @@ def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
     Raises:
         ConvertError: There is none, it is no file or too long, or not for us to read.
     """
+    check_source(path)
     try:
         # Before opening: a pipe would keep us waiting for its other end.
         if not stat.S_ISREG((facts := path.stat()).st_mode):

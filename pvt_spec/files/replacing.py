@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from pvt_spec.errors import ConvertError, FileExists
 from pvt_spec.files.locks import held
+from pvt_spec.files.reading import check_not_source
 from pvt_spec.files.temporary import NewFile, open_new, remove_left
 
 _LONGEST = 255
@@ -33,12 +34,15 @@ def check_folder(target: Path) -> None:
     """Refuses, before any work, a target for which there is no folder, or that none can hold.
 
     Raises:
-        ConvertError: There is none, or its name is too long.
+        ConvertError: There is none, its name is too long, or no file can be made there.
     """
     if (length := len(os.fsencode(target.name))) > _LONGEST:
         raise ConvertError(f"{target}: a name of {length} bytes, expected at most {_LONGEST}")
     if not target.parent.is_dir():
         raise ConvertError(f"{target}: there is no folder {target.parent}: make it first")
+    if not target.is_dir():
+        with _beside(target):
+            pass
 
 
 def check_not_read(targets: Iterable[Path], sources: Iterable[Path]) -> None:
@@ -52,6 +56,17 @@ def check_not_read(targets: Iterable[Path], sources: Iterable[Path]) -> None:
         for source in sources:
             if _is_same(target, source):
                 raise ConvertError(f"{target} is a source too ({source}): name another target")
+
+
+def check_distinct(targets: Sequence[Path]) -> None:
+    """Refuses targets of which two are one file, however they are spelt.
+
+    Raises:
+        ConvertError: Two are.
+    """
+    for number, target in enumerate(targets):
+        if twin := next((each for each in targets[:number] if _is_same(target, each)), None):
+            raise ConvertError(f"{target} is to be written twice ({twin}): name another target")
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -165,6 +180,8 @@ def put_in_place(
     bridge: "Bridge | None" = None,
 ) -> None:
     """Makes files that are written the targets; see :func:`replacing_all`."""
+    for target in targets:
+        check_not_source(target)
     main, *sides = files
     fate = None
     try:
