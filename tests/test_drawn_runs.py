@@ -56,6 +56,7 @@ def test_settings_of_strangers_are_not_taken(tmp_path: Path) -> None:
         ({**EPOCH, "kind": ["epoch"]}, ("line 2", "kind")),
         ({**EPOCH, "step": "1"}, ("line 2", "step")),
         ({"kind": "epoch", "step": 7, "loss": 1.0}, ("step 7", "epoch")),
+        ({**EPOCH, "loss": 1e308}, ("loss", "epoch 1")),
         ({"epoch": 1}, ("line 2", "kind", "step")),
         ([1], ("line 2",)),
         ("[" * 100_000, ("line 2",)),

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pvt_data.pictures import check_picture, draw_picture
 from pvt_spec.files.replacing import AnyPath, check_not_read, check_target
 from pvt_train.run.folder import LOG
@@ -17,6 +19,10 @@ PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("gradient norm", (("gradient_norm", ""),)),
 )
 """What is drawn over the epochs: each panel's title, and the records' names with their labels."""
+
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number that is drawn."""
 
 
 def plot_run(folder: AnyPath, target: AnyPath, *, force: bool = False) -> None:
@@ -42,12 +48,29 @@ def plot_run(folder: AnyPath, target: AnyPath, *, force: bool = False) -> None:
         raise TrainingError(f"{folder}: no epoch is finished: there is nothing to draw yet")
     if without := [record["step"] for record in records if "epoch" not in record]:
         raise TrainingError(f"{folder / LOG}: what ended at step {without[0]} is of no epoch")
+    _check_range(folder / LOG, records)
 
     def draw(figure: Any) -> None:
         for axes, (title, curves) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
             _draw(axes, title, curves, records)
 
     draw_picture(target, (10, 7), draw, force)
+
+
+def _check_range(log: Path, records: Sequence[LogRecord]) -> None:
+    """Refuses numbers that no training in float32 comes to, on which matplotlib breaks.
+
+    Raises:
+        TrainingError: One is so large.
+    """
+    names = [name for _, curves in PANELS for name, _ in curves]
+    for record in records:
+        for name in names:
+            if abs(record.get(name) or 0) > LARGEST:
+                raise TrainingError(
+                    f"{log}: {name} of epoch {record['epoch']} is {record[name]}, expected at most "
+                    f"{LARGEST:.3g}"
+                )
 
 
 def _draw(
