@@ -23,7 +23,7 @@ from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ImageError, Preprocessing, make_config
 from pvt_spec.files.limits import MAX_CLASS_NAME
 from pvt_spec.files.reading import open_regular
-from tests.support.commands import refusal
+from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells
 from tests.support.models import info_of, random_weights
 
@@ -118,11 +118,12 @@ def test_names_that_no_file_has_are_refused(model, tmp_path, name):
 
 @pytest.mark.parametrize("where", ["val", "val/ant", "val/ant/deep"])
 def test_folders_that_may_not_be_searched_are_named(model, tmp_path, monkeypatch, where):
-    """Not taken for empty ones."""
+    """Not taken for empty ones; of images, the others are answered."""
     (tmp_path / "val" / "ant" / "deep").mkdir(parents=True)
     for folder in ("ant", "ant/deep"):
         Image.new("L", (8, 8)).save(tmp_path / "val" / folder / "a.png")
-    closed, scandir = str(tmp_path / where), os.scandir
+    closed, scandir, image = str(tmp_path / where), os.scandir, tmp_path / "b.png"
+    Image.new("L", (8, 8)).save(image)
 
     def scan(path="."):
         if str(path) == closed:
@@ -132,8 +133,11 @@ def test_folders_that_may_not_be_searched_are_named(model, tmp_path, monkeypatch
     # The tests may be run by somebody who may search everything.
     monkeypatch.setattr(os, "scandir", scan)
     monkeypatch.setattr(os, "listdir", lambda path: [entry.name for entry in scan(path)])
-    for command in (("predict", model), ("validate", model, "--data-dir")):
-        assert tells(refusal(pvt_onnx, *command, tmp_path / "val"), closed, "denied")
+    said = refusal(pvt_onnx, "validate", model, "--data-dir", tmp_path / "val")
+    assert tells(said, closed, "denied")
+    done = invoke(pvt_onnx, "predict", model, tmp_path / "val", image)
+    assert done.exit_code == 1 and tells(done.stderr, closed)
+    assert str(image) in done.stdout
 
 
 @pytest.mark.parametrize("size", ["9" * 9, "9" * 5000, "100000x32", "32x100000", "0", "-1", "1e9"])

@@ -511,7 +511,7 @@ def test_what_appears_at_the_last_moment_is_kept(tmp_path, monkeypatch, links):
             for stream in streams:
                 stream.write(b"ours")
             path.write_bytes(b"theirs")
-            patch.setattr(files, "_check_targets", lambda *_: None)
+            patch.setattr(files, "check_targets", lambda *_: None)
         assert names(tmp_path) == [path.name] and path.read_bytes() == b"theirs"
         path.unlink()
 
