@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-TARGETS = ("csv", "dst", "html", "junit", "output", "report", "resume")
+TARGETS = ("dst", "html", "junit", "output", "report", "resume")
 """The names of options and arguments, or their last words, for files that a command writes."""
 
 

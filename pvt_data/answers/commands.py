@@ -83,6 +83,56 @@ def workers_option(command: _Command) -> _Command:
     )(command)
 
 
+def output_options(forms: Mapping[str, str]) -> Callable[[_Command], _Command]:
+    """Returns the options that say in what form answers are written, and where to.
+
+    Args:
+        forms: Form -> what the help says of it; see :func:`choose_form`.
+    """
+
+    def add(command: _Command) -> _Command:
+        command = click.option("--force", is_flag=True, help="Replace the FILE of --output.")(
+            command
+        )
+        command = click.option(
+            *("--output", "-o"),
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Write to FILE, in the form that its ending says if none is asked for.",
+        )(command)
+        for form, about in reversed(forms.items()):
+            command = click.option(f"--{form}", form, is_flag=True, help=about)(command)
+        return command
+
+    return add
+
+
+def choose_form(given: dict[str, Any], output: Path | None, endings: Mapping[str, str]) -> str:
+    """Takes the flags of :func:`output_options` out of what was given, and returns what they ask.
+
+    Args:
+        given: The values of a command's options.
+        output: The file that answers go to; None for stdout.
+        endings: Form -> the ending of its files; the first is the default, which has no flag.
+
+    Raises:
+        click.UsageError: Several forms are asked for, or none can be told.
+    """
+    default, *forms = endings
+    asked = [form for form in forms if given.pop(form)]
+    if len(asked) > 1:
+        raise click.UsageError(f"--{' and --'.join(asked)}: expected one form")
+    if asked or output is None:
+        return asked[0] if asked else default
+    for form, ending in endings.items():
+        if output.suffix.lower() == ending:
+            return form
+    raise click.UsageError(
+        f"--output {output}: in which form? Give --{' or --'.join(forms)}, or a FILE that ends in "
+        f"{', '.join(endings.values())}"
+    )
+
+
 def engine_options(engines: Engines) -> Callable[[_Command], _Command]:
     """Returns the options that say what runs a model, as far as there is a choice."""
     providers = [name for engine in engines.choices.values() for name in engine]

@@ -7,10 +7,12 @@ import click
 
 from pvt_data.answers.commands import (
     Engines,
+    choose_form,
     engine_options,
     model_options,
     open_model,
     orientation_option,
+    output_options,
     workers_option,
 )
 from pvt_data.answers.requests import STDIN, Request, count_images, run
@@ -37,17 +39,13 @@ def add_predict(group: click.Group, engines: Engines) -> None:
     @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
     @workers_option
     @engine_options(engines)
-    @click.option("--json", is_flag=True, help="One JSON document.")
-    @click.option("--jsonl", is_flag=True, help="A JSON object in a line for each image.")
-    @click.option("--csv", is_flag=True, help="Comma-separated values.")
-    @click.option(
-        "--output",
-        "-o",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Write to FILE, in the format that its ending says if none is asked for.",
+    @output_options(
+        {
+            "json": "One JSON document.",
+            "jsonl": "A JSON object in a line for each image.",
+            "csv": "Comma-separated values.",
+        }
     )
-    @click.option("--force", is_flag=True, help="Replace FILE.")
     @click.option(
         "--resume",
         is_flag=True,
@@ -60,9 +58,6 @@ def add_predict(group: click.Group, engines: Engines) -> None:
         image_path: tuple[str, ...],
         orientation: str | None,
         image_size: str | None,
-        json: bool,
-        jsonl: bool,
-        csv: bool,
         output: Path | None,
         **given: Any,
     ) -> None:
@@ -73,8 +68,9 @@ def add_predict(group: click.Group, engines: Engines) -> None:
         sources = (*paths[ckpt_path is None :], *image_path)
         if not sources:
             raise click.UsageError("Missing argument 'MODEL IMAGES...'.")
-        flags = {"json": json, "jsonl": jsonl, "csv": csv}
-        form = choose_format([name for name, flag in flags.items() if flag], output)
+        from pvt_data.answers.rows import FORMATS
+
+        form = choose_form(given, output, {name: row.ending for name, row in FORMATS.items()})
         names = ("null", "top_k", "batch_size", "workers", "force", "resume")
         kept = {name: given.pop(name) for name in names}
         request = Request(sources=sources, form=form, output=output, **kept)
@@ -85,28 +81,6 @@ def add_predict(group: click.Group, engines: Engines) -> None:
         if orientation:
             opened = opened._replace(info=opened.info.turned(orientation))
         run(request, opened, str(ckpt_path or paths[0]), total)
-
-
-def choose_format(flags: list[str], output: Path | None) -> str:
-    """Returns the format that is asked for, or that a file's name ends in.
-
-    Raises:
-        click.UsageError: Several are, or none can be told.
-    """
-    from pvt_data.answers.rows import FORMATS
-
-    if len(flags) > 1:
-        raise click.UsageError(f"--{' and --'.join(flags)}: expected one format")
-    if flags or output is None:
-        return flags[0] if flags else "table"
-    for name, form in FORMATS.items():
-        if output.suffix.lower() == form.ending:
-            return name
-    endings = ", ".join(form.ending for form in FORMATS.values())
-    raise click.UsageError(
-        f"--output {output}: in which format? Give --csv, --jsonl or --json, or a FILE that ends "
-        f"in {endings}"
-    )
 
 
 def check_request(request: Request) -> None:

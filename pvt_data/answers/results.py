@@ -9,6 +9,7 @@ from typing import Any
 from pvt_data.answers.accuracy import Tally, wilson_interval
 from pvt_data.answers.standings import Standing
 from pvt_data.answers.validate import Validation
+from pvt_spec.files.json_text import encode_json
 from pvt_spec.model_info import ModelInfo
 from pvt_spec.tensors import tensor_specs
 from pvt_spec.words import columns, counted, printable, shortened
@@ -19,8 +20,21 @@ CSV_COLUMNS = (
 )
 """The columns of timm's files of results, in their order."""
 
+ENDINGS = {"table": ".txt", "json": ".json", "csv": ".csv"}
+"""Form of the results -> the ending of files of it."""
+
 _LONGEST = 60
 """Characters of a class's name that are shown."""
+
+
+def write(runs: Sequence[Validation], form: str, per_class: bool) -> str:
+    """Returns the results in one of :data:`ENDINGS`, with those of each class if asked for."""
+    if form == "csv":
+        return to_csv(runs)
+    if form == "json":
+        records = [to_dict(run, per_class) for run in runs]
+        return encode_json(records if len(runs) > 1 else records[0]) + "\n"
+    return "".join(f"{line}\n" for line in text(runs, per_class))
 
 
 def shares(tally: Tally) -> dict[str, Any]:

@@ -9,10 +9,12 @@ import click
 
 from pvt_data.answers.commands import (
     Engines,
+    choose_form,
     engine_options,
     model_options,
     open_model,
     orientation_option,
+    output_options,
     refuse_unreadable,
     workers_option,
 )
@@ -54,11 +56,7 @@ def add_validate(group: click.Group, engines: Engines) -> None:
     @workers_option
     @engine_options(engines)
     @click.option("--per-class", is_flag=True, help="The accuracy of each class too.")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-    @click.option(
-        *("--csv", "csv"), type=path, metavar="FILE", help="A table in the columns of timm's."
-    )
-    @click.option("--force", is_flag=True, help="Replace the FILE of --csv if it exists.")
+    @output_options({"json": "One JSON document.", "csv": "A table in the columns of timm's."})
     @click.option(
         "--resume",
         type=path,
@@ -76,11 +74,10 @@ def add_validate(group: click.Group, engines: Engines) -> None:
         limit: int,
         workers: int | None,
         per_class: bool,
-        as_json: bool,
-        csv: Path | None,
+        output: Path | None,
         force: bool,
         resume: Path | None,
-        **engine: Any,
+        **given: Any,
     ) -> None:
         """Top-1 and top-5 accuracy of each MODEL over labelled images, with 95 % intervals.
 
@@ -94,28 +91,28 @@ def add_validate(group: click.Group, engines: Engines) -> None:
         from pvt_data.answers.validate import Options, validate as validate_all
         from pvt_data.progress import progress_bar
 
-        if csv:
-            check_target(csv, force)
+        form = choose_form(given, output, results.ENDINGS)
+        if per_class and form == "csv":
+            raise click.UsageError("--per-class: timm's columns have no classes, take --json")
+        if output:
+            check_target(output, force)
         paths = [*([ckpt_path] if ckpt_path else []), *models]
         if not paths:
             raise click.UsageError("Missing argument 'MODEL...'.")
         kept = StandingsFile(resume) if resume else None
-        candidates = [_open(engines, path, variant, engine, bool(kept)) for path in paths]
+        candidates = [_open(engines, path, variant, given, bool(kept)) for path in paths]
         if all(os.path.isdir(data / split) for split in ("train", "val")):
             data = data / "val"
             say(f"images of {data}")
         options = Options(batch_size, orientation, limit, workers)
         with progress_bar("images") as show:
             runs = validate_all(candidates, data, options, show, say, kept)
-        if as_json:
-            records = [results.to_dict(run, per_class) for run in runs]
-            click.echo(encode_json(records if len(runs) > 1 else records[0]))
+        text = results.write(runs, form, per_class)
+        if output:
+            with replacing(output, force) as stream:
+                stream.write(text.encode())
         else:
-            for line in results.text(runs, per_class):
-                click.echo(line)
-        if csv:
-            with replacing(csv, force) as stream:
-                stream.write(results.to_csv(runs).encode())
+            click.echo(text, nl=False)
         _say_the_rest(runs)
 
 

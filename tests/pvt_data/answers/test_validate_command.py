@@ -53,15 +53,14 @@ def images(tmp_path):
 def test_several_models_have_a_row_each_in_every_form(models, images, tmp_path):
     files = (models / "a.onnx", models / "b.onnx")
     common = (pvt_onnx, "validate", *files, "--data-dir", images, "--batch-size", 5)
-    done = invoke(*common, "--csv", tmp_path / "r.csv", "--per-class", "--workers", 2)
+    done = invoke(*common, "--per-class", "--workers", 2)
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == [str(file) for file in files]
     assert lines[3] == "" and lines[4] == str(files[0]) and lines[5].split()[0] == "class"
     assert "images/s" in done.stderr and "images/s" not in done.stdout
     found = json.loads(invoke(*common, "--json", "--per-class").stdout)
-    with (tmp_path / "r.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
+    rows = list(csv.DictReader(invoke(*common, "--csv").stdout.splitlines()))
     for file, record, row in zip(files, found, rows, strict=True):
         assert record["model"] == row["model"] == str(file) and record["count"] == 12
         assert float(row["top1"]) == pytest.approx(record["top1"], abs=1e-4)
@@ -81,15 +80,29 @@ def test_several_models_have_a_row_each_in_every_form(models, images, tmp_path):
 
 def test_files_are_not_replaced_without_force(models, images, tmp_path):
     (tmp_path / "r.csv").write_text("mine")
-    common = (pvt_onnx, "validate", models / "a.onnx", "--data-dir", images, "--csv")
-    assert tells(refusal(*common, tmp_path / "r.csv"), tmp_path / "r.csv", "--force")
+    common = (pvt_onnx, "validate", models / "a.onnx", "--data-dir", images)
+    assert tells(refusal(*common, "-o", tmp_path / "r.csv"), tmp_path / "r.csv", "--force")
     assert (tmp_path / "r.csv").read_text() == "mine"
-    assert invoke(*common, tmp_path / "r.csv", "--force").exit_code == 0
-    assert (tmp_path / "r.csv").read_text().startswith("model,top1")
-    for option in ("--csv", "--resume"):
-        done = (*common[:-1], option, models / "a.onnx", "--force")
+    done = invoke(*common, "-o", tmp_path / "r.csv", "--force")
+    assert done.exit_code == 0 and not done.stdout
+    assert (tmp_path / "r.csv").read_text() == invoke(*common, "--csv").stdout
+    for option in ("--output", "--resume"):
+        done = (*common, option, models / "a.onnx", "--force", "--json")
         assert tells(refusal(*done), models / "a.onnx", "source")
-    assert tells(refusal(*common[:-1], "--resume", tmp_path / "r.csv"), "r.csv")
+    assert tells(refusal(*common, "--resume", tmp_path / "r.csv"), "r.csv")
+
+
+@pytest.mark.parametrize(
+    ("flags", "facts"),
+    [
+        (["--csv", "--json"], ["--csv", "--json"]),
+        (["--csv", "--per-class"], ["--per-class", "--json"]),
+        (["-o", "r.dat"], ["r.dat", "--csv", ".json"]),
+    ],
+)
+def test_forms_that_do_not_go_together_are_a_wrong_command_line(models, images, flags, facts):
+    done = invoke(pvt_onnx, "validate", models / "a.onnx", "--data-dir", images, *flags)
+    assert done.exit_code == 2 and tells(done.stderr, *facts)
 
 
 def test_a_model_is_counted_once_and_told_from_another_by_its_bytes(models, images, tmp_path):
