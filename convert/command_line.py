@@ -1,7 +1,6 @@
 """``convert``: the command line. No logic lives here."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, fields
 from itertools import permutations
@@ -11,16 +10,12 @@ from typing import Any
 import click
 
 from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format, find_source
-from convert.labels import read_labels
 from convert.options import Changes, Given, OnnxOptions, Options
-from pvt_data.command_line import READ, Commands, parse_image_size, say
-from pvt_spec import NUM_STAGES, Preprocessing
-from pvt_spec.errors import ConvertError
-from pvt_spec.files.json_text import encode_json, parse_json
-from pvt_spec.files.limits import MAX_CLASSES
+from pvt_data.command_line import Commands, say
+from pvt_data.options import as_option
+from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.models import find_model
-from pvt_spec.files.records import kinds_of, read_value
-from pvt_spec.words import nearest, show
+from pvt_spec.words import nearest
 
 _DIRECT = "any-to-any"
 
@@ -62,55 +57,6 @@ def main() -> None:
     """Runs the command ``convert``."""
 
 
-def _read_labels(ctx: click.Context, _: click.Parameter, path: Path | None) -> tuple[str, ...]:
-    """Reads the class names in a file."""
-    ctx.meta.setdefault(READ, []).extend([path] if path else [])
-    return read_labels(path) if path else ()
-
-
-def _read_preprocessing(_: Any, __: Any, texts: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
-    """Reads KEY=VALUE of the preprocessing, values as JSON or as plain words."""
-    known = sorted({row.name for row in fields(Preprocessing)} - {"image_size"})
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, _, value = text.partition("=")
-        if key not in known or not value:
-            raise ConvertError(
-                f"--preprocessing {show(text)}: expected KEY=VALUE, as in crop_pct=0.9 or "
-                f"mean=[0.5,0.5,0.5]; keys are {', '.join(known)}"
-            )
-        try:
-            read = parse_json(value)
-        except ValueError:
-            read = value
-        found[key] = read_value(kinds_of(Preprocessing)[key], read, f"--preprocessing {key}")
-    return tuple(found.items())
-
-
-def _read_size(_: Any, __: Any, text: str | None) -> tuple[int, int] | None:
-    return parse_image_size(text) if text else None
-
-
-def _read_heads(_: Any, __: Any, text: str | None) -> tuple[int, ...]:
-    """Reads the heads of each stage: "1,2,5,8"."""
-    words = text.replace(" ", "").split(",") if text else []
-    if len(words) not in (0, NUM_STAGES) or not all(re.fullmatch("[0-9]{1,6}", w) for w in words):
-        raise ConvertError(f"num_heads {show(text)}: expected one number a stage, as in 1,2,5,8")
-    return tuple(map(int, words))
-
-
-KINDS: dict[str, dict[str, Any]] = {
-    "": {},
-    "number": {"type": click.IntRange(0, MAX_CLASSES)},
-    "file": {"type": click.Path(path_type=Path)},
-    "heads": {"metavar": "A,B,C,D", "callback": _read_heads},
-    "patterns": {"metavar": "PATTERN", "multiple": True},
-    "labels": {"type": click.Path(path_type=Path), "callback": _read_labels},
-    "preprocessing": {"metavar": "KEY=VALUE", "multiple": True, "callback": _read_preprocessing},
-    "size": {"metavar": "S|HxW", "callback": _read_size},
-}
-"""What click is told of an option, by the kind of its value."""
-
 _SPECIAL = {name for row in FORMATS for name in row.options}
 """The options that are not every format's."""
 
@@ -126,18 +72,6 @@ def _rows(asked: Iterable[str]) -> Iterator[tuple[str, Field[Any]]]:
             yield "options", row
 
 
-def _option(part: str, row: Field[Any]) -> Callable[[Any], Any]:
-    """Returns what click is told of a field."""
-    settings = {**KINDS[row.metadata["kind"]], "help": row.metadata["help"]}
-    if row.metadata["choices"]:
-        settings["type"] = click.Choice(row.metadata["choices"])
-    if row.default is False:
-        settings["is_flag"] = True
-    elif isinstance(row.default, str):
-        settings |= {"default": row.default, "show_default": True}
-    return click.option(row.metadata["flag"], f"{part}_{row.name}", **settings)
-
-
 def _add(name: str, source: str, target: str, asked: Iterable[str], description: str) -> None:
     """Adds a command that takes these formats, or any where they are "", with these options."""
 
@@ -150,7 +84,7 @@ def _add(name: str, source: str, target: str, asked: Iterable[str], description:
     command.__doc__ = description
     decorated: Callable[..., None] = command
     for part, row in reversed([*_rows(asked)]):
-        decorated = _option(part, row)(decorated)
+        decorated = as_option(row, f"{part}_{row.name}")(decorated)
     for argument in ("dst", "src"):
         decorated = click.argument(argument, type=click.Path(path_type=Path))(decorated)
     main.command(name)(decorated)

@@ -1,17 +1,14 @@
 """What a user can ask of a conversion, as frozen dataclasses; each field is an option of convert.
 
-A field's metadata says how the option is typed and what the help says of it, so that the command,
-its help and the library's arguments are one row. Nothing heavy is imported here.
+Each is a row of :func:`pvt_data.description.option`. Nothing heavy is imported here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from convert.names.dialects import NAMES
+from pvt_data.description import Description, option
 from pvt_onnx.targets import TARGETS
-from pvt_spec import PROFILES, TASKS
 from pvt_spec.errors import ConvertError
 from pvt_spec.precisions import FLOAT16, FLOAT32
 
@@ -19,37 +16,15 @@ WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 """What weights may be stored as; all widen to float32 without loss."""
 
 
-def option(
-    flag: str, help: str, default: Any = None, *, choices: Sequence[str] = (), kind: str = ""
-) -> Any:
-    """Returns a field, with its option in the metadata.
-
-    Args:
-        flag: The word that a user types.
-        help: The text for it in the help.
-        default: The field's value where it is not given; False makes a flag without a value.
-        choices: The values that it can have; () for any.
-        kind: The kind of value, a key of :data:`convert.command_line.KINDS`; "" for a text.
-    """
-    row = {"flag": flag, "help": help, "choices": choices, "kind": kind}
-    return field(default=default, metadata=row)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class Given(Description):
     """What the user says about a source, in place of what the file shows.
 
     Attributes:
-        model: A variant's name.
         dialect: A dialect's name.
-        profile: A numerics profile's name.
         image_size: The (H, W) in pixels of the images that the model was made for: what v1's
             position embeddings are laid out for.
         num_heads: The attention heads of each stage, which no tensor shows.
-        labels: Class names, in the order of the logits.
-        task: What the logits mean, one of :data:`pvt_spec.TASKS`.
-        preprocessing: Names and values of fields of :class:`pvt_spec.Preprocessing`, but not
-            of the image's size.
         weights: The kind of weights: ``"raw"``, or ``"ema"`` for the averaged ones of a training
             checkpoint.
         container: The keys that lead to the dict of the model's tensors, joined by dots; ""
@@ -58,9 +33,7 @@ class Given:
         ignore: Patterns of names that are no part of the model.
     """
 
-    model: str | None = option("--model", "The variant, where it is not to be detected.")
     dialect: str | None = option("--from-dialect", "The names used in SRC.", choices=NAMES)
-    profile: str | None = option("--profile", "The maths of SRC.", choices=tuple(PROFILES))
     image_size: tuple[int, int] | None = option(
         "--from-image-size",
         "Image that SRC was made for: what v1's position embeddings are laid out for.",
@@ -71,23 +44,6 @@ class Given:
         "Attention heads of each stage of SRC: no tensor shows them.",
         (),
         kind="heads",
-    )
-    labels: tuple[str, ...] = option(
-        "--labels",
-        "Class names in the order of the logits: a text, one on each line, or JSON.",
-        (),
-        kind="labels",
-    )
-    task: str | None = option(
-        "--task",
-        "What the logits mean: a softmax or a sigmoid of them, or they themselves.",
-        choices=tuple(TASKS),
-    )
-    preprocessing: tuple[tuple[str, Any], ...] = option(
-        "--preprocessing",
-        "How images are prepared, repeatable: crop_pct=0.9, resize=squash, mean=[0.5,0.5,0.5], …",
-        (),
-        kind="preprocessing",
     )
     weights: str = option(
         "--weights",

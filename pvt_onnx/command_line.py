@@ -1,6 +1,7 @@
 """``pvt-onnx``: answers and accuracy of an ONNX model in any engine."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pvt_data.answers.validate_command import add_validate
 from pvt_data.benchmark.command import add_benchmark
 from pvt_data.benchmark.contestants import GEMM
 from pvt_data.command_line import Commands
+from pvt_data.description import Description
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import ENGINES
 from pvt_onnx.quantize.command_line import add_quantize
@@ -30,7 +32,10 @@ def _open(
 ) -> "Opened":
     from pvt_onnx.engines.session import open_model
 
-    return open_model(path, tell, EngineOptions(**chosen, spin=False), size)
+    names = {row.name for row in fields(Description)}
+    said = Description(**{name: value for name, value in chosen.items() if name in names})
+    engine = {name: value for name, value in chosen.items() if name not in names}
+    return open_model(path, tell, EngineOptions(**engine, spin=False), size, said)
 
 
 def _open_contestant(
@@ -45,7 +50,7 @@ def _open_contestant(
     return open_products(path, chosen["threads"])
 
 
-RUNS = Engines(ENGINES, _open)
+RUNS = Engines(ENGINES, _open, describes=True)
 add_predict(main, RUNS)
 add_validate(main, RUNS)
 add_benchmark(main, "pvt_onnx", _open_contestant)

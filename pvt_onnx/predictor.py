@@ -1,7 +1,7 @@
 """A model to keep and to ask: ``pvt_onnx.load("m.onnx").predict("cat.jpg")``."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast, overload
@@ -10,6 +10,7 @@ import numpy as np
 
 from pvt_data.answers.accuracy import Opened
 from pvt_data.answers.predict import Picture, Record, is_picture, predict
+from pvt_data.description import Description
 from pvt_data.images.preprocessing import prepare
 from pvt_data.sources.labels import Tell, check_classes, ignore
 from pvt_onnx.engines.options import EngineOptions
@@ -30,6 +31,11 @@ def load(
     precision: str = "fp32",
     optimization: str = "all",
     image_size: tuple[int, int] | None = None,
+    model: str | None = None,
+    profile: str | None = None,
+    preprocessing: Mapping[str, Any] = {},
+    labels: Sequence[str] = (),
+    task: str | None = None,
     tell: Tell = ignore,
 ) -> "Predictor":
     """Returns a model that answers images; the file is read when it is first asked.
@@ -43,6 +49,12 @@ def load(
         precision: What floats are computed in.
         optimization: What onnxruntime may do to the graph.
         image_size: (H, W) in pixels that images are brought to, in place of the model's own.
+        model: The variant, of a file that does not say what it is; this and the next four are
+            those of :class:`pvt_data.description.Description`.
+        profile: The profile of its maths, whose preprocessing is meant.
+        preprocessing: Fields of :class:`pvt_spec.Preprocessing` that are otherwise.
+        labels: Class names in the order of the logits.
+        task: What the logits mean.
         tell: The function that is told what is guessed, and what was changed in the file.
 
     Raises:
@@ -51,7 +63,14 @@ def load(
         LibraryMissing: The engine is not installed.
     """
     options = EngineOptions(engine, provider, threads, precision, optimization)
-    return Predictor(path, options, image_size, tell)
+    said = Description(
+        model=model,
+        profile=profile,
+        preprocessing=tuple(preprocessing.items()),
+        labels=tuple(labels),
+        task=task,
+    )
+    return Predictor(path, options, image_size, tell, said)
 
 
 class Predictor:
@@ -67,9 +86,11 @@ class Predictor:
         options: EngineOptions = EngineOptions(),
         image_size: tuple[int, int] | None = None,
         tell: Tell = ignore,
+        said: Description = Description(),
     ):
         """Checks that there are the file and the engine; see :func:`load`."""
         self.path, self.options, self.image_size = Path(path), options, image_size
+        self.said = said
         self._tell = tell
         check_engine(options)
         if not os.path.isfile(self.path):
@@ -82,7 +103,8 @@ class Predictor:
 
     def __getstate__(self) -> dict[str, Any]:
         path = Path(os.path.abspath(self.path))
-        return {"path": path, "options": self.options, "image_size": self.image_size}
+        kept = ("options", "image_size", "said")
+        return {"path": path, **{name: getattr(self, name) for name in kept}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _tell=ignore)
@@ -106,7 +128,9 @@ class Predictor:
             self._begin()
         with self._lock:
             if self._opened is None:
-                self._opened = open_model(self.path, self._tell, self.options, self.image_size)
+                self._opened = open_model(
+                    self.path, self._tell, self.options, self.image_size, self.said
+                )
             return self._opened
 
     @property

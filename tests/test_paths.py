@@ -100,7 +100,9 @@ CALLS: dict[str, Callable[[Callable[[str], AnyPath]], Any]] = {
     "convert.inspection.compare_files": lambda at: [
         *_of("convert.inspection").compare_files(at("model.pth"), at("model.onnx"))
     ],
-    "convert.labels.read_labels": lambda at: _of("convert.labels").read_labels(at("labels.txt")),
+    "pvt_data.sources.label_files.read_labels": lambda at: _of(
+        "pvt_data.sources.label_files"
+    ).read_labels(at("labels.txt")),
     "parity.bundles.bundle.Bundle": lambda at: _of("parity.bundles.bundle").Bundle(at("good.npz")),
     "pvt_data.sources.folders.open_source": lambda at: _of("pvt_data.sources.folders").open_source(
         at("val")

@@ -4,13 +4,15 @@ Everything heavier than click is imported inside the functions, so that ``--help
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pvt_data.command_line import say
+from pvt_data.description import Description
+from pvt_data.options import as_option
 from pvt_spec.errors import ImageError, PvtError
 from pvt_spec.files.models import find_model
 from pvt_spec.model_info import ORIENTATIONS
@@ -35,10 +37,13 @@ class Engines:
         open: The function that opens a model file, given something to tell, what was chosen of
             ``engine``, ``provider``, ``threads`` and ``precision``, and the (H, W) in pixels of
             images that are of another size than the model's own.
+        describes: Whether files may have to be described by the user; what is chosen then has
+            the fields of :class:`pvt_data.description.Description` too.
     """
 
     choices: Mapping[str, Mapping[str, Collection[str]]]
     open: "Callable[[Path, Callable[[str], None], Mapping[str, Any], Size], Opened]"
+    describes: bool = False
 
 
 def model_options(command: _Command) -> _Command:
@@ -134,13 +139,20 @@ def choose_form(given: dict[str, Any], output: Path | None, endings: Mapping[str
 
 
 def engine_options(engines: Engines) -> Callable[[_Command], _Command]:
-    """Returns the options that say what runs a model, as far as there is a choice."""
+    """Returns the options that say what runs a model, as far as there is a choice.
+
+    Where models may have to be described, those for that come after them.
+    """
     providers = [name for engine in engines.choices.values() for name in engine]
     precisions = [
         name for engine in engines.choices.values() for row in engine.values() for name in row
     ]
 
     def add(command: _Command) -> _Command:
+        described = [row for row in fields(Description) if engines.describes]
+        for row in reversed(described):
+            if row.name != "model":  # which model_options has
+                command = as_option(row, row.name, "Of a MODEL that does not say it: ")(command)
         command = click.option(
             "--threads",
             type=click.IntRange(1),
@@ -183,6 +195,8 @@ def open_model(
     if taken:
         say(taken)
     given = {name: value for name, value in chosen.items() if value is not None}
+    if engines.describes:
+        given["model"] = variant
     opened = engines.open(path, say, given, size)
     found = opened.info.variant
     if variant and found != variant:

@@ -1,14 +1,15 @@
 """Running a model file of ours in any engine."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import EncodeError
 
 from pvt_data.answers.accuracy import Forward, Opened
-from pvt_data.sources.labels import Tell
+from pvt_data.description import Description
+from pvt_data.sources.labels import Tell, ignore
 from pvt_onnx.bounds import check_size
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import Engine, check_engine, open_engine
@@ -32,23 +33,39 @@ from pvt_spec.precisions import coarser
 from pvt_spec.words import listed
 
 
+class InfoMissing(OnnxFileError):
+    """A model that does not say what it is."""
+
+    def __init__(self, name: str, problem: str):
+        """Says so, and what can be done.
+
+        Args:
+            name: The model's name.
+            problem: The words for why it does not.
+        """
+        super().__init__(
+            f"{name}: {problem}; make the model with convert from the weights that it was made from"
+        )
+        self.problem = problem
+
+
 def read_info(model: onnx.ModelProto, name: str) -> ModelInfo:
     """Returns what travelled with the weights, from a model's metadata.
 
     Raises:
-        OnnxFileError: The model was not written by ``convert``, or its metadata is damaged.
+        InfoMissing: The model was not written by ``convert``, or its metadata is damaged.
     """
     with reporting(name, "its metadata cannot be read"):
         metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
-        raise OnnxFileError(
-            f"{name}: no {METADATA_KEY} in its metadata, so its preprocessing and classes are not "
-            "known; make the model with convert from the weights that it was made from"
+        raise InfoMissing(
+            name,
+            f"no {METADATA_KEY} in its metadata, so its preprocessing and classes are not known",
         )
     try:
         return ModelInfo.from_json(metadata[METADATA_KEY])
     except ConfigError as error:
-        raise OnnxFileError(f"{name}: its metadata cannot be used: {error}") from error
+        raise InfoMissing(name, f"its metadata cannot be used: {error}") from error
 
 
 def load_forward(
@@ -82,10 +99,12 @@ def open_model(
     tell: Tell | None = None,
     options: EngineOptions = EngineOptions(),
     size: tuple[int, int] | None = None,
+    said: Description = Description(),
 ) -> Opened:
     """Opens a model file as :func:`load_forward` does, and says what really runs it too.
 
-    Images are of ``size``, (H, W) in pixels, in place of the model's own.
+    Images are of ``size``, (H, W) in pixels, in place of the model's own. A file that does not say
+    what it is is what is ``said`` of it.
     """
     check_engine(options)
     path = Path(path)
@@ -94,7 +113,7 @@ def open_model(
             f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
         )
     check_model_file(path)
-    info, interface, paired = _inspect(path, tell, size)
+    info, interface, paired = _inspect(path, tell, size, said)
     if isinstance(info.preprocessing, Untouched) and options.engine == "openvino":
         raise RuntimeUnusable(
             f"{path}: its graph resizes images, of which OpenVINO leaves the averaging out without "
@@ -109,14 +128,14 @@ def open_model(
 
 
 def _inspect(
-    path: Path, tell: Tell | None, size: tuple[int, int] | None
+    path: Path, tell: Tell | None, size: tuple[int, int] | None, said: Description
 ) -> tuple[ModelInfo, Interface, bool]:
     """Returns what a file says, how its graph is used, and whether it is one of a pair.
 
     If it was changed, that is told.
     """
     model = load_proto(path, weights=False)
-    own = read_info(model, str(path))
+    own, says = _read_or_describe(model, path, tell or ignore, size, said)
     if size and embedded(model):
         H, W = own.preprocessing.image_size
         raise OnnxFileError(f"{path}: its graph resizes images itself, to {H}x{W}: give no size")
@@ -129,12 +148,35 @@ def _inspect(
         from pvt_onnx.changes import find_changes
 
         whole = load_proto(path) if any(t.external_data for t in model.graph.initializer) else model
-        if changes := find_changes(whole, info):
+        if says and (changes := find_changes(whole, info)):
             tell(f"{path}: {describe_changes(changes)}")
         if rounding := describe_rounding(model):
             tell(f"{path}: {rounding}")
     paired = any(entry.key == PAIR_KEY for entry in model.metadata_props)
     return _as_given(info, path, tell) if embedded(model) else info, interface, paired
+
+
+def _read_or_describe(
+    model: onnx.ModelProto,
+    path: Path,
+    tell: Tell,
+    size: tuple[int, int] | None,
+    said: Description,
+) -> tuple[ModelInfo, bool]:
+    """Returns what a file is, and whether it says so itself, in which case it is believed."""
+    try:
+        own = read_info(model, str(path))
+    except InfoMissing as error:
+        from pvt_onnx.stated import describe
+
+        return describe(model, str(path), error.problem, said, size, tell), False
+    rows = (row for row in fields(said) if getattr(said, row.name) != row.default)
+    if given := [row.name for row in rows if row.name != "model"]:  # which is compared
+        tell(
+            f"{path}: says itself what it is, so {listed(given, 5)} of it are not used: convert "
+            "writes a file that says something else"
+        )
+    return own, True
 
 
 def _as_given(info: ModelInfo, path: Path, tell: Tell | None) -> ModelInfo:

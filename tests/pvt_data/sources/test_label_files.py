@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from convert.labels import read_labels
+from pvt_data.sources.label_files import read_labels
 from pvt_spec.errors import ConvertError
 from tests.support.messages import Facts, naming
 
