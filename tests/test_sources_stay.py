@@ -72,8 +72,8 @@ def contents(folder: Path) -> dict[Path, bytes]:
         (convert, "b.onnx c.pth --report b.onnx.data"),
         (pvt_onnx, "predict a.onnx val --csv -o val/0/b.png"),
         (pvt_onnx, "predict b.onnx val --csv -o b.onnx.data"),
-        (pvt_onnx, "validate a.onnx b.onnx --data-dir val --csv link.html"),
-        (pvt_onnx, "validate a.onnx --data-dir val --csv val/0/a.png"),
+        (pvt_onnx, "validate a.onnx b.onnx --data-dir val --csv -o link.html"),
+        (pvt_onnx, "validate a.onnx --data-dir val --csv -o val/0/a.png"),
     ],
     ids=lambda given: given if isinstance(given, str) else given.name,
 )

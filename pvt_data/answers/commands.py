@@ -105,7 +105,7 @@ def output_options(forms: Mapping[str, str]) -> Callable[[_Command], _Command]:
             metavar="FILE",
             help="Write to FILE, in the form that its ending says if none is asked for.",
         )(command)
-        for form, about in reversed(forms.items()):
+        for form, about in reversed([*forms.items()]):
             command = click.option(f"--{form}", form, is_flag=True, help=about)(command)
         return command
 
