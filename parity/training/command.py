@@ -141,13 +141,19 @@ def _holds_state(path: Path) -> bool:
 def _in_float32(recipe: "Recipe", keys: Mapping[str, Any]) -> "Recipe":
     """Returns the recipe as it is compared, and says what is not as it says."""
     changes: dict[str, Any] = {"amp_level": "O0", "distribute": False}
+    changes["data_dir"] = keys.get("data_dir") or ""
     if "batch_size" not in keys:
         changes["batch_size"] = min(BATCH, recipe.batch_size)
     different = {key: value for key, value in changes.items() if vars(recipe)[key] != value}
     for key, value in different.items():
-        way_out = "; --batch-size overrules it" if key == "batch_size" else ""
-        say(f"{key}: {value} here, in place of {vars(recipe)[key]}{way_out}")
+        way_out = f"; --{key.replace('_', '-')} overrules it" if key in _ASKED else ""
+        shown = value if value != "" else "generated images"
+        say(f"{key}: {shown} here, in place of {vars(recipe)[key]}{way_out}")
     return dataclasses.replace(recipe, **changes, num_parallel_workers=0)
+
+
+_ASKED = ("batch_size", "data_dir")
+"""Keys that count where they are options alone."""
 
 
 def _of(recipe: "Recipe", framework: str) -> "Recipe":

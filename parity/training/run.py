@@ -116,7 +116,7 @@ def compare_training(
             result, gradients = twin.watched_step(trial.batches[number], trial.rates[number])
             after = twin.state()
             actual = figures_of(trial.info, result, gradients, after)
-            units = step.units(name, twin)
+            units = step.units(twin)
             found[name].figures += [
                 units.judge(number + 1, each, actual.get(each)) for each in units.reference
             ]
@@ -160,10 +160,10 @@ class _Step:
         state = run.state()
         return figures_of(self.trial.info, result, gradients, state), result.loss, state
 
-    def units(self, name: str, twin: Twin) -> StepUnits:
+    def units(self, twin: Twin) -> StepUnits:
         """Returns the unit for a twin's kernels."""
-        kernels = find_kernels(name, twin.framework.rpartition(" on ")[2])
-        emulation = kernels.emulation
+        library, _, device = twin.framework.partition(" on ")
+        emulation = find_kernels(library.split()[0], device).emulation
         if emulation not in self._units:
             units = self._units[emulation] = StepUnits(self.reference)
             for seed in range(ORDERS):

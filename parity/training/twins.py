@@ -33,7 +33,7 @@ class TwinRow:
     """A framework that trains.
 
     Attributes:
-        name: What reports call it, and the kind of its kernels in :mod:`pvt_spec.kernels`.
+        name: What reports call it.
         framework: What recipes call it.
         open: The function that starts it.
     """

@@ -119,3 +119,31 @@ class TestCommand:
         mindspore, torch = (twin["losses"] for twin in json.loads(done.stdout)["twins"])
         assert len(mindspore) == 10
         np.testing.assert_allclose(mindspore, torch, rtol=1e-6)
+
+    def test_a_run_goes_on_where_it_stands(self, tmp_path):
+        """The state of a run of either framework: its weights, moments, count and recipe."""
+        from convert.model.training_checkpoint import save_training
+        from pvt_spec.initial import initial_weights
+        from pvt_train.input.randomness import drop_path_scales
+        from pvt_train.recipe.keys import Recipe
+        from pvt_train.recipe.read import model_info, to_dict
+        from pvt_train.run.standing import Standing
+        from pvt_train.twin import Batch
+
+        how = Recipe("pvt_nano", mode=1, image_resize=32, batch_size=2, warmup_epochs=0)
+        info = model_info(how, ("a", "b", "c"))
+        twin = open_twin(info, how, initial_weights(info.config, 0), framework="torch")
+        pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+        targets = np.eye(3, dtype=np.float32)[:2]
+        drop_path = drop_path_scales(info.config, 0, 0, 2)
+        twin.step([Batch(pixels, targets, np.ones(2, np.float32), drop_path)], 1e-3)
+        facts = {"recipe": to_dict(how), "run": Standing(1, 2, 2).to_dict()}
+        save_training(tmp_path / "last.pth", twin.state(), info, facts)
+        done = CliRunner().invoke(main, ["train-step", str(tmp_path), "--steps", "1", "--json"])
+        assert done.exit_code == 0, done.output
+        data = json.loads(done.stdout)
+        assert data["updates"] == "2 to 2" and data["same"]
+        moments = [f for f in data["twins"][0]["figures"] if f["kind"] == "second moment"]
+        assert len(moments) > 60 and all(
+            f["signal"] > 0 for f in moments if "(k" not in f["tensor"]
+        )

@@ -1,0 +1,140 @@
+"""``parity train-step`` over twins that are right, to see that it says so.
+
+    python -m benchmarks.train_clean_runs RECORDS [--seconds 300]
+    python -m benchmarks.train_clean_runs RECORDS --table [--json FILE]
+
+Models, recipes and seeds, each trained for some updates by both twins. A *run* is one twin in one
+of them; a *false alarm* one that ``parity train-step`` does not call the same. *Worst* is the
+largest error in units of what is allowed for its tensor, or on the twin's own path: 1 would be an
+alarm.
+
+RECORDS has a line of JSON for each run. What is there is not run again, so it may be stopped and
+started, or run in pieces of some seconds; ``--table`` sums it up.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.models import SMALL
+from benchmarks.processes import add_json_option, report
+from benchmarks.train_mutations import RECIPE, trial_of
+from parity.training.report import verdict, worst_of
+from parity.training.run import compare_training
+from parity.training.twins import TWINS
+from pvt_train.recipe.keys import Recipe
+
+RECIPES: dict[str, Recipe] = {
+    name: dataclasses.replace(RECIPE, **changes)
+    for name, changes in {
+        "everything": {},
+        "mindcv": {
+            "weight_decay_filter": "disable",
+            "layer_decay": None,
+            "freeze": (),
+            "clip_grad": False,
+            "ema": False,
+            "cutmix": 1.0,
+            "gradient_accumulation_steps": 1,
+        },
+        "demo": {
+            "layer_decay": None,
+            "freeze": (),
+            "clip_value": 5.0,
+            "ema_decay": 0.99,
+            "mixup": 0.1,
+            "gradient_accumulation_steps": 1,
+            "loss_scale": 1.0,
+        },
+        "momentum": {"opt": "momentum", "use_nesterov": True, "lr": 0.05, "loss_scale": 1.0},
+        "lamb": {"opt": "lamb", "eps": 1e-6, "freeze": ("block1.*",)},
+        "no warm-up": {"warmup_epochs": 0, "lr": 5e-3, "mixup": 0.0, "label_smoothing": 0.0},
+    }.items()
+}
+"""What is trained with."""
+
+
+def jobs() -> Iterator[tuple[str, str, int]]:
+    """Yields the kind of model, the recipe's name and the seed of each job."""
+    for seed, name, model in product(range(6), RECIPES, SMALL):
+        yield model, name, seed
+
+
+def run_job(model: str, name: str, seed: int) -> list[dict[str, Any]]:
+    """Returns what ``parity train-step`` finds, one record per twin."""
+    recipe = dataclasses.replace(RECIPES[name], seed=seed)
+    trial, weights = trial_of(model, recipe, seed)
+    twins = {row.name: row.open(trial.info, recipe, weights) for row in TWINS.values()}
+    found = compare_training(trial, twins, lambda done, total: None)
+    records = []
+    for each in found:
+        worst = worst_of(each.figures)
+        off = max(abs(a - b) / abs(b) for a, b in zip(each.losses, each.expected, strict=True))
+        records.append(
+            {
+                **{"model": model, "recipe": name, "seed": seed, "twin": each.name},
+                "figures": len(each.figures),
+                "worst": worst.times / worst.allowed,
+                "times": worst.times,
+                "at": worst.name,
+                "drift": max(each.drift.values()),
+                "loss": off,
+                "alarm": "" if each.same else verdict(each),
+            }
+        )
+    return records
+
+
+def rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns a row per twin, model and recipe, and of all."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for each in records:
+        for kind in (*(f"{key} {each[key]}" for key in ("twin", "model", "recipe")), "all"):
+            kinds.setdefault(kind, []).append(each)
+    order = sorted(kinds, key=lambda kind: kind == "all")
+    return [_row(kind, kinds[kind]) for kind in order]
+
+
+def _row(kind: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    worst = max(records, key=lambda each: each["worst"])
+    return {
+        "of": kind,
+        "runs": len(records),
+        "tensors": sum(each["figures"] for each in records),
+        "false alarms": sum(bool(each["alarm"]) for each in records),
+        "worst": worst["worst"],
+        "× rounding": worst["times"],
+        "drift": max(each["drift"] for each in records),
+        "loss": max(each["loss"] for each in records),
+        "at": f"{worst['model']} {worst['at']}",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("records", type=Path, metavar="RECORDS")
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after so many")
+    parser.add_argument("--table", action="store_true", help="sum up what was run")
+    add_json_option(parser)
+    options = parser.parse_args()
+    lines = options.records.read_text().splitlines() if options.records.exists() else []
+    records = [json.loads(line) for line in lines]
+    if options.table:
+        report(rows(records), options.json)
+        print(*(each["alarm"] for each in records if each["alarm"]), sep="\n")
+        return
+    done = {(each["model"], each["recipe"], each["seed"]) for each in records}
+    stop = time.monotonic() + options.seconds
+    for job in jobs():
+        if job not in done and time.monotonic() < stop:
+            with options.records.open("a") as stream:
+                stream.writelines(json.dumps(each) + "\n" for each in run_job(*job))
+
+
+if __name__ == "__main__":
+    main()
