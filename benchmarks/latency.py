@@ -61,7 +61,7 @@ def be_file(path: Path, setting: Setting, starts: bool) -> None:
     """Is the process of a file in onnxruntime, whoever wrote it: it runs it, or opens it again."""
     from pvt_data.answers.accuracy import Opened
     from pvt_onnx.engines.session import read_info
-    from pvt_onnx.files import load_proto
+    from pvt_onnx.reading.files import load_proto
 
     info = read_info(load_proto(path.parent / FILES["ours"], weights=False), str(path))
     options = EngineOptions(threads=setting.threads)

@@ -9,7 +9,7 @@ _HOMES = {
     "list_models": "pvt_spec",
     "load": "pvt_onnx.predictor",
     "load_forward": "pvt_onnx.engines.session",
-    "load_proto": "pvt_onnx.files",
+    "load_proto": "pvt_onnx.reading.files",
     "open_taps": "pvt_onnx.engines.session",
 }
 __all__ = list(_HOMES)

@@ -11,9 +11,9 @@ from pvt_data.images.preprocessing import load_pixels
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import open_tapped, read_info
 from pvt_onnx.engines.table import open_engine
-from pvt_onnx.files import load_proto
 from pvt_onnx.graph.model import INPUT
 from pvt_onnx.graph.preprocess import CROPPED, NORMALISED
+from pvt_onnx.reading.files import load_proto
 from pvt_spec import output_names
 from pvt_spec.arrays import Array
 

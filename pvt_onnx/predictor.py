@@ -16,7 +16,7 @@ from pvt_data.sources.labels import Tell, check_classes, ignore
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import open_model
 from pvt_onnx.engines.table import check_engine
-from pvt_onnx.files import OnnxFileError
+from pvt_onnx.reading.files import OnnxFileError
 from pvt_spec import ImageError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.files.replacing import AnyPath

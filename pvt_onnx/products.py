@@ -17,7 +17,7 @@ from pvt_data.answers.accuracy import Opened
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import read_info
 from pvt_onnx.engines.table import open_engine
-from pvt_onnx.files import load_proto
+from pvt_onnx.reading.files import load_proto
 from pvt_spec.arrays import Array
 from pvt_spec.macs import Product, list_products
 

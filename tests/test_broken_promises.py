@@ -22,8 +22,8 @@ from pvt_data.images.decoding import open_image
 from pvt_data.sources.folders import open_source
 from pvt_data.sources.listing import list_images
 from pvt_onnx import build
-from pvt_onnx.changes import find_changes
 from pvt_onnx.command_line import main as pvt_onnx
+from pvt_onnx.reading.changes import find_changes
 from pvt_spec import ConfigError, ImageError, Preprocessing
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_IMAGE_BYTES

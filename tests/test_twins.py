@@ -9,7 +9,7 @@ import pytest
 from convert.formats import ckpt
 from convert.names.dialects import find_dialect
 from parity.measure.structure import Difference, attribute_differences
-from pvt_onnx.held import read_held
+from pvt_onnx.reading.held import read_held
 from pvt_spec import (
     EPSILONS,
     PROFILES,

@@ -160,9 +160,9 @@ def _read_coarse(path: Path, metadata: dict[str, str], graph_hash: str) -> Weigh
         What it holds where that is coarser than float32 or kept otherwise than we do; None where
         it is as we keep it, or cannot be read so.
     """
-    from pvt_onnx.files import load_proto, places
-    from pvt_onnx.held import read_held
-    from pvt_onnx.precision import describe_rounding, read_precision
+    from pvt_onnx.reading.files import load_proto, places
+    from pvt_onnx.reading.held import read_held
+    from pvt_onnx.reading.precision import describe_rounding, read_precision
 
     try:
         config = ModelInfo.from_json(metadata[METADATA_KEY]).config

@@ -89,8 +89,8 @@ def find_changes(
     hashes = hash_weights(weights) if expected else {}
     changed = [n for n in changed_weights(expected, hashes) if n not in file.rounded]
     if file.graph_hash and file.metadata.get(GRAPH_KEY) != file.graph_hash:
-        from pvt_onnx.changes import graph_changes
-        from pvt_onnx.files import load_proto
+        from pvt_onnx.reading.changes import graph_changes
+        from pvt_onnx.reading.files import load_proto
 
         changed += graph_changes(load_proto(path), own)
     return hashes, changed

@@ -7,8 +7,7 @@ from typing import Any
 
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import PROVIDERS, Engine
-from pvt_onnx.files import OnnxFileError
-from pvt_onnx.interface import reporting
+from pvt_onnx.reading.files import OnnxFileError, reporting
 from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
 

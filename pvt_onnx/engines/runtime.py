@@ -8,7 +8,6 @@ from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import obstacle
 from pvt_spec import PVTConfig, output_names
 from pvt_spec.arrays import Array
-from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.precisions import INT8, coarser
 from pvt_spec.runtime import COARSE, FUSED, SATURATES, OpenModel, Taps, Task
 from pvt_spec.words import show
@@ -45,7 +44,7 @@ class OnnxEngine:
     def open(self, task: Task) -> OpenModel:
         """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
         from pvt_onnx.engines.session import open_tapped
-        from pvt_onnx.precision import read_precision
+        from pvt_onnx.reading.precision import read_precision
 
         graph, name = load_graph(task), str(task.path)
         names = shown_taps(graph, task)
@@ -84,7 +83,8 @@ class OnnxReference:
         from onnx.reference import ReferenceEvaluator
 
         from pvt_onnx.engines.session import with_outputs
-        from pvt_onnx.interface import check_graph, checked_answers, reporting
+        from pvt_onnx.reading.files import reporting
+        from pvt_onnx.reading.interface import check_graph, checked_answers
 
         graph, name = load_graph(task), str(task.path)
         names = shown_taps(graph, task)
@@ -118,8 +118,9 @@ def load_graph(task: Task) -> "onnx.ModelProto":
     Raises:
         RuntimeUnusable: The file's graph is for images of another size.
     """
-    from pvt_onnx.files import embedded, load_proto
     from pvt_onnx.graph.build import build
+    from pvt_onnx.reading.bounds import check_size
+    from pvt_onnx.reading.files import embedded, load_proto
 
     info = task.model.info
     if task.path.is_dir() or task.path.suffix.lower() != ".onnx":
@@ -132,14 +133,10 @@ def load_graph(task: Task) -> "onnx.ModelProto":
 
         # What its images are is not the model's: how far from Pillow's, convert says.
         proto = without_preprocessing(proto)
-    dims = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.input]
-    sizes = [side for shape in dims if shape[1:2] == [info.config.in_chans] for side in shape[2:]]
-    if len(sizes) == 2 and all(sizes) and tuple(sizes) != task.image_size:
-        raise RuntimeUnusable(
-            f"{task.path}: its graph is for images of {sizes[0]}x{sizes[1]}, asked for "
-            f"{task.image_size[0]}x{task.image_size[1]}: write one for any size with "
-            "convert … --dynamic-size, or run the file that it was made from"
-        )
+    for value in proto.graph.input:
+        dims = [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
+        if len(dims) == 4 and dims[1] == info.config.in_chans:
+            check_size(task.image_size, (dims[2], dims[3]), str(task.path))
     return proto
 
 
@@ -159,10 +156,9 @@ def open_graph(
         facts: What that is.
         names: The taps that it answers.
     """
-    from pvt_onnx.files import embedded
-    from pvt_onnx.held import read_held
-    from pvt_onnx.interface import reporting
-    from pvt_onnx.precision import read_precision
+    from pvt_onnx.reading.files import embedded, reporting
+    from pvt_onnx.reading.held import read_held
+    from pvt_onnx.reading.precision import read_precision
 
     domains = sorted({node.domain for node in graph.graph.node} - {"", "ai.onnx"})
     if embedded(graph):

@@ -10,18 +10,19 @@ from google.protobuf.message import EncodeError
 from pvt_data.answers.accuracy import Forward, Opened
 from pvt_data.description import Description
 from pvt_data.sources.labels import Tell, ignore
-from pvt_onnx.bounds import check_size
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import Engine, check_engine, open_engine
-from pvt_onnx.files import OnnxFileError, check_pair_of, embedded, load_proto
-from pvt_onnx.interface import (
-    Interface,
+from pvt_onnx.reading.bounds import check_size
+from pvt_onnx.reading.files import (
+    OnnxFileError,
     check_files,
-    check_graph,
-    checked_answers,
+    check_pair_of,
+    embedded,
+    load_proto,
     reporting,
 )
-from pvt_onnx.precision import describe_rounding
+from pvt_onnx.reading.interface import Interface, check_graph, checked_answers
+from pvt_onnx.reading.precision import describe_rounding
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
@@ -145,7 +146,7 @@ def _inspect(
     interface = check_graph(model, info, str(path), info.preprocessing.image_size)
     check_files(model, path)
     if tell:
-        from pvt_onnx.changes import find_changes
+        from pvt_onnx.reading.changes import find_changes
 
         whole = load_proto(path) if any(t.external_data for t in model.graph.initializer) else model
         if says and (changes := find_changes(whole, info)):
@@ -167,7 +168,7 @@ def _read_or_describe(
     try:
         own = read_info(model, str(path))
     except InfoMissing as error:
-        from pvt_onnx.stated import describe
+        from pvt_onnx.reading.stated import describe
 
         return describe(model, str(path), error.problem, said, size, tell), False
     rows = (row for row in fields(said) if getattr(said, row.name) != row.default)

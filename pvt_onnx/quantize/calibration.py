@@ -20,7 +20,8 @@ from onnxruntime.quantization.calibrate import (
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import read_info, serialize, with_outputs
 from pvt_onnx.engines.table import open_engine
-from pvt_onnx.interface import check_graph, reporting
+from pvt_onnx.reading.files import reporting
+from pvt_onnx.reading.interface import check_graph
 from pvt_spec.arrays import Array
 
 Values = Callable[[Array], dict[str, Array]]

@@ -12,7 +12,6 @@ import onnxruntime
 from pvt_data.progress import Show
 from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.precision import Quantization
 from pvt_onnx.quantize.calibration import find_largest, find_ranges, open_values
 from pvt_onnx.quantize.options import QuantizeOptions
 from pvt_onnx.quantize.quantizer import (
@@ -29,6 +28,7 @@ from pvt_onnx.quantize.quantizer import (
 from pvt_onnx.quantize.samples import FEW, Samples, open_calibration, open_measured
 from pvt_onnx.quantize.smoothing import find_scales, folds, scale
 from pvt_onnx.quantize.source import Layers, Source, layers_of, quantisable
+from pvt_onnx.reading.precision import Quantization
 from pvt_spec import ConfigError
 from pvt_spec.arrays import Array
 from pvt_spec.words import counted, listed

@@ -13,7 +13,6 @@ from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import open_tapped, serialize
 from pvt_onnx.graph.build import hash_graph
-from pvt_onnx.precision import Quantization
 from pvt_onnx.quantize.agreement import Agreement, Answers, Latency, answer_all, measure_latency
 from pvt_onnx.quantize.keeping import Attempt, keep_enough, shortfall
 from pvt_onnx.quantize.options import QuantizeOptions
@@ -29,6 +28,7 @@ from pvt_onnx.quantize.preparing import (
 from pvt_onnx.quantize.ranking import Cost, TapError, rank_modules, tap_errors
 from pvt_onnx.quantize.report import Report
 from pvt_onnx.quantize.source import Source, layers_of, read_source
+from pvt_onnx.reading.precision import Quantization
 from pvt_spec import METADATA_KEY, ConfigError, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import PvtError

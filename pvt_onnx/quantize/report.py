@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pvt_onnx.precision import Quantization
 from pvt_onnx.quantize.agreement import Agreement, Latency
 from pvt_onnx.quantize.ranking import Cost, TapError
+from pvt_onnx.reading.precision import Quantization
 from pvt_spec.words import printable
 
 _SHOWN = 5

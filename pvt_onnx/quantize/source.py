@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 
 from pvt_data.sources.labels import Tell
-from pvt_onnx.changes import find_changes
 from pvt_onnx.engines.session import read_info
-from pvt_onnx.files import OnnxFileError, embedded, load_proto
 from pvt_onnx.graph.build import build
-from pvt_onnx.held import read_held
-from pvt_onnx.interface import check_graph
-from pvt_onnx.precision import read_precision
+from pvt_onnx.reading.changes import find_changes
+from pvt_onnx.reading.files import OnnxFileError, embedded, load_proto
+from pvt_onnx.reading.held import read_held
+from pvt_onnx.reading.interface import check_graph
+from pvt_onnx.reading.precision import read_precision
 from pvt_onnx.targets import (
     ASCEND,
     DEFAULT_TARGET,

@@ -16,7 +16,7 @@ from convert.inspection import compare_files, is_good
 from convert.model.training_checkpoint import save_training
 from parity.command_line import main as parity
 from pvt_onnx import load_forward
-from pvt_onnx.changes import find_changes
+from pvt_onnx.reading.changes import find_changes
 from pvt_onnx.targets import TARGETS
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.hashes import GRAPH_KEY, can_compare, hash_weights

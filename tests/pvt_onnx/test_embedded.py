@@ -18,13 +18,13 @@ from parity.command_line import main as parity
 from pvt_data.images.preprocessing import load_pixels
 from pvt_data.sources.digits import write_digits
 from pvt_onnx import build
-from pvt_onnx.changes import find_changes
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_onnx.embedded import without_preprocessing
 from pvt_onnx.engines.session import with_outputs
 from pvt_onnx.engines.table import open_engine
 from pvt_onnx.graph.preprocess import CROPPED
-from pvt_onnx.precision import read_precision
+from pvt_onnx.reading.changes import find_changes
+from pvt_onnx.reading.precision import read_precision
 from pvt_onnx.targets import TARGETS
 from pvt_spec import ConfigError, ModelInfo
 from tests.support.commands import invoke, refusal

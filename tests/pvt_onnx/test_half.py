@@ -15,8 +15,8 @@ from parity.report.text import verdict
 from parity.run import run
 from parity.selection import read_models
 from pvt_onnx import build, open_taps
-from pvt_onnx.changes import find_changes
-from pvt_onnx.precision import read_precision
+from pvt_onnx.reading.changes import find_changes
+from pvt_onnx.reading.precision import read_precision
 from pvt_onnx.targets import TARGETS
 from pvt_spec import ConfigError, ModelInfo, output_names, tensor_specs
 from pvt_spec.hashes import PRECISION_KEY

@@ -13,7 +13,7 @@ import pvt_onnx
 from convert import save_model
 from convert.options import OnnxOptions
 from pvt_onnx import load_forward
-from pvt_onnx.files import OnnxFileError
+from pvt_onnx.reading.files import OnnxFileError
 from pvt_packages import LibraryMissing
 from pvt_spec import ConfigError, ImageError, Preprocessing
 from pvt_spec.errors import RuntimeUnusable
@@ -152,7 +152,8 @@ def test_arrays_that_the_graph_does_not_take_never_reach_an_engine(images, model
     predictor = pvt_onnx.load(model)
     predictor.logits(np.zeros((1, 3, 32, 32), np.float32))
     monkeypatch.setattr(
-        "pvt_onnx.interface.Interface.feed", lambda *_: pytest.fail("an engine is given them")
+        "pvt_onnx.reading.interface.Interface.feed",
+        lambda *_: pytest.fail("an engine is given them"),
     )
     with pytest.raises(OnnxFileError, match=naming("m.onnx", "float32", "3", images.dtype)):
         predictor.logits(images)

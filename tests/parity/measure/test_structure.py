@@ -27,9 +27,9 @@ from parity.measure.structure import (
     weight_differences,
 )
 from pvt_ms.attributes import read_attributes as mindspore_attributes
-from pvt_onnx.attributes import read_attributes
-from pvt_onnx.floats import in_floats
-from pvt_onnx.held import read_held
+from pvt_onnx.reading.attributes import read_attributes
+from pvt_onnx.reading.floats import in_floats
+from pvt_onnx.reading.held import read_held
 from pvt_onnx.targets import LINEAR, TARGETS
 from pvt_spec import CHOICES, EPSILONS, PROFILES, Preprocessing, tap_names, tensor_specs
 from pvt_spec.attributes import UNSEEN, Attributes, expected_attributes

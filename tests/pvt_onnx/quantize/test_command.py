@@ -12,11 +12,11 @@ from PIL import Image
 from convert import load_model, save_model
 from convert.options import OnnxOptions
 from parity.command_line import main as parity
-from pvt_onnx.changes import find_changes
 from pvt_onnx.command_line import main
 from pvt_onnx.engines.session import read_info
-from pvt_onnx.held import read_held
-from pvt_onnx.precision import read_precision, read_quantization
+from pvt_onnx.reading.changes import find_changes
+from pvt_onnx.reading.held import read_held
+from pvt_onnx.reading.precision import read_precision, read_quantization
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.hashes import QUANTIZATION_KEY
 from tests.support.commands import invoke, refusal

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 
 from pvt_onnx import build, load_forward, load_proto, open_taps
 from pvt_onnx.command_line import main
-from pvt_onnx.files import OnnxFileError
+from pvt_onnx.reading.files import OnnxFileError
 from pvt_spec import METADATA_KEY
 from tests.support.commands import invoke
 from tests.support.fuzzing import fuzz

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from pvt_onnx.attributes import read_attributes
-from pvt_onnx.floats import Constant, in_floats
-from pvt_onnx.precision import read_precision, read_quantization
 from pvt_onnx.quantize.smoothing import scale
+from pvt_onnx.reading.attributes import read_attributes
+from pvt_onnx.reading.floats import Constant, in_floats
+from pvt_onnx.reading.precision import read_precision, read_quantization
 from pvt_spec import PVTConfig, TensorSpec, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes

@@ -9,8 +9,7 @@ import onnx
 
 from pvt_data.description import Description
 from pvt_data.sources.labels import Tell
-from pvt_onnx.files import OnnxFileError
-from pvt_onnx.interface import reporting
+from pvt_onnx.reading.files import OnnxFileError, reporting
 from pvt_spec import (
     VARIANTS,
     ConfigError,

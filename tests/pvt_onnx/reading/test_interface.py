@@ -19,7 +19,7 @@ from pvt_data.images.pixels import normalise, pixel_mean, pixel_std
 from pvt_data.sources.digits import write_digits
 from pvt_onnx import build, load_forward
 from pvt_onnx.command_line import main
-from pvt_onnx.files import OnnxFileError
+from pvt_onnx.reading.files import OnnxFileError
 from pvt_spec import ModelInfo
 from tests.support.messages import naming
 from tests.support.models import SMALL, info_of, random_weights

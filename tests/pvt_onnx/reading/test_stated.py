@@ -11,7 +11,7 @@ from PIL import Image
 import pvt_onnx
 from pvt_onnx import build
 from pvt_onnx.command_line import main
-from pvt_onnx.files import OnnxFileError
+from pvt_onnx.reading.files import OnnxFileError
 from pvt_spec import METADATA_KEY, default_preprocessing, make_config
 from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from pvt_onnx.graph.build import build
-from pvt_onnx.precision import (
+from pvt_onnx.reading.precision import (
     QUANTIZATION_KEY,
     Quantization,
     is_quantised,

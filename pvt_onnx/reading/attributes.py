@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from pvt_onnx.floats import Constant, FloatGraph, given
+from pvt_onnx.reading.floats import Constant, FloatGraph, given
 from pvt_onnx.targets import LINEAR
 from pvt_spec.arrays import Array
 from pvt_spec.attributes import Attributes, conv_attributes

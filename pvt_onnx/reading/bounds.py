@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto
 
-from pvt_onnx.files import OnnxFileError
+from pvt_onnx.reading.files import OnnxFileError
 from pvt_spec import Numerics, PVTConfig
 from pvt_spec.arrays import Array
 from pvt_spec.config import PATCH_STRIDES, image_size_problems

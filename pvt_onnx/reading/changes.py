@@ -13,8 +13,8 @@ from onnx.helper import get_attribute_value, tensor_dtype_to_np_dtype
 from onnx.numpy_helper import to_array
 
 from pvt_onnx.graph.build import build_skeleton, hash_graph
-from pvt_onnx.held import read_held
-from pvt_onnx.precision import read_precision
+from pvt_onnx.reading.held import read_held
+from pvt_onnx.reading.precision import read_precision
 from pvt_onnx.targets import DEFAULT_TARGET, EMBEDDED_KEY, TARGET_KEY, TARGETS
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, tensor_specs
 from pvt_spec.attributes import expected_attributes, within_a_step

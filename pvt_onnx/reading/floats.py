@@ -14,7 +14,7 @@ import onnx
 from onnx.helper import get_attribute_value
 from onnx.numpy_helper import to_array
 
-from pvt_onnx.precision import is_quantised
+from pvt_onnx.reading.precision import is_quantised
 from pvt_spec.arrays import Array
 
 TINY = 2.5e-7

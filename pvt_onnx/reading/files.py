@@ -1,6 +1,8 @@
 """Reading ``.onnx`` files as they are, whoever wrote them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -11,10 +13,34 @@ from pvt_spec.errors import PvtError
 from pvt_spec.files.reading import check_source, open_regular
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import PAIR_BYTES, PAIR_KEY, check_pair
+from pvt_spec.words import shortened, show
+
+AGAIN = "write it again with convert"
+"""The way out that works for a model of ours."""
 
 
 class OnnxFileError(PvtError):
     """A file that is not an ONNX model, or not one that says what it is."""
+
+
+@contextmanager
+def reporting(name: str, problem: str) -> Iterator[None]:
+    """Tells what a library raises on a strange model: neither onnx nor onnxruntime says what.
+
+    Args:
+        name: The model's name in the error.
+        problem: The words for what cannot be done.
+
+    Raises:
+        OnnxFileError: Anything but an error of ours was raised.
+    """
+    try:
+        yield
+    except OnnxFileError:
+        raise
+    except Exception as error:
+        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
+        raise OnnxFileError(f"{name}: {problem} ({reason}); {AGAIN}") from error
 
 
 def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
@@ -79,3 +105,32 @@ def _check_pair(path: Path, model: onnx.ModelProto, beside: set[str]) -> None:
         with (path.parent / name).open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - PAIR_BYTES))
             check_pair(str(path), metadata, name, stream.read())
+
+
+def check_files(model: onnx.ModelProto, path: Path) -> None:
+    """Refuses weights that are kept where a model may not keep them.
+
+    Args:
+        model: The model, without the weights that it keeps elsewhere.
+        path: Its file.
+
+    Raises:
+        OnnxFileError: They are outside the model's folder, or in no file.
+    """
+    folder = path.parent.resolve()
+    with reporting(str(path), "where it keeps its weights cannot be read"):
+        tensors = [*model.graph.initializer]
+        tensors += [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]
+        places = {
+            entry.value
+            for tensor in tensors
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
+        for place in sorted(places):
+            found = (folder / place).resolve()
+            if not found.is_relative_to(folder) or not found.is_file():
+                raise OnnxFileError(
+                    f"{path}: it keeps weights in {show(place)}, expected a file in its folder: "
+                    "put both there, or write it again with convert"
+                )

@@ -1,9 +1,7 @@
 """How a graph takes images and answers, which is checked before it runs and when it ran."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,15 +9,13 @@ import onnx
 from onnx import TensorProto
 
 from pvt_data.images.pixels import normalise, to_pixels
-from pvt_onnx.bounds import check_images, large_values, loops
-from pvt_onnx.files import OnnxFileError
-from pvt_onnx.precision import read_precision
+from pvt_onnx.reading.bounds import check_images, large_values, loops
+from pvt_onnx.reading.files import AGAIN, OnnxFileError, reporting
+from pvt_onnx.reading.precision import read_precision
 from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.model_info import Untouched
-from pvt_spec.words import listed, shortened, show
-
-_AGAIN = "write it again with convert"
+from pvt_spec.words import listed, show
 
 _IMAGES: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT: np.dtype(np.float32),
@@ -27,26 +23,6 @@ _IMAGES: dict[int, np.dtype[Any]] = {
     TensorProto.UINT8: np.dtype(np.uint8),
 }
 _ANSWERS = (TensorProto.FLOAT, TensorProto.FLOAT16)
-
-
-@contextmanager
-def reporting(name: str, problem: str) -> Iterator[None]:
-    """Tells what a library raises on a strange model: neither onnx nor onnxruntime says what.
-
-    Args:
-        name: The model's name in the error.
-        problem: The words for what cannot be done.
-
-    Raises:
-        OnnxFileError: Anything but an error of ours was raised.
-    """
-    try:
-        yield
-    except OnnxFileError:
-        raise
-    except Exception as error:
-        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
-        raise OnnxFileError(f"{name}: {problem} ({reason}); {_AGAIN}") from error
 
 
 @dataclass(frozen=True)
@@ -61,7 +37,7 @@ class Interface:
         batch: How many images it takes at a time; None for any number.
         sides: The (H, W) in pixels of its images; None for any.
         outputs: The names of its outputs, by :func:`pvt_spec.output_names`.
-        precision: How it computes, by :func:`pvt_onnx.precision.read_precision`.
+        precision: How it computes, by :func:`pvt_onnx.reading.precision.read_precision`.
     """
 
     model: str
@@ -119,7 +95,7 @@ def check_graph(
             one = layout.of_one_image(info.config, own)
             problems += large_values(model, info.config, info.numerics, own, one)
     if problems or not layout:
-        raise OnnxFileError(f"{name}: {listed(problems, 4)}; {_AGAIN}")
+        raise OnnxFileError(f"{name}: {listed(problems, 4)}; {AGAIN}")
     return Interface(name, *layout, outputs, precision)
 
 
@@ -213,35 +189,6 @@ def _misfit(name: str, shape: Sequence[int | None], expected: Sequence[int | Non
     return f"{show(name)} is {found} in its graph and {wanted} by its metadata"
 
 
-def check_files(model: onnx.ModelProto, path: Path) -> None:
-    """Refuses weights that are kept where a model may not keep them.
-
-    Args:
-        model: The model, without the weights that it keeps elsewhere.
-        path: Its file.
-
-    Raises:
-        OnnxFileError: They are outside the model's folder, or in no file.
-    """
-    folder = path.parent.resolve()
-    with reporting(str(path), "where it keeps its weights cannot be read"):
-        tensors = [*model.graph.initializer]
-        tensors += [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]
-        places = {
-            entry.value
-            for tensor in tensors
-            for entry in tensor.external_data
-            if entry.key == "location"
-        }
-        for place in sorted(places):
-            found = (folder / place).resolve()
-            if not found.is_relative_to(folder) or not found.is_file():
-                raise OnnxFileError(
-                    f"{path}: it keeps weights in {show(place)}, expected a file in its folder: "
-                    "put both there, or write it again with convert"
-                )
-
-
 def checked_answers(
     run: Callable[[dict[str, Array], Sequence[str]], Sequence[Array]],
     names: Sequence[str],
@@ -292,7 +239,7 @@ def _check_answer(tap: str, array: Array, images: int, config: PVTConfig, name: 
     """
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         kind = getattr(array, "dtype", type(array).__name__)
-        raise OnnxFileError(f"{name}: {tap} is of {kind}, expected float; {_AGAIN}")
+        raise OnnxFileError(f"{name}: {tap} is of {kind}, expected float; {AGAIN}")
     answered = output_names(config)
     if tap not in answered:
         return
@@ -303,5 +250,5 @@ def _check_answer(tap: str, array: Array, images: int, config: PVTConfig, name: 
     if array.ndim != rank or array.shape[:2] != expected:
         raise OnnxFileError(
             f"{name}: {tap} is {array.shape}, expected {expected} first of {rank} "
-            f"dimensions; {_AGAIN}"
+            f"dimensions; {AGAIN}"
         )

@@ -1,0 +1,1 @@
+"""Graphs as they are in files, whoever wrote them: what they hold, take and answer."""
