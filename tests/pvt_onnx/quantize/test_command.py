@@ -1,5 +1,6 @@
 """``pvt-onnx quantize``, as a user gives it: what it writes, says and refuses."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -126,11 +127,64 @@ def test_what_a_file_takes_and_says_stays(
     assert answered.exit_code == 0 and "changed" not in answered.stderr, answered.output
 
 
-def test_the_worst_stays_in_float_until_it_agrees(
+PLANTED = ("block2.0", "block2.1", "block3.0")
+
+
+@pytest.fixture(scope="module")
+def uneven(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model, where some channels of three norms are 4,096 times as large."""
+    weights, info = load_model(trained)
+    weights = {name: array.copy() for name, array in weights.items()}
+    for block in PLANTED:
+        for part in ("weight", "bias"):
+            weights[f"{block}.norm2.{part}"][::4] *= 4096
+        weights[f"{block}.mlp.fc1.weight"][:, ::4] /= 4096
+    path = tmp_path_factory.mktemp("uneven") / "float.onnx"
+    save_model(path, weights, dataclasses.replace(info, hashes={}))
+    return path
+
+
+def test_the_worst_stay_in_float_until_it_agrees(
+    uneven: Path, few_digits: Path, tmp_path: Path
+) -> None:
+    arguments = ("--calibration", few_digits, "--data-dir", few_digits, "--threads", 1)
+    arguments = (*arguments, "--no-latency", "--ranking", 4)
+
+    def made(name: str, *more: object) -> dict[str, Any]:
+        report = tmp_path / f"{name}.json"
+        _quantise(uneven, tmp_path / f"{name}.onnx", *arguments, *more, "--report", report)
+        found: dict[str, Any] = json.loads(report.read_text())
+        return found
+
+    plain = made("plain")
+    worst = {f"{block}.mlp" for block in PLANTED}
+    assert {row["module"] for row in plain["ranking"][:3]} == worst
+    assert plain["agreement"]["share"] < 1 and not plain["quantization"]["kept"]
+
+    bound = made("bound", "--min-agreement", 1.0)
+    kept = bound["quantization"]["kept"]
+    assert bound["agreement"]["share"] == 1 and kept and bound["rounds"]
+    assert set(kept) <= worst and all("of the margin" in why for why in kept.values())
+    held = {tensor.name for tensor in onnx.load(tmp_path / "bound.onnx").graph.initializer}
+    assert {f"{module}.fc1.weight" for module in kept} <= held
+    assert "block4.0.mlp.fc1.weight" not in held
+
+    dropped = made("dropped", "--max-drop", 5)
+    assert dropped["top1"]["share"] >= dropped["float_top1"]["share"] - 0.05
+    smooth = made("smooth", "--smooth", 0.5)
+    assert smooth["agreement"]["share"] == 1 and not smooth["quantization"]["kept"]
+
+    target = tmp_path / "none.onnx"
+    said = refusal(
+        main, "quantize", uneven, target, *arguments, "--min-agreement", 1.0, "--rounds", 1
+    )
+    assert "expected 100 %" in said and "--rounds" in said and not target.exists()
+
+
+def test_modules_stay_in_float_because_they_are_named(
     trained: Path, few_digits: Path, tmp_path: Path
 ) -> None:
     target, report = tmp_path / "a.onnx", tmp_path / "a.json"
-    # Every image has to agree, with fewer steps than that takes.
     arguments = ("--calibration", few_digits, "--threads", 1, "--no-latency", "--ranking", 2)
     _quantise(trained, target, *arguments, "--keep", "block1.*", "--report", report)
     kept = json.loads(report.read_text())["quantization"]["kept"]
