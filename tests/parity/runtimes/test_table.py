@@ -306,7 +306,7 @@ def test_a_file_of_one_size_is_refused_at_another_with_advice(saved):
         open_runner("onnxruntime", task_of(path, size=(96, 64)))
     message = str(refused.value)
     assert message.startswith(f"{path}: its graph is for images of 64x64, asked for 96x64")
-    assert "--dynamic-size" in message and tells(message, "file")
+    assert tells(message, "--dynamic-size", "--image-size")
 
 
 def test_a_file_of_any_size_is_run_at_any(saved):
