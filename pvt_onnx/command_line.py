@@ -32,10 +32,15 @@ def _open(
 ) -> "Opened":
     from pvt_onnx.engines.session import open_model
 
+    said, engine = _apart(chosen)
+    return open_model(path, tell, EngineOptions(**engine, spin=False), size, said)
+
+
+def _apart(chosen: Mapping[str, Any]) -> tuple[Description, dict[str, Any]]:
+    """Returns what was said of a model, and what was chosen of what runs it."""
     names = {row.name for row in fields(Description)}
     said = Description(**{name: value for name, value in chosen.items() if name in names})
-    engine = {name: value for name, value in chosen.items() if name not in names}
-    return open_model(path, tell, EngineOptions(**engine, spin=False), size, said)
+    return said, {name: value for name, value in chosen.items() if name not in names}
 
 
 def _open_contestant(
@@ -43,11 +48,12 @@ def _open_contestant(
 ) -> "Opened":
     from pvt_onnx.engines.session import open_model
 
-    if chosen["engine"] != GEMM:
-        return open_model(path, tell, EngineOptions(**chosen))
+    said, engine = _apart(chosen)
+    if engine["engine"] != GEMM:
+        return open_model(path, tell, EngineOptions(**engine), said=said)
     from pvt_onnx.products import open_products
 
-    return open_products(path, chosen["threads"])
+    return open_products(path, engine["threads"], said)
 
 
 RUNS = Engines(ENGINES, _open, describes=True)

@@ -14,8 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.helper import make_tensor_value_info
 
 from pvt_data.answers.accuracy import Opened
+from pvt_data.description import Description
+from pvt_data.sources.labels import ignore
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.engines.session import read_info
+from pvt_onnx.engines.session import read_or_describe
 from pvt_onnx.engines.table import open_engine
 from pvt_onnx.reading.files import load_proto
 from pvt_spec.arrays import Array
@@ -24,17 +26,18 @@ from pvt_spec.macs import Product, list_products
 OPSET = 13
 
 
-def open_products(path: Path, threads: int | None) -> Opened:
+def open_products(path: Path, threads: int | None, said: Description = Description()) -> Opened:
     """Opens the products of a model file in onnxruntime, on the CPU.
 
     Args:
         path: An ``.onnx`` file of ours.
         threads: The engine's threads; None for its own choice.
+        said: What the user says of a file that says nothing of itself.
 
     Returns:
         What makes the products of as many images of the size as it is given; made anew for others.
     """
-    info = read_info(load_proto(path, weights=False), str(path))
+    info, _ = read_or_describe(load_proto(path, weights=False), path, ignore, None, said)
     options = EngineOptions(threads=threads)
 
     @cache

@@ -1,13 +1,16 @@
 """``benchmark MODEL`` of every runtime's command line."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, Setting, cores, own
+from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, GRAPHS, Setting, cores, own
 from pvt_data.command_line import parse_image_size, say
+from pvt_data.description import Description
+from pvt_data.options import as_option
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.models import find_model
@@ -21,6 +24,7 @@ INSTALLED = "installed"
 """The word for everything of a list whose library is there."""
 
 _Callback = Callable[[click.Context, click.Parameter, Any], Any]
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 Open = Callable[[Path, Callable[[str], None], Mapping[str, Any]], "Opened"]
 
 
@@ -46,6 +50,19 @@ def _names_of(known: list[str]) -> _Callback:
         return tuple(dict.fromkeys(name for name in names if name != INSTALLED))
 
     return read
+
+
+def _description(package: str) -> Callable[[_Command], _Command]:
+    """Returns the options for a graph that says nothing of itself, where graphs are timed."""
+
+    def add(command: _Command) -> _Command:
+        for row in fields(Description):
+            if package == GRAPHS and row.name in ("model", "profile"):
+                name, about = f"said_{row.name}", "Of a MODEL that does not say it: "
+                command = as_option(row, name, about)(command)
+        return command
+
+    return add
 
 
 def add_benchmark(group: click.Group, package: str, open_: Open) -> None:
@@ -112,6 +129,7 @@ def add_benchmark(group: click.Group, package: str, open_: Open) -> None:
         help="Draw it: .svg, .png or .pdf.",
     )
     @click.option("--force", is_flag=True, help="Replace FILE.")
+    @_description(package)
     @click.option("--contestant", type=click.Choice(ours), hidden=True)
     def benchmark(
         model: Path,
@@ -134,8 +152,13 @@ def add_benchmark(group: click.Group, package: str, open_: Open) -> None:
         """
         size = parse_image_size(image_size) if image_size else None
         path, taken = find_model(model)
+        names = [name for name in timing if name.startswith("said_")]
+        given = {name.removeprefix("said_"): timing.pop(name) for name in names}
+        said = tuple((name, word) for name, word in given.items() if word)
         settings = [
-            Setting(count, batch, size) for count in threads or (cores(),) for batch in batch_size
+            Setting(count, batch, size, said)
+            for count in threads or (cores(),)
+            for batch in batch_size
         ]
         if contestant:
             _be(contestant, path, settings[0], open_)
@@ -159,7 +182,7 @@ def _be(name: str, path: Path, setting: Setting, open_: Open) -> None:
     """Is the process of a contestant, for whoever is at the other end of stdin and stdout."""
     from pvt_data.benchmark.turns import answer_turns
 
-    chosen = {**CONTESTANTS[name].chosen, "threads": setting.threads}
+    chosen = {**CONTESTANTS[name].chosen, "threads": setting.threads, **dict(setting.said)}
     answer_turns(name, lambda: open_(path, say, chosen), setting)
 
 

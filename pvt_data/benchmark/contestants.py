@@ -72,11 +72,14 @@ class Setting:
         threads: Threads of each.
         batch: Images in a call.
         image_size: (H, W) of the images; the model's own where it is None.
+        said: What the user says of a graph that says nothing of itself, by the names of
+            :class:`pvt_data.description.Description`.
     """
 
     threads: int
     batch: int
     image_size: tuple[int, int] | None = None
+    said: tuple[tuple[str, str], ...] = ()
 
 
 def own(package: str) -> list[str]:
@@ -87,9 +90,11 @@ def own(package: str) -> list[str]:
 def command(name: str, model: Path, setting: Setting) -> list[str]:
     """Returns the command of the process that runs a model as one of :data:`CONTESTANTS`."""
     row = CONTESTANTS[name]
-    options = {"batch-size": setting.batch, "threads": setting.threads, "contestant": name}
+    options: dict[str, object] = {"batch-size": setting.batch, "threads": setting.threads}
+    options["contestant"] = name
     if setting.image_size:
         options["image-size"] = "x".join(map(str, setting.image_size))
+    options |= dict(setting.said) if row.package == GRAPHS else {}
     given = [f"--{option}={value}" for option, value in options.items()]
     return [sys.executable, "-m", row.package, "benchmark", str(model.absolute()), *given]
 

@@ -136,7 +136,7 @@ def _inspect(
     If it was changed, that is told.
     """
     model = load_proto(path, weights=False)
-    own, says = _read_or_describe(model, path, tell or ignore, size, said)
+    own, says = read_or_describe(model, path, tell or ignore, size, said)
     if size and embedded(model):
         H, W = own.preprocessing.image_size
         raise OnnxFileError(f"{path}: its graph resizes images itself, to {H}x{W}: give no size")
@@ -157,7 +157,7 @@ def _inspect(
     return _as_given(info, path, tell) if embedded(model) else info, interface, paired
 
 
-def _read_or_describe(
+def read_or_describe(
     model: onnx.ModelProto,
     path: Path,
     tell: Tell,

@@ -80,6 +80,15 @@ def test_what_is_said_is_what_the_file_would_say(uint8, tmp_path, images):
     assert record == pvt_onnx.load(whole).predict(images / "ant" / "0.png")
 
 
+def test_a_benchmark_needs_no_more_than_the_maths(bare):
+    asked = (main, "benchmark", bare, "--rounds", 1, "--seconds", 0, "--pause", 0, "--threads", 1)
+    assert tells(refusal(*asked), METADATA_KEY, "--profile")
+    done = invoke(*asked, *OPTIONS, "--json")
+    document = json.loads(done.stdout)
+    assert done.exit_code == 0 and document["variant"] == "pvt_nano"
+    assert {row["contestant"] for row in document["rows"]} == {"onnxruntime", "gemm"}
+
+
 def test_a_graph_of_any_size_is_of_the_size_that_is_asked_for(tmp_path, images):
     path, told = save(tmp_path / "m.onnx", dynamic_size=True), []
     given = {"profile": "official", "image_size": (64, 96), "tell": told.append}
