@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from pvt_spec.files.replacing import replacing
 from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, info_of, random_weights
+from tests.support.processes import ROOT
 
 _ANY = Options(allow_different_maths=True)
 
@@ -178,3 +181,25 @@ def test_a_folder_that_cannot_be_searched_is_an_unreadable_image(place: Path, mo
     assert done.exit_code == 1 and tells(done.stderr, shut)
     assert all(str(path) in done.stdout for path in others)
     assert tells(done.stderr, "1 of 5")
+
+
+@pytest.mark.parametrize("output", ["names.jsonl", "more.jsonl", "names.csv"])
+def test_a_list_on_stdin_is_a_source(place: Path, output: str) -> None:
+    listed = place / ("more.jsonl.part" if output.startswith("more") else output)
+    text = f"{place}/val/0/a.png\n"
+    listed.write_text(text)
+    line = [sys.executable, "-m", "pvt_onnx", "predict", str(place / "a.onnx"), "-", "--force"]
+    with listed.open("rb") as stream:
+        done = subprocess.run(
+            [*line, "--output", str(place / output)],
+            stdin=stream, cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1 and tells(done.stderr, "stdin", listed.name)
+    assert listed.read_text() == text
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/dev/zero"), os.mkfifo])
+def test_what_goes_on_is_a_file(place: Path, make) -> None:
+    make(place / "a.jsonl.part")
+    given = ("predict", place / "a.onnx", place / "val/0/a.png", "--output", place / "a.jsonl")
+    assert tells(refusal(pvt_onnx, *given, "--resume"), "a.jsonl.part", "device")

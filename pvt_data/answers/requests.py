@@ -3,14 +3,16 @@
 Everything heavy is imported inside the functions, so that ``--help`` stays quick.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvt_data.command_line import say
-from pvt_spec.errors import ImageError, PvtError
+from pvt_spec.errors import ConvertError, ImageError, PvtError
 from pvt_spec.words import counted
 
 if TYPE_CHECKING:
@@ -69,6 +71,22 @@ def count_images(request: Request) -> int | None:
     return None if STDIN in request.sources else count
 
 
+def check_list(request: Request) -> None:
+    """Refuses to write over the list on stdin, where that is a file.
+
+    Raises:
+        ConvertError: The output, or the part of it that is written first, is that file.
+    """
+    from pvt_spec.files.growing import PART
+
+    if not request.output or STDIN not in request.sources or not sys.stdin:
+        return
+    for path in (os.path.realpath(request.output), f"{os.path.realpath(request.output)}{PART}"):
+        with suppress(OSError, ValueError):  # no file, or no stream of the system's
+            if os.path.samestat(os.fstat(sys.stdin.fileno()), os.stat(path)):
+                raise ConvertError(f"{path} is the list on stdin too: name another target")
+
+
 def images_of(request: Request) -> Iterator[str]:
     """Yields the names of all images; what is listed on stdin is taken as it stands."""
     from pvt_data.sources.listing import find_images
@@ -99,6 +117,7 @@ def run(request: Request, opened: "Opened", model: str, total: int | None) -> No
     from pvt_data.answers.rows import FORMATS, Head
     from pvt_data.progress import progress_bar
 
+    check_list(request)
     info, form = opened.info, FORMATS[request.form]
     classes = min(request.top_k, info.config.num_classes)
     head = Head(model, opened.facts, classes, value_name(info))

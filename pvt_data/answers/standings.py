@@ -20,6 +20,9 @@ from pvt_spec.files.replacing import check_folder, replacing
 
 FORMAT = 1
 
+_YEARS = 1e9
+"""More seconds than a validation takes."""
+
 SECONDS = 10.0
 """How often a file is written while counts grow: so much is lost at most if a process is killed."""
 
@@ -118,8 +121,17 @@ class _Record:
         """
         counts = np.array([row.split() for row in self.by_class], np.int64)
         tally = Tally(counts, self.loss)
-        if not counts.size or (counts < 0).any() or tally.count + len(self.unreadable) != self.done:
+        images, first, five, _ = counts
+        if (
+            not counts.size
+            or (counts < 0).any()
+            or (first > five).any()
+            or (five > images).any()
+            or tally.count + len(self.unreadable) != self.done
+        ):
             raise ValueError("its counts do not add up")
+        if not (0 <= self.model_seconds <= self.seconds < _YEARS and self.sideways >= 0):
+            raise ValueError("its times are none")
         tally = tally if tally.count else Tally()
         return Standing(
             self.done, tally, self.unreadable, self.sideways, self.seconds, self.model_seconds

@@ -49,12 +49,18 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     thousand differs by 1 of 255 (``nearest`` and ``box`` take a pixel's neighbour for one in 100).
 
     Raises:
-        ImageError: Nothing may be cropped, and the image has another size.
+        ImageError: Nothing may be cropped, and the image has another size; or it is left to a graph
+            to resize, and too long for that.
     """
-    if isinstance(preprocessing, Untouched):
-        return image
     W, H = size = _resized_size(image.width, image.height, preprocessing)
     left, top, right, bottom = _crop_box(W, H, preprocessing)
+    if isinstance(preprocessing, Untouched):
+        if MOST_RESIZED * (right - left) * (bottom - top) < W * H:
+            raise ImageError(
+                f"{image.width}x{image.height} is too long for a graph that resizes all of it "
+                f"(to {W}x{H}): take a model without --embed-preprocess, or cut it"
+            )
+        return image
     filter = Image.Resampling(INTERPOLATIONS.index(preprocessing.interpolation))
     # Rows, then columns, each rounded to 8 bits: Pillow's releases differ in which they do first.
     # The other rules are of code that leaves it to Pillow.

@@ -7,6 +7,7 @@ columns.
 import csv
 import os
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,16 +68,28 @@ def read_list(path: Path, left_out: LeftOut) -> list[Line]:
     """
     if path.suffix.lower() in SUFFIXES:
         raise ImageError(f"{path}: is an image; expected a folder, a tar file or a list of images")
-    fields = list(_split(path))
-    if len(fields) > 1 and not _is_image(fields[0]) and _is_image(fields[1]):
-        number, words = fields.pop(0)
+    fields = _split(path)
+    first = [*islice(fields, 2)]
+    if len(first) > 1 and not _is_image(first[0]) and _is_image(first[1]):
+        number, words = first.pop(0)
         left_out.add("header", f"{path}:{number}: {' '.join(words)}")
-    wrong = [(number, words) for number, words in fields if len(words) != 2 or not all(words)]
-    if wrong or not fields:
+    count, wrong, lines = 0, [], _Once(left_out)
+    for number, words in chain(first, fields):
+        count += 1
+        if len(words) == 2 and all(words):
+            lines.add(Line(number, *words))
+        else:
+            wrong.append((number, words))
+    if wrong or not count:
         shown = listed(wrong, _SHOWN, lambda line: f"line {line[0]}: {show(' '.join(line[1]))}")
-        what = f"{len(wrong)} of its {len(fields)} lines are of another form ({shown})"
+        what = f"{len(wrong)} of its {count} lines are of another form ({shown})"
         raise ImageError(f"{path}: {what if wrong else 'is empty'}; {_EXPECTED}")
-    return _once(path, [Line(number, *words) for number, words in fields], left_out)
+    if lines.others:
+        raise ImageError(
+            f"{path}: images with two classes: {listed(lines.others, _SHOWN, separator='; ')}; "
+            "expected one for each: take the wrong lines out"
+        )
+    return list(lines.first.values())
 
 
 def _split(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -85,9 +98,12 @@ def _split(path: Path) -> Iterator[tuple[int, list[str]]]:
         text = read_text(path)
     except ConvertError as error:
         raise ImageError(f"{error}; expected a folder, a tar file or a list of images") from error
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-    between = next((sign for sign in "\t," if all(sign in line for _, line in lines)), None)
-    for number, line in lines:
+    lines = text.splitlines()
+    some = [sign for sign in "\t," if all(sign in line for line in lines if line.strip())]
+    between = next(iter(some), None)
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         fields = _columns(line, between) if between else line.strip().rsplit(None, 1)
         yield number, [field.strip() for field in fields]
 
@@ -103,24 +119,28 @@ def _is_image(fields: tuple[int, list[str]]) -> bool:
     return fields[1][0].lower().endswith(SUFFIXES)
 
 
-def _once(path: Path, lines: list[Line], left_out: LeftOut) -> list[Line]:
-    """Returns the lines less those that say again what one before them says.
+class _Once:
+    """Lines, less those that say again what one before them says.
 
-    Raises:
-        ImageError: Another line says something else.
+    Attributes:
+        first: The first line of each image, by the image's path.
+        others: What is wrong with lines that say something else of one, in words.
     """
-    first: dict[str, Line] = {}
-    others: list[str] = []
-    for line in lines:
-        before = first.setdefault(os.path.normpath(line.image), line)
-        if before.label != line.label:
+
+    def __init__(self, left_out: LeftOut):
+        self._left_out = left_out
+        self._labels: dict[str, str] = {}
+        self.first: dict[str, Line] = {}
+        self.others: list[str] = []
+
+    def add(self, line: Line) -> None:
+        """Adds a line."""
+        before = self.first.get(place := os.path.normpath(line.image))
+        if before is None:
+            label = self._labels.setdefault(line.label, line.label)  # one text for all its images
+            self.first[place] = Line(line.number, line.image, label)
+        elif before.label != line.label:
             said = f"line {before.number} says {show(before.label)}"
-            others.append(f"{line.image}: {said}, line {line.number} {show(line.label)}")
-        elif before is not line:
-            left_out.add("listed twice", f"{line.image} on line {line.number}")
-    if others:
-        raise ImageError(
-            f"{path}: images with two classes: {listed(others, _SHOWN, separator='; ')}; expected "
-            "one for each: take the wrong lines out"
-        )
-    return list(first.values())
+            self.others.append(f"{line.image}: {said}, line {line.number} {show(line.label)}")
+        else:
+            self._left_out.add("listed twice", f"{line.image} on line {line.number}")

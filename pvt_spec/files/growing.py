@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pvt_spec.errors import FileExists
+from pvt_spec.errors import ConvertError, FileExists
 from pvt_spec.files.locks import try_lock
+from pvt_spec.files.reading import NO_FILE
 from pvt_spec.files.replacing import (
     cannot_write,
     check_folder,
@@ -37,13 +38,15 @@ def growing(target: Path, force: bool, resume: bool) -> Iterator[BinaryIO]:
     Raises:
         FileExists: ``target`` exists, or another run has left a part of it, and neither is given;
             or another process writes it now.
-        ConvertError: It cannot be written.
+        ConvertError: It cannot be written, or what stands for its part is no file.
     """
     check_folder(target)
     check_targets([target], force or resume)
     real = Path(os.path.realpath(target))
     part = real.with_name(real.name + PART)
     try:
+        if os.path.exists(part) and not os.path.isfile(part):
+            raise ConvertError(f"{part}: {NO_FILE}: name another target")
         with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
             new = _begin(stream, part, real, force, resume)
             before = os.fstat(stream.fileno()).st_size

@@ -10,6 +10,9 @@ from typing import BinaryIO
 
 from pvt_spec.errors import ConvertError
 
+NO_FILE = "it is a folder, a pipe, a socket or a device, not a file"
+"""What is said of what has a file's name."""
+
 
 def open_regular(path: Path | str) -> BinaryIO:
     """Opens a file, and nothing else: a pipe would keep us waiting, a device may have no end.
@@ -36,9 +39,7 @@ def open_regular(path: Path | str) -> BinaryIO:
 
 
 def _no_file(path: Path | str) -> OSError:
-    return OSError(
-        errno.EINVAL, "it is a folder, a pipe, a socket or a device, not a file", str(path)
-    )
+    return OSError(errno.EINVAL, NO_FILE, str(path))
 
 
 _File = tuple[int, int, int]

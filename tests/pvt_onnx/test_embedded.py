@@ -195,3 +195,16 @@ def test_validate_counts_as_for_prepared_images(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         results.append(json.loads(done.stdout))
     assert results[0]["top1"] == pytest.approx(results[1]["top1"], abs=2)
+
+
+def test_an_image_that_would_be_resized_to_far_more_than_is_cropped_is_named(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.onnx"
+    info = described()
+    save_model(path, random_weights(info.config), info, onnx=OnnxOptions(embed=True))
+    Image.new("RGB", (2, 20_000)).save(tmp_path / "long.png")
+    Image.fromarray(PHOTO).save(tmp_path / "photo.png")
+    done = invoke(pvt_onnx, "predict", path, tmp_path / "long.png", tmp_path / "photo.png")
+    assert done.exit_code == 1 and "photo.png" in done.stdout
+    assert tells(done.stderr, "long.png", "2x20000", "--embed-preprocess")

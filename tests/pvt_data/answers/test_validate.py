@@ -290,7 +290,9 @@ class TestGoingOn:
         self.go(folder, path, candidate())
         good = path.read_text()
         for old, new in (('"done": 60', '"done": 59'), ('"20 20 20"', '"20 20 x"'),
-                         ('"20 20 20"', '"20 20"'), ('"20 20 20"', '"20 50 -10"')):  # fmt: skip
+                         ('"20 20 20"', '"20 20"'), ('"20 20 20"', '"20 50 -10"'),
+                         ('"20 16 20"', '"20 99 20"'), ('"seconds": ', '"seconds": -1e308'),
+                         ('"model_seconds": ', '"model_seconds": 9')):  # fmt: skip
             assert old in good
             path.write_text(good.replace(old, new))
             with pytest.raises(ConvertError, match=naming(str(path))):

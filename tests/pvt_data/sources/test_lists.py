@@ -1,5 +1,6 @@
 """Lists of images and their classes, and tar files that are named themselves."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,15 @@ class TestTar:
         (tmp_path / "val.tar.gz").write_bytes(b"\x1f\x8b\x08")
         with pytest.raises(PvtError, match=naming("val.tar.gz", "uncompressed")):
             open_source(tmp_path / "val.tar.gz")
+
+
+def test_memory_is_in_proportion_to_a_list_that_says_the_same_again(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("val/3/0153.png 3\n" * 200_000)
+    tracemalloc.start()
+    try:
+        (line,) = read_list(path, LeftOut())
+        assert tracemalloc.get_traced_memory()[1] < 10 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
+    assert tuple(line) == (1, "val/3/0153.png", "3")
