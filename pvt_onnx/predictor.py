@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from io import IOBase
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast, overload
@@ -17,7 +18,7 @@ from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import open_model
 from pvt_onnx.engines.table import check_engine
 from pvt_onnx.reading.files import OnnxFileError
-from pvt_spec import ImageError, ModelInfo
+from pvt_spec import ConfigError, ImageError, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.files.replacing import AnyPath
 
@@ -94,7 +95,8 @@ class Predictor:
         self._tell = tell
         check_engine(options)
         if not os.path.isfile(self.path):
-            raise OnnxFileError(f"{self.path}: no such file")
+            what = "a folder, expected a file" if os.path.isdir(self.path) else "no such file"
+            raise OnnxFileError(f"{self.path}: {what}")
         self._begin()
 
     def _begin(self) -> None:
@@ -192,11 +194,19 @@ class Predictor:
             of several a list. Of one of several that cannot be used ``{"image", "error"}``.
 
         Raises:
-            ConfigError: The model has no classes.
-            ImageError: The only image cannot be used, or the model takes images that no file holds.
+            ConfigError: The model has no classes, or a number is below 1.
+            ImageError: What is given is no image, the only image cannot be used, or the model takes
+                images that no file holds.
             PvtError: An answer is not finite.
         """
+        if top_k < 1 or batch_size < 1:
+            raise ConfigError(f"top_k {top_k}, batch_size {batch_size}: expected 1 or more")
         forward, info, _ = self._open()
+        if isinstance(images, (bytes, bytearray, IOBase)) or not isinstance(images, Iterable):
+            raise ImageError(
+                f"{type(images).__name__}: expected a path, an array or an image of Pillow's, or "
+                "several (a file's bytes: PIL.Image.open(io.BytesIO(…)))"
+            )
         if not is_picture(images):
             several = cast(Iterable[Picture], images)
             return [*predict(forward, info, several, batch_size, top_k, self._tell)]

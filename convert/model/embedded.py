@@ -28,6 +28,6 @@ def measure_preprocessing(path: Path, info: ModelInfo) -> Iterator[Finding]:
     gap = compare_with_pillow(path, photos)
     text = (
         f"pixels at most {gap['largest_pixel']:.3g} of 255 from Pillow's, {gap['mean_pixel']:.2g} "
-        f"on average; answers at most {gap['largest_answer']:.2g} apart"
+        f"on average; of these answers are at most {gap['largest_answer']:.2g} apart"
     )
     yield Finding("preprocessing_gap", gap, "two photos, in onnxruntime", text)

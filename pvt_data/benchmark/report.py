@@ -77,7 +77,8 @@ class Benchmark:
         size = "x".join(map(str, said.image_size))
         yield (
             f"{said.variant or 'a PVT'} at {size}: {said.macs / 1e9:.3g} GMAC an image; "
-            f"{plan.rounds} rounds of {plan.seconds:g} s"
+            f"{plan.rounds} rounds of {plan.seconds:g} s; images/s are of all calls, GMAC/s of the "
+            "median one, ratios medians of the rounds' own"
         )
         rows = [row for row in self.rows if not row.error]
         yield from columns([_COLUMNS, *map(_cells, rows)]) if rows else ()

@@ -180,8 +180,9 @@ class Latency:
     def __str__(self) -> str:
         before, after = (1000 * np.median(times) for times in (self.before, self.after))
         return (
-            f"{before:.2f} ms before, {after:.2f} ms after: {self.ratio:.2f} times as quick "
-            f"(one image, {self.threads} threads, medians of {len(self.before)} rounds in turn)"
+            f"{before:.2f} ms before, {after:.2f} ms after, medians of {len(self.before)} rounds "
+            f"in turn; within a round {self.ratio:.2f} times as quick (one image, {self.threads} "
+            "threads)"
         )
 
 

@@ -110,7 +110,7 @@ def quantize(
         sizes=(model.bytes, len(encoded)),
         latency=work.time(best.model) if latency else None,
         rounds=work.rounds,
-        images=sum(len(each.numbers) for each in samples),
+        images=len({name for each in samples for name in map(each.images.name, each.numbers)}),
         unreadable={name: why for each in samples for name, why in each.unreadable.items()},
     )
 

@@ -76,6 +76,7 @@ class Report:
         )
         if self.latency:
             yield "latency", str(self.latency)
+        yield "wrote", self.target
 
     def texts(self) -> Iterator[str]:
         """Yields the lines for a terminal."""

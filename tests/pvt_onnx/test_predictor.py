@@ -1,6 +1,7 @@
 """``pvt_onnx.load``: a model to keep, from threads, other processes and with any kind of image."""
 
 import dataclasses
+import io
 import multiprocessing
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -203,3 +204,16 @@ def test_it_answers_as_the_command_does(model, pictures):
 
     done = invoke(main, "predict", model, *pictures, "--json")
     assert json.loads(done.stdout)["images"] == pvt_onnx.load(model).predict(pictures)
+
+
+@pytest.mark.parametrize("given", [b"bytes of a file", 3, None, io.BytesIO(b"a")])
+def test_what_is_no_image_is_said(given, model):
+    with pytest.raises(ImageError, match="expected a path"):
+        pvt_onnx.load(model).predict(given)
+
+
+def test_numbers_below_one_are_refused(model, pictures):
+    with pvt_onnx.load(model) as predictor:
+        for given in ({"top_k": 0}, {"batch_size": 0}):
+            with pytest.raises(ConfigError, match="1 or more"):
+                predictor.predict([], **given)
