@@ -48,9 +48,12 @@ RECIPE = Recipe(
 )
 """A recipe in which everything is at work."""
 
-BEGINS = 1e-4
+BEGINS, BEGINS_OF_ONE = 1e-4, 1e-6
 """The share of a tensor's size, of weights the size of their update, that a fault moves it by where
-it begins: rounding moves it by less."""
+it begins, and of one number, as the loss: rounding moves it by less."""
+
+UPDATES = 500
+"""Updates that count as made: of the first ones an average keeps next to nothing."""
 
 
 @dataclass
@@ -86,7 +89,8 @@ def begins(right: Recorded, wrong: Recorded) -> tuple[int, str, str] | None:
                 continue
             size = array - begun[name] if name[0] in ELEMENTWISE else array
             off = np.abs(actual[name] - array).max(initial=0)
-            if not off <= BEGINS * np.abs(size).max(initial=0):
+            share = BEGINS if name[1] else BEGINS_OF_ONE
+            if not off <= share * np.abs(size).max(initial=0):
                 return (step, *name)
     return None
 
@@ -101,6 +105,7 @@ def trial_of(kind: str, recipe: Recipe, seed: int = 0, steps: int = STEPS) -> tu
     batches, length = read_batches(None, recipe, info, 0, steps)
     rates = [learning_rate(step, length, recipe) for step in range(steps)]
     state = TWINS["torch"].open(info, recipe, weights).state()
+    state["updates"] = np.array(UPDATES, np.int64)
     return Trial(info, recipe, state, batches, rates), weights
 
 

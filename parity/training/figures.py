@@ -22,6 +22,7 @@ from pvt_train.twin import Gradients, StepResult
 
 LINEAR = ("loss", "gradient", "norm", "applied gradient", "first moment", "second moment")
 ELEMENTWISE = ("weights", "average")
+QUADRATIC = ("second moment",)
 KINDS = LINEAR + ELEMENTWISE
 """What of a step is judged, in the order in which it comes about."""
 
@@ -139,8 +140,7 @@ class StepUnits:
         """Returns the verdict on a figure."""
         expected, unit = self.reference[name], self.unit(name)
         count, signal = expected.size, self.spreads[name].signal_rms
-        # Without bias the loss of a step and its norm would be one number: a factor of few.
-        vanishes = name[0] in ("gradient", "applied gradient") and signal < unit.rms
+        vanishes = name[0] in ("gradient", *QUADRATIC, "applied gradient") and signal < unit.rms
         place = (step, *name)
         if actual is None or actual.shape != expected.shape:
             return Figure(*place, math.inf, 1.0, math.inf, unit.rms, signal, vanishes)
@@ -154,6 +154,8 @@ class StepUnits:
             times = times if math.isfinite(times) else math.inf
         else:
             times = unit.ratio(error.rms, error.max_abs)
+            if vanishes and name[0] in QUADRATIC:  # squares of rounding
+                times = math.sqrt(times)
         return Figure(*place, times, allowed_times(count), error.rms, unit.rms, signal, vanishes)
 
 

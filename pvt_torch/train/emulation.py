@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pvt_spec.kernels import UNIT
 from pvt_torch.emulation import Emulation, exponential, softmax
 
 _AXES = {"linear": (-2, 0, -2, -1), "matmul": (-2, -1, -2, -1), "conv2d": (0, 0, 0, 1)}
@@ -43,6 +44,9 @@ class TrainingEmulation(Emulation):
     def contract(self, function: Any, kind: str, x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
         """Sums many products and adds a bias, forward and backward in random orders."""
         name, bias = function.__name__, rest[0] if rest else None
+        if bias is not None and self.kernel and self.kernel.serial:
+            y = self.contract(function, kind, x, weight, None, *rest[1:])
+            return _Bias.apply(self, y, bias, -1 if name == "linear" else 1)  # type: ignore[no-untyped-call]
         if name == "conv2d" and x.shape[1] != weight.shape[1]:  # depthwise
             return self._flipped(function, x, weight, *rest)
         first, second, row, column = _AXES[name]
@@ -88,6 +92,30 @@ class _Softmax(torch.autograd.Function):
         return None, shares * (gradient - mean), None
 
 
+class _Bias(torch.autograd.Function):
+    """A bias whose gradient is summed term by term."""
+
+    @staticmethod
+    def forward(ctx: Any, mode: TrainingEmulation, x: Tensor, bias: Tensor, axis: int) -> Tensor:
+        """Returns the sum; the bias is along an axis."""
+        ctx.mode, ctx.axis = mode, axis
+        return (x.movedim(axis, -1) + bias).movedim(-1, axis)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Returns the gradients of ``x`` and the bias.
+
+        Each term's sum is rounded: by so much at random, and together by the root of the squares.
+        """
+        (gradient,) = gradients
+        terms = gradient.movedim(ctx.axis, 0).flatten(1)  # (C, N)
+        order = torch.randperm(terms.shape[1], generator=ctx.mode.shuffle)
+        sums = terms[:, order].double().cumsum(1)
+        size = UNIT / 3**0.5 * sums.square().sum(1).sqrt()
+        off = size * torch.randn(size.shape, generator=ctx.mode.shuffle)
+        return None, gradient, (sums[:, -1] + off).to(gradient.dtype), None
+
+
 class _LogSoftmax(torch.autograd.Function):
     """The logarithm of a softmax whose exp is a kernel's, forward and backward."""
 
@@ -97,8 +125,8 @@ class _LogSoftmax(torch.autograd.Function):
         kernel = mode.kernel
         x = x - x.amax(dim, keepdim=True)
         sums = exponential(x, kernel).sum(dim, keepdim=True).log()
-        # It is off alike for like sums, but by what is not known.
-        sums += kernel.log * (2 * torch.rand(sums.shape, generator=mode.shuffle) - 1)
+        # It is off alike for like sums, as those of one batch are; by what is not known.
+        sums += kernel.log * (1 if mode._order(2)[0] else -1)
         logarithms = x - sums
         ctx.save_for_backward(logarithms)
         ctx.dim, ctx.kernel = dim, kernel
