@@ -13,6 +13,10 @@ OPTIMIZATIONS = ("all", "extended", "basic", "disabled")
 """What onnxruntime may do to a graph before it runs it."""
 
 
+MOST_THREADS = 1024
+"""The most threads that can be asked for."""
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """What runs a graph, and how.
@@ -48,8 +52,10 @@ class EngineOptions:
         where = f" of {self.engine} on {self.provider}"
         _check("precision", self.precision, providers[self.provider], where)
         _check("optimization", self.optimization, OPTIMIZATIONS)
-        if self.threads is not None and self.threads < 1:
-            raise RuntimeUnusable(f"threads {self.threads}: expected 1 or more")
+        if self.threads is not None and (
+            not isinstance(self.threads, int) or not 1 <= self.threads <= MOST_THREADS
+        ):
+            raise RuntimeUnusable(f"threads {self.threads}: expected 1 to {MOST_THREADS}")
 
 
 def _check(what: str, given: str, known: Collection[str], where: str = "") -> None:

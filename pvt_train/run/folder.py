@@ -17,7 +17,12 @@ LOG = "log.jsonl"
 _LOCK = ".run.lock"
 """The lock that a run has on its folder; one that is left of a killed run holds nobody up."""
 
-_ROTATED = re.compile(r"pvt_\w+-\d+\.\w+")
+_ROTATED = re.compile(rf"pvt_\w+-\d+({'|'.join(map(re.escape, RUN_ENDINGS))})")
+
+
+def is_rotated(name: str) -> bool:
+    """Returns whether a file's name is that of a model which a run has kept, and may remove."""
+    return _ROTATED.fullmatch(name) is not None
 
 
 def check_output(folder: Path, force: bool) -> None:
@@ -41,7 +46,7 @@ def model_files(folder: Path) -> list[Path]:
     named = [folder / f"{name}{ending}" for name in (LAST, BEST) for ending in RUN_ENDINGS]
     rotated = [path for ending in RUN_ENDINGS for path in folder.glob(f"*{ending}")]
     return [path for path in named if path.exists()] + sorted(
-        path for path in rotated if _ROTATED.fullmatch(path.name)
+        path for path in rotated if is_rotated(path.name)
     )
 
 
@@ -91,6 +96,12 @@ def state_file(path: Path) -> Path:
         return found
     names = " or ".join(f"{LAST}{ending}" for ending in RUN_ENDINGS)
     raise TrainingError(f"{path}: holds no {names}: give the folder of a run that saved its state")
+
+
+def is_state(path: Path, folder: Path) -> bool:
+    """Returns whether a file is the state of the run that is in a folder."""
+    names = (folder / f"{LAST}{ending}" for ending in RUN_ENDINGS)
+    return any(path.resolve() == name.resolve() for name in names)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from pvt_train.run.fine_tuning import fit_weights, read_pretrained
 from pvt_train.run.folder import (
     check_output,
     clear,
+    is_state,
     model_files,
     output_folder,
     sole_run,
@@ -115,7 +116,8 @@ def train_recipe(
     if not recipe.data_dir:
         raise ConfigError("data_dir is missing: give --data-dir, a folder with train and val in it")
     data, output = Path(recipe.data_dir), Path(recipe.ckpt_save_dir)
-    begins = resumed is None or resumed.path.parent.resolve() != output.resolve()
+    # What is beside a run's state is another state, by which that one is not to be replaced.
+    begins = resumed is None or not is_state(resumed.path, output)
     if begins:
         check_output(output, force)
         _check_pretrained(recipe, output)
@@ -174,11 +176,10 @@ def _check_pretrained(recipe: Recipe, output: Path) -> None:
     Raises:
         TrainingError: They would.
     """
-    if recipe.pretrained and any(
-        path.samefile(recipe.pretrained)
-        for path in model_files(output)
-        if Path(recipe.pretrained).exists()
-    ):
+    if not recipe.pretrained:
+        return
+    pretrained, _ = find_model(Path(recipe.pretrained))
+    if any(path.samefile(pretrained) for path in model_files(output) if pretrained.exists()):
         raise TrainingError(
             f"{recipe.pretrained} is of the run that --force would replace: copy it elsewhere, or "
             "name another --output"

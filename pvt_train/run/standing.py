@@ -1,15 +1,18 @@
 """Where a run stands, beside the tensors: what a state file carries as JSON."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pvt_spec import ConfigError
+from pvt_spec.files.models import BEST, RUN_ENDINGS
 from pvt_spec.files.records import read_record
 from pvt_spec.words import show
+from pvt_train.run.folder import is_rotated
 from pvt_train.twin import TrainingError
+
+_BEST = tuple(f"{BEST}{ending}" for ending in RUN_ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,14 @@ class Standing:
             standing = read_record(cls, dict(values), "it")
         except ConfigError as error:
             raise TrainingError(f"not the state of a run: {error}") from error
-        for each in (*standing.kept, *filter(None, [standing.best])):
+        best = [standing.best] if standing.best else []
+        for each in (*standing.kept, *best):
             # A state may be anybody's, and the file is removed.
-            if not re.fullmatch(r"[\w-]+\.(ckpt|pth)", each.file):
+            if not (is_rotated(each.file) or (each in best and each.file in _BEST)):
                 raise TrainingError(
                     f"not the state of a run: a model file is {show(each.file)}, expected a name "
                     "as in pvt_tiny-1.ckpt"
                 )
+            if each.top1 is not None and not 0 <= each.top1 <= 100:
+                raise TrainingError(f"not the state of a run: a Top-1 of {each.top1:.6g} %")
         return standing

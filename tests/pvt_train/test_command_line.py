@@ -218,6 +218,31 @@ class TestGoingOn:
         assert tells(said, *facts)
         assert "--pretrained" in said or "give a larger --epoch-size" in said
 
+    def test_a_state_beside_a_runs_own_does_not_replace_it(self, trainer, straight, tmp_path):
+        run = shutil.copytree(straight, tmp_path / "run")
+        state, other = trainer.file(run, "last"), trainer.file(run, "old")
+        shutil.copyfile(state, other)
+        before = state.read_bytes()
+        said = refusal(trainer.main, "train", "--resume", other, "--epoch-size", 5)
+        assert tells(said, state, "exists") and state.read_bytes() == before
+
+    def test_a_run_that_would_be_replaced_is_no_start(
+        self, trainer, straight, few_digits, tmp_path
+    ):
+        run = shutil.copytree(straight, tmp_path / "run")
+        best = trainer.file(run, "best").read_bytes()
+        done = trainer.run_here(few_digits, run, "--force", "--pretrained", str(run))
+        assert done.exit_code == 1 and tells(done.stderr, run, "--force")
+        assert trainer.file(run, "best").read_bytes() == best
+
+    def test_a_link_in_a_run_is_not_written_through(self, trainer, straight, tmp_path):
+        run = shutil.copytree(straight, tmp_path / "run")
+        (tmp_path / "mine.txt").write_text("mine")
+        (run / "log.jsonl.new").symlink_to(tmp_path / "mine.txt")
+        resume(trainer, run, "--epoch-size", 5, *OP_BY_OP)
+        assert (tmp_path / "mine.txt").read_text() == "mine"
+        assert not (run / "log.jsonl").is_symlink() and read_log(run)
+
     def test_a_cut_or_missing_state_is_refused(self, trainer, straight, tmp_path):
         whole = trainer.file(straight, "last").read_bytes()
         trainer.file(tmp_path, "last").write_bytes(whole[: len(whole) // 2])

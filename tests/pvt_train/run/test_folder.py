@@ -82,7 +82,7 @@ class TestRefusal:
 
 class TestRunState:
     def test_it_comes_back_through_json_with_every_bit(self):
-        kept = (Kept(1, 10 / 3, "a-1.ckpt"), Kept(2, None, "a-2.ckpt"))
+        kept = (Kept(1, 10 / 3, "pvt_tiny-1.ckpt"), Kept(2, None, "pvt_tiny-2.ckpt"))
         state = Standing(7, 100, 8, 0.1 + 0.2, np.pi, 1, Kept(1, 10 / 3, "best.ckpt"), kept)
         assert Standing.from_dict(json.loads(json.dumps(state.to_dict()))) == state
         assert Standing.from_dict(Standing(0, 1, 1).to_dict()) == Standing(0, 1, 1)
@@ -91,6 +91,20 @@ class TestRunState:
     def test_anything_else_is_refused(self, values):
         with pytest.raises(TrainingError, match=naming("state")):
             Standing.from_dict(values)
+
+    @pytest.mark.parametrize(
+        "name", ["mine.pth", "last.pth", "best.ckpt", "../pvt_tiny-1.pth", "pvt_tiny-1.onnx", ""]
+    )
+    def test_only_files_that_a_run_keeps_are_taken_for_its_own(self, name):
+        state = Standing(7, 100, 8, kept=(Kept(1, 50.0, name),)).to_dict()
+        with pytest.raises(TrainingError, match=naming("state")):
+            Standing.from_dict(state)
+
+    @pytest.mark.parametrize("top1", [1e308, -1.0, 100.5])
+    def test_an_accuracy_is_in_percent(self, top1):
+        state = Standing(7, 100, 8, best=Kept(1, top1, "best.pth")).to_dict()
+        with pytest.raises(TrainingError, match=naming("state")):
+            Standing.from_dict(state)
 
 
 def write_epochs(folder, first, last):
