@@ -66,17 +66,19 @@ class Command(click.Command):
             (targets if name.rpartition("_")[2] in TARGETS else others).extend(paths)
         if not targets:
             return super().invoke(ctx)
+        from pvt_spec.files.growing import PART
         from pvt_spec.files.reading import to_be_written
         from pvt_spec.files.replacing import check_distinct, check_folder, check_not_read
 
-        check_not_read(targets, others)
+        parts = [Path(f"{target}{PART}") for target in targets]
+        check_not_read([*targets, *parts], others)
         check_distinct(targets)
         for target in targets:
             if target.parent not in targets:
                 check_folder(target)
         # What a run goes on with is read first.
         resumed = ctx.params.get("resume")
-        with to_be_written(target for target in targets if target != resumed):
+        with to_be_written(target for target in (*targets, *parts) if target != resumed):
             return super().invoke(ctx)
 
 

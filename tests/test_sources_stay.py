@@ -203,3 +203,21 @@ def test_what_goes_on_is_a_file(place: Path, make) -> None:
     make(place / "a.jsonl.part")
     given = ("predict", place / "a.onnx", place / "val/0/a.png", "--output", place / "a.jsonl")
     assert tells(refusal(pvt_onnx, *given, "--resume"), "a.jsonl.part", "device")
+
+
+@pytest.mark.parametrize("make", ["symlink_to", "hardlink_to"])
+def test_a_lock_is_not_written_through_a_link(place: Path, make: str) -> None:
+    mine = place / "mine.txt"
+    mine.write_text("mine")
+    getattr(place / ".pvt-lock.tmp", make)(mine)
+    given = (place / "a.onnx", place / "new.onnx")
+    assert tells(refusal(convert, *given, "--external-data"), ".pvt-lock.tmp", "our lock")
+    assert mine.read_text() == "mine" and not (place / "new.onnx").exists()
+
+
+def test_a_part_that_is_read_is_not_written(place: Path) -> None:
+    labels = place / "a.jsonl.part"
+    labels.write_text("names")
+    given = ("predict", place / "a.onnx", place / "val/0/a.png", "--output", place / "a.jsonl")
+    assert tells(refusal(pvt_onnx, *given, "--force", "--labels", labels), "a source too")
+    assert labels.read_text() == "names"

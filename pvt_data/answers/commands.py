@@ -27,6 +27,10 @@ Size = tuple[int, int] | None
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+MOST_IMAGES = 1 << 16
+"""The most images of a batch that can be asked for."""
+
+
 @dataclass(frozen=True)
 class Engines:
     """What runs models in one of the packages.

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pvt_data.answers.commands import (
+    MOST_IMAGES,
     Engines,
     choose_form,
     engine_options,
@@ -36,7 +37,9 @@ def add_predict(group: click.Group, engines: Engines) -> None:
     )
     @orientation_option(None)
     @click.option("--image-size", help="Pixels, S or HxW, in place of MODEL's own.")
-    @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
+    @click.option(
+        "--batch-size", default=16, show_default=True, type=click.IntRange(1, MOST_IMAGES)
+    )
     @workers_option
     @engine_options(engines)
     @output_options(

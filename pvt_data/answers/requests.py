@@ -94,6 +94,8 @@ def images_of(request: Request) -> Iterator[str]:
 
     for source in request.sources:
         if source == STDIN:
+            if not sys.stdin:
+                raise ImageError("stdin is closed: there is no list on it")
             yield from read_names(sys.stdin.buffer, request.null)
         else:
             yield from map(str, find_images([source], whole=False))

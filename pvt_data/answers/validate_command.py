@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pvt_data.answers.commands import (
+    MOST_IMAGES,
     Engines,
     choose_form,
     engine_options,
@@ -46,7 +47,9 @@ def add_validate(group: click.Group, engines: Engines) -> None:
         "and its class on each line.",
     )
     @orientation_option("stored")
-    @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
+    @click.option(
+        "--batch-size", default=64, show_default=True, type=click.IntRange(1, MOST_IMAGES)
+    )
     @click.option(
         "--limit",
         default=0,

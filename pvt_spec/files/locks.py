@@ -1,12 +1,16 @@
 """Locks between processes, which end with the process that has them, however it ends."""
 
+import errno
 import os
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from pvt_spec.errors import ConvertError
 
 
 class Held(Exception):
@@ -70,11 +74,13 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
 
     Raises:
         Held: Another process has it, and there is no waiting.
+        ConvertError: Something else stands in its place.
         OSError: The file cannot be made.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open(path)
         try:
+            _check_lock(descriptor, path)
             locked = _take(descriptor, wait)
             if not locked:
                 os.lseek(descriptor, 0, os.SEEK_SET)
@@ -97,6 +103,36 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
             path.unlink()
         if os.name != "nt":
             os.close(descriptor)
+
+
+_OPENING = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+_LONGEST = 1000
+"""Bytes of what is written into a lock."""
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, _OPENING, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _no_lock(path) from error
+        raise
+
+
+def _no_lock(path: Path) -> ConvertError:
+    return ConvertError(f"{path}: something else stands where our lock would be: take it away")
+
+
+def _check_lock(descriptor: int, path: Path) -> None:
+    """Refuses what somebody has put in a lock's place: what is in there is written over.
+
+    Raises:
+        ConvertError: It is no file, another file's second name, or longer than a lock.
+    """
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_size > _LONGEST:
+        raise _no_lock(path)
 
 
 def _take(descriptor: int, wait: bool) -> bool:
