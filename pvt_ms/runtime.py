@@ -1,10 +1,10 @@
 """Running any model file in MindSpore, which is imported when a model is opened."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convert import read_model
 from pvt_data.answers.accuracy import Forward, Opened
@@ -59,11 +59,29 @@ class MindSporeRuntime:
         from pvt_ms.attributes import read_attributes
         from pvt_ms.weights import get_weights
 
-        model, taps, facts = self.start(task.model, task.names)
-        return OpenModel(taps, read_attributes(model), get_weights(model), facts)
+        # Before AMP wraps the cells, which then are of other kinds and hold rounded weights.
+        held: list[Any] = []
 
-    def start(self, held: Weighted, names: Sequence[str]) -> _Started:
-        """Returns a model in MindSpore, its pass to these taps, and what runs it."""
+        def look(model: "PyramidVisionTransformer") -> None:
+            held.extend((read_attributes(model), get_weights(model)))
+
+        _, taps, facts = self.start(task.model, task.names, look)
+        attributes, weights = held
+        return OpenModel(taps, attributes, weights, facts)
+
+    def start(
+        self,
+        held: Weighted,
+        names: Sequence[str],
+        look: "Callable[[PyramidVisionTransformer], None]" = lambda model: None,
+    ) -> _Started:
+        """Returns a model in MindSpore, its pass to these taps, and what runs it.
+
+        Args:
+            held: The model.
+            names: The taps.
+            look: The function that is shown the model before its precision is changed.
+        """
         import mindspore
 
         from pvt_ms.taps import compiled_taps, run_taps
@@ -73,6 +91,7 @@ class MindSporeRuntime:
         mindspore.runtime.launch_blocking()
         info = held.info
         model = model_from_weights(info.config, info.numerics, held.weights)
+        look(model)
         half = self.precision == "fp16"
         facts = {
             "framework": f"mindspore {mindspore.__version__}",

@@ -1,5 +1,6 @@
 """The twins' ``train``: what it prints and writes, how it goes on, and what it refuses."""
 
+import json
 import re
 import shutil
 import signal
@@ -302,10 +303,13 @@ class TestData:
         assert_same_run(trainer, tmp_path / "run", straight)
         model = str(trainer.file(tmp_path / "run", "best"))
         found, expected = (
-            invoke(trainer.main, "validate", model, "--data-dir", data, "--json").stdout
+            json.loads(invoke(trainer.main, "validate", model, "--data-dir", data, "--json").stdout)
             for data in (tmp_path / "tars", few_digits)
         )
-        assert found == expected != ""
+        for said in (found, expected):
+            for name in [key for key in said if "second" in key]:
+                del said[name]
+        assert found == expected and expected["count"] == 20
 
     def test_an_unreadable_image_is_named_and_replaced(self, trainer, data, tmp_path):
         broken = sorted((data / "train/4").iterdir())[0]

@@ -102,7 +102,7 @@ def go(*arguments: object, rank: int = 0, ranks: int = 1, hook: Any = None) -> R
     @train_options
     def train(config: Path | None, force: bool, plot: bool, keys: dict[str, Any]) -> None:
         train_command(
-            config, keys, force=force, plot=plot,
+            config, keys, "adding", force=force, plot=plot,
             open_twin=lambda info, recipe, weights: AddingTwin(weights, rank, ranks, hook),
         )  # fmt: skip
 
