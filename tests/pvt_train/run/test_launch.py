@@ -37,6 +37,7 @@ class AddingTwin:
     """Adds 1 to the head's bias at each step; knows black from white by looking."""
 
     framework = "none"
+    ending = ".ckpt"
     last: Any = None
 
     def __init__(self, weights: Any, rank: int = 0, ranks: int = 1, hook: Any = None):
