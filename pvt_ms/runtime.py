@@ -202,6 +202,8 @@ def choose_device(target: str | None, option: str) -> None:
     if target:
         # Under msrun workers share out the devices; under mpirun each would take the first.
         local = os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK")
+        if target == "CPU" == mindspore.get_context("device_target"):
+            return  # which could not be said once more, after a model has run
         try:
             mindspore.set_device(target, *([int(local)] if local and target != "CPU" else []))
         except RuntimeError as error:

@@ -368,7 +368,9 @@ class TestEngines:
         asked = ("predict", model, pictures / "a.png", "--json")
         expected = json.loads(invoke(pvt_onnx, *asked).stdout)["images"][0]["classes"]
         for more, mode in (((), "pynative"), (("--engine", "mindspore-graph"), "graph")):
-            found = json.loads(invoke(pvt_ms, *asked, *more, "--provider", "cpu").stdout)
+            done = invoke(pvt_ms, *asked, *more, "--provider", "cpu")
+            assert done.exit_code == 0, done.output
+            found = json.loads(done.stdout)
             assert found["engine"]["mode"] == mode and found["engine"]["precision"] == "fp32"
             for ours, theirs in zip(expected, found["images"][0]["classes"], strict=True):
                 assert ours["label"] == theirs["label"]
