@@ -202,12 +202,12 @@ class Predictor:
         if top_k < 1 or batch_size < 1:
             raise ConfigError(f"top_k {top_k}, batch_size {batch_size}: expected 1 or more")
         forward, info, _ = self._open()
-        if isinstance(images, (bytes, bytearray, IOBase)) or not isinstance(images, Iterable):
-            raise ImageError(
-                f"{type(images).__name__}: expected a path, an array or an image of Pillow's, or "
-                "several (a file's bytes: PIL.Image.open(io.BytesIO(…)))"
-            )
         if not is_picture(images):
+            if not isinstance(images, Iterable) or isinstance(images, bytes | bytearray | IOBase):
+                raise ImageError(
+                    f"{type(images).__name__}: expected a path, an array or an image of Pillow's, "
+                    "or several (a file's bytes: PIL.Image.open(io.BytesIO(…)))"
+                )
             several = cast(Iterable[Picture], images)
             return [*predict(forward, info, several, batch_size, top_k, self._tell)]
         (record,) = predict(forward, info, [images], 1, top_k, self._tell, workers=1)

@@ -5,6 +5,7 @@ import io
 import multiprocessing
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ def test_a_path_gives_its_record_and_several_a_list(model, pictures):
     record = predictor.predict(pictures[0])
     assert record["image"] == pictures[0] and len(record["classes"]) == 4
     assert sum(each["probability"] for each in record["classes"]) == pytest.approx(1)
+    assert predictor.predict(Path(pictures[0])) == record
     several = predictor.predict(pictures, top_k=2, batch_size=2)
     assert [each["image"] for each in several] == pictures
     for each, whole in zip(several[0]["classes"], record["classes"][:2], strict=True):
