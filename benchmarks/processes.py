@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from pvt_data.benchmark.report import processor
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
     "mindspore",
@@ -152,14 +154,9 @@ def _show(value: Any) -> str:
 
 def machine() -> dict[str, Any]:
     """Returns what the figures depend on, without names or paths."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor()
     versions = {package: version(package) for package in PACKAGES}
     return {
-        "processor": model,
+        "processor": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         **versions,

@@ -9,16 +9,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from pvt_data.edge import edge
 from pvt_spec.errors import PvtError
 from pvt_spec.words import presentable, shortened
-
-if TYPE_CHECKING:
-    pass
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -66,11 +63,11 @@ class Command(click.Command):
             (targets if name.rpartition("_")[2] in TARGETS else others).extend(paths)
         if not targets:
             return super().invoke(ctx)
-        from pvt_spec.files.growing import PART
+        from pvt_spec.files.growing import part_of
         from pvt_spec.files.reading import to_be_written
         from pvt_spec.files.replacing import check_distinct, check_folder, check_not_read
 
-        parts = [Path(f"{target}{PART}") for target in targets]
+        parts = [part_of(target) for target in targets]
         check_not_read([*targets, *parts], others)
         check_distinct(targets)
         for target in targets:

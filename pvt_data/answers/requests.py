@@ -3,7 +3,6 @@
 Everything heavy is imported inside the functions, so that ``--help`` stays quick.
 """
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvt_data.command_line import say
-from pvt_spec.errors import ConvertError, ImageError, PvtError
+from pvt_spec.errors import ImageError, PvtError
 from pvt_spec.words import counted
 
 if TYPE_CHECKING:
@@ -77,14 +76,11 @@ def check_list(request: Request) -> None:
     Raises:
         ConvertError: The output, or the part of it that is written first, is that file.
     """
-    from pvt_spec.files.growing import PART
+    from pvt_spec.files.reading import check_source
 
-    if not request.output or STDIN not in request.sources or not sys.stdin:
-        return
-    for path in (os.path.realpath(request.output), f"{os.path.realpath(request.output)}{PART}"):
-        with suppress(OSError, ValueError):  # no file, or no stream of the system's
-            if os.path.samestat(os.fstat(sys.stdin.fileno()), os.stat(path)):
-                raise ConvertError(f"{path} is the list on stdin too: name another target")
+    if STDIN in request.sources and sys.stdin:
+        with suppress(OSError, ValueError):  # no stream of the system's
+            check_source(sys.stdin.fileno(), "the list on stdin")
 
 
 def images_of(request: Request) -> Iterator[str]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, GRAPHS, Setting, cores, own
+from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, GRAPHS, Setting, own
 from pvt_data.command_line import parse_image_size, say
 from pvt_data.description import Description
+from pvt_data.images.ahead import usable_cores
 from pvt_data.options import as_option
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
@@ -157,7 +158,7 @@ def add_benchmark(group: click.Group, package: str, open_: Open) -> None:
         said = tuple((name, word) for name, word in given.items() if word)
         settings = [
             Setting(count, batch, size, said)
-            for count in threads or (cores(),)
+            for count in threads or (usable_cores(),)
             for batch in batch_size
         ]
         if contestant:

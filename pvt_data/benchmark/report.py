@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pvt_data.benchmark.contestants import GEMM, cores
+from pvt_data.benchmark.contestants import GEMM
 from pvt_data.benchmark.measure import Plan, Row
 from pvt_data.benchmark.turns import Hello
+from pvt_data.images.ahead import usable_cores
 from pvt_spec.words import display_width
 
 _COLUMNS = (
@@ -86,17 +87,21 @@ class Benchmark:
             yield f"{name}: {why}"
 
 
-def machine() -> dict[str, Any]:
-    """Returns what the figures depend on, without names or paths."""
+def processor() -> str:
+    """Returns what this machine's processor is called."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        model = platform.processor()
+        return platform.processor()
+
+
+def machine() -> dict[str, Any]:
+    """Returns what the figures depend on, without names or paths."""
     return {
-        "processor": model,
+        "processor": processor(),
         "cores": os.cpu_count(),
-        "cores_used": cores(),
+        "cores_used": usable_cores(),
         "python": platform.python_version(),
     }
 

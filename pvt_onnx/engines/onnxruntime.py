@@ -7,7 +7,7 @@ from typing import Any
 
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import PROVIDERS, Engine
-from pvt_onnx.reading.files import OnnxFileError, reporting
+from pvt_onnx.reading.files import reporting
 from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
 
@@ -45,8 +45,6 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
     """Opens a graph; see :func:`pvt_onnx.engines.table.open_engine`."""
     import onnxruntime
 
-    if isinstance(model, Path) and not model.is_file():
-        raise OnnxFileError(f"{model}: no such file")
     asked = PROVIDERS[options.provider].own
     with reporting(name, "onnxruntime cannot load it as an ONNX model"):
         settings = onnxruntime.SessionOptions()

@@ -9,7 +9,7 @@ import numpy as np
 
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import OPENVINO_HINTS, Engine
-from pvt_onnx.reading.files import OnnxFileError, reporting
+from pvt_onnx.reading.files import reporting
 from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
 
@@ -36,8 +36,6 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
     """Opens a graph; see :func:`pvt_onnx.engines.table.open_engine`."""
     import openvino
 
-    if isinstance(model, Path) and not model.is_file():
-        raise OnnxFileError(f"{model}: no such file")
     asked = OPENVINO_HINTS[options.precision]
     with reporting(name, "OpenVINO cannot load it"):
         core = openvino.Core()

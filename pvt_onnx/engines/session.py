@@ -19,6 +19,7 @@ from pvt_onnx.reading.files import (
     check_pair_of,
     embedded,
     load_proto,
+    read_metadata,
     reporting,
 )
 from pvt_onnx.reading.interface import Interface, check_graph, checked_answers
@@ -57,7 +58,7 @@ def read_info(model: onnx.ModelProto, name: str) -> ModelInfo:
         InfoMissing: The model was not written by ``convert``, or its metadata is damaged.
     """
     with reporting(name, "its metadata cannot be read"):
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        metadata = read_metadata(model)
     if METADATA_KEY not in metadata:
         raise InfoMissing(
             name,
@@ -153,7 +154,7 @@ def _inspect(
             tell(f"{path}: {describe_changes(changes)}")
         if rounding := describe_rounding(model):
             tell(f"{path}: {rounding}")
-    paired = any(entry.key == PAIR_KEY for entry in model.metadata_props)
+    paired = PAIR_KEY in read_metadata(model)
     return _as_given(info, path, tell) if embedded(model) else info, interface, paired
 
 

@@ -134,6 +134,10 @@ def open_engine(model: Path | bytes, name: str, options: EngineOptions = EngineO
         LibraryMissing: The engine is not installed.
     """
     check_engine(options)
+    if isinstance(model, Path) and not model.is_file():
+        from pvt_onnx.reading.files import OnnxFileError
+
+        raise OnnxFileError(f"{model}: no such file")
     engine: Engine = _home(options).open_session(model, name, options)
     return engine
 

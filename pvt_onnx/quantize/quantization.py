@@ -28,6 +28,7 @@ from pvt_onnx.quantize.preparing import (
 from pvt_onnx.quantize.ranking import Cost, TapError, rank_modules, tap_errors
 from pvt_onnx.quantize.report import Report
 from pvt_onnx.quantize.source import Source, layers_of, read_source
+from pvt_onnx.reading.files import read_metadata
 from pvt_onnx.reading.precision import Quantization
 from pvt_spec import METADATA_KEY, ConfigError, output_names
 from pvt_spec.arrays import Array
@@ -219,7 +220,7 @@ class _Work:
 
 def _finish(model: onnx.ModelProto, made: Quantization) -> None:
     """Writes into a model how it was made, and the hash of its graph."""
-    said = {entry.key: entry.value for entry in model.metadata_props}
+    said = read_metadata(model)
     model.metadata_props.add(key=QUANTIZATION_KEY, value=made.to_json())
     digest = hash_graph(model, said[METADATA_KEY])
     model.metadata_props.add(key=GRAPH_KEY, value=digest)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pvt_data.pages import render
 from pvt_onnx.quantize.agreement import Agreement, Latency
 from pvt_onnx.quantize.ranking import Cost, TapError
 from pvt_onnx.reading.precision import Quantization
@@ -105,20 +106,5 @@ class Report:
 
 
 def render_page(report: Report) -> str:
-    """Returns a report as a page, self-contained: no scripts, and nothing is fetched.
-
-    Returns:
-        HTML that can be encoded as UTF-8, whatever bytes file names are made of.
-    """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(Path(__file__).parent),
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=StrictUndefined,
-    )
-    page = environment.get_template("page.html.jinja").render(report=report)
-    # Bytes of a file name that are no UTF-8 are lone surrogates in Python.
-    return page.encode("utf-8", "backslashreplace").decode()
+    """Returns a report as a page; see :func:`pvt_data.pages.render`."""
+    return render(Path(__file__).with_name("page.html.jinja"), {"report": report})

@@ -12,7 +12,7 @@ from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.session import read_info
 from pvt_onnx.graph.build import build
 from pvt_onnx.reading.changes import find_changes
-from pvt_onnx.reading.files import OnnxFileError, embedded, load_proto
+from pvt_onnx.reading.files import OnnxFileError, embedded, load_proto, read_metadata
 from pvt_onnx.reading.held import read_held
 from pvt_onnx.reading.interface import check_graph
 from pvt_onnx.reading.precision import read_precision
@@ -120,7 +120,7 @@ def read_source(path: Path, tell: Tell) -> Source:
             f"{name}: {describe_changes(changes)}, and a quantised graph is written anew from "
             f"the weights: {_AGAIN}"
         )
-    said = {entry.key: entry.value for entry in model.metadata_props}
+    said = read_metadata(model)
     target = TARGETS.get(said.get(TARGET_KEY, ""), TARGETS[DEFAULT_TARGET])
     if target.name == ASCEND:
         raise OnnxFileError(

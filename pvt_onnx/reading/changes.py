@@ -13,6 +13,7 @@ from onnx.helper import get_attribute_value, tensor_dtype_to_np_dtype
 from onnx.numpy_helper import to_array
 
 from pvt_onnx.graph.build import build_skeleton, hash_graph
+from pvt_onnx.reading.files import read_metadata
 from pvt_onnx.reading.held import read_held
 from pvt_onnx.reading.precision import read_precision
 from pvt_onnx.targets import DEFAULT_TARGET, EMBEDDED_KEY, TARGET_KEY, TARGETS
@@ -65,7 +66,7 @@ def graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
 
 
 def _graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = read_metadata(model)
     recorded, said = metadata.get(GRAPH_KEY), metadata[METADATA_KEY]
     if recorded is None:  # written before graphs were hashed, perhaps by another writer of nodes
         return _attribute_changes(model, info)
@@ -104,7 +105,7 @@ def _written(model: onnx.ModelProto, info: ModelInfo) -> Iterator[onnx.ModelProt
         if tensor.name in known
     }
     now = {each.version for each in model.opset_import if not each.domain}
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = read_metadata(model)
     said = metadata.get(TARGET_KEY)
     target = TARGETS.get(said or DEFAULT_TARGET, TARGETS[DEFAULT_TARGET])
     kinds = [value.type.tensor_type.elem_type for value in model.graph.input]

@@ -72,9 +72,14 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
 
 
+def read_metadata(model: onnx.ModelProto) -> dict[str, str]:
+    """Returns what a model says of itself, by key."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 def embedded(model: onnx.ModelProto) -> bool:
     """Returns whether a model says that it resizes, crops and normalises images itself."""
-    return any(entry.key == EMBEDDED_KEY for entry in model.metadata_props)
+    return EMBEDDED_KEY in read_metadata(model)
 
 
 def check_pair_of(path: Path) -> None:
@@ -93,12 +98,14 @@ def check_pair_of(path: Path) -> None:
 
 def places(model: onnx.ModelProto) -> set[str]:
     """Returns the names of the files that a model keeps weights in."""
-    kept = (tensor.external_data for tensor in model.graph.initializer)
+    tensors = [*model.graph.initializer]
+    tensors += [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]
+    kept = (tensor.external_data for tensor in tensors)
     return {entry.value for place in kept for entry in place if entry.key == "location"}
 
 
 def _check_pair(path: Path, model: onnx.ModelProto, beside: set[str]) -> None:
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = read_metadata(model)
     if PAIR_KEY not in metadata:
         return
     for name in beside:
@@ -119,15 +126,7 @@ def check_files(model: onnx.ModelProto, path: Path) -> None:
     """
     folder = path.parent.resolve()
     with reporting(str(path), "where it keeps its weights cannot be read"):
-        tensors = [*model.graph.initializer]
-        tensors += [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]
-        places = {
-            entry.value
-            for tensor in tensors
-            for entry in tensor.external_data
-            if entry.key == "location"
-        }
-        for place in sorted(places):
+        for place in sorted(places(model)):
             found = (folder / place).resolve()
             if not found.is_relative_to(folder) or not found.is_file():
                 raise OnnxFileError(

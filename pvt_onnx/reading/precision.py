@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import TensorProto
 
+from pvt_onnx.reading.files import read_metadata
 from pvt_spec.errors import ConfigError
 from pvt_spec.files.json_text import encode_json, parse_json
 from pvt_spec.files.records import read_record
@@ -104,7 +105,7 @@ def describe_rounding(model: onnx.ModelProto) -> str:
     if precision == INT8:
         made = read_quantization(model)
         return f"quantised ({made or 'by another tool'})"
-    ours = any(entry.key == PRECISION_KEY for entry in model.metadata_props)
+    ours = PRECISION_KEY in read_metadata(model)
     return f"computes in {precision}{'' if ours else ' (made so by another tool)'}"
 
 
@@ -114,5 +115,5 @@ def read_quantization(model: onnx.ModelProto) -> Quantization | None:
     Raises:
         ConfigError: What the file says of it is damaged.
     """
-    said = {entry.key: entry.value for entry in model.metadata_props}
+    said = read_metadata(model)
     return Quantization.from_json(said[QUANTIZATION_KEY]) if QUANTIZATION_KEY in said else None

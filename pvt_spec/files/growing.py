@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pvt_spec.errors import ConvertError, FileExists
-from pvt_spec.files.locks import try_lock
+from pvt_spec.files.locks import take
 from pvt_spec.files.reading import NO_FILE
 from pvt_spec.files.replacing import (
     cannot_write,
@@ -20,6 +20,11 @@ from pvt_spec.files.temporary import NewFile
 
 PART = ".part"
 """What is added to a file's name until all of it is written."""
+
+
+def part_of(target: Path) -> Path:
+    """Returns the file that a target is written to until all of it is."""
+    return Path(f"{os.path.realpath(target)}{PART}")
 
 
 @contextmanager
@@ -42,8 +47,7 @@ def growing(target: Path, force: bool, resume: bool) -> Iterator[BinaryIO]:
     """
     check_folder(target)
     check_targets([target], force or resume)
-    real = Path(os.path.realpath(target))
-    part = real.with_name(real.name + PART)
+    real, part = Path(os.path.realpath(target)), part_of(target)
     try:
         if os.path.exists(part) and not os.path.isfile(part):
             raise ConvertError(f"{part}: {NO_FILE}: name another target")
@@ -70,11 +74,7 @@ def growing(target: Path, force: bool, resume: bool) -> Iterator[BinaryIO]:
 
 def _begin(stream: BinaryIO, part: Path, real: Path, force: bool, resume: bool) -> bool:
     """Locks a part and fills it with what it begins with; returns whether none was left."""
-    try:
-        alone = try_lock(stream.fileno())
-    except OSError:  # no locks here
-        alone = True
-    if not alone:
+    if not take(stream.fileno()):
         raise FileExists(f"{part}: another process is writing it: wait, or name another target")
     left = os.fstat(stream.fileno()).st_size
     if left and not (force or resume):

@@ -81,7 +81,7 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
         descriptor = _open(path)
         try:
             _check_lock(descriptor, path)
-            locked = _take(descriptor, wait)
+            locked = take(descriptor, wait)
             if not locked:
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 raise Held(os.read(descriptor, 300).decode(errors="replace").strip())
@@ -135,7 +135,8 @@ def _check_lock(descriptor: int, path: Path) -> None:
         raise _no_lock(path)
 
 
-def _take(descriptor: int, wait: bool) -> bool:
+def take(descriptor: int, wait: bool = False) -> bool:
+    """Takes a lock as :func:`try_lock` does; where the disk has no locks, everyone has it."""
     try:
         return try_lock(descriptor, wait)
     except OSError:

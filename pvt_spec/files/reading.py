@@ -66,15 +66,19 @@ def to_be_written(targets: Iterable[Path]) -> Iterator[None]:
             _read.discard(file)
 
 
-def check_source(path: Path | str) -> None:
+def check_source(path: Path | str | int, name: str = "") -> None:
     """Refuses to read a file that is to be written.
+
+    Args:
+        path: The file, or an open one's descriptor.
+        name: What to call it; the path by default.
 
     Raises:
         ConvertError: It is.
     """
     if _targets and (file := _identify(path)) and file in _targets:
         _read.add(file)
-        raise _is_source(_targets[file], path)
+        raise _is_source(_targets[file], name or path)
 
 
 def check_not_source(target: Path) -> None:
@@ -87,11 +91,11 @@ def check_not_source(target: Path) -> None:
         raise _is_source(target, target)
 
 
-def _is_source(target: Path, source: Path | str) -> ConvertError:
+def _is_source(target: Path, source: Path | str | int) -> ConvertError:
     return ConvertError(f"{target} is a source too ({source}): name another target")
 
 
-def _identify(path: Path | str) -> _File | None:
+def _identify(path: Path | str | int) -> _File | None:
     with suppress(OSError, ValueError):
         found = os.stat(path)
         if stat.S_ISREG(found.st_mode):
