@@ -27,6 +27,14 @@ from tests.support.training import (
 )
 
 
+def steep_weights(info: ModelInfo) -> Weights:
+    """Weights with the logits of others, and gradients of the head a thousand times theirs."""
+    weights = random_weights(info.config)
+    for name, by in (("norm4.weight", 1e3), ("norm4.bias", 1e3), ("head.weight", 1e-3)):
+        weights[name] *= np.float32(by)
+    return weights
+
+
 class TorchTwin:
     """PyTorch's cross-entropy, clipping and optimizers: what the twins' steps are measured against.
 
@@ -293,7 +301,7 @@ class TestWatched:
 
     def test_an_update_that_is_left_out_applies_nothing(self, open_twin):
         info = described("v2")
-        twin = open_twin(info, recipe(loss_scale=1e38))
+        twin = open_twin(info, recipe(loss_scale=1e38), steep_weights(info))
         result, gradients = twin.watched_step([batch(info, 0)], 1e-3)
         assert not result.updated and gradients.mean and not gradients.applied
 
@@ -396,7 +404,7 @@ class TestLossScale:
     def test_an_overflow_changes_nothing_but_the_scale(self, open_twin, opt):
         info = described("v2")
         how = recipe(opt=opt, ema=True, loss_scale_type="dynamic", loss_scale=1e38)
-        twin = open_twin(info, how)
+        twin = open_twin(info, how, steep_weights(info))
         before = twin.state()
         result = twin.step([batch(info, 0)], 1e-3)
         assert not result.updated and not np.isfinite(result.gradient_norm)
@@ -461,8 +469,9 @@ class TestState:
 
 def test_a_step_says_the_scale_it_was_computed_with(open_twin):
     how = recipe(loss_scale_type="dynamic", loss_scale=1e38)
-    twin = open_twin(described("v2"), how)
-    found = [twin.step([batch(twin._info, step)], 1e-3).loss_scale for step in range(2)]
+    info = described("v2")
+    twin = open_twin(info, how, steep_weights(info))
+    found = [twin.step([batch(info, step)], 1e-3).loss_scale for step in range(2)]
     assert found == [1e38, 1e38 / 2]
 
 

@@ -192,8 +192,6 @@ def test_switches_that_are_not_set_are_no_facts(monkeypatch):
     }
 
 
-# What compiles warns when it is imported.
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 def test_a_compiled_torch_gives_the_same_taps_and_takes_a_smaller_last_batch(saved):
     names = tap_names(TINY)
     task = task_of(saved("tiny"), names)

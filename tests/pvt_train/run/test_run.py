@@ -403,6 +403,7 @@ def test_under_mpirun_each_worker_takes_its_own_device(monkeypatch, target, loca
 
     taken = []
     monkeypatch.setattr(mindspore, "set_device", lambda *given: taken.append(given))
+    monkeypatch.setattr(mindspore, "get_context", lambda key: "")
     monkeypatch.delenv("OMPI_COMM_WORLD_LOCAL_RANK", raising=False)
     if local:
         monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", local)
