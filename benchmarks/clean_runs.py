@@ -15,7 +15,6 @@ started, or run in pieces of some seconds; ``--table`` sums it up.
 
 import argparse
 import dataclasses
-import json
 import os
 import tempfile
 import time
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.processes import add_json_option, report
+from benchmarks.records import add_record_options, add_records, read_records
 from benchmarks.trained import DERIVED
 from pvt_spec import PVTConfig, make_config
 
@@ -233,21 +233,13 @@ def run_all(
             if time.monotonic() > stop:
                 return
             found = run_job(dataclasses.replace(job, runtimes=left), Path(name), models)
-            with file.open("a") as stream:
-                for each in found:
-                    stream.write(json.dumps({"threads": threads, **each}) + "\n")
+            add_records(file, ({"threads": threads, **each} for each in found))
 
 
 def key(record: dict[str, Any]) -> tuple[Any, ...]:
     """Returns what tells a run from others."""
     fields = "threads", "model", "profile", "weights", "images", "seed", "runtime"
     return tuple(record[field] for field in fields)
-
-
-def read_records(file: Path) -> list[dict[str, Any]]:
-    """Returns what was run so far."""
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines]
 
 
 def rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -279,12 +271,10 @@ def row(kind: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("records", type=Path, metavar="RECORDS")
+    add_record_options(parser)
     parser.add_argument("--models", type=Path, metavar="DIR", help="run trained models")
     parser.add_argument("--compiled", action="store_true", help="in compiled runtimes")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1e9, help="stop after so many")
-    parser.add_argument("--table", action="store_true", help="sum up what was run")
     add_json_option(parser)
     options = parser.parse_args()
     if options.table:

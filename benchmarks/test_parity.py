@@ -6,7 +6,7 @@ import json
 import numpy as np
 import onnx
 
-from benchmarks.clean_runs import Job, read_records, rows as clean_rows, run_all, run_job
+from benchmarks.clean_runs import Job, rows as clean_rows, run_all, run_job
 from benchmarks.mutations import (
     MODELS,
     Bench,
@@ -17,6 +17,7 @@ from benchmarks.mutations import (
     real_faults,
     rows,
 )
+from benchmarks.records import read_records
 from benchmarks.trained import derive, recipes, train
 from convert import load_model
 from pvt_spec import CHOICES, EPSILONS, tensor_specs

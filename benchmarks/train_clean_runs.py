@@ -14,15 +14,13 @@ started, or run in pieces of some seconds; ``--table`` sums it up.
 
 import argparse
 import dataclasses
-import json
-import time
 from collections.abc import Iterator, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from benchmarks.models import SMALL
 from benchmarks.processes import add_json_option, report
+from benchmarks.records import add_record_options, read_records, run_left
 from benchmarks.train_mutations import RECIPE, trial_of
 from parity.training.report import verdict, worst_of
 from parity.training.run import compare_training
@@ -117,23 +115,16 @@ def _row(kind: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("records", type=Path, metavar="RECORDS")
-    parser.add_argument("--seconds", type=float, default=1e9, help="stop after so many")
-    parser.add_argument("--table", action="store_true", help="sum up what was run")
+    add_record_options(parser)
     add_json_option(parser)
     options = parser.parse_args()
-    lines = options.records.read_text().splitlines() if options.records.exists() else []
-    records = [json.loads(line) for line in lines]
+    records = read_records(options.records)
     if options.table:
         report(rows(records), options.json)
         print(*(each["alarm"] for each in records if each["alarm"]), sep="\n")
         return
     done = {(each["model"], each["recipe"], each["seed"]) for each in records}
-    stop = time.monotonic() + options.seconds
-    for job in jobs():
-        if job not in done and time.monotonic() < stop:
-            with options.records.open("a") as stream:
-                stream.writelines(json.dumps(each) + "\n" for each in run_job(*job))
+    run_left((job for job in jobs() if job not in done), options.records, options.seconds, run_job)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,31 @@
 """Single faults of one twin's training step, and whether ``parity train-step`` sees them.
 
-    python -m benchmarks.train_mutations [--model v1] [--twin torch] [--json FILE]
+    python -m benchmarks.train_mutations RECORDS [--model v1] [--twin torch] [--seconds 300]
+    python -m benchmarks.train_mutations RECORDS --table [--json FILE]
 
 Small models of each kind of attention are trained for three updates with a recipe that has
 everything, by a twin with each fault of ``benchmarks.train_faults``. Whether one is *caught* is
 what ``parity train-step`` answers; *first tensor* is right where it names that at which the fault
 begins: the first, in the order in which the step comes to them, that the twin with the fault has
 otherwise than the twin without.
+
+RECORDS has a line of JSON for each fault of each twin and model. What is there is not run again;
+``--table`` sums it up.
 """
 
 import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from benchmarks.models import SMALL, random_weights
 from benchmarks.processes import add_json_option, report
-from benchmarks.train_faults import Faulty, faults
+from benchmarks.records import Record, add_record_options, read_records, run_left
+from benchmarks.train_faults import Faulty, Plant, faults
 from parity.training.batches import read_batches
 from parity.training.figures import ELEMENTWISE, Name, figures_of
 from parity.training.run import Trial, TwinFound, compare_training
@@ -109,92 +115,91 @@ def trial_of(kind: str, recipe: Recipe, seed: int = 0, steps: int = STEPS) -> tu
     return Trial(info, recipe, state, batches, rates), weights
 
 
-@dataclass
-class Case:
-    """A fault in a twin.
-
-    Attributes:
-        fault: What is wrong.
-        model: The kind of model.
-        library: The twin's framework.
-        begins: Where the fault begins; None where it changes nothing.
-        found: What ``parity train-step`` found.
-    """
-
-    fault: str
-    model: str
-    library: str
-    begins: tuple[int, str, str] | None
-    found: TwinFound
-
-    @property
-    def named(self) -> tuple[int, str, str] | None:
-        """The first tensor that is out of bounds."""
-        first = self.found.first_outside
-        return first and (first.step, first.kind, first.tensor)
+AT_ONCE = 6
+"""Faulty twins that are compared together, with one reference for all."""
 
 
-def cases_of(model: str, library: str, only: str = "") -> list[Case]:
-    """Returns every fault in one twin of one model; None of them is the twin without."""
-    trial, weights = trial_of(model, RECIPE)
+def faults_of(trial: Trial) -> dict[str, Plant]:
+    """Returns what plants each fault; nothing is planted by that of no name."""
     rates = [*trial.rates, learning_rate(len(trial.rates), 1, RECIPE)]
+    return {"": lambda faulty, recipe: None, **dict(faults(rates))}
 
-    def opened() -> Faulty:
-        return Faulty(TWINS[library].open(trial.info, RECIPE, weights), library)
 
-    twins = {"": Recorded(opened(), [])}
-    for fault, plant in faults(rates):
-        if only in fault:
-            faulty = opened()
-            plant(faulty, RECIPE)
-            twins[fault] = Recorded(faulty, [])
+def run_faults(model: str, library: str, names: Sequence[str]) -> list[Record]:
+    """Returns what ``parity train-step`` finds of one twin of one model with each fault."""
+    trial, weights = trial_of(model, RECIPE)
+    plants = faults_of(trial)
+    twins = {}
+    for name in dict.fromkeys(["", *names]):
+        faulty = Faulty(TWINS[library].open(trial.info, RECIPE, weights), library)
+        plants[name](faulty, RECIPE)
+        twins[name] = Recorded(faulty, [])
     found = compare_training(trial, twins, lambda done, total: None)
     return [
-        Case(each.name, model, library, begins(twins[""], twins[each.name]), each) for each in found
+        {
+            **{"model": model, "twin": library, "fault": each.name, "caught": not each.same},
+            "begins": begins(twins[""], twins[each.name]),
+            "named": named(each),
+            "adrift": each.first_adrift,
+        }
+        for each in found
+        if each.name in names
     ]
 
 
-def rows(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Returns a row per fault, and one of all."""
-    real = [case for case in cases if case.begins]
-    kinds = dict.fromkeys(case.fault for case in real)
-    groups = {kind: [case for case in real if case.fault == kind] for kind in kinds}
+def named(found: TwinFound) -> tuple[int, str, str] | None:
+    """Returns the step, kind and tensor that is first out of bounds."""
+    first = found.first_outside
+    return first and (first.step, first.kind, first.tensor)
+
+
+def rows(records: Sequence[Record]) -> list[Record]:
+    """Returns a row per fault, and one per twin and of all."""
+    real = [each for each in records if each["begins"]]
+    kinds: dict[str, list[Record]] = {}
+    for each in real:
+        for kind in (each["fault"], f"all of {each['twin']}", "all"):
+            kinds.setdefault(kind, []).append(each)
     return [
         {
             "fault": kind,
-            "cases": len(group),
-            "caught": sum(not case.found.same for case in group),
-            "first tensor": sum(case.named == case.begins for case in group),
+            "cases": len(kinds[kind]),
+            "caught": sum(each["caught"] for each in kinds[kind]),
+            "first tensor": sum(each["named"] == each["begins"] for each in kinds[kind]),
         }
-        for kind, group in [*groups.items(), ("all", real)]
+        for kind in sorted(kinds, key=lambda kind: (kind.startswith("all"), kind == "all"))
     ]
 
 
-def mistakes(cases: Sequence[Case]) -> list[str]:
+def mistakes(records: Sequence[Record]) -> list[str]:
     """Returns what was not found, or named wrongly, or alarmed without a fault."""
     return [
-        f"{case.model} {case.library} {case.fault or 'no fault'}: begins at {case.begins}, "
-        f"named {case.named}, adrift {case.found.first_adrift}"
-        for case in cases
-        if (case.begins is None) != case.found.same or case.named != case.begins
+        f"{each['model']} {each['twin']} {each['fault'] or 'no fault'}: begins at "
+        f"{each['begins']}, named {each['named']}, adrift {each['adrift']}"
+        for each in records
+        if (each["begins"] is not None) != each["caught"] or each["named"] != each["begins"]
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_record_options(parser)
     parser.add_argument("--model", choices=[*SMALL], action="append")
     parser.add_argument("--twin", choices=[*TWINS], action="append")
-    parser.add_argument("--only", default="", help="faults with this in their name")
     add_json_option(parser)
     options = parser.parse_args()
-    cases = [
-        case
-        for model in options.model or SMALL
-        for library in options.twin or TWINS
-        for case in cases_of(model, library, options.only)
-    ]
-    report(rows(cases), options.json)
-    print(*mistakes(cases), sep="\n")
+    records = read_records(options.records)
+    if options.table:
+        report(rows(records), options.json)
+        print(*mistakes(records), sep="\n")
+        return
+    done = {(each["model"], each["twin"], each["fault"]) for each in records}
+    names = [*faults_of(trial_of("v2", RECIPE)[0])]
+    jobs = []
+    for model, twin in product(options.model or SMALL, options.twin or TWINS):
+        left = [name for name in names if (model, twin, name) not in done]
+        jobs += [(model, twin, left[i : i + AT_ONCE]) for i in range(0, len(left), AT_ONCE)]
+    run_left(jobs, options.records, options.seconds, run_faults)
 
 
 if __name__ == "__main__":

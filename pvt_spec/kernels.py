@@ -21,7 +21,8 @@ class Exponential:
         ln2: What the kernel takes for ln 2.
         degree: The polynomial's.
         log: The most that log errs, absolutely, where a log-softmax takes it of a sum of these.
-        serial: Whether the kernels beside it sum the gradient of a bias term by term.
+        serial: Whether the kernels beside it sum the gradients of a bias and of a log-softmax term
+            by term.
     """
 
     ln2: float

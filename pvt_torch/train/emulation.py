@@ -8,6 +8,7 @@ autograd then sums in that order as well.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,4 +138,9 @@ class _LogSoftmax(torch.autograd.Function):
         """Returns the gradient of ``x``."""
         (logarithms,), (gradient,) = ctx.saved_tensors, gradients
         shares = exponential(logarithms, ctx.kernel)
-        return None, gradient - shares * gradient.sum(ctx.dim, keepdim=True), None
+        total = gradient.sum(ctx.dim, keepdim=True)
+        if ctx.kernel.serial:
+            # Equal terms, as smoothing makes them, are all rounded the same way.
+            sums = np.add.accumulate(gradient.numpy(), axis=ctx.dim, dtype=np.float32)
+            total = torch.from_numpy(sums).narrow(ctx.dim, -1, 1)
+        return None, gradient - shares * total, None

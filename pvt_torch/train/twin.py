@@ -126,7 +126,8 @@ class TorchTwin:
                     losses += self._backward(batch, given)
             losses += self._backward(last, given)
             losses = self._workers.mean(losses)
-        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+        # PyTorch has none, not 0, for what the loss does not depend on.
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained]
         # On a CPU float32 would be added up term by term: 3e-5 off for a PVT.
         norms = torch._foreach_norm(gradients, dtype=torch.float64)
         raw_norm = torch.linalg.vector_norm(torch.stack(norms))

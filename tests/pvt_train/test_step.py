@@ -305,6 +305,20 @@ class TestWatched:
         result, gradients = twin.watched_step([batch(info, 0)], 1e-3)
         assert not result.updated and gradients.mean and not gradients.applied
 
+    def test_what_the_loss_does_not_depend_on_has_a_gradient_of_0(self, open_twin):
+        info = described("v2")
+        twin = open_twin(info, recipe())
+        training.detach(twin, "block2.1.attn")
+        before = twin.weights()
+        result, gradients = twin.watched_step([batch(info, 0)], 1e-3)
+        assert result.updated and gradients.mean.keys() == before.keys()
+        still = {name for name, array in gradients.mean.items() if not array.any()}
+        branch = ("block2.1.norm1.", "block2.1.attn.")
+        assert still == {name for name in before if name.startswith(branch)}
+        for name in still:
+            kept = 1 - 1e-3 * 0.5 if before[name].ndim > 1 else 1.0
+            np.testing.assert_allclose(twin.weights()[name], kept * before[name], rtol=1e-6)
+
 
 class TestPrecision:
     @pytest.mark.parametrize("kind", ["v1", "linear"])

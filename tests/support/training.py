@@ -91,3 +91,16 @@ def prepared(framework: str, preprocessing: Preprocessing, pixels: Any, mixing: 
     prepare = import_module(f"{package}.train.step").preparation(preprocessing)
     images = prepare(make(pixels), make(mixing))
     return images.asnumpy() if framework == "mindspore" else images.numpy()
+
+
+def detach(twin: Any, layer: str) -> None:
+    """Has a layer's answer carry no gradient: a fault."""
+    if twin.ending == ".pth":
+        module = twin.model.get_submodule(layer)
+        module.register_forward_hook(lambda module, given, answer: answer.detach())
+    else:
+        from mindspore import ops
+
+        cell = dict(twin.model.cells_and_names())[layer]
+        compute = cell.construct
+        cell.construct = lambda *given: ops.stop_gradient(compute(*given))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from parity.command_line import main
 from parity.training.figures import backward_order
 from parity.training.run import Trial, compare_training
-from tests.support.training import batch, described, open_twin, recipe
+from tests.support.training import batch, described, detach, open_twin, recipe
 
 FULL = {
     "ema": True,
@@ -78,6 +78,15 @@ class TestFaults:
     def test_an_average_that_does_not_set_in(self):
         named = self.first(ema_decay=lambda update, decay: decay)
         assert named == "average of head.bias in step 1"
+
+    @pytest.mark.parametrize("framework", ["mindspore", "torch"])
+    def test_a_branch_without_gradients(self, framework):
+        given = trial("v2", steps=1)
+        twin = open_twin(given.info, given.recipe, framework=framework)
+        detach(twin, "block2.1.attn")
+        (found,) = compare_training(given, {framework: twin}, lambda done, all: None)
+        named = found.first_outside.name
+        assert named == "gradient of block2.1.attn.proj.bias in step 1" and not found.same
 
     def test_another_count_of_updates(self):
         from pvt_torch.train.optimizer import Optimizer
