@@ -23,7 +23,9 @@ from pvt_spec.kernels import UNIT
 
 Array = np.ndarray
 Functions = Mapping[str, Callable[..., Array]]
-"""``softmax(x)``, ``erf(x)`` and ``tanh(x)`` (GELUs), ``norm(x, eps)``, ``matmul(x, y)``."""
+"""``softmax(x)``, ``erf(x)`` and ``tanh(x)`` (GELUs), ``norm(x, eps)``, ``matmul(x, y)``; of what
+trains, ``log(x)``, a log-softmax, ``loss(x, targets)``, the gradient of its cross-entropy, and
+``bias(y)``, that of a linear layer's bias when its answer's is ``y``."""
 
 EXP_EDGES = (0, 1, 3, 5, 10, 20, 40, 64)
 GELU_EDGES = (-8, -4, -2, -0.5, 0.5, 2, 4, 8)
@@ -33,18 +35,35 @@ MEANS = (0, 1, 10, 100)
 LENGTHS = (64, 1024)
 """Terms of a sum of products."""
 
+CLASSES = (10, 100, 1000)
+"""Of a loss."""
+
+TOKENS = 12544
+"""Terms of the gradient of a bias: those of stage 1 of four images."""
+
 
 def mindspore_functions() -> Functions:
     """Returns MindSpore's, as ``pvt_ms.model`` calls them."""
     from pvt_ms import create_model as _  # noqa: F401  which prepares the environment
 
     # isort: split
-    from mindspore import Tensor, ops
+    from mindspore import Tensor, grad, ops, value_and_grad
 
-    from pvt_ms.layers import gelu, layer_norm
+    from pvt_ms.layers import gelu, layer_norm, linear
 
     def norm(x: Array, eps: float) -> Array:
         return layer_norm(x.shape[-1], eps)(Tensor(x)).asnumpy()
+
+    def loss(x: Array, targets: Array) -> Array:
+        def of(x: Tensor) -> Tensor:
+            return -(Tensor(targets) * ops.log_softmax(x, axis=-1)).sum()
+
+        return grad(of)(Tensor(x)).asnumpy()
+
+    def bias(y: Array) -> Array:
+        layer, ones = linear(1, y.shape[1]), Tensor(np.ones((len(y), 1), np.float32))
+        of = value_and_grad(lambda: (layer(ones) * Tensor(y)).sum(), None, [layer.bias])
+        return of()[1][0].asnumpy()
 
     return {
         "softmax": lambda x: ops.softmax(Tensor(x), axis=-1).asnumpy(),
@@ -52,6 +71,9 @@ def mindspore_functions() -> Functions:
         "tanh": lambda x: gelu("tanh")(Tensor(x)).asnumpy(),
         "norm": norm,
         "matmul": lambda x, y: ops.matmul(Tensor(x), Tensor(y)).asnumpy(),
+        "log": lambda x: ops.log_softmax(Tensor(x), axis=-1).asnumpy(),
+        "loss": loss,
+        "bias": bias,
     }
 
 
@@ -63,12 +85,25 @@ def torch_functions() -> Functions:
     def of(function: Any, **options: Any) -> Callable[..., Array]:
         return lambda *x: function(*map(torch.from_numpy, x), **options).numpy()
 
+    def loss(x: Array, targets: Array) -> Array:
+        given = torch.from_numpy(x).requires_grad_()
+        of = F.cross_entropy(given, torch.from_numpy(targets), reduction="sum")
+        return torch.autograd.grad(of, given)[0].numpy()
+
+    def bias(y: Array) -> Array:
+        layer = torch.nn.Linear(1, y.shape[1])
+        answer = layer(torch.ones(len(y), 1))
+        return torch.autograd.grad(answer, layer.bias, torch.from_numpy(y))[0].numpy()
+
     return {
         "softmax": of(torch.softmax, dim=-1),
         "erf": of(F.gelu),
         "tanh": of(F.gelu, approximate="tanh"),
         "norm": lambda x, eps: of(F.layer_norm, normalized_shape=x.shape[-1:], eps=eps)(x),
         "matmul": of(torch.matmul),
+        "log": of(torch.log_softmax, dim=-1),
+        "loss": loss,
+        "bias": bias,
     }
 
 
@@ -180,6 +215,35 @@ def sum_error(matmul: Callable[[Array, Array], Array], length: int) -> float:
     return float(np.sqrt(np.square(matmul(x, y) - exact).mean() / np.square(exact).mean()))
 
 
+def loss_errors(
+    log: Callable[[Array], Array], loss: Callable[[Array, Array], Array], classes: int
+) -> tuple[float, float]:
+    """Returns what a log-softmax errs by at most, and its gradient relatively.
+
+    The first at the largest logit, where it is the logarithm of a sum alone; the second where
+    targets are equal, as smoothing makes them, and another class is right.
+    """
+    x = np.random.default_rng(0).standard_normal((64, classes)).astype(np.float32)
+    places = np.arange(64) % classes
+    targets = np.full(x.shape, 0.1 / classes, np.float32)
+    targets[np.arange(64), places] += np.float32(0.9)
+    top = (np.arange(64), x.argmax(1))
+    exact = x.astype(np.float64)
+    logarithms = exact - np.log(np.exp(exact).sum(1, keepdims=True))
+    expected = np.exp(logarithms) * targets.astype(np.float64).sum(1, keepdims=True) - targets
+    error = loss(x, targets) - expected
+    others = np.arange(classes) != places[:, None]
+    scale = np.abs(expected) + targets
+    return np.abs(log(x) - logarithms)[top].max(), np.abs(error / scale)[others].max()
+
+
+def bias_error(bias: Callable[[Array], Array]) -> float:
+    """Returns the root mean square error of sums of many terms over that of the sums."""
+    y = np.random.default_rng(0).standard_normal((TOKENS, 64)).astype(np.float32)
+    exact = y.astype(np.float64).sum(0)
+    return float(np.sqrt(np.square(bias(y) - exact).mean() / np.square(exact).mean()))
+
+
 def measure(functions: Functions) -> list[tuple[str, str, float]]:
     """Returns (function, where, largest error in units of :data:`UNIT`) for every range."""
     found = []
@@ -199,6 +263,11 @@ def measure(functions: Functions) -> list[tuple[str, str, float]]:
         found += [("norm", f"mean {mean}", scale)] if mean < 10 else []
     for length in LENGTHS:
         found.append(("sum", f"{length} terms", sum_error(functions["matmul"], length)))
+    if "loss" in functions:
+        for classes in CLASSES:
+            log, loss = loss_errors(functions["log"], functions["loss"], classes)
+            found += [("log", f"{classes} classes", log), ("loss", f"{classes} classes", loss)]
+        found.append(("bias", f"{TOKENS} terms", bias_error(functions["bias"])))
     return [(function, where, float(error) / UNIT) for function, where, error in found]
 
 

@@ -24,7 +24,7 @@ def test_kernels_err_here_as_their_row_says(runtime: str) -> None:
     for function, error in found.items():
         assert error < 1.5 * row.measured[function], function
     if not row.exp:  # nothing but what rounding in random orders covers
-        assert max(row.measured.values()) < 10
+        assert max(e for name, e in row.measured.items() if name != "loss") < 10
 
 
 def test_mindspores_exp_is_emulated_argument_by_argument() -> None:
