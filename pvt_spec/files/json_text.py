@@ -22,7 +22,9 @@ from pvt_spec.words import show
 _MAY_BE_LONE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def parse_json(text: str | bytes, *, nulls: bool = False, names: bool = False) -> Any:
+def parse_json(
+    text: str | bytes, *, nulls: bool = False, names: bool = False, most_values: int = MAX_VALUES
+) -> Any:
     """Returns the value of a JSON text: objects as dicts, in which no name is twice.
 
     Integers fit 64 bits, other numbers are finite, texts are Unicode.
@@ -31,6 +33,7 @@ def parse_json(text: str | bytes, *, nulls: bool = False, names: bool = False) -
         text: The text; bytes are UTF-8.
         nulls: Whether NaN and infinities, which were written before, are None instead of refused.
         names: Whether texts may be names of files, which are not always Unicode.
+        most_values: How many commas and brackets it may have, as of ``MAX_VALUES``.
 
     Raises:
         ValueError: It is none, or one that asks for too much: what is wrong, in words.
@@ -43,7 +46,7 @@ def parse_json(text: str | bytes, *, nulls: bool = False, names: bool = False) -
         except UnicodeDecodeError as error:
             raise ValueError(f"it is no UTF-8 ({error.reason})") from None
     # Before parsing: what JSON makes of a comma or a bracket takes many times its byte.
-    most = max(MAX_VALUES, len(text) // VALUE_CHARACTERS)
+    most = max(most_values, len(text) // VALUE_CHARACTERS)
     if (values := sum(map(text.count, ",[{"))) > most:
         raise ValueError(f"{values} values, expected at most {most}")
     try:

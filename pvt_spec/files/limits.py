@@ -109,6 +109,29 @@ MAX_NESTING = 64
 MAX_INTEGER = 1 << 63
 """What integers of a file are below, and above its negative: what formats and languages hold."""
 
+# What a request to a server may be.
+
+MAX_REQUEST = 64 << 20
+"""Bytes of a request's body unless more are allowed: 111 images of 224 pixels as float32."""
+
+MAX_REQUEST_HEAD = 16 << 10
+"""Bytes of the lines before a body; those of browsers have some 2,000."""
+
+MAX_REQUEST_VALUES = 2_000_000
+"""Numbers of a request in JSON, each of some 32 bytes in memory: 13 images of 224 pixels."""
+
+MAX_REQUEST_TENSORS = 16
+"""Tensors that go in, and that come out; a PVT takes one and answers at most four maps."""
+
+MAX_REQUEST_TEXTS = 4096
+"""Elements of a tensor of bytes: images, of which each becomes a model's input."""
+
+MAX_REQUEST_PIXELS = 50_000_000
+"""Pixels of an image in a request unless more are allowed: 150 MB decoded; cameras have as many."""
+
+MAX_REQUEST_ID = 256
+"""Characters of what a client calls its request."""
+
 # What a pickle may do.
 
 MAX_OPCODES = 2_000_000
