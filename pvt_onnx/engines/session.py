@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 from google.protobuf.message import EncodeError
@@ -108,6 +109,34 @@ def open_model(
     Images are of ``size``, (H, W) in pixels, in place of the model's own. A file that does not say
     what it is is what is ``said`` of it.
     """
+    engine, interface, info = open_file(path, tell, options, size, said)
+    forward = checked_answers(engine.run, output_names(info.config), interface, info)
+    precision = coarser(engine.facts["precision"], interface.precision)
+    return Opened(forward, info, {**engine.facts, "precision": precision})
+
+
+class OpenFile(NamedTuple):
+    """A model file that an engine has opened.
+
+    Attributes:
+        engine: What runs its graph as it is.
+        interface: How that takes images and answers.
+        info: What travels with its weights.
+    """
+
+    engine: Engine
+    interface: Interface
+    info: ModelInfo
+
+
+def open_file(
+    path: AnyPath,
+    tell: Tell | None = None,
+    options: EngineOptions = EngineOptions(),
+    size: tuple[int, int] | None = None,
+    said: Description = Description(),
+) -> OpenFile:
+    """Opens a model file, as :func:`open_model` does, for who gives its graph its own inputs."""
     check_engine(options)
     path = Path(path)
     if path.suffix.lower() != ".onnx":
@@ -124,9 +153,7 @@ def open_model(
     engine = open_engine(path, str(path), options)
     if paired:
         check_pair_of(path)
-    forward = checked_answers(engine.run, output_names(info.config), interface, info)
-    precision = coarser(engine.facts["precision"], interface.precision)
-    return Opened(forward, info, {**engine.facts, "precision": precision})
+    return OpenFile(engine, interface, info)
 
 
 def _inspect(

@@ -1,6 +1,7 @@
 """A tensor of a request, from its row in the JSON, and perhaps bytes, to its values."""
 
 import math
+from base64 import b64decode
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -154,3 +155,17 @@ def short_text(text: str, most: int, what: str) -> str:
     if len(text) > most:
         raise refused(f"{what} has {len(text)} characters, expected at most {most}")
     return text
+
+
+def decode_text(element: "bytes | str") -> bytes:
+    """Returns an element of bytes that are no text; in JSON they are in base64.
+
+    Raises:
+        ProtocolError: 400: it is a text that is none.
+    """
+    if isinstance(element, bytes):
+        return element
+    try:
+        return b64decode(element, validate=True)
+    except ValueError as error:
+        raise refused(f"bytes in JSON are in base64, got {show(element)} ({error})") from None
