@@ -1,12 +1,12 @@
 """``parity train-step`` over twins that are right, to see that it says so.
 
-    python -m benchmarks.train_clean_runs RECORDS [--seconds 300]
+    python -m benchmarks.train_clean_runs RECORDS [--models DIR] [--seconds 300]
     python -m benchmarks.train_clean_runs RECORDS --table [--json FILE]
 
-Models, recipes and seeds, each trained for some updates by both twins. A *run* is one twin in one
-of them; a *false alarm* one that ``parity train-step`` does not call the same. *Worst* is the
-largest error in units of what is allowed for its tensor, or on the twin's own path: 1 would be an
-alarm.
+Models, recipes and seeds, each trained for some updates by both twins: small models of random
+weights, or with ``--models`` those that ``benchmarks.trained`` left in a folder. A *run* is one
+twin in one of them; a *false alarm* one that ``parity train-step`` does not call the same. *Worst*
+is the largest error in units of what is allowed for its tensor: 1 would be an alarm.
 
 RECORDS has a line of JSON for each run. What is there is not run again, so it may be stopped and
 started, or run in pieces of some seconds; ``--table`` sums it up.
@@ -15,13 +15,15 @@ started, or run in pieces of some seconds; ``--table`` sums it up.
 import argparse
 import dataclasses
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from itertools import product
-from typing import Any
+from pathlib import Path
 
 from benchmarks.models import SMALL
 from benchmarks.processes import add_json_option, report
-from benchmarks.records import add_record_options, read_records, run_left
-from benchmarks.train_mutations import RECIPE, trial_of
+from benchmarks.records import Record, add_record_options, read_records, run_left
+from benchmarks.train_mutations import RECIPE, random_model, trial_of
+from convert import load_model
 from parity.training.report import verdict, worst_of
 from parity.training.run import compare_training
 from parity.training.twins import TWINS
@@ -50,6 +52,7 @@ RECIPES: dict[str, Recipe] = {
             "loss_scale": 1.0,
         },
         "momentum": {"opt": "momentum", "use_nesterov": True, "lr": 0.05, "loss_scale": 1.0},
+        "sgd": {"opt": "sgd", "lr": 0.02, "gradient_accumulation_steps": 3, "mixup": 0.0},
         "lamb": {"opt": "lamb", "eps": 1e-6, "freeze": ("block1.*",)},
         "no warm-up": {"warmup_epochs": 0, "lr": 5e-3, "mixup": 0.0, "label_smoothing": 0.0},
     }.items()
@@ -57,16 +60,31 @@ RECIPES: dict[str, Recipe] = {
 """What is trained with."""
 
 
-def jobs() -> Iterator[tuple[str, str, int]]:
-    """Yields the kind of model, the recipe's name and the seed of each job."""
-    for seed, name, model in product(range(6), RECIPES, SMALL):
-        yield model, name, seed
+def jobs(models: Path | None) -> Iterator[tuple[str, str, int]]:
+    """Yields the model, the recipe's name and the seed of each job.
+
+    Args:
+        models: Where trained models are, each for the next recipe; else there are random ones.
+    """
+    if models is None:
+        for seed, name, model in product(range(6), RECIPES, SMALL):
+            yield model, name, seed
+        return
+    files = sorted(
+        models.glob("*.safetensors"), key=lambda file: sha256(file.name.encode()).digest()
+    )
+    for number, file in enumerate(files):
+        yield file.stem, [*RECIPES][number % len(RECIPES)], number
 
 
-def run_job(model: str, name: str, seed: int) -> list[dict[str, Any]]:
+def run_job(model: str, name: str, seed: int, models: Path | None = None) -> list[Record]:
     """Returns what ``parity train-step`` finds, one record per twin."""
     recipe = dataclasses.replace(RECIPES[name], seed=seed)
-    trial, weights = trial_of(model, recipe, seed)
+    if models:
+        weights, info = load_model(models / f"{model}.safetensors")
+    else:
+        info, weights = random_model(model, seed)
+    trial = trial_of(info, weights, recipe)
     twins = {row.name: row.open(trial.info, recipe, weights) for row in TWINS.values()}
     found = compare_training(trial, twins, lambda done, total: None)
     records = []
@@ -76,6 +94,7 @@ def run_job(model: str, name: str, seed: int) -> list[dict[str, Any]]:
         records.append(
             {
                 **{"model": model, "recipe": name, "seed": seed, "twin": each.name},
+                "weights": "trained" if models else "random",
                 "figures": len(each.figures),
                 "worst": worst.times / worst.allowed,
                 "times": worst.times,
@@ -88,17 +107,17 @@ def run_job(model: str, name: str, seed: int) -> list[dict[str, Any]]:
     return records
 
 
-def rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns a row per twin, model and recipe, and of all."""
-    kinds: dict[str, list[dict[str, Any]]] = {}
+def rows(records: Sequence[Record]) -> list[Record]:
+    """Returns a row per twin, kind of weights and recipe, and of all."""
+    kinds: dict[str, list[Record]] = {}
     for each in records:
-        for kind in (*(f"{key} {each[key]}" for key in ("twin", "model", "recipe")), "all"):
+        for kind in (*(f"{key} {each[key]}" for key in ("twin", "weights", "recipe")), "all"):
             kinds.setdefault(kind, []).append(each)
     order = sorted(kinds, key=lambda kind: kind == "all")
     return [_row(kind, kinds[kind]) for kind in order]
 
 
-def _row(kind: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _row(kind: str, records: Sequence[Record]) -> Record:
     worst = max(records, key=lambda each: each["worst"])
     return {
         "of": kind,
@@ -116,6 +135,7 @@ def _row(kind: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_record_options(parser)
+    parser.add_argument("--models", type=Path, metavar="DIR", help="run trained models")
     add_json_option(parser)
     options = parser.parse_args()
     records = read_records(options.records)
@@ -124,7 +144,8 @@ def main() -> None:
         print(*(each["alarm"] for each in records if each["alarm"]), sep="\n")
         return
     done = {(each["model"], each["recipe"], each["seed"]) for each in records}
-    run_left((job for job in jobs() if job not in done), options.records, options.seconds, run_job)
+    left = ((*job, options.models) for job in jobs(options.models) if job not in done)
+    run_left(left, options.records, options.seconds, run_job)
 
 
 if __name__ == "__main__":

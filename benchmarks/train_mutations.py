@@ -34,6 +34,8 @@ from pvt_spec import ModelInfo, default_preprocessing, profile_numerics
 from pvt_train.optim.schedule import learning_rate
 from pvt_train.recipe.keys import Recipe
 
+Weights = dict[str, np.ndarray]
+
 STEPS = 3
 RECIPE = Recipe(
     "pvt_nano",
@@ -101,34 +103,40 @@ def begins(right: Recorded, wrong: Recorded) -> tuple[int, str, str] | None:
     return None
 
 
-def trial_of(kind: str, recipe: Recipe, seed: int = 0, steps: int = STEPS) -> tuple[Trial, Any]:
-    """Returns a trial of a small model, and its weights."""
-    config = dataclasses.replace(SMALL[kind], drop_path_rate=0.3)
+def random_model(kind: str, seed: int = 0) -> tuple[ModelInfo, Weights]:
+    """Returns a small model of random weights."""
+    config = SMALL[kind]
     numerics = profile_numerics("official", config.version)
     info = ModelInfo(config, numerics, default_preprocessing(config, "official"))
-    info = dataclasses.replace(info, labels=tuple(map(str, range(config.num_classes))))
-    weights = random_weights(config, seed=seed)
-    batches, length = read_batches(None, recipe, info, 0, steps)
-    rates = [learning_rate(step, length, recipe) for step in range(steps)]
+    return info, random_weights(config, seed=seed)
+
+
+def trial_of(info: ModelInfo, weights: Weights, recipe: Recipe) -> Trial:
+    """Returns what is trained: a model with stochastic depth, on generated images."""
+    config = dataclasses.replace(info.config, drop_path_rate=0.3)
+    labels = tuple(map(str, range(config.num_classes)))
+    info = dataclasses.replace(info, config=config, labels=labels)
+    batches, length = read_batches(None, recipe, info, 0, STEPS)
+    rates = [learning_rate(step, length, recipe) for step in range(STEPS)]
     state = TWINS["torch"].open(info, recipe, weights).state()
     state["updates"] = np.array(UPDATES, np.int64)
-    return Trial(info, recipe, state, batches, rates), weights
+    return Trial(info, recipe, state, batches, rates)
 
 
 AT_ONCE = 6
 """Faulty twins that are compared together, with one reference for all."""
 
 
-def faults_of(trial: Trial) -> dict[str, Plant]:
+def faults_of() -> dict[str, Plant]:
     """Returns what plants each fault; nothing is planted by that of no name."""
-    rates = [*trial.rates, learning_rate(len(trial.rates), 1, RECIPE)]
+    rates = [learning_rate(step, 1, RECIPE) for step in range(STEPS + 1)]
     return {"": lambda faulty, recipe: None, **dict(faults(rates))}
 
 
 def run_faults(model: str, library: str, names: Sequence[str]) -> list[Record]:
     """Returns what ``parity train-step`` finds of one twin of one model with each fault."""
-    trial, weights = trial_of(model, RECIPE)
-    plants = faults_of(trial)
+    info, weights = random_model(model)
+    trial, plants = trial_of(info, weights, RECIPE), faults_of()
     twins = {}
     for name in dict.fromkeys(["", *names]):
         faulty = Faulty(TWINS[library].open(trial.info, RECIPE, weights), library)
@@ -194,7 +202,7 @@ def main() -> None:
         print(*mistakes(records), sep="\n")
         return
     done = {(each["model"], each["twin"], each["fault"]) for each in records}
-    names = [*faults_of(trial_of("v2", RECIPE)[0])]
+    names = [*faults_of()]
     jobs = []
     for model, twin in product(options.model or SMALL, options.twin or TWINS):
         left = [name for name in names if (model, twin, name) not in done]
