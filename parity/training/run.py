@@ -15,7 +15,6 @@ from parity.errors import ParityError
 from parity.training.figures import (
     Figure,
     Figures,
-    Name,
     StepUnits,
     backward_order,
     figures_of,
@@ -108,7 +107,8 @@ def compare_training(
         ParityError: The reference is not finite.
     """
     found = {name: TwinFound(name, twin.framework) for name, twin in twins.items()}
-    state, allowance, steps = dict(trial.state), dict[Name, Array](), len(trial.batches)
+    allowances = {name: dict[str, Array]() for name in twins}
+    state, steps = dict(trial.state), len(trial.batches)
     for number in range(steps):
         step = _Step(trial, number, state)
         for name, twin in twins.items():
@@ -121,12 +121,13 @@ def compare_training(
                 units.judge(number + 1, each, actual.get(each)) for each in units.reference
             ]
             found[name].expected.append(step.loss)
-            for each, array in units.elements.items():
-                allowance[each] = allowance.get(each, 0.0) + array
+            for (kind, tensor), array in units.elements.items():
+                if kind == "weights":
+                    allowances[name][tensor] = allowances[name].get(tensor, 0.0) + array
         state = step.after
         progress(number + 1, steps + 1)
     for name, twin in twins.items():
-        _go_alone(trial, twin, found[name], state, allowance)
+        _go_alone(trial, twin, found[name], state, _whole(allowances[name]))
     progress(steps + 1, steps + 1)
     return list(found.values())
 
@@ -198,9 +199,12 @@ def _go_alone(
     twin: Twin,
     found: TwinFound,
     state: Mapping[str, Array],
-    allowance: Mapping[Name, Array],
+    allowance: Mapping[str, Array],
 ) -> None:
-    """Has a twin make all updates by itself, as it trains, and compares where it comes to."""
+    """Has a twin make all updates by itself, as it trains, and compares where it comes to.
+
+    ``allowance`` has, by name, the sum of what a unit of each element was in every update.
+    """
     twin.load_state(dict(trial.state))
     for batches, rate in zip(trial.batches, trial.rates, strict=True):
         found.losses.append(twin.step(batches, rate).loss)
@@ -209,9 +213,7 @@ def _go_alone(
         expected = state[spec.name]
         update = expected - trial.state[spec.name]
         bound = DRIFT * math.sqrt(float(np.mean(np.square(update))))
-        parts = [array for (kind, name), array in allowance.items()
-                 if kind == "weights" and name.partition(" ")[0] == spec.name]  # fmt: skip
-        bounds = bound + FACTOR_ALONE * np.concatenate(parts).reshape(expected.shape)
+        bounds = bound + FACTOR_ALONE * allowance[spec.name]
         with np.errstate(all="ignore"):
             shares = np.abs(actual[spec.name] - expected) / bounds
         shares[actual[spec.name] == expected] = 0
