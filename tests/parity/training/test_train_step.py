@@ -129,6 +129,17 @@ class TestCommand:
         assert len(mindspore) == 10
         np.testing.assert_allclose(mindspore, torch, rtol=1e-6)
 
+    @pytest.mark.long
+    @pytest.mark.parametrize("recipe", ["pvtv2/pvt_v2_b0_ascend", "pvt/pvt_tiny_ascend"])
+    def test_models_of_full_size(self, recipe):
+        given = ["--recipe", f"configs/{recipe}.yaml", "--mode", "1", "--json"]
+        done = CliRunner().invoke(main, ["train-step", *given])
+        assert done.exit_code == 0, done.output
+        data = json.loads(done.stdout)
+        assert (data["updates"], data["images"]) == ("1 to 3", "1 x 4 generated")
+        for twin in data["twins"]:
+            np.testing.assert_allclose(twin["losses"], twin["expected_losses"], rtol=1e-6)
+
     def test_a_run_goes_on_where_it_stands(self, tmp_path):
         """The state of a run of either framework: its weights, moments, count and recipe."""
         from convert.model.training_checkpoint import save_training
