@@ -20,11 +20,14 @@ from convert.model.write import save_model, target_dialect
 from convert.names.dialects import Dialect
 from convert.names.translation import count_changes, names_by_canonical
 from convert.options import Changes, Given, Options
+from convert.training.checkpoint import save_training
+from convert.training.moving import check_alone, check_holds_state, next_to_do
+from convert.training.state import read_training
 from pvt_spec import output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.json_text import encode_json
-from pvt_spec.files.models import CONFIG, find_model, reaching
+from pvt_spec.files.models import CONFIG, LAST, find_model, reaching, run_file
 from pvt_spec.files.replacing import (
     AnyPath,
     check_distinct,
@@ -67,6 +70,8 @@ def convert_file(
         FileExists: The target or the report exists and may not be replaced.
     """
     source, path = Path(source), Path(target)
+    if options.training_state:
+        return _move_training(source, path, given, changes, options, _Log(tell))
     found, _ = find_model(source)
     planned = _check_places(found, path, options)
     stamps = stamp_files(found)
@@ -127,6 +132,37 @@ class _Log:
         for finding in findings:
             self.told.append(finding)
             self.tell(finding)
+
+
+def _move_training(
+    source: Path, path: Path, given: Given, changes: Changes, options: Options, log: _Log
+) -> Model:
+    """Moves the whole state of a training as it is; returns the model in what was written.
+
+    Raises:
+        ConvertError: There is none in the source, something else is asked for too, or the target
+            cannot hold it.
+        FileExists: The target or the report exists and may not be replaced.
+    """
+    check_alone(given, changes, options)
+    found = source if not source.is_dir() else run_file(source, LAST) or source
+    planned = _check_places(found, path, options)
+    check_holds_state(path)
+    reports = [options.report] if options.report else []
+    check_not_read([*planned, *reports], [found])
+    check_distinct([*planned, *reports])
+    stamps = stamp_files(found)
+    state = read_training(found)
+    log.add(state.findings)
+    check_finite(found, state.tensors)
+    if changed := changed_since(stamps):
+        raise ConvertError(f"{changed}: was written to while it was read: try again after that")
+    save_training(path, state.tensors, state.info, state.facts, force=options.force)
+    log.add(next_to_do(state, found, path))
+    log.add([Finding("wrote", [str(path)], f"{path.stat().st_size:,} bytes")])
+    if options.report:
+        _write_report(options.report, [found], [path], log.told, options.force)
+    return read_model(path)
 
 
 def _prepare(read: Model, path: Path, changes: Changes, options: Options, log: _Log) -> Model:

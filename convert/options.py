@@ -162,6 +162,7 @@ class Options:
         onnx: How an ``.onnx`` is written; other formats take no notice of it.
         allow_nonfinite: Whether weights may be NaN or infinite.
         allow_changed: Whether weights or a graph may be others than the file was written with.
+        training_state: Whether the whole state of a training is moved, not the weights alone.
         report: A JSON file to write about the conversion.
         force: Whether existing files are replaced.
     """
@@ -183,6 +184,12 @@ class Options:
     )
     allow_changed: bool = option(
         "--allow-changed", "Convert a file that was changed since it was written.", False
+    )
+    training_state: bool = option(
+        "--training-state",
+        "Move the whole state of a training (moments, averages, counters, recipe), as it is, to go "
+        "on from with --resume.",
+        False,
     )
     report: Path | None = option("--report", "Write what was done as JSON.", kind="file")
     force: bool = option("--force", "Replace DST if it exists.", False)

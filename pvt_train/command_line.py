@@ -95,6 +95,7 @@ def read_recipe(config: Path | None, keys: dict[str, Any]) -> "tuple[Recipe, Res
     from pvt_train.recipe.checks import recipe_warnings
     from pvt_train.recipe.read import make_recipe, read_values
     from pvt_train.run.launch import load_resumed
+    from pvt_train.run.standing import HandedOver
 
     values = read_values(config, keys)
     path = values.get("ckpt_path")
@@ -106,12 +107,36 @@ def read_recipe(config: Path | None, keys: dict[str, Any]) -> "tuple[Recipe, Res
         _say_warm_up(recipe)
         return recipe, None
     resumed = load_resumed(Path(str(path)))
-    folder = {"ckpt_save_dir": str(resumed.path.parent)}
-    base = {**resumed.recipe, **folder, **values} if config is None else {**folder, **values}
+    if isinstance(resumed.run, HandedOver):
+        base = _of_another_program(resumed, config, values)
+    else:
+        folder = {"ckpt_save_dir": str(resumed.path.parent)}
+        base = {**resumed.recipe, **folder, **values} if config is None else {**folder, **values}
     recipe = make_recipe(base, str(config or resumed.path))
     _compare(resumed, recipe)
     _say_warm_up(recipe)
     return recipe, resumed
+
+
+def _of_another_program(
+    resumed: "Resumed", config: Path | None, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the values of a recipe, with what the file of another program's run shows of it.
+
+    Raises:
+        TrainingError: There is no recipe.
+    """
+    from pvt_train.twin import TrainingError
+
+    if config is None:
+        raise TrainingError(
+            f"{resumed.path}: the state of another program's run, which does not say its recipe: "
+            "give --config, and --output for what this run writes"
+        )
+    for key, value in resumed.recipe.items():
+        if key not in values:
+            say(f"{key}: {value}, as {resumed.path} shows")
+    return {**resumed.recipe, **values}
 
 
 def _with_model(values: dict[str, Any]) -> dict[str, Any]:
@@ -143,10 +168,14 @@ def _compare(resumed: "Resumed", recipe: "Recipe") -> None:
         TrainingError: Something does that may not.
     """
     from pvt_train.recipe.changes import list_changes
-    from pvt_train.recipe.read import make_recipe
+    from pvt_train.recipe.read import make_recipe, to_dict
+    from pvt_train.run.standing import HandedOver
     from pvt_train.twin import TrainingError
 
-    changes = list_changes(make_recipe(resumed.recipe, str(resumed.path)), recipe)
+    old = resumed.recipe
+    if isinstance(resumed.run, HandedOver):  # what its file does not show is as it is here
+        old = {**to_dict(recipe), **old}
+    changes = list_changes(make_recipe(old, str(resumed.path)), recipe)
     refused = [str(change) for change in changes if change.why_not]
     if refused:
         raise TrainingError(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 NAMING = ("dialect", "allow_different_maths")
 """The options of a format that can be written in any dialect."""
 
+STATE = "training_state"
+"""The option of a format that can hold the whole state of a training."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -140,6 +143,7 @@ FORMATS = (
         (".ckpt",),
         "MindSpore checkpoint",
         "pvt_ms",
+        options=(*NAMING, STATE),
         begins=rb"\x0a[\x80-\xff]{,9}[\x00-\x7f]\x0a",  # a parameter: its key, length, tag's key
     ),
     Format(
@@ -148,6 +152,7 @@ FORMATS = (
         "PyTorch file",
         "official",
         home="pth.file",
+        options=(*NAMING, STATE),
         wraps=True,
         begins=rb"PK\x03\x04|\x80[\x02-\x05]",  # a zip; before torch 1.6, a pickle
         beside_config=True,

@@ -16,7 +16,7 @@ from convert.formats.weight_file import WeightFile
 from convert.model.choose import choose
 from convert.model.describe import describe, described, guesses_of, pos_embeds
 from convert.model.said import Said, find_changes, read_said
-from convert.model.take import take
+from convert.model.take import STATE_STAYS, take
 from convert.names.detect import Shapes
 from convert.names.dialects import Dialect
 from convert.names.naming import Naming, find_naming
@@ -162,6 +162,7 @@ def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> 
         format_of(path),
         *chosen,
         *left_unread(file),
+        *_optimizer(file),
         *said.warnings,
         Finding("dialect", naming.dialect.name, "given" if given.dialect else ""),
         *lost,
@@ -203,6 +204,12 @@ def left_unread(file: WeightFile) -> list[Finding]:
     """Returns what is said of the objects in a file that are no tensors."""
     note = "no plain tensors or values; nothing of them was run"
     return [Finding("left_unread", [*file.unread], note)] if file.unread else []
+
+
+def _optimizer(file: WeightFile) -> list[Finding]:
+    """Returns what is said of an optimizer's state beside a model, whose tensors have no names."""
+    found = [key for key in ("optimizer", "scaler", "amp_scaler") if key in file.extras]
+    return [Finding("training_state", found, STATE_STAYS)] if "optimizer" in found else []
 
 
 def _without_class_row(

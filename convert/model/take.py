@@ -18,6 +18,9 @@ from pvt_spec.errors import ConvertError
 
 Weights = dict[str, Array]
 
+STATE_STAYS = "left behind; --training-state moves it too"
+"""What is said of the state of a training beside a model."""
+
 
 def take(
     choice: Choice, find: FindNaming, *, keep_head: bool
@@ -119,7 +122,7 @@ def _where(choice: Choice, prefix: str) -> Iterator[Finding]:
         note = "taken" if taken.averaged else "not taken: give --weights ema"
         yield Finding("averaged_weights", len(choice.averaged[0].names), note)
     if choice.state:
-        yield Finding("training_state", count_leading_parts(choice.state), "set aside")
+        yield Finding("training_state", count_leading_parts(choice.state), STATE_STAYS)
     written = [taken.place.written[taken.prefix + name] for name in taken.names]
     shown = wrapped_prefix(written[0], prefix.count(".")) if written else ""
     if not all(name.startswith(shown) for name in written):

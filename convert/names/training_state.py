@@ -6,7 +6,9 @@ MindCV's trainer.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from pvt_spec.arrays import Array
 
 _LEADING = """
     accum accum_update accumulated_grads adam_m adam_v ema exp_avg exp_avg_sq exp_inf
@@ -30,11 +32,31 @@ AVERAGED = "ema."
 OPTIMIZER = "optimizer."
 """What MindCV's gradient accumulation puts before the optimizer's own names."""
 
+ADAM = {"adam_m.": "moment1.", "adam_v.": "moment2."}
+"""Leading parts of MindCV's AdamW's moments -> those that our own states have for them."""
+
 
 def is_training_state(name: str) -> bool:
     """Returns whether a checkpoint's entry is training state, not a weight."""
     name = name.removeprefix(OPTIMIZER)
     return name in WHOLE or name.startswith(LEADING)
+
+
+def adam_moments(tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Returns the moments of MindCV's AdamW: our leading part -> the weight's name -> moment."""
+    found: dict[str, dict[str, Array]] = {}
+    for name, array in tensors.items():
+        bare = name.removeprefix(OPTIMIZER)
+        for theirs, ours in ADAM.items():
+            if bare.startswith(theirs):
+                found.setdefault(ours, {})[bare.removeprefix(theirs)] = array
+    return found
+
+
+def counters(tensors: Mapping[str, Array]) -> dict[str, float]:
+    """Returns the single numbers among the training state, by their whole names."""
+    bare = {name.removeprefix(OPTIMIZER): array for name, array in tensors.items()}
+    return {name: float(a.reshape(())) for name, a in bare.items() if name in WHOLE and a.size == 1}
 
 
 def averaged_name(name: str) -> str | None:

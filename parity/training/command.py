@@ -129,7 +129,7 @@ def open_trial(
 def _holds_state(path: Path) -> bool:
     """Returns whether a file, or a run in a folder, has the state of a training to go on from."""
     from convert.formats.table import find_source
-    from convert.model.training_checkpoint import STATE_KEY
+    from convert.training.checkpoint import STATE_KEY
     from pvt_spec.files.models import LAST, run_file
 
     file = run_file(path, LAST) if path.is_dir() else path

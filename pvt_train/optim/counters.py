@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pvt_spec.arrays import Array
-from pvt_train.optim.loss_scale import LossScale
+from pvt_train.optim.loss_scale import LossScale, first_loss_scale
+from pvt_train.recipe.keys import Recipe
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,15 @@ class Counters:
         value, good_steps = float(state["loss_scale"]), int(state["good_steps"])
         scale = dataclasses.replace(self.scale, value=value, good_steps=good_steps)
         return Counters(int(state["updates"]), scale)
+
+
+def with_loss_scale(state: Mapping[str, Array], recipe: Recipe) -> dict[str, Array]:
+    """Returns a state whose loss scale is of the kind that a recipe trains with.
+
+    Where it is fixed, the recipe has it; a dynamic one begins where there was none. So a run may
+    go on at another level of precision.
+    """
+    first = Counters(0, first_loss_scale(recipe)).to_arrays()
+    of_scale = Counters(0, LossScale(1.0, 0, 2.0)).to_arrays().keys() - {"updates"}
+    kept = {name: a for name, a in state.items() if name in first or name not in of_scale}
+    return {**{name: first[name] for name in of_scale & first.keys()}, **kept}

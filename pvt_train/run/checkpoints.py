@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from convert.model.training_checkpoint import save_training
 from convert.model.write import save_model
+from convert.training.checkpoint import save_training
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.files.models import BEST, LAST, RUN_ENDINGS, run_file

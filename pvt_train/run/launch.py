@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.model.training_checkpoint import load_training
+from convert.training.state import EPOCHS, read_training
 from pvt_data.sources.folders import count_sideways, open_source
 from pvt_data.sources.labels import open_labelled
 from pvt_data.sources.source import Source
@@ -21,6 +21,7 @@ from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import initial_weights
 from pvt_spec.words import counted
 from pvt_train.input.loader import TrainingBatches
+from pvt_train.optim.counters import with_loss_scale
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from pvt_train.run.checkpoints import Checkpoints
@@ -36,7 +37,7 @@ from pvt_train.run.folder import (
 )
 from pvt_train.run.loop import Outcome, Run, train
 from pvt_train.run.reporter import Reporter
-from pvt_train.run.standing import Standing
+from pvt_train.run.standing import HandedOver, Standing
 from pvt_train.twin import TrainingError, Twin
 
 Say = Callable[[str], None]
@@ -57,17 +58,20 @@ class Resumed:
         path: The state file.
         tensors: The twin's state.
         info: What travels with the weights.
-        recipe: The recipe of the run so far, as JSON values.
+        recipe: The recipe of the run so far, as JSON values; of another program's run, as much of
+            it as its file shows.
         run: Where the run stands.
         changed: When the state file was written, in nanoseconds.
+        notes: What is to be said of another program's file, a line each.
     """
 
     path: Path
     tensors: dict[str, Array]
     info: ModelInfo
     recipe: dict[str, Any]
-    run: Standing
+    run: Standing | HandedOver
     changed: int
+    notes: tuple[str, ...] = ()
 
 
 def _changed(path: Path) -> int:
@@ -75,19 +79,26 @@ def _changed(path: Path) -> int:
 
 
 def load_resumed(path: AnyPath) -> Resumed:
-    """Reads a state file, or that of a run's folder.
+    """Reads a state file, or that of a run's folder; another program's too.
 
     Raises:
         PvtError: It cannot be read, is damaged, or holds no state.
     """
     file = state_file(Path(path))
     changed = _changed(file)
-    tensors, info, facts = load_training(file)
+    state = read_training(file)
     try:
-        recipe, run = dict(facts["recipe"]), Standing.from_dict(facts["run"])
+        recipe, said = dict(state.facts["recipe"]), state.facts["run"]
+        if state.handed_over:
+            run: Standing | HandedOver = HandedOver(
+                int(said[EPOCHS]), int(state.tensors["updates"])
+            )
+        else:
+            run = Standing.from_dict(said)
     except (KeyError, TypeError, ValueError, TrainingError) as error:
         raise TrainingError(f"{file}: its state is not one of a run: {error}") from error
-    return Resumed(file, tensors, info, recipe, run, changed)
+    notes = tuple(map(str, state.findings)) if state.handed_over else ()
+    return Resumed(file, state.tensors, state.info, recipe, run, changed, notes)
 
 
 def train_recipe(
@@ -131,7 +142,7 @@ def train_recipe(
         stack.enter_context(output_folder(output))
         twin = open_twin(info, recipe, weights)
         batches = stack.enter_context(TrainingBatches(images, recipe, info, twin.rank, twin.ranks))
-        start = _take_up(resumed, batches, recipe.epoch_size, twin)
+        start = _take_up(resumed, batches, recipe, twin)
         if begins:
             # What was kept so far is in another folder, and stays there.
             start = dataclasses.replace(start, best=None, kept=())
@@ -196,7 +207,7 @@ def starting_point(
     """
     if resumed is not None:
         info = model_info(recipe, classes, resumed.info)
-        if info.labels != resumed.info.labels:
+        if resumed.info.labels and info.labels != resumed.info.labels:
             raise TrainingError(
                 f"{resumed.path}: its run has the classes {_some(resumed.info.labels)}, the images "
                 f"{_some(info.labels)}: give the --data-dir of that run, or take its weights alone "
@@ -204,7 +215,7 @@ def starting_point(
             )
         names = [spec.name for spec in tensor_specs(info.config)]
         weights = {name: resumed.tensors[name] for name in names if name in resumed.tensors}
-        return weights, info, []
+        return weights, info, [*resumed.notes]
     if not recipe.pretrained:
         info = model_info(recipe, classes)
         return initial_weights(info.config, recipe.seed), info, []
@@ -216,13 +227,13 @@ def starting_point(
 
 
 def _take_up(
-    resumed: Resumed | None, batches: TrainingBatches, epochs: int, twin: Twin
+    resumed: Resumed | None, batches: TrainingBatches, recipe: Recipe, twin: Twin
 ) -> Standing:
     """Returns where the run stands; the twin then stands there too."""
     fresh = Standing(0, batches.images, batches.global_batch)
     if resumed is None:
         return fresh
-    run = resumed.run
+    run = _placed(resumed, fresh, batches.steps_per_epoch)
     found, expected = (run.images, run.global_batch), (fresh.images, fresh.global_batch)
     if found != expected:
         raise TrainingError(
@@ -231,13 +242,33 @@ def _take_up(
             "images and batch size times workers, or take its weights alone with --pretrained"
         )
     done = run.step // batches.steps_per_epoch
-    if done >= epochs + run.to_validate:
+    if done >= recipe.epoch_size + run.to_validate:
         raise TrainingError(
-            f"{resumed.path}: its run has finished {counted(done, 'epoch')}, of {epochs} that are "
-            "asked for: give a larger --epoch-size"
+            f"{resumed.path}: its run has finished {counted(done, 'epoch')}, of "
+            f"{recipe.epoch_size} that are asked for: give a larger --epoch-size"
         )
-    twin.load_state(resumed.tensors)
+    twin.load_state(with_loss_scale(resumed.tensors, recipe))
     return run
+
+
+def _placed(resumed: Resumed, fresh: Standing, steps_per_epoch: int) -> Standing:
+    """Returns where a run stands among the images of this one.
+
+    Raises:
+        TrainingError: Another program's run has made more updates than its epochs have here.
+    """
+    run = resumed.run
+    if isinstance(run, Standing):
+        return run
+    step = run.epochs * steps_per_epoch
+    if run.updates > step:
+        raise TrainingError(
+            f"{resumed.path}: its run has made {counted(run.updates, 'update')} in "
+            f"{counted(run.epochs, 'epoch')}, which would have {step} here, with {fresh.images} "
+            f"images and {fresh.global_batch} per update: take the images and the batch size times "
+            "workers of that run, or take its weights alone with --pretrained"
+        )
+    return dataclasses.replace(fresh, step=step)
 
 
 def _describe(run: Run, info: ModelInfo) -> str:

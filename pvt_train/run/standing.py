@@ -31,6 +31,24 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class HandedOver:
+    """Where a run of another program stands, whose images and batches its state does not tell.
+
+    Attributes:
+        epochs: The epochs that it has behind it.
+        updates: The updates that its optimizer has made; those that it left out are not counted.
+    """
+
+    epochs: int
+    updates: int
+
+    @property
+    def step(self) -> int:
+        """The updates, where nothing tells how many an epoch has."""
+        return self.updates
+
+
+@dataclass(frozen=True)
 class Standing:
     """Where a run stands.
 

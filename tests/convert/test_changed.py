@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from convert import read_model, save_model
 from convert.formats import ckpt
 from convert.inspection import compare_files, is_good
-from convert.model.training_checkpoint import save_training
+from convert.training.checkpoint import save_training
 from parity.command_line import main as parity
 from pvt_onnx import load_forward
 from pvt_onnx.reading.changes import find_changes

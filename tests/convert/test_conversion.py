@@ -358,7 +358,7 @@ def test_training_state_is_listed_and_never_converted(tmp_path: Path) -> None:
     others = read_file(source).tensors.keys() - weights
     for part in {f"{n.partition('.')[0]}.* x129" if "." in n else n for n in others}:
         assert part in line
-    assert line.endswith("(set aside)")
+    assert line.endswith("(left behind; --training-state moves it too)")
     assert "averaged weights  129 (not taken: give --weights ema)\n" in said
     assert read_file(tmp_path / "a.ckpt").tensors.keys() == weights
 

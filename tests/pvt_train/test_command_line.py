@@ -16,15 +16,19 @@ import pytest
 from click.testing import CliRunner
 
 from convert import load_model, save_model
-from convert.model.training_checkpoint import load_training
+from convert.training.checkpoint import load_training
 from pvt_spec import make_config, tensor_specs
 from pvt_train.command_line import main as pvt_train
+from pvt_train.recipe.keys import Recipe
+from pvt_train.recipe.read import model_info
 from pvt_train.run.log import read_log
 from tests.support.commands import invoke, refusal
 from tests.support.messages import tells
-from tests.support.models import assert_same
+from tests.support.models import assert_same, random_weights
 from tests.support.processes import Ended
+from tests.support.theirs import OfficialRun
 from tests.support.train_command import MINDSPORE, OP_BY_OP, TRAINERS, Trainer, arguments
+from tests.support.training import batch
 
 ONCE = pytest.mark.parametrize("trainer", ["torch"], indirect=True)
 """What the framework has no part in."""
@@ -280,6 +284,63 @@ class TestHandOver:
         assert len(names & {"best.ckpt", "best.pth"}) == 1
         kept = {f"pvt_nano-{epoch}{trainer.ending}" for epoch in (1, 2)}
         assert names > kept | {f"pvt_nano-{epoch}{other.ending}" for epoch in (3, 4)}
+
+
+@pytest.mark.parametrize("trainer", TRAINERS, indirect=True)
+class TestAnotherProgramsRun:
+    """A run of the official code that goes on here, with a recipe that its file does not say."""
+
+    @pytest.fixture
+    def theirs(self, tmp_path) -> Path:
+        import torch
+
+        info = model_info(Recipe("pvt_nano", image_resize=32), [str(i) for i in range(10)])
+        run = OfficialRun(info, random_weights(info.config))
+        run.step(batch(info, 0), 1e-3)
+        torch.save(run.saved(), tmp_path / "checkpoint.pth")
+        return tmp_path / "checkpoint.pth"
+
+    def test_it_goes_on_with_a_recipe(self, trainer, theirs, few_digits, tmp_path):
+        run, how = tmp_path / "run", ("--resume", str(theirs), "--ema", "False")
+        done = trainer.run_here(few_digits, run, *how)
+        assert done.exit_code == 0, done.output
+        assert tells(done.stderr, "weight_decay", "0.5", "0.05", "lr_scheduler", "moment1", "1")
+        assert [record["epoch"] for record in numbers(run)] == [2]
+        state, info, facts = load_training(trainer.file(run, "last"))
+        # One before, and an epoch of three.
+        assert state["updates"] == 4 and facts["run"]["step"] == 6
+        assert info.labels == tuple("0123456789")
+        assert theirs.exists()
+
+    @pytest.mark.parametrize(
+        ("more", "facts"),
+        [
+            ((), ("ema", "--pretrained")),
+            (("--ema", "False", "--model", "pvt_tiny"), ("'pvt_nano'", "'pvt_tiny'")),
+            (("--ema", "False", "--opt", "lamb"), ("'adamw'", "'lamb'")),
+            (("--ema", "False", "--profile", "mindcv"), ("'official'", "'mindcv'")),
+        ],
+    )
+    def test_what_would_be_another_run_is_refused(
+        self, trainer, theirs, few_digits, tmp_path, more, facts
+    ):
+        done = trainer.run_here(few_digits, tmp_path / "run", "--resume", str(theirs), *more)
+        assert done.exit_code == 1 and tells(done.stderr, theirs, *facts)
+
+    def test_without_a_recipe_one_is_asked_for(self, trainer, theirs, few_digits):
+        said = refusal(trainer.main, "train", "--resume", theirs, "--data-dir", few_digits)
+        assert tells(said, theirs, "--config", "--output")
+
+    def test_other_images_than_its_own_are_noticed(self, trainer, theirs, few_digits, tmp_path):
+        how = ("--resume", str(theirs), "--ema", "False", "--epoch-size", "3")
+        import torch
+
+        saved = torch.load(theirs, weights_only=False)
+        for state in saved["optimizer"]["state"].values():
+            state["step"] = torch.tensor(7.0)
+        torch.save(saved, theirs)
+        done = trainer.run_here(few_digits, tmp_path / "run", *how)
+        assert done.exit_code == 1 and tells(done.stderr, theirs, 7, 3, 60, 20)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from convert.model.training_checkpoint import load_training
+from convert.training.checkpoint import load_training
 from pvt_train.run.log import read_log
 from tests.support.messages import tells
 from tests.support.processes import free_port, launch_environment

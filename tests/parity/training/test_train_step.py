@@ -142,7 +142,7 @@ class TestCommand:
 
     def test_a_run_goes_on_where_it_stands(self, tmp_path):
         """The state of a run of either framework: its weights, moments, count and recipe."""
-        from convert.model.training_checkpoint import save_training
+        from convert.training.checkpoint import save_training
         from pvt_spec.initial import initial_weights
         from pvt_train.input.randomness import drop_path_scales
         from pvt_train.recipe.keys import Recipe

@@ -7,7 +7,7 @@ import pytest
 
 from convert import ConvertError, save_model
 from convert.model.read import read_model
-from convert.model.training_checkpoint import save_training
+from convert.training.checkpoint import save_training
 from pvt_ms.command_line import main
 from pvt_spec import ModelInfo, PVTConfig, make_config
 from pvt_spec.initial import initial_weights

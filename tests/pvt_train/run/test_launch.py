@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from convert import load_model, save_model
-from convert.model.training_checkpoint import load_training
+from convert.training.checkpoint import load_training
 from pvt_data.command_line import Commands
 from pvt_spec import PvtError
 from pvt_train.command_line import train_command, train_options

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.formats.table import find_format, find_source
-from convert.formats.weight_file import contents
+from convert.formats.weight_file import WeightFile, contents
 from convert.names.dialects import find_dialect
 from convert.names.training_state import AVERAGED, LEADING, is_training_state
 from pvt_spec import METADATA_KEY, ModelInfo, PvtError, tensor_specs
@@ -31,9 +31,14 @@ STATE_KEY = "pvt_training_state"
 
 
 def save_training(
-    path: Path, state: Mapping[str, Array], info: ModelInfo, facts: Mapping[str, Any]
+    path: Path,
+    state: Mapping[str, Array],
+    info: ModelInfo,
+    facts: Mapping[str, Any],
+    *,
+    force: bool = True,
 ) -> None:
-    """Writes a training checkpoint whole or not at all; one that is there is replaced.
+    """Writes a training checkpoint whole or not at all.
 
     Args:
         path: The target, a ``.ckpt`` or a ``.pth``.
@@ -42,9 +47,11 @@ def save_training(
         info: The weights' ModelInfo; of the hashes that are written with it, those of averaged
             weights have their leading part too.
         facts: What the run says of itself, as JSON values.
+        force: Whether one that is there is replaced.
 
     Raises:
         ConvertError: It cannot be written.
+        FileExists: It exists and ``force`` is not given.
     """
     row = find_format(path)
     names = find_dialect(row.dialect, info.config.version)
@@ -58,7 +65,7 @@ def save_training(
     facts = parse_json(encode_json(dict(facts)))  # as they will be read
     described = {"facts": facts, "sha256": digest({**weights, **beside}, facts, model)}
     texts = {METADATA_KEY: model, STATE_KEY: encode_json(described)}
-    with replacing(path, force=True) as stream:
+    with replacing(path, force) as stream:
         row.module.write_training(stream, weights, beside, texts)
 
 
@@ -70,11 +77,27 @@ def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, An
     """
     row = find_source(path)
     file = row.read(path)
-    if STATE_KEY not in file.metadata or METADATA_KEY not in file.metadata:
+    if not is_ours(file):
         raise ConvertError(
             f"{path}: no training state of pvt-ms or pvt-torch is in it: go on from a run's "
             "last.ckpt or last.pth, or give weights alone as --pretrained"
         )
+    return state_in(path, file, row.dialect)
+
+
+def is_ours(file: WeightFile) -> bool:
+    """Returns whether a file says that it holds a training state of ours."""
+    return STATE_KEY in file.metadata and METADATA_KEY in file.metadata
+
+
+def state_in(
+    path: Path, file: WeightFile, dialect: str
+) -> tuple[dict[str, Array], ModelInfo, dict[str, Any]]:
+    """Returns what :func:`load_training` does of a file that is read and ours.
+
+    Raises:
+        ConvertError: It is damaged.
+    """
     try:
         described = parse_json(file.metadata[STATE_KEY])
         facts, expected = dict(described["facts"]), str(described["sha256"])
@@ -88,7 +111,7 @@ def load_training(path: Path) -> tuple[dict[str, Array], ModelInfo, dict[str, An
             f"{path}: its state has the digest {found[:12]}…, expected {expected[:12]}…: the file "
             "was cut off or changed; go on from another one"
         )
-    names = find_dialect(row.dialect, info.config.version)
+    names = find_dialect(dialect, info.config.version)
     state = {_renamed(name, names.to_canonical): array for name, array in tensors.items()}
     return state, info, facts
 

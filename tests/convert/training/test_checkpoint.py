@@ -8,7 +8,7 @@ import pytest
 
 from convert import ConvertError, load_model
 from convert.model.read import Given, read_model
-from convert.model.training_checkpoint import load_training, save_training
+from convert.training.checkpoint import load_training, save_training
 from pvt_spec import tensor_specs
 from tests.support.messages import naming
 from tests.support.models import SMALL, assert_same, info_of, random_weights
@@ -157,7 +157,7 @@ def test_names_without_a_weight_stay_as_they_are(tmp_path):
 
 def test_what_is_said_of_it_is_covered_too(tmp_path):
     from convert.formats import ckpt
-    from convert.model.training_checkpoint import STATE_KEY
+    from convert.training.checkpoint import STATE_KEY
     from pvt_spec import METADATA_KEY
 
     save_training(tmp_path / "last.ckpt", full_state("v1"), info_of(SMALL["v1"]), FACTS)
@@ -192,7 +192,7 @@ def test_the_same_bytes_as_another_tensor_are_noticed(tmp_path, change):
 )
 def test_what_is_said_is_no_json_of_ours(tmp_path, text):
     from convert.formats import ckpt
-    from convert.model.training_checkpoint import STATE_KEY
+    from convert.training.checkpoint import STATE_KEY
 
     save_training(tmp_path / "last.ckpt", full_state("v1"), info_of(SMALL["v1"]), FACTS)
     file = ckpt.read(tmp_path / "last.ckpt")

@@ -1,0 +1,1 @@
+"""Training states: our own, and those that other programs have left."""
