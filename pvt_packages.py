@@ -18,6 +18,7 @@ LIBRARIES = {
     **dict.fromkeys(("click", "jinja2", "ml_dtypes", "numpy", "onnx", "onnxruntime"), "pvt-twins"),
     **dict.fromkeys(("PIL", "rich"), "pvt-twins"),
     **dict.fromkeys(("matplotlib", "simplejpeg", "tensorboardX", "yaml"), "pvt-twins[train]"),
+    **dict.fromkeys(("prometheus_client", "starlette", "uvicorn"), "pvt-twins[serve]"),
     "mindspore": "pvt-twins[mindspore]",
     "openvino": "pvt-twins[openvino]",
     "torch": "pvt-twins[torch]",

@@ -4,8 +4,8 @@ A field's metadata says how the option is typed and what the help says of it, so
 their help and the library's arguments are one row. Nothing heavy is imported here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pvt_spec import PROFILES, TASKS
@@ -61,3 +61,10 @@ class Description:
         (),
         kind="preprocessing",
     )
+
+
+def apart(chosen: Mapping[str, Any]) -> tuple[Description, dict[str, Any]]:
+    """Returns what was said of a model, and what else was chosen: what runs it, say."""
+    names = {row.name for row in fields(Description)}
+    said = Description(**{name: value for name, value in chosen.items() if name in names})
+    return said, {name: value for name, value in chosen.items() if name not in names}

@@ -1,7 +1,6 @@
 """``pvt-onnx``: answers and accuracy of an ONNX model in any engine."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,11 @@ from pvt_data.answers.validate_command import add_validate
 from pvt_data.benchmark.command import add_benchmark
 from pvt_data.benchmark.contestants import GEMM
 from pvt_data.command_line import Commands
-from pvt_data.description import Description
+from pvt_data.description import apart
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import ENGINES
 from pvt_onnx.quantize.command_line import add_quantize
+from pvt_onnx.serve.command_line import add_serve
 
 if TYPE_CHECKING:
     from pvt_data.answers.accuracy import Opened
@@ -32,15 +32,8 @@ def _open(
 ) -> "Opened":
     from pvt_onnx.engines.session import open_model
 
-    said, engine = _apart(chosen)
+    said, engine = apart(chosen)
     return open_model(path, tell, EngineOptions(**engine, spin=False), size, said)
-
-
-def _apart(chosen: Mapping[str, Any]) -> tuple[Description, dict[str, Any]]:
-    """Returns what was said of a model, and what was chosen of what runs it."""
-    names = {row.name for row in fields(Description)}
-    said = Description(**{name: value for name, value in chosen.items() if name in names})
-    return said, {name: value for name, value in chosen.items() if name not in names}
 
 
 def _open_contestant(
@@ -48,7 +41,7 @@ def _open_contestant(
 ) -> "Opened":
     from pvt_onnx.engines.session import open_model
 
-    said, engine = _apart(chosen)
+    said, engine = apart(chosen)
     if engine["engine"] != GEMM:
         return open_model(path, tell, EngineOptions(**engine), said=said)
     from pvt_onnx.products import open_products
@@ -61,3 +54,4 @@ add_predict(main, RUNS)
 add_validate(main, RUNS)
 add_benchmark(main, "pvt_onnx", _open_contestant)
 add_quantize(main)
+add_serve(main, RUNS)

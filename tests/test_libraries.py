@@ -58,8 +58,12 @@ COMMANDS = {
     "onnxruntime": [
         "pvt_onnx predict model.onnx image.png",
         "pvt_onnx validate model.onnx --data-dir val",
+        "pvt_onnx serve model.onnx",
         "parity capture model.pth --runtime onnxruntime -o new.npz",
     ],
+    "starlette": ["pvt_onnx serve model.onnx"],
+    "uvicorn": ["pvt_onnx serve model.onnx"],
+    "prometheus_client": ["pvt_onnx serve model.onnx"],
     "onnx": ["pvt_onnx predict model.onnx image.png", "convert model.pth new.onnx"],
     "jinja2": [
         "parity run model.pth --random 1 --html new.html",

@@ -47,6 +47,7 @@ TABLE = (
     Substitution(r"train … (?=--pretrained)", "train --data-dir DIR --output tuned ", "left open"),
     Substitution(r"(?<=pvt_torch train )--config …", "--data-dir DIR --output three", "left open"),
     Substitution(r"--config …", "--data-dir DIR --output two", "left open"),
+    Substitution(r"^pvt-onnx serve", "timeout 100 pvt-onnx serve", "it would go on"),
     Substitution(r"photos/", "DIR/val/3", "a folder of images"),
     Substitution(r"--runtime torch-compile", "--runtime torch", "compiling takes minutes"),
     Substitution(r"(?<=--images )val/", "DIR/val", "a folder of labelled images"),

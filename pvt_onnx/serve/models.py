@@ -1,6 +1,6 @@
 """A model that is served: what it takes and answers in the protocol's words, and how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -18,7 +18,7 @@ from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import OpenFile, open_file
 from pvt_onnx.reading.bounds import check_images
 from pvt_onnx.reading.files import load_proto, reporting
-from pvt_onnx.serve.protocol import (
+from pvt_onnx.serve.protocol.messages import (
     BYTES,
     InferRequest,
     ModelMetadata,
@@ -27,7 +27,7 @@ from pvt_onnx.serve.protocol import (
     datatype_of,
     refused,
 )
-from pvt_onnx.serve.tensors import decode_text
+from pvt_onnx.serve.protocol.tensors import decode_text
 from pvt_spec import ModelInfo, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError, PvtError
@@ -40,6 +40,21 @@ PROBABILITIES = "probabilities"
 
 PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "openvino": "openvino"}
 """What the protocol's users call an engine."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a request.
+
+    Attributes:
+        count: How many.
+        parts: What makes some of them what the graph takes: arrays (b, …), in their order.
+        quick: Whether that takes no time.
+    """
+
+    count: int
+    parts: Sequence[Callable[[], Array]]
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,18 +104,16 @@ class ServedModel:
         platform = PLATFORMS[self.options.engine]
         return ModelMetadata(self.name, versions, platform, inputs, self.outputs)
 
-    def read(self, request: InferRequest) -> tuple[int, Callable[[], list[Array]]]:
-        """Returns how many images a request has, and what makes of them what the graph takes.
-
-        The latter may take long, and returns arrays (b, …) of images of one shape each.
+    def read(self, request: InferRequest) -> Images:
+        """Returns the images of a request.
 
         Raises:
-            ProtocolError: 400: it is not what the model takes; the function raises it too.
+            ProtocolError: 400: it is not what the model takes; the images' parts raise it too.
         """
         if request.raw is not None:
             if self.image is None:
                 raise refused("the model takes no encoded image, of which a body could consist")
-            return 1, partial(self._decode, [request.raw])
+            return Images(1, [partial(self._decode, request.raw, 0)])
         known = [each for each in (self.tensor, self.image) if each]
         names = listed([each.name for each in known], 2, separator=" or ")
         if len(request.inputs) != 1:
@@ -113,15 +126,15 @@ class ServedModel:
         if not given.shape[0]:
             raise refused(f"input {show(given.name)} has no images")
         if spec is self.image:
-            return given.shape[0], partial(self._decode, [*map(decode_text, given.data)])
-        return given.shape[0], partial(self._take, given)
+            parts = [partial(self._decode, data, n) for n, data in enumerate(given.data)]
+            return Images(len(parts), parts)
+        resized = isinstance(self.file.info.preprocessing, Untouched)
+        return Images(given.shape[0], [partial(self._take, given)], not resized)
 
-    def _decode(self, files: list[bytes]) -> list[Array]:
-        return [self._decoded(data, f"image {number}") for number, data in enumerate(files)]
-
-    def _decoded(self, data: bytes, name: str) -> Array:
+    def _decode(self, given: bytes | str, number: int) -> Array:
         """Returns an encoded image as the graph takes it, (1, …)."""
         kept, interface = self.file.info.preprocessing, self.file.interface
+        data, name = decode_text(given), f"image {number}"
         try:
             with decoding(name), opened(BytesIO(data)) as image:
                 if image.width * image.height > self.most_pixels:
@@ -134,7 +147,7 @@ class ServedModel:
             raise refused(error) from None
         return interface.feed(prepared[None], kept)[interface.image]
 
-    def _take(self, given: Tensor) -> list[Array]:
+    def _take(self, given: Tensor) -> Array:
         """Returns images that are given as the graph takes them, of a size that it takes."""
         interface, info = self.file.interface, self.file.info
         images = np.asarray(given.data)
@@ -149,7 +162,7 @@ class ServedModel:
                     load_pixels(image, info.preprocessing)
         except PvtError as error:
             raise refused(error) from None
-        return [images]
+        return images
 
     def most_images(self, shape: tuple[int, ...], most: int) -> int:
         """Returns how many images of a shape go into a call, of its own size at most ``most``."""

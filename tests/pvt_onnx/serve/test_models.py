@@ -16,7 +16,7 @@ from convert.options import OnnxOptions
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.serve.batching import Batcher
 from pvt_onnx.serve.models import open_served
-from pvt_onnx.serve.protocol import BYTES, InferRequest, ProtocolError, Tensor
+from pvt_onnx.serve.protocol.messages import BYTES, InferRequest, ProtocolError, Tensor
 from pvt_onnx.serve.repository import ModelFile, list_repository, name_files
 from pvt_spec.errors import PvtError
 from tests.pvt_onnx.serve.served import picture, save
@@ -45,9 +45,9 @@ def encoded(*files):
 
 
 def answers(model, request):
-    count, prepare = model.read(request)
-    images = prepare()
-    assert sum(map(len, images)) == count
+    read = model.read(request)
+    images = [part() for part in read.parts]
+    assert sum(map(len, images)) == read.count
     found = [model.run(each) for each in images]
     return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
@@ -154,12 +154,10 @@ def test_sizes_that_no_model_takes_are_refused(tmp_path):
         save(tmp_path / "m.onnx", onnx=OnnxOptions(dynamic_size=True)), "m", "1", ONE
     )
     for side in (1, 100_000):
-        count, prepare = dynamic.read(
-            asked(Tensor.of("images", np.broadcast_to(np.float32(0), (1, 3, side, 32))))
-        )
+        images = np.broadcast_to(np.float32(0), (1, 3, side, 32))
         with pytest.raises(ProtocolError) as caught:
-            prepare()
-        assert count == 1 and caught.value.status == 400
+            answers(dynamic, asked(Tensor.of("images", images)))
+        assert caught.value.status == 400
     whole = open_served(save(tmp_path / "e.onnx", onnx=OnnxOptions(embed=True)), "e", "1", ONE)
     with pytest.raises(ProtocolError):  # all of it would be resized to 32 x 32 million
         answers(whole, asked(Tensor.of("images", np.zeros((1, 1, 1_000_000, 3), np.uint8))))

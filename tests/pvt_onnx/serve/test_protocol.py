@@ -11,8 +11,14 @@ from hypothesis import example, given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 
-from pvt_onnx.serve.answers import check_wanted, choose_outputs, largest, write_answer, write_error
-from pvt_onnx.serve.protocol import (
+from pvt_onnx.serve.protocol.answers import (
+    check_wanted,
+    choose_outputs,
+    largest,
+    write_answer,
+    write_error,
+)
+from pvt_onnx.serve.protocol.messages import (
     BYTES,
     DATATYPES,
     HEADER_LENGTH,
@@ -22,7 +28,7 @@ from pvt_onnx.serve.protocol import (
     TensorSpec,
     Wanted,
 )
-from pvt_onnx.serve.requests import CONTENT_TYPES, read_request
+from pvt_onnx.serve.protocol.requests import CONTENT_TYPES, read_request
 from pvt_spec.files import limits
 from tests.support.messages import tells
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pvt_onnx.serve.protocol import BYTES, DATATYPES, Tensor, Values, refused
+from pvt_onnx.serve.protocol.messages import BYTES, DATATYPES, Tensor, Values, refused
 from pvt_spec.files.limits import MAX_DIMS, MAX_INTEGER, MAX_REQUEST_TEXTS
 from pvt_spec.words import show
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pvt_data.answers.accuracy import top_k
-from pvt_onnx.serve.protocol import (
+from pvt_onnx.serve.protocol.messages import (
     BYTES,
     DATATYPES,
     HEADER_LENGTH,

@@ -8,14 +8,14 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from pvt_onnx.serve.protocol import (
+from pvt_onnx.serve.protocol.messages import (
     HEADER_LENGTH,
     InferRequest,
     ProtocolError,
     Wanted,
     refused,
 )
-from pvt_onnx.serve.tensors import check_kind, get_field, read_tensor, short_text
+from pvt_onnx.serve.protocol.tensors import check_kind, get_field, read_tensor, short_text
 from pvt_spec.files.json_text import parse_json
 from pvt_spec.files.limits import (
     MAX_CLASSES,
@@ -151,7 +151,7 @@ def _rows(asked: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 def _parameters(row: dict[str, Any], of: str) -> dict[str, Any]:
     said: dict[str, Any] = get_field(row, "parameters", dict, {}, of)
-    for name in said.keys() & UNSUPPORTED.keys():
+    for name in (each for each in UNSUPPORTED if each in said):
         raise refused(f"parameter {name} of {of}: not supported: {UNSUPPORTED[name]}")
     return said
 

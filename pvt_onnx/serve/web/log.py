@@ -1,0 +1,93 @@
+"""A line for each request, on stderr, and what a request is called."""
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+from uuid import uuid4
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pvt_spec.files.json_text import encode_json
+from pvt_spec.words import printable, shortened
+
+REQUEST_ID = "x-request-id"
+"""The header that names a request; an answer has it again."""
+
+_NAME = re.compile("[!-~]{1,128}")
+
+GONE = 499
+"""The status of a request whose client did not wait for the answer."""
+
+
+class Logged:
+    """An application whose requests have names and are logged.
+
+    What the application puts into the scope's ``state`` under ``"said"`` is logged too.
+
+    Args:
+        app: The application.
+        write: The function that is given what is logged of a request.
+    """
+
+    def __init__(self, app: ASGIApp, write: Callable[[dict[str, Any]], None]):
+        self._app, self._write = app, write
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        began = time.perf_counter()
+        given = dict(scope["headers"]).get(REQUEST_ID.encode(), b"").decode("latin-1")
+        name = given if _NAME.fullmatch(given) else uuid4().hex
+        said: dict[str, Any] = {}
+        scope["state"] = {**scope.get("state", {}), "said": said, "id": name}
+        status = GONE
+
+        async def named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (REQUEST_ID.encode(), name.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        finally:
+            client = scope.get("client") or ("",)
+            self._write(
+                {
+                    "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+                    "client": client[0],
+                    "method": scope["method"],
+                    "path": shortened(scope["path"], 200),
+                    "status": status,
+                    "ms": round((time.perf_counter() - began) * 1000, 2),
+                    "id": name,
+                    **said,
+                }
+            )
+
+
+def writer(form: str) -> Callable[[dict[str, Any]], None]:
+    """Returns what writes a request's line on stderr.
+
+    Args:
+        form: One of :data:`pvt_onnx.serve.options.LOGS`.
+    """
+
+    def write(row: dict[str, Any]) -> None:
+        if form == "json":
+            line = encode_json(row, compact=True)
+        else:
+            words = [str(row[name]) for name in ("time", "client", "method", "path", "status")]
+            others = [f"{name}={value}" for name, value in row.items() if name not in _UNNAMED]
+            line = printable(" ".join([*words, f"{row['ms']} ms", *others]))
+        with suppress(OSError, ValueError):  # nobody reads it: answers go on
+            print(line, file=sys.stderr, flush=True)
+
+    return (lambda row: None) if form == "none" else write
+
+
+_UNNAMED = ("time", "client", "method", "path", "status", "ms")

@@ -1,0 +1,143 @@
+"""The process that serves: a socket, an event loop, signals."""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from pvt_data.sources.labels import Tell
+from pvt_onnx.serve.options import IDLE_SECONDS, ServeOptions
+from pvt_onnx.serve.repository import ModelFile
+from pvt_onnx.serve.service import Open, Service
+from pvt_onnx.serve.web.app import make_app
+from pvt_onnx.serve.web.connections import Connection
+from pvt_onnx.serve.web.log import writer
+from pvt_spec.errors import PvtError
+from pvt_spec.files.limits import MAX_REQUEST_HEAD
+
+
+class Server(uvicorn.Server):
+    """A server that opens its models once it listens, and ends where one cannot be opened.
+
+    A signal is noted, not sent again.
+
+    Args:
+        service: The models.
+        options: How they are served.
+        tell: The function that is told what happens.
+
+    Attributes:
+        signal: The first signal that came.
+    """
+
+    signal: int | None = None
+
+    def __init__(self, service: Service, options: ServeOptions, tell: Tell):
+        super().__init__(_config(service, options, tell))
+        self._service, self._tell = service, tell
+
+    async def run_on(self, listener: socket.socket) -> None:
+        """Serves until it is told to end, and what was asked by then is answered.
+
+        Raises:
+            PvtError: A model cannot be opened.
+        """
+        loading = asyncio.ensure_future(self._service.load(self._tell))
+        loading.add_done_callback(self._loaded)
+        self._tell(f"listening on {address_of(listener)}")
+        try:
+            await self.serve(sockets=[listener])
+            if loading.done():
+                await loading
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await self._service.close()
+
+    def _loaded(self, loading: "asyncio.Future[None]") -> None:
+        if loading.cancelled() or loading.exception():
+            self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Has signals end the server while the block lasts, if it is in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {n: signal.signal(n, self.handle_exit) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends the server once what was asked is answered; at a second signal, now."""
+        if self.signal is not None:
+            self.force_exit = True
+        self.signal = self.signal or sig
+        self._service.closing = self.should_exit = True
+
+
+def serve(files: Sequence[ModelFile], open_: Open, options: ServeOptions, tell: Tell) -> int | None:
+    """Serves models until a signal ends it, and returns that.
+
+    Args:
+        files: The models.
+        open_: What opens one.
+        options: How they are served.
+        tell: The function that is told what happens.
+
+    Raises:
+        PvtError: A model cannot be opened, or the address cannot be listened on.
+    """
+    with listen(options.host, options.port) as listener:
+        server = Server(Service(files, open_, options), options, tell)
+        asyncio.run(server.run_on(listener))
+        return server.signal
+
+
+def _config(service: Service, options: ServeOptions, tell: Tell) -> uvicorn.Config:
+    for name in ("uvicorn.error", "uvicorn.access"):  # what matters of it we say ourselves
+        logging.getLogger(name).disabled = True
+    return uvicorn.Config(
+        make_app(service, options, tell, writer(options.log)),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=max(1, round(options.drain)),
+        h11_max_incomplete_event_size=MAX_REQUEST_HEAD,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens; of a name with several addresses, on the first.
+
+    Raises:
+        PvtError: It cannot.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, place = found[0]
+        return socket.create_server(place[:2], family=family, backlog=1024)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise PvtError(f"{host}, port {port}: cannot be listened on ({why})") from None
+
+
+def address_of(listener: socket.socket) -> str:
+    """Returns the address that clients take."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

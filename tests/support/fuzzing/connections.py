@@ -1,0 +1,97 @@
+"""Hostile and good clients at a time on one server, in asyncio."""
+
+import asyncio
+import json
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from tests.support.fuzzing.requests import STATUS, good_requests, hostile, what_is_wrong
+
+PATIENCE = 0.5
+"""Seconds that a hostile client waits for an answer: the end of most is never sent."""
+
+
+@dataclass
+class Found:
+    """What came of it.
+
+    Attributes:
+        statuses: How often each status came; 0 stands for a connection closed without one.
+        problems: What was wrong, with the bytes that were sent.
+        good: How many good requests were answered as they are alone.
+    """
+
+    statuses: dict[int, int] = field(default_factory=dict)
+    problems: list[tuple[str, bytes]] = field(default_factory=list)
+    good: int = 0
+
+
+async def ask(host: str, port: int, sent: bytes, seconds: float) -> bytes:
+    """What comes back on a connection of its own, as far as it comes within some seconds."""
+    reader, writer = await asyncio.open_connection(host, port)
+    answer = b""
+    try:
+        with suppress(OSError):
+            writer.write(sent)
+            while part := await asyncio.wait_for(reader.read(1 << 16), seconds):
+                answer += part
+    except asyncio.TimeoutError:
+        pass
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+    return answer
+
+
+async def attack(
+    host: str, port: int, image: bytes, count: int, good: int, at_once: int = 32, seed: int = 0
+) -> Found:
+    """Asks a server so many hostile and good requests, mixed, and some at a time."""
+    goods, found = good_requests(image), Found()
+    generator = random.Random(seed)
+    alone = [_tensors(await ask(host, port, each, 30)) for each in goods]
+    assert all(alone), alone
+    kinds = [True] * good + [False] * count
+    generator.shuffle(kinds)
+    places = asyncio.Semaphore(at_once)
+
+    async def one(is_good: bool, number: int) -> None:
+        async with places:
+            mine = random.Random(f"{seed} {number}")
+            which = mine.randrange(len(goods))
+            sent = goods[which] if is_good else hostile(mine, goods)
+            try:
+                answer = await ask(host, port, sent, 30 if is_good else PATIENCE)
+            except OSError as error:
+                found.problems.append((f"no connection: {error}", sent))
+                return
+        _note(found, answer, sent, alone[which] if is_good else None)
+
+    for start in range(0, len(kinds), 1000):  # tasks take memory too
+        part = kinds[start : start + 1000]
+        await asyncio.gather(*(one(each, start + n) for n, each in enumerate(part)))
+    return found
+
+
+def _note(found: Found, answer: bytes, sent: bytes, alone: "list[float] | None") -> None:
+    status = int(match[1]) if (match := STATUS.match(answer)) else 0
+    found.statuses[status] = found.statuses.get(status, 0) + 1
+    problem = what_is_wrong(answer)
+    if alone is not None:
+        values = _tensors(answer)
+        close = len(values) == len(alone) and all(
+            abs(a - b) <= 1e-4 * (1 + abs(b)) for a, b in zip(values, alone, strict=True)
+        )
+        found.good += close
+        problem = problem or (None if close else f"a good request: {answer[:300]!r}")
+    if problem:
+        found.problems.append((problem, sent))
+
+
+def _tensors(answer: bytes) -> list[float]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b" 200 " not in head:
+        return []
+    return [value for each in json.loads(body)["outputs"] for value in each["data"]]
