@@ -8,7 +8,7 @@ from typing import Any
 def render(
     template: Path, values: Mapping[str, Any], filters: Mapping[str, Callable[..., str]] = {}
 ) -> str:
-    """Returns a page, self-contained: no scripts, and nothing is fetched.
+    """Returns a page, as self-contained as its template.
 
     Every value is escaped, as it may come from a file or its name.
 

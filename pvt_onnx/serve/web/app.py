@@ -22,6 +22,7 @@ from pvt_onnx.serve.protocol.requests import read_request
 from pvt_onnx.serve.service import Entry, Service
 from pvt_onnx.serve.web.bodies import Bodies
 from pvt_onnx.serve.web.log import GONE, Logged
+from pvt_onnx.serve.web.page import make_page
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import parse_json
 from pvt_spec.words import show
@@ -55,6 +56,7 @@ class Endpoints:
             Route("/v2/health/ready", self.ready),
             Route("/v2/repository/index", self.index, methods=["POST"]),
             Route("/metrics", self.metrics),
+            Route("/", self.page),
         ]
         for base in (model, model + version):
             found += [
@@ -111,6 +113,10 @@ class Endpoints:
     async def metrics(self, _: Request) -> Response:
         """Says what was counted."""
         return Response(self._service.metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def page(self, _: Request) -> Response:
+        """Shows the models to people."""
+        return _response(200, *make_page(self._service))
 
     async def infer(self, request: Request) -> Response:
         """Answers what a model is asked."""

@@ -10,9 +10,9 @@ from tritonclient.utils import InferenceServerException
 
 from pvt_onnx.serve.models import open_served
 from pvt_onnx.serve.repository import ModelFile
-from tests.pvt_onnx.serve.running import ONE, running
-from tests.pvt_onnx.serve.served import LABELS, picture, save
 from tests.support.messages import tells
+from tests.support.serving.models import LABELS, picture, save
+from tests.support.serving.running import ONE, running
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import psutil
 import pytest
 
 from pvt_onnx.serve.options import ServeOptions
-from tests.pvt_onnx.serve.running import running
-from tests.pvt_onnx.serve.served import picture, save
-from tests.support.fuzzing.connections import attack
-from tests.support.fuzzing.requests import what_is_wrong
+from tests.support.serving.attack import attack
+from tests.support.serving.hostile import what_is_wrong
+from tests.support.serving.models import picture, save
+from tests.support.serving.running import running
 
 
 @pytest.mark.parametrize(

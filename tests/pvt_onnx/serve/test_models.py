@@ -19,9 +19,9 @@ from pvt_onnx.serve.models import open_served
 from pvt_onnx.serve.protocol.messages import BYTES, InferRequest, ProtocolError, Tensor
 from pvt_onnx.serve.repository import ModelFile, list_repository, name_files
 from pvt_spec.errors import PvtError
-from tests.pvt_onnx.serve.served import picture, save
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL
+from tests.support.serving.models import picture, save
 
 ONE = EngineOptions(threads=1)
 

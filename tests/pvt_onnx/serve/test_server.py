@@ -22,11 +22,11 @@ from pvt_onnx.serve.repository import ModelFile
 from pvt_onnx.serve.web import bodies, connections
 from pvt_onnx.serve.web.log import REQUEST_ID, writer
 from pvt_spec.errors import PvtError
-from tests.pvt_onnx.serve.running import ONE, running
-from tests.pvt_onnx.serve.served import picture, save
 from tests.support.commands import invoke, refusal
 from tests.support.messages import tells
 from tests.support.processes import ROOT, free_port
+from tests.support.serving.models import picture, save
+from tests.support.serving.running import ONE, running
 
 RAW = {"Inference-Header-Content-Length": "0"}
 """What says that a body is nothing but an image."""

@@ -6,7 +6,7 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.support.fuzzing.requests import STATUS, good_requests, hostile, what_is_wrong
+from tests.support.serving.hostile import STATUS, good_requests, hostile, what_is_wrong
 
 PATIENCE = 0.5
 """Seconds that a hostile client waits for an answer: the end of most is never sent."""
