@@ -131,7 +131,7 @@ def test_every_library_is_in_an_extra():
     text = (ROOT / "pyproject.toml").read_text().partition("[project.scripts]")[0].lower()
     names = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
     lines = {"pvt-twins": text.partition("[project.optional")[0].partition("dependencies = [")[2]}
-    for extra in ("train", "mindspore", "openvino", "torch"):
+    for extra in ("train", "mindspore", "openvino", "serve", "torch"):
         lines[f"pvt-twins[{extra}]"] = text.partition(f"\n{extra} = [")[2].partition("]\n")[0]
     for library, package in LIBRARIES.items():
         held = lines.get(package, package).replace("_", "-")

@@ -207,4 +207,6 @@ def make_app(
     handlers: dict[Any, Any] = dict.fromkeys(
         (ProtocolError, HTTPException, ClientDisconnect, PvtError, Exception), endpoints.failed
     )
-    return Logged(Starlette(routes=endpoints.routes(), exception_handlers=handlers), write)
+    app = Starlette(routes=endpoints.routes(), exception_handlers=handlers)
+    app.router.redirect_slashes = False  # another address is none
+    return Logged(app, write)

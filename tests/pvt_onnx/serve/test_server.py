@@ -106,6 +106,7 @@ def test_an_image_needs_nothing_but_its_bytes(server):
 def test_addresses_that_are_none_and_methods_that_are_none(server):
     for method, path, status, facts in (
         ("GET", "/v3", 404, ["/v3"]),
+        ("GET", "/v2/", 404, []),
         ("GET", "/v2/models/m/infer", 405, ["GET", "POST"]),
         ("POST", "/v2/models/m", 405, ["POST", "GET"]),
         ("GET", "/v2/models/%6e%0a", 404, ["n\\n", "m"]),
