@@ -24,6 +24,7 @@ from convert.training.checkpoint import save_training
 from convert.training.moving import check_alone, check_holds_state, next_to_do
 from convert.training.state import read_training
 from pvt_spec import output_names
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.json_text import encode_json
@@ -42,6 +43,7 @@ from pvt_spec.precisions import FLOAT16
 from pvt_spec.words import counted
 
 
+@checked
 def convert_file(
     source: AnyPath,
     target: AnyPath,

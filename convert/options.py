@@ -9,6 +9,7 @@ from pathlib import Path
 from convert.names.dialects import NAMES
 from pvt_data.description import Description, option
 from pvt_onnx.targets import TARGETS
+from pvt_spec.arguments import CheckedFields, check_fields
 from pvt_spec.errors import ConvertError
 from pvt_spec.precisions import FLOAT16, FLOAT32
 
@@ -66,7 +67,7 @@ class Given(Description):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changes:
+class Changes(CheckedFields):
     """What to change in a model on the way; by default nothing.
 
     Attributes:
@@ -147,6 +148,7 @@ class OnnxOptions:
     external_data: bool = option("--external-data", "Weights go to DST.data.", False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.half_ends and self.precision != FLOAT16:
             raise ConvertError("--float16-ends is of a graph with --precision fp16: give both")
 
@@ -197,3 +199,4 @@ class Options:
     def __post_init__(self) -> None:
         # A program may say it as any path.
         object.__setattr__(self, "report", None if self.report is None else Path(self.report))
+        check_fields(self)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pvt_spec import PROFILES, TASKS
+from pvt_spec.arguments import CheckedFields
 
 
 def option(
@@ -28,7 +29,7 @@ def option(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class Description(CheckedFields):
     """What the user says of a model.
 
     Attributes:

@@ -41,8 +41,7 @@ def run(package: str) -> None:
         package: The package, whose ``command_line`` has ``main``, a :class:`click.Command`.
     """
     _listen()
-    if sys.stderr is None:  # closed: what is said has nowhere to go
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    _fill_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that has not all letters gets the rest as codes; a file name may be no text.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -60,6 +59,21 @@ def run(package: str) -> None:
         if _interrupted:
             # What is half imported may not survive its own clearing up.
             os._exit(128 + signal.SIGINT)
+
+
+def _fill_streams() -> None:
+    """Has something in the place of streams that are closed, where the next file would be.
+
+    What is said has nowhere to go then; but an answer that nobody can read is an error, as nothing
+    can be written to what stands for stdout.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR if descriptor == 2 else os.O_RDONLY)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 @contextmanager
@@ -188,7 +202,8 @@ def _check_streams() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if code == errno.EPIPE:
             sys.exit(128 + getattr(signal, "SIGPIPE", 13))
-        _leave(f"Error: {stream.name} cannot be written: {os.strerror(code)}", BAD_DATA)
+        name = "stdout" if stream is sys.stdout else "stderr"
+        _leave(f"Error: {name} cannot be written: {os.strerror(code)}", BAD_DATA)
 
 
 def _is_closed(stream: TextIO) -> bool:

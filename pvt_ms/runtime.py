@@ -13,6 +13,7 @@ from pvt_ms.engines import DEVICES, ENGINES, OPTIONS
 from pvt_ms.environment import prepare_environment
 from pvt_onnx.engines.options import EngineOptions
 from pvt_spec import ModelInfo, output_names
+from pvt_spec.arguments import checked
 from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.runtime import OpenModel, Task, Weighted
@@ -132,6 +133,7 @@ class MindSporeRuntime:
         return "convolutions" if wanted else "off"
 
 
+@checked
 def load_forward(
     path: AnyPath, tell: Tell | None = None, options: EngineOptions = OPTIONS
 ) -> tuple[Forward, ModelInfo]:

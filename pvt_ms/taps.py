@@ -10,11 +10,13 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_spec import TapSpec, tap_specs
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array, fill_up
 
 Taps = dict[str, Array]
 
 
+@checked
 def run_taps(
     model: PyramidVisionTransformer, images: Array, names: Sequence[str] | None = None
 ) -> Taps:

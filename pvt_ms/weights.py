@@ -9,6 +9,7 @@ from convert.model.fit import load_fitting
 from convert.options import Given
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_spec import Numerics, PVTConfig, check_shapes
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import model_creator
@@ -30,6 +31,7 @@ def build_model(
 create_model = model_creator(build_model)
 
 
+@checked
 def model_from_weights(
     config: PVTConfig, numerics: Numerics, weights: Mapping[str, Array]
 ) -> PyramidVisionTransformer:
@@ -51,6 +53,7 @@ def canonical_parameters(model: PyramidVisionTransformer) -> dict[str, Parameter
     return parameters
 
 
+@checked
 def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -> None:
     """Fills every parameter of ``model`` from canonical weights.
 
@@ -67,6 +70,7 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
         ops.assign(parameter, Tensor(np.array(weights[name], dtype=dtype, order="C")))
 
 
+@checked
 def load_weights(
     model: PyramidVisionTransformer, path: AnyPath, given: Given = Given()
 ) -> list[str]:
@@ -91,6 +95,7 @@ def load_weights(
     return notes
 
 
+@checked
 def get_weights(model: PyramidVisionTransformer) -> dict[str, Array]:
     """Returns copies of every parameter under canonical names, in their own dtypes."""
     return {name: p.asnumpy().copy() for name, p in canonical_parameters(model).items()}

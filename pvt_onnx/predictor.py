@@ -12,6 +12,7 @@ import numpy as np
 from pvt_data.answers.accuracy import Opened
 from pvt_data.answers.predict import Picture, Record, is_picture, predict
 from pvt_data.description import Description
+from pvt_data.images.ahead import MOST_IMAGES
 from pvt_data.images.preprocessing import prepare
 from pvt_data.sources.labels import Tell, check_classes, ignore
 from pvt_onnx.engines.options import EngineOptions
@@ -19,10 +20,14 @@ from pvt_onnx.engines.session import open_model
 from pvt_onnx.engines.table import check_engine
 from pvt_onnx.reading.files import OnnxFileError
 from pvt_spec import ConfigError, ImageError, ModelInfo
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
+from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.replacing import AnyPath
+from pvt_spec.words import show
 
 
+@checked
 def load(
     path: AnyPath,
     *,
@@ -78,9 +83,10 @@ class Predictor:
     """A model that answers images, whatever runs it; see :func:`load`.
 
     Threads may share it. It can be pickled: what it becomes elsewhere, or in a forked process,
-    opens the file again. ``with`` closes it.
+    opens the file again. ``with`` closes it, for good.
     """
 
+    @checked
     def __init__(
         self,
         path: AnyPath,
@@ -99,9 +105,10 @@ class Predictor:
             raise OnnxFileError(f"{self.path}: {what}")
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self, closed: bool = False) -> None:
         self._lock, self._process = Lock(), os.getpid()
         self._opened: Opened | None = None
+        self._closed = closed
 
     def __getstate__(self) -> dict[str, Any]:
         path = Path(os.path.abspath(self.path))
@@ -122,13 +129,16 @@ class Predictor:
         self.close()
 
     def close(self) -> None:
-        """Frees what runs the model; whoever asks again opens it again."""
-        self._opened = None
+        """Frees what runs the model, and answers no more."""
+        with self._lock:
+            self._opened, self._closed = None, True
 
     def _open(self) -> Opened:
         if self._process != os.getpid():  # an engine's threads are not in a forked process
-            self._begin()
+            self._begin(self._closed)
         with self._lock:
+            if self._closed:
+                raise RuntimeUnusable(f"{self.path}: the model was closed: load it again")
             if self._opened is None:
                 self._opened = open_model(
                     self.path, self._tell, self.options, self.image_size, self.said
@@ -179,13 +189,15 @@ class Predictor:
     def predict(
         self, images: Iterable[Picture], top_k: int = 5, batch_size: int = 16
     ) -> list[Record]: ...
+    @checked
     def predict(
         self, images: Picture | Iterable[Picture], top_k: int = 5, batch_size: int = 16
     ) -> Record | list[Record]:
         """Returns the most probable classes of an image, or of each of several, as ``predict``.
 
         Args:
-            images: A file's path, uint8 pixels (H, W, C), or an image of Pillow's; or several.
+            images: A file's path, uint8 pixels (H, W, C) or grey ones (H, W), or an image of
+                Pillow's; or several.
             top_k: How many classes.
             batch_size: Images per call of the model.
 
@@ -197,10 +209,14 @@ class Predictor:
             ConfigError: The model has no classes, or a number is below 1.
             ImageError: What is given is no image, the only image cannot be used, or the model takes
                 images that no file holds.
+            RuntimeUnusable: It was closed.
             PvtError: An answer is not finite.
         """
-        if top_k < 1 or batch_size < 1:
-            raise ConfigError(f"top_k {top_k}, batch_size {batch_size}: expected 1 or more")
+        if top_k < 1 or not 1 <= batch_size <= MOST_IMAGES:
+            raise ConfigError(
+                f"top_k {show(top_k)}, batch_size {show(batch_size)}: expected 1 or more, and a "
+                f"batch of up to {MOST_IMAGES} images"
+            )
         forward, info, _ = self._open()
         if not is_picture(images):
             if not isinstance(images, Iterable) or isinstance(images, bytes | bytearray | IOBase):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
+from pvt_spec.arguments import check_fields, checked
 from pvt_spec.errors import ConfigError
 from pvt_spec.files.limits import (
     MAX_CHANNELS,
@@ -69,6 +70,7 @@ class PVTConfig:
     drop_path_rate: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         problems = list(_problems(self))
         if problems:
             raise ConfigError("not a PVT configuration: " + "; ".join(problems))
@@ -114,15 +116,12 @@ def _problems(config: PVTConfig) -> Iterator[str]:
         yield f"version is {show(config.version)}, expected 1 or 2"
     for field, most in _MOST.items():
         values = getattr(config, field)
-        if len(values) != NUM_STAGES or not all(isinstance(v, int) and v > 0 for v in values):
+        if len(values) != NUM_STAGES or not all(v > 0 for v in values):
             yield f"{field} is {show(values)}, expected {NUM_STAGES} positive integers"
             return
         if max(values) > most:
             yield f"{field} is {show(values)}, expected at most {most} in a stage"
             return
-    for field in ("linear", "features_only"):
-        if not isinstance(getattr(config, field), bool):
-            yield f"{field} is {show(getattr(config, field))}, expected true or false"
     for dim, heads in zip(config.embed_dims, config.num_heads, strict=True):
         if dim % heads:
             yield f"embed_dims {dim} is not divisible by num_heads {heads}"
@@ -187,11 +186,13 @@ VARIANTS: dict[str, PVTConfig] = {
 """The named variants, at the sizes they were published with (1000 classes, 224x224)."""
 
 
+@checked
 def list_models(pattern: str = "*") -> list[str]:
     """Returns the variants that match a shell-style pattern (``"pvt_v2*"``), in order of size."""
     return [name for name in VARIANTS if fnmatch(name, pattern)]
 
 
+@checked
 def make_config(
     name: str,
     *,
@@ -221,7 +222,7 @@ def make_config(
         raise ConfigError(
             f"no variant is named {show(name)}: {hint}there are {', '.join(VARIANTS)}"
         )
-    if isinstance(image_size, int):
+    if image_size is not None and not isinstance(image_size, tuple | list):
         image_size = (image_size, image_size)
     if features_only and num_classes is None:
         num_classes = 0

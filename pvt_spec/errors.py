@@ -17,6 +17,10 @@ class ConfigError(PvtError):
     """A model configuration or model description that cannot be."""
 
 
+class ArgumentError(ConfigError, TypeError):
+    """An argument of a function, or a field of a record, that is of another type."""
+
+
 class ImageError(PvtError):
     """An image, or a folder of images, that cannot be used."""
 

@@ -21,6 +21,7 @@ from pvt_spec import (
     profile_numerics,
     tensor_specs,
 )
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.habits import Indices
 from pvt_spec.tensors import DEPTHWISE
@@ -44,6 +45,7 @@ def model_creator(
 ) -> Callable[..., Built]:
     """Returns a framework's ``create_model``, made of what builds a model with given weights."""
 
+    @checked
     def create_model(
         name: str,
         *,

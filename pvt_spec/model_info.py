@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from math import isfinite
 
+from pvt_spec.arguments import check_fields
 from pvt_spec.config import PVTConfig, image_size_problems, variant_name
 from pvt_spec.errors import ConfigError
 from pvt_spec.files.json_text import encode_json, parse_json
@@ -107,6 +108,7 @@ class Preprocessing:
     orientation: str = "exif"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for problem in image_size_problems(self.image_size):
             raise ConfigError(f"preprocessing: {problem}")
         if not LEAST_CROP_PCT <= self.crop_pct <= min(self.image_size):
@@ -172,6 +174,7 @@ class ModelInfo:
     hashes: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         classes = self.config.num_classes
         if self.task == "":
             object.__setattr__(self, "task", "binary" if classes == 1 else "single_label")

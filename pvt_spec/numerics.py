@@ -8,6 +8,7 @@ pads "same").
 import dataclasses
 from dataclasses import dataclass
 
+from pvt_spec.arguments import check_fields
 from pvt_spec.config import PATCH_STRIDES, POOL_SIZE, PVTConfig
 from pvt_spec.errors import ConfigError
 from pvt_spec.words import show
@@ -43,6 +44,7 @@ class Numerics:
     pos_embed_resize: str = "half_pixel"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ConfigError(

@@ -11,6 +11,7 @@ from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
 from pvt_packages import require
 from pvt_spec import ModelInfo, output_names
+from pvt_spec.arguments import checked
 from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.runtime import OpenModel, Task, Weighted
@@ -90,6 +91,7 @@ class TorchRuntime:
         return _Started(model, compiled or partial(run_taps, model, names=names), facts)
 
 
+@checked
 def load_forward(
     path: AnyPath, tell: Tell | None = None, options: EngineOptions = OPTIONS
 ) -> tuple[Forward, ModelInfo]:

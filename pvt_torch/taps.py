@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from pvt_spec import TapSpec, tap_specs
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array, fill_up
 from pvt_torch.model import PyramidVisionTransformer
 
@@ -19,6 +20,7 @@ class _Enough(Exception):
     """The forward pass has come to the last tap that is wanted."""
 
 
+@checked
 def run_taps(
     model: PyramidVisionTransformer, images: Array, names: Sequence[str] | None = None
 ) -> Taps:

@@ -8,6 +8,7 @@ import torch
 from convert.model.fit import load_fitting
 from convert.options import Given
 from pvt_spec import Numerics, PVTConfig, check_shapes
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import model_creator
@@ -30,6 +31,7 @@ def build_model(
 create_model = model_creator(build_model)
 
 
+@checked
 def model_from_weights(
     config: PVTConfig, numerics: Numerics, weights: Mapping[str, Array]
 ) -> PyramidVisionTransformer:
@@ -41,6 +43,7 @@ def model_from_weights(
     return build_model(config, numerics, weights).eval()
 
 
+@checked
 def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -> None:
     """Fills every parameter of ``model`` from canonical weights.
 
@@ -62,6 +65,7 @@ def _native(array: Array) -> Array:
     return np.array(array, dtype=np.float32 if wide else array.dtype, order="C")
 
 
+@checked
 def load_weights(
     model: PyramidVisionTransformer, path: AnyPath, given: Given = Given()
 ) -> list[str]:
@@ -86,6 +90,7 @@ def load_weights(
     return notes
 
 
+@checked
 def get_weights(model: PyramidVisionTransformer) -> dict[str, Array]:
     """Returns copies of every parameter under canonical names, in their own dtypes."""
     return {name: p.detach().cpu().numpy().copy() for name, p in model.named_parameters()}

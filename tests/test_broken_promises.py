@@ -57,6 +57,18 @@ def test_stderr_may_be_closed(model: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and "a.png" in done.stdout
 
 
+@pytest.mark.parametrize("form", ["", "--json", "--jsonl"])
+def test_an_answer_that_nobody_can_read_is_an_error(form: str, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded("PNG"))
+    line = f"{sys.executable} -m pvt_onnx predict {model} {tmp_path / 'a.png'}"
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {form} >&-; echo $? >&2; {line} -o {tmp_path / 'a.csv'} >&-"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and (tmp_path / "a.csv").exists()
+    assert tells(done.stderr, "stdout cannot be written") and "\n1\n" in done.stderr
+
+
 def test_a_pattern_does_not_follow_links_to_folders(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for place in (tmp_path, tmp_path / "in"):

@@ -198,6 +198,19 @@ def test_a_list_on_stdin_is_a_source(place: Path, output: str) -> None:
     assert listed.read_text() == text
 
 
+@pytest.mark.parametrize("named", ["a.png", "b.jsonl"])
+def test_an_image_that_is_listed_is_a_source(place: Path, named: str) -> None:
+    first, image = place / "val/0/a.png", place / named
+    image.write_bytes(before := first.read_bytes())
+    line = [sys.executable, "-m", "pvt_onnx", "predict", str(place / "a.onnx"), "-", "--force"]
+    done = subprocess.run(
+        [*line, "--jsonl", "--batch-size", "1", "--output", str(image)],
+        input=f"{first}\n" * 4 + f"{image}\n", cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and tells(done.stderr, "a source too", named)
+    assert image.read_bytes() == before and not image.with_name(f"{named}.part").exists()
+
+
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("/dev/zero"), os.mkfifo])
 def test_what_goes_on_is_a_file(place: Path, make) -> None:
     make(place / "a.jsonl.part")

@@ -31,6 +31,7 @@ from pvt_spec import (
     variant_name,
     without_kernel_axes,
 )
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError, PvtError
 from pvt_spec.files.models import find_model
@@ -90,6 +91,7 @@ class Model:
         return f"<Model {kind} ({self.info.profile}), {tensors} of {self.files[0]}>"
 
 
+@checked
 def load_model(path: AnyPath) -> tuple[dict[str, Array], ModelInfo]:
     """Reads canonical weights and ModelInfo of a model file in any format and dialect.
 
@@ -100,6 +102,7 @@ def load_model(path: AnyPath) -> tuple[dict[str, Array], ModelInfo]:
     return model.weights, model.info
 
 
+@checked
 def read_model(path: AnyPath, given: Given = Given(), *, keep_head: bool = True) -> Model:
     """Reads a model file and understands it: translates names, checks that it is whole.
 

@@ -11,6 +11,7 @@ from convert.names.dialects import Dialect, find_dialect
 from convert.names.translation import from_canonical
 from convert.options import OnnxOptions
 from pvt_spec import METADATA_KEY, ModelInfo
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.replacing import AnyPath
@@ -39,6 +40,7 @@ def target_dialect(path: Path, asked: str | None, version: int) -> Dialect:
     return find_dialect(asked or row.dialect, version)
 
 
+@checked
 def save_model(
     path: AnyPath,
     weights: Mapping[str, Array],

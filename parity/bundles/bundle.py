@@ -8,9 +8,11 @@ of its model then.
 """
 
 import zipfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -77,18 +79,21 @@ class Bundle:
         self._entries = Entries(self.path)
         self._held: tuple[int, dict[str, Array]] = (0, {})
         self._plain = _DESCRIPTION not in self._entries
+        self.record = self._read_record()
+        self._ends = [*accumulate(self.record.batches)]
+
+    def _read_record(self) -> Record:
         if self._plain:
-            self.record = self._describe(self._entries.names)
-            return
+            return self._describe(self._entries.names)
         try:
-            self.record = Record.from_json(self._entries.text(_DESCRIPTION))
-            self._check_entries()
+            record = Record.from_json(self._entries.text(_DESCRIPTION))
+            self._check_entries(record)
+            return record
         except ConfigError as error:
             raise ParityError(f"{self.path}: {_DESCRIPTION}: {error}") from error
 
-    def _check_entries(self) -> None:
+    def _check_entries(self, record: Record) -> None:
         """Refuses a description of arrays that are not there."""
-        record = self.record
         names = (*record.names, *((_INPUT,) if record.inputs_kept else ()))
         # Before they are looked for: a short text can name any number of them.
         if len(record.batches) * len(names) > len(self._entries.names):
@@ -190,13 +195,14 @@ class Bundle:
                 f"{start + count}"
             )
         parts: dict[str, list[Array]] = {name: [] for name in names}
-        first = 0
-        for number, size in enumerate(self.record.batches):
+        for number in range(bisect_right(self._ends, start), len(self._ends)):
+            size = self.record.batches[number]
+            first = self._ends[number] - size
+            if first >= start + count:
+                break
             part = slice(max(0, start - first), min(size, start + count - first))
-            if part.start < part.stop:
-                for name in names:
-                    parts[name].append(self._read(number, name, size)[part])
-            first += size
+            for name in names:
+                parts[name].append(self._read(number, name, size)[part])
         return {name: self._joined(name, found) for name, found in parts.items()}
 
     def _joined(self, name: str, parts: Sequence[Array]) -> Array:

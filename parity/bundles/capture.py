@@ -190,10 +190,10 @@ def _check_comparable(judging: Bundle, bundle: Bundle, info: ModelInfo) -> None:
             f"compare: {counts[0]} and {counts[1]} pixels, {same} alike; capture one with --images "
             "set to the other"
         )
-    if not set(ours.names) & set(theirs.names):
+    if not {*ours.names} & {*theirs.names} & {*tap_names(info.config)}:
         raise ParityError(
-            f"{bundle.path} and {judging.path} have no taps in common: {bundle.shown}; "
-            f"{judging.shown}"
+            f"{bundle.path} and {judging.path} have no taps of their model in common: "
+            f"{bundle.shown}; {judging.shown}"
         )
 
 

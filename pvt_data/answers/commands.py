@@ -12,6 +12,7 @@ import click
 
 from pvt_data.command_line import say
 from pvt_data.description import Description
+from pvt_data.images.ahead import MOST_THREADS
 from pvt_data.options import as_option
 from pvt_spec.errors import ImageError, PvtError
 from pvt_spec.files.models import find_model
@@ -25,10 +26,6 @@ Size = tuple[int, int] | None
 """The (H, W) in pixels of images; None for a model's own."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-MOST_IMAGES = 1 << 16
-"""The most images of a batch that can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def workers_option(command: _Command) -> _Command:
     """Adds the option that says how many threads decode images."""
     return click.option(
         "--workers",
-        type=click.IntRange(1),
+        type=click.IntRange(1, MOST_THREADS),
         help="Threads that decode images while the model runs; default: one for each core.",
     )(command)
 
@@ -159,7 +156,7 @@ def engine_options(engines: Engines) -> Callable[[_Command], _Command]:
                 command = as_option(row, row.name, "Of a MODEL that does not say it: ")(command)
         command = click.option(
             "--threads",
-            type=click.IntRange(1),
+            type=click.IntRange(1, MOST_THREADS),
             help="Threads that share the work of one operator; default: the engine's own choice.",
         )(command)
         for name, given, about in (

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from pvt_data.answers.commands import (
-    MOST_IMAGES,
     Engines,
     choose_form,
     engine_options,
@@ -18,6 +17,7 @@ from pvt_data.answers.commands import (
 )
 from pvt_data.answers.requests import STDIN, Request, count_images, run
 from pvt_data.command_line import parse_image_size
+from pvt_data.images.ahead import MOST_IMAGES
 
 
 def add_predict(group: click.Group, engines: Engines) -> None:

@@ -127,6 +127,8 @@ class _Record:
             or (counts < 0).any()
             or (first > five).any()
             or (five > images).any()
+            or (counts > self.done).any()
+            or self.loss < 0
             or tally.count + len(self.unreadable) != self.done
         ):
             raise ValueError("its counts do not add up")

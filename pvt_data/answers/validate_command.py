@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pvt_data.answers.commands import (
-    MOST_IMAGES,
     Engines,
     choose_form,
     engine_options,
@@ -20,6 +19,7 @@ from pvt_data.answers.commands import (
     workers_option,
 )
 from pvt_data.command_line import say
+from pvt_data.images.ahead import MOST_IMAGES
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.models import find_model

@@ -10,7 +10,7 @@ import click
 from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, GRAPHS, Setting, own
 from pvt_data.command_line import parse_image_size, say
 from pvt_data.description import Description
-from pvt_data.images.ahead import usable_cores
+from pvt_data.images.ahead import MOST_IMAGES, MOST_THREADS, usable_cores
 from pvt_data.options import as_option
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
@@ -32,9 +32,10 @@ Open = Callable[[Path, Callable[[str], None], Mapping[str, Any]], "Opened"]
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:
     """Reads whole numbers of 1 or more with commas between them, each once."""
     parts = text.split(",") if text else []
+    most = MOST_THREADS if param.name == "threads" else MOST_IMAGES
     for part in parts:
-        if not (part.isascii() and part.isdigit() and 0 < int(part[:7]) < 10**6):
-            raise click.BadParameter(f"{show(part)}: expected numbers of 1 or more, as in 1,8")
+        if not (part.isascii() and part.isdigit() and 0 < int(part[:7]) <= most):
+            raise click.BadParameter(f"{show(part)}: expected numbers of 1 to {most}, as in 1,8")
     return tuple(dict.fromkeys(map(int, parts)))
 
 

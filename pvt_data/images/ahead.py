@@ -15,6 +15,9 @@ from pvt_spec.errors import ImageError
 _Item = TypeVar("_Item")
 _Loaded = TypeVar("_Loaded")
 
+MOST_IMAGES, MOST_THREADS = 1 << 16, 1024
+"""The most images of a batch, and threads, that can be asked for."""
+
 MOST_WORKERS = 16
 """The most threads that load images unless more are asked for: each may hold a large one."""
 

@@ -1,6 +1,7 @@
 """The one evaluation preprocessing: image file to float32 array."""
 
 import dataclasses
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -208,7 +209,8 @@ def prepare(
     """Returns an image of any kind as the model's input, as :func:`load_image` does a file.
 
     Args:
-        source: A file's path, uint8 pixels (height, width, C), or an image of Pillow's.
+        source: A file's path, uint8 pixels (height, width, C) or grey ones (height, width), or an
+            image of Pillow's.
         preprocessing: What the model expects.
         sideways: What a name is added to if the image is to be turned, whether it is or not.
 
@@ -227,13 +229,19 @@ def prepare(
         if how is not None and sideways is not None:
             sideways.add("the image")
         return normalise(np.asarray(image).reshape(image.height, image.width, -1), preprocessing)
-    if not isinstance(source, np.ndarray):
+    if isinstance(source, str | os.PathLike):
         return load_image(Path(source), preprocessing, sideways=sideways)
+    if not isinstance(source, np.ndarray):
+        raise ImageError(
+            f"{type(source).__name__}: expected a path, an array or an image of Pillow's"
+        )
     if source.dtype != np.uint8 or source.ndim not in (2, 3) or not source.size:
         raise ImageError(
-            f"an array of {source.dtype} {source.shape}: expected pixels, uint8 (H, W, C)"
+            f"an array of {source.dtype} {source.shape}: expected pixels, uint8 (H, W, C) or (H, W)"
         )
-    return load_pixels(source.reshape(*source.shape[:2], -1), preprocessing)
+    if source.ndim == 2:  # grey, as of a file: each colour alike
+        source = source[..., None].repeat(len(preprocessing.mean), 2)
+    return load_pixels(source, preprocessing)
 
 
 def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from pvt_data.images.ahead import MOST_THREADS
+from pvt_spec.arguments import CheckedFields
 from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.words import show
 
@@ -13,12 +15,8 @@ OPTIMIZATIONS = ("all", "extended", "basic", "disabled")
 """What onnxruntime may do to a graph before it runs it."""
 
 
-MOST_THREADS = 1024
-"""The most threads that can be asked for."""
-
-
 @dataclass(frozen=True)
-class EngineOptions:
+class EngineOptions(CheckedFields):
     """What runs a graph, and how.
 
     Attributes:
@@ -52,9 +50,7 @@ class EngineOptions:
         where = f" of {self.engine} on {self.provider}"
         _check("precision", self.precision, providers[self.provider], where)
         _check("optimization", self.optimization, OPTIMIZATIONS)
-        if self.threads is not None and (
-            not isinstance(self.threads, int) or not 1 <= self.threads <= MOST_THREADS
-        ):
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise RuntimeUnusable(f"threads {self.threads}: expected 1 to {MOST_THREADS}")
 
 

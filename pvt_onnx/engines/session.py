@@ -26,6 +26,7 @@ from pvt_onnx.reading.files import (
 from pvt_onnx.reading.interface import Interface, check_graph, checked_answers
 from pvt_onnx.reading.precision import describe_rounding
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, output_names, tap_names
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.models import check_model_file
@@ -71,6 +72,7 @@ def read_info(model: onnx.ModelProto, name: str) -> ModelInfo:
         raise InfoMissing(name, f"its metadata cannot be used: {error}") from error
 
 
+@checked
 def load_forward(
     path: AnyPath,
     tell: Tell | None = None,
@@ -215,6 +217,7 @@ def _as_given(info: ModelInfo, path: Path, tell: Tell | None) -> ModelInfo:
     return replace(info, preprocessing=Untouched(**vars(info.preprocessing)))
 
 
+@checked
 def open_taps(
     model: onnx.ModelProto,
     name: str,

@@ -27,6 +27,7 @@ from pvt_spec import (
     stage_grids,
     tensor_specs,
 )
+from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import GRAPH_KEY, GRAPH_PARTS, PRECISION_KEY, PartsHash, encode_maths
 from pvt_spec.precisions import FLOAT16, FLOAT32
@@ -166,6 +167,7 @@ def _outputs(
     ]
 
 
+@checked
 def build(
     config: PVTConfig,
     numerics: Numerics,

@@ -7,6 +7,7 @@ import click
 
 from pvt_data.answers.commands import refuse_unreadable
 from pvt_data.command_line import say
+from pvt_data.images.ahead import MOST_THREADS
 from pvt_onnx.quantize.options import ACTIVATIONS, CALIBRATIONS, METHODS, QuantizeOptions
 from pvt_spec.files.json_text import encode_json
 
@@ -100,7 +101,12 @@ def add_quantize(group: click.Group) -> None:
         metavar="N",
         help="Rank the modules by what each costs on N images; 0: only if it is needed.",
     )
-    @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of the engine.")
+    @click.option(
+        "--threads",
+        type=click.IntRange(1, MOST_THREADS),
+        metavar="N",
+        help="Threads of the engine.",
+    )
     @click.option("--latency/--no-latency", default=True, help="Time both models.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
     @click.option("--report", type=_FILE, metavar="FILE", help="Write that JSON to a file.")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pvt_spec import ConfigError
+from pvt_spec.arguments import CheckedFields
 
 METHODS = ("static", "dynamic")
 """Whether the ranges of activations are found by calibration, or anew in every run."""
@@ -16,7 +17,7 @@ ACTIVATIONS = {"uint8": 8, "int8": 8, "uint16": 16}
 
 
 @dataclass(frozen=True)
-class QuantizeOptions:
+class QuantizeOptions(CheckedFields):
     """How a model is quantised, and what it has to keep.
 
     Attributes:

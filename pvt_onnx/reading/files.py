@@ -9,6 +9,7 @@ import onnx
 from onnx.external_data_helper import load_external_data_for_model
 
 from pvt_onnx.targets import EMBEDDED_KEY
+from pvt_spec.arguments import checked
 from pvt_spec.errors import PvtError
 from pvt_spec.files.reading import check_source, open_regular
 from pvt_spec.files.replacing import AnyPath
@@ -43,6 +44,7 @@ def reporting(name: str, problem: str) -> Iterator[None]:
         raise OnnxFileError(f"{name}: {problem} ({reason}); {AGAIN}") from error
 
 
+@checked
 def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
     """Reads an ONNX model as it is in a file, with weights that it keeps in another one.
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from pvt_spec.errors import ConvertError, FileExists
 from pvt_spec.files.locks import take
-from pvt_spec.files.reading import NO_FILE
+from pvt_spec.files.reading import NO_FILE, TargetRead
 from pvt_spec.files.replacing import (
     cannot_write,
     check_folder,
@@ -56,10 +56,11 @@ def growing(target: Path, force: bool, resume: bool) -> Iterator[BinaryIO]:
             before = os.fstat(stream.fileno()).st_size
             try:
                 yield stream
-            except BaseException:
+            except BaseException as error:
                 stream.flush()
-                if new and os.fstat(stream.fileno()).st_size <= before:
-                    part.unlink()  # which has nothing that is not in the target
+                grown = os.fstat(stream.fileno()).st_size > before
+                if new and (not grown or isinstance(error, TargetRead)):
+                    part.unlink()  # nobody goes on with what has nothing new, or reads the target
                 raise
             file = NewFile(real, part, stream, None)
             file.finish()

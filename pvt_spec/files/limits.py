@@ -38,6 +38,15 @@ MAX_SCANS, MAX_SCANNED = 100, 2_000_000_000
 scans.
 """
 
+MAX_COEFFICIENTS = 50_000_000
+"""Bytes beyond eight for each pixel that decoding a JPEG of several scans may take, as it holds all
+coefficients, of two bytes: 25 megapixels in full colour, any number with colours at half
+resolution.
+"""
+
+MAX_LOOPED = 2_000_000
+"""Numbers of a PPM that Pillow reads one by one, in Python: in digits, or of other than 8 bits."""
+
 MAX_WEBP, WEBP_GROWTH = 5_000_000, 100
 """Pixels of a WebP, of which each takes 16 bytes to decode: so many, and so many more for each byte
 of its file. Photos have some 5 to 20 for a byte.

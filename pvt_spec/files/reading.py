@@ -14,13 +14,17 @@ NO_FILE = "it is a folder, a pipe, a socket or a device, not a file"
 """What is said of what has a file's name."""
 
 
+class TargetRead(ConvertError):
+    """A file that is to be read and written."""
+
+
 def open_regular(path: Path | str) -> BinaryIO:
     """Opens a file, and nothing else: a pipe would keep us waiting, a device may have no end.
 
     Raises:
         OSError: There is no such file, it is a folder, a pipe, a socket or a device, or it may not
             be read; ``strerror`` says which.
-        ConvertError: It is to be written; see :func:`to_be_written`.
+        TargetRead: It is to be written; see :func:`to_be_written`.
     """
     check_source(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -74,7 +78,7 @@ def check_source(path: Path | str | int, name: str = "") -> None:
         name: What to call it; the path by default.
 
     Raises:
-        ConvertError: It is.
+        TargetRead: It is.
     """
     if _targets and (file := _identify(path)) and file in _targets:
         _read.add(file)
@@ -85,14 +89,14 @@ def check_not_source(target: Path) -> None:
     """Refuses to write a file that should have been read, whoever has passed over that.
 
     Raises:
-        ConvertError: It should.
+        TargetRead: It should.
     """
     if _read and _identify(target) in _read:
         raise _is_source(target, target)
 
 
-def _is_source(target: Path, source: Path | str | int) -> ConvertError:
-    return ConvertError(f"{target} is a source too ({source}): name another target")
+def _is_source(target: Path, source: Path | str | int) -> TargetRead:
+    return TargetRead(f"{target} is a source too ({source}): name another target")
 
 
 def _identify(path: Path | str | int) -> _File | None:

@@ -13,13 +13,12 @@ from math import ceil, inf
 import simplejpeg
 from PIL import Image
 
+from pvt_data.images.cost import check_size, count_scans
 from pvt_data.images.decoding import (
     MAY_RAISE,
     MODES,
     check_channels,
-    check_size,
     convert_mode,
-    count_scans,
     decoding,
     opened,
 )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -41,11 +42,27 @@ def check_output(folder: Path, force: bool) -> None:
         )
 
 
+def check_own_files(folder: Path) -> None:
+    """Refuses, before any work, a folder where something else stands in the place of a run's files.
+
+    A run would replace what a link points at, and cannot replace a folder or a device.
+
+    Raises:
+        TrainingError: Something does.
+    """
+    for path in (*model_files(folder), folder / LOG):
+        if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            raise TrainingError(
+                f"{path}: a link, a folder or a device, where a run keeps a file of its own: take "
+                "it away, or name another --output"
+            )
+
+
 def model_files(folder: Path) -> list[Path]:
     """Returns the checkpoints of a run that is in a folder, the state first."""
     named = [folder / f"{name}{ending}" for name in (LAST, BEST) for ending in RUN_ENDINGS]
     rotated = [path for ending in RUN_ENDINGS for path in folder.glob(f"*{ending}")]
-    return [path for path in named if path.exists()] + sorted(
+    return [path for path in named if os.path.lexists(path)] + sorted(
         path for path in rotated if is_rotated(path.name)
     )
 

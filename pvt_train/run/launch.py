@@ -4,6 +4,7 @@ What can be found wrong is found before the framework is started.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.fine_tuning import fit_weights, read_pretrained
 from pvt_train.run.folder import (
     check_output,
+    check_own_files,
     clear,
     is_state,
     model_files,
@@ -132,6 +134,7 @@ def train_recipe(
     if begins:
         check_output(output, force)
         _check_pretrained(recipe, output)
+    check_own_files(output)
     images = open_source(data / recipe.train_split)
     weights, info, notes = starting_point(recipe, images.classes, resumed)
     notes += _beside(images, data / recipe.train_split)
@@ -190,7 +193,7 @@ def _check_pretrained(recipe: Recipe, output: Path) -> None:
     if not recipe.pretrained:
         return
     pretrained, _ = find_model(Path(recipe.pretrained))
-    if any(path.samefile(pretrained) for path in model_files(output) if pretrained.exists()):
+    if any(os.path.exists(path) and path.samefile(pretrained) for path in model_files(output)):
         raise TrainingError(
             f"{recipe.pretrained} is of the run that --force would replace: copy it elsewhere, or "
             "name another --output"
@@ -242,6 +245,10 @@ def _take_up(
             "images and batch size times workers, or take its weights alone with --pretrained"
         )
     done = run.step // batches.steps_per_epoch
+    if run.to_validate and not (done and run.step % batches.steps_per_epoch == 0):
+        raise TrainingError(
+            f"{resumed.path}: an epoch of its run is to be validated, but step {run.step} ends none"
+        )
     if done >= recipe.epoch_size + run.to_validate:
         raise TrainingError(
             f"{resumed.path}: its run has finished {counted(done, 'epoch')}, of "

@@ -12,6 +12,9 @@ from pvt_spec.words import show
 from pvt_train.run.folder import is_rotated
 from pvt_train.twin import TrainingError
 
+_MOST = 10**15
+"""More than any run has of images, updates or losses."""
+
 _BEST = tuple(f"{BEST}{ending}" for ending in RUN_ENDINGS)
 
 
@@ -77,6 +80,21 @@ class Standing:
     unreadable: int = 0
     to_validate: bool = False
 
+    def _check_numbers(self) -> None:
+        for name, (least, most) in {
+            "step": (0, _MOST),
+            "images": (1, _MOST),
+            "global_batch": (1, self.images),
+            "loss_sum": (-_MOST, _MOST),
+            "norm_sum": (0, _MOST),
+            "skipped": (0, self.step),
+            "unreadable": (0, _MOST),
+        }.items():
+            if not least <= (value := getattr(self, name)) <= most:
+                raise TrainingError(
+                    f"not the state of a run: {name} is {show(value)}, expected {least} to {most}"
+                )
+
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON values; floats come back as the same bits."""
         return dataclasses.asdict(self)
@@ -92,6 +110,7 @@ class Standing:
             standing = read_record(cls, dict(values), "it")
         except ConfigError as error:
             raise TrainingError(f"not the state of a run: {error}") from error
+        standing._check_numbers()
         best = [standing.best] if standing.best else []
         for each in (*standing.kept, *best):
             # A state may be anybody's, and the file is removed.

@@ -69,6 +69,19 @@ def test_files_pixels_and_pillows_images_are_one(model, pictures):
     assert all(np.array_equal(each, prepared[0]) for each in prepared)
 
 
+def test_grey_pixels_are_a_grey_image(model):
+    predictor = pvt_onnx.load(model)
+    grey = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
+    expected = predictor.predict(Image.fromarray(grey))
+    assert predictor.predict(grey)["classes"] == expected["classes"]
+
+
+def test_one_of_several_that_is_no_image_has_an_error(model, pictures):
+    for given in (None, 3, b"a", [pictures[0]]):
+        good, bad = pvt_onnx.load(model).predict([pictures[0], given])
+        assert "classes" in good and type(given).__name__ in bad["error"]
+
+
 def test_a_photo_of_pillows_is_turned_as_its_file_is(model, tmp_path):
     exif, rng = Image.Exif(), np.random.default_rng(0)
     exif[0x0112] = 6
@@ -101,8 +114,10 @@ def test_the_session_is_opened_once_whoever_asks_first(model, pictures, monkeypa
     assert [each["image"] for each in found] == pictures * 8
     for number, record in enumerate(found):
         assert record["classes"] == found[number % 3]["classes"]
-    predictor.predict(pictures[0])  # closed: opened again
-    assert len(opened) == 2
+    for ask in (predictor.predict, predictor.prepare):
+        with pytest.raises(RuntimeUnusable, match=naming("closed")):
+            ask(pictures[0])
+    assert len(opened) == 1
 
 
 def test_it_goes_to_other_processes(model, pictures, monkeypatch):

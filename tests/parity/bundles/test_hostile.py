@@ -249,6 +249,40 @@ def test_many_images_are_read_once(tmp_path, monkeypatch):
     assert opened == ["logits"]
 
 
+def test_of_many_batches_each_is_looked_at_once(tmp_path):
+    """And not all of them for each."""
+    count = 5000
+    path = plain(tmp_path / "a.npz", input=np.ones((1, 3, 32, 32), np.float32), logits=np.ones(1))
+    bundle, read = Bundle(path), []
+    bundle.record = replace(bundle.record, batches=(1,) * count, seen=(None,) * count)
+    bundle._ends = Ends(range(1, count + 1))
+    bundle._read = lambda number, name, size: np.full((size, 1), number)  # type: ignore
+    assert bundle.rows(("logits",), 7, 3)["logits"].ravel().tolist() == [7, 8, 9]
+    for start in range(count):
+        read.append(bundle.rows(("logits",), start, 1)["logits"].item())
+    assert read == [*range(count)] and bundle._ends.asked < 20 * count
+
+
+class Ends(list):
+    """Where batches end; counts how often that is asked for."""
+
+    asked = 0
+
+    def __getitem__(self, number):
+        self.asked += 1
+        return super().__getitem__(number)
+
+
+def test_a_model_without_these_taps_is_told(good, tmp_path):
+    path = tmp_path / "a.npz"
+    info = json.loads(records_of((good / bundles.GOOD).read_bytes())["bundle.json"])["info"]
+    info["config"]["num_classes"], info["labels"], info["hashes"] = 0, [], {}
+    described = {"info": info, "names": ["logits"], "hashes": {}, "attributes": {}}
+    path.write_bytes(with_description(good / bundles.GOOD, **described, envelopes={}))
+    for options in ((), ("--json",), ("--html", tmp_path / "a.html")):
+        assert tells(refusal(main, "compare", path, path, *options), path, "no taps", "logits")
+
+
 def test_files_with_infinities_still_open(good, tmp_path):
     """What overflowed was written as Infinity and NaN, which JSON has not."""
     envelope = Envelope(["logits"])

@@ -292,7 +292,9 @@ class TestGoingOn:
         for old, new in (('"done": 60', '"done": 59'), ('"20 20 20"', '"20 20 x"'),
                          ('"20 20 20"', '"20 20"'), ('"20 20 20"', '"20 50 -10"'),
                          ('"20 16 20"', '"20 99 20"'), ('"seconds": ', '"seconds": -1e308'),
-                         ('"model_seconds": ', '"model_seconds": 9')):  # fmt: skip
+                         ('"model_seconds": ', '"model_seconds": 9'),
+                         ('"loss": ', '"loss": -'), ('"24 16 20"', '"24 16 9999"'),
+                         ('"24 16 20"', f'"24 16 {"9" * 30}"')):  # fmt: skip
             assert old in good
             path.write_text(good.replace(old, new))
             with pytest.raises(ConvertError, match=naming(str(path))):

@@ -14,9 +14,10 @@ from PIL import EpsImagePlugin, Image
 
 from convert import save_model
 from parity.command_line import main as parity
-from pvt_data.images import decoding
+from pvt_data.images import cost, decoding
+from pvt_data.images.cost import count_scans
 from pvt_data.images.decoding import MAY_RAISE, open_image
-from pvt_data.images.preprocessing import load_image
+from pvt_data.images.preprocessing import load_image, prepare
 from pvt_data.sources.folders import count_sideways, open_source
 from pvt_data.sources.listing import FORMATS, SUFFIXES
 from pvt_onnx.command_line import main as pvt_onnx
@@ -157,7 +158,7 @@ def test_faults_of_simplejpeg_leave_a_jpeg_to_pillow(monkeypatch):
 
 
 def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(monkeypatch):
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 40 * 50 - 1)
+    monkeypatch.setattr(cost, "MAX_PIXELS", 40 * 50 - 1)
     for read in (open_image, None):
         with pytest.raises(ImageError, match=naming("a.png", "50 x 40")):
             read(io.BytesIO(encoded("PNG")), 3, "a.png") if read else crop(encoded("PNG"))
@@ -197,7 +198,7 @@ def test_pngs_of_countless_packed_texts_are_refused(kind):
 def test_each_limit_holds(monkeypatch, limit, most):
     data = encoded("JPEG", progressive=True)  # of ten scans
     for more, fine in ((1, True), (0, False)):
-        monkeypatch.setattr(decoding, limit, most + more * (most if limit == "MAX_SCANNED" else 1))
+        monkeypatch.setattr(cost, limit, most + more * (most if limit == "MAX_SCANNED" else 1))
         for read in (lambda: open_image(io.BytesIO(data), 3, "a.png"), lambda: crop(data)):
             if fine:
                 read()
@@ -251,7 +252,7 @@ def test_a_path_is_closed(tmp_path):
 
 
 def scans_of(**options) -> int:
-    return decoding.count_scans(io.BytesIO(encoded("JPEG", **options)))
+    return count_scans(io.BytesIO(encoded("JPEG", **options)))
 
 
 def test_scans_of_a_jpeg_are_counted(monkeypatch):
@@ -260,12 +261,61 @@ def test_scans_of_a_jpeg_are_counted(monkeypatch):
     # Those of most JPEGs need no look at their data.
     data = encoded("JPEG")
     start = data.index(b"\xff\xda")
-    assert decoding.count_scans(io.BytesIO(data[: start + 10] + b"\xff\xda" * 1000)) == 1
+    assert count_scans(io.BytesIO(data[: start + 10] + b"\xff\xda" * 1000)) == 1
     # One component of three: the other two follow.
-    assert decoding.count_scans(io.BytesIO(data[: start + 4] + b"\1" + b"\xff\xda" * 7)) == 8
-    assert decoding.count_scans(io.BytesIO(data[:start])) == 0
+    assert count_scans(io.BytesIO(data[: start + 4] + b"\1" + b"\xff\xda" * 7)) == 8
+    assert count_scans(io.BytesIO(data[:start])) == 0
 
 
 @pytest.mark.parametrize("size", range(0, 700, 13))
 def test_scans_of_a_jpeg_that_is_cut_off_are_counted_too(size):
-    assert decoding.count_scans(io.BytesIO(encoded("JPEG")[:size])) in (0, 1)
+    assert count_scans(io.BytesIO(encoded("JPEG")[:size])) in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "values"),
+    [(b"P6 {} 1000 65535\n", 6), (b"P5 {} 1000 100\n", 1), (b"P3 {} 1000 255\n", 6)],
+)
+def test_a_ppm_that_takes_long_is_not_decoded(start, values):
+    """Pillow reads numbers that are not bytes in a loop of Python's: millions a second."""
+    for width, fine in ((2, True), (2001, False)):
+        data = start.replace(b"{}", str(width).encode()) + b"0 " * (width * 1000 * values // 2)
+        with nullcontext() if fine else pytest.raises(ImageError, match=naming("8 bits")):
+            open_image(io.BytesIO(data), 3, "a.ppm")
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "side", "fine"),
+    [
+        ({"subsampling": 0}, "RGB", 4999, True),
+        ({"subsampling": 0}, "RGB", 5010, False),
+        ({"subsampling": 2}, "RGB", 12000, True),
+        ({}, "L", 12000, True),
+        ({}, "CMYK", 3500, True),
+        ({}, "CMYK", 3600, False),
+    ],
+)
+def test_a_jpeg_of_many_coefficients_is_not_decoded(options, mode, side, fine):
+    """Of several scans all are in memory, two bytes for each pixel and colour."""
+    data = encoded("JPEG", mode, progressive=True, **options)
+    frame = data.index(b"\xff\xc2") + 5
+    large = data[:frame] + struct.pack(">HH", side, side) + data[frame + 4 :]
+    with nullcontext() if fine else pytest.raises(ImageError, match=naming("baseline")):
+        assert count_scans(io.BytesIO(large)) > 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L"])
+def test_one_that_is_turned_is_not_in_memory_three_times(mode, monkeypatch):
+    seen, turn = [], decoding.turn
+    monkeypatch.setattr(decoding, "turn", lambda image: seen.append(image) or turn(image))
+    open_image(io.BytesIO(encoded("PNG", mode)), 3)
+    with pytest.raises(ValueError, match="closed"):
+        seen[0].getpixel((0, 0))
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "I;16"])
+def test_an_image_of_the_callers_stays_open(mode):
+    image = Image.fromarray(PIXELS[..., 0].astype(np.uint16)) if mode == "I;16" else None
+    image = image or Image.fromarray(PIXELS).convert(mode)
+    first, second = (prepare(image, Preprocessing((32, 32))) for _ in range(2))
+    assert np.array_equal(first, second)

@@ -100,6 +100,20 @@ class TestRunState:
         with pytest.raises(TrainingError, match=naming("state")):
             Standing.from_dict(state)
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"step": -5}, {"step": 10**16}, {"images": 0}, {"global_batch": 0},
+            {"global_batch": 101}, {"loss_sum": -1e308}, {"norm_sum": -1.0}, {"skipped": 8},
+            {"skipped": -1}, {"unreadable": -1},
+        ],
+        ids=str,
+    )  # fmt: skip
+    def test_numbers_are_those_of_a_run(self, changes):
+        (name,) = changes
+        with pytest.raises(TrainingError, match=naming("state", name)):
+            Standing.from_dict({**Standing(7, 100, 8).to_dict(), **changes})
+
     @pytest.mark.parametrize("top1", [1e308, -1.0, 100.5])
     def test_an_accuracy_is_in_percent(self, top1):
         state = Standing(7, 100, 8, best=Kept(1, top1, "best.pth")).to_dict()

@@ -110,6 +110,12 @@ def go(*arguments: object, rank: int = 0, ranks: int = 1, hook: Any = None) -> R
     return CliRunner().invoke(program, ["train", *map(str, arguments)])
 
 
+def link_to_mine(path: Path) -> None:
+    mine = path.parent.parent / "mine"
+    mine.write_text("mine")
+    path.symlink_to(mine)
+
+
 NEW = (
     "--model", "pvt_nano", "--image-resize", 32, "--warmup-epochs", 0, "--num-parallel-workers", 0,
     "--batch-size", 4, "--epoch-size", 2, "--auto-augment", "null",
@@ -199,6 +205,16 @@ class TestStart:
 
 
 class TestForce:
+    @pytest.mark.parametrize("name", ["best.ckpt", "pvt_nano-1.ckpt", "log.jsonl"])
+    @pytest.mark.parametrize("make", [os.mkdir, link_to_mine])
+    def test_only_files_are_replaced(self, name, make, run, data):
+        (run / name).unlink()
+        make(run / name)
+        before = {path: path.lstat() for path in run.iterdir()}
+        result = start(data, run, "--force")
+        assert result.exit_code == 1 and tells(result.output, run / name, "link")
+        assert {path: path.lstat() for path in run.iterdir()} == before
+
     def test_nothing_of_the_old_run_is_gone_on_from(self, data, run):
         def fail(twin: AddingTwin) -> None:
             raise PvtError("the power failed")
@@ -235,6 +251,17 @@ class TestResume:
         (tmp_path / "link").symlink_to(run)
         done(go("--resume", tmp_path / "link", "--output", run, "--epoch-size", 3))
         assert [r["epoch"] for r in read_log(run) if r["kind"] == "epoch"] == [1, 2, 3]
+
+    @pytest.mark.parametrize("name", ["best.ckpt", "last.pth", "pvt_nano-3.ckpt", "log.jsonl"])
+    @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, link_to_mine])
+    def test_what_is_no_file_of_a_run_is_not_taken_for_one(self, name, make, run, tmp_path):
+        (run / name).unlink(missing_ok=True)
+        make(run / name)
+        before = load_training(run / "last.ckpt")[2]
+        result = go("--resume", run, "--epoch-size", 3)
+        assert result.exit_code == 1 and tells(result.output, run / name)
+        assert load_training(run / "last.ckpt")[2] == before
+        assert not (tmp_path / "mine").exists() or (tmp_path / "mine").read_text() == "mine"
 
     def test_a_folder_that_was_moved_goes_on_where_it_is(self, run, tmp_path):
         run.rename(tmp_path / "moved")
