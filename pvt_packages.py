@@ -66,13 +66,25 @@ def require(*libraries: str) -> None:
             raise LibraryMissing(_install(library, "is not installed"), name=library)
 
 
-def explain_import(error: ImportError) -> str | None:
-    """Returns the words for an import that failed because of a library, None for any other."""
+def explain_import(error: BaseException) -> str | None:
+    """Returns the words for an import that failed because of a library, None for anything else.
+
+    Where a part of it is missing, a library's own modules may raise any error.
+    """
     if isinstance(error, LibraryMissing):
         return str(error)
     raised, place = error.__traceback__, ""
     while raised:  # to where it was: a library's own module, perhaps
-        place, raised = str(raised.tb_frame.f_globals.get("__name__")), raised.tb_next
+        place, code = str(raised.tb_frame.f_globals.get("__name__")), raised.tb_frame.f_code
+        library, raised = place.partition(".")[0], raised.tb_next
+        if (
+            library in LIBRARIES
+            and code.co_name == "<module>"
+            and not isinstance(error, ImportError)
+        ):
+            return _install(library, f"cannot be imported ({type(error).__name__}: {error})")
+    if not isinstance(error, ImportError):
+        return None
     names = {name.partition(".")[0] for name in (error.name or "", place)}
     words = {*names, *re.findall(r"\w+", str(error))}
     library = next((each for each in LIBRARIES if each in words), None)
@@ -156,9 +168,10 @@ def lazy_exports(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
             return getattr(import_module(homes[name]), name)
-        except ImportError as error:
+        except Exception as error:
             if (words := explain_import(error)) is None:
                 raise
-            raise LibraryMissing(f"{package}.{name}: {words}", name=error.name) from error
+            missing = getattr(error, "name", None)
+            raise LibraryMissing(f"{package}.{name}: {words}", name=missing) from error
 
     return getattr_, lambda: sorted({*vars(sys.modules[package]), *homes})

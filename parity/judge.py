@@ -93,8 +93,10 @@ class Judge:
         try:
             from pvt_torch.emulation import float32_twin
             from pvt_torch.reference import open_reference
-        except ImportError as error:
-            raise broken_import("torch", error) from error
+        except Exception as error:
+            if problem := broken_import("torch", error):
+                raise problem from error
+            raise
         reference = open_reference(model, self.names)
         return reference, float32_twin(reference.model)
 

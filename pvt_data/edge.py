@@ -175,7 +175,7 @@ def _end(error: BaseException) -> NoReturn:
         _leave(str(error), BAD_DATA)
     if _is_out_of_memory(error):
         _leave("Error: there is not enough memory for this", BAD_DATA)
-    if isinstance(error, ImportError) and (words := explain_import(error)):
+    if words := explain_import(error):
         _leave(f"Error: {_one_line(words, 1000)}", BAD_DATA)
     if isinstance(error, OSError):
         _check_streams()

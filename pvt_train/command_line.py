@@ -188,6 +188,8 @@ def _compare(resumed: "Resumed", recipe: "Recipe") -> None:
 
 
 def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
+    from pvt_train.run.folder import CURVES
+
     output, best = Path(recipe.ckpt_save_dir), outcome.standing.best
     if outcome.stopped is not None:
         say(f"stopped by {outcome.stopped.name}; to go on: --resume {output}")
@@ -201,7 +203,7 @@ def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
     if plot:
         from pvt_train.run.plot import plot_run
 
-        curves = output / "curves.png"
+        curves = output / CURVES
         replaced = " (in place of the one that was there)" if curves.exists() else ""
         plot_run(output, curves, force=True)
         say(f"curves: {curves}{replaced}")
@@ -224,8 +226,9 @@ def main() -> None:
 @click.option("--force", is_flag=True, help="Replace FILE.")
 def plot(run: Path, output: Path | None, force: bool) -> None:
     """Draw loss, accuracy, learning rate and gradient norm of the run in the folder RUN."""
+    from pvt_train.run.folder import CURVES
     from pvt_train.run.plot import plot_run
 
-    target = output or run / "curves.png"
+    target = output or run / CURVES
     plot_run(run, target, force=force)
     click.echo(str(target))

@@ -93,13 +93,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def hide(library: str, how: str, commands: list[str], folder: Path) -> list[list[object]]:
+def hide(
+    library: str, how: str, commands: list[str], folder: Path, error: str = "ImportError"
+) -> list[list[object]]:
     """What commands end with where a library is not to be found, or what stands for it fails."""
     paths = [str(ROOT)]
     if how == "stub":
-        (folder / "stubs").mkdir(exist_ok=True)
-        (folder / "stubs" / f"{library}.py").write_text("raise ImportError('it is a stub')")
-        paths.insert(0, str(folder / "stubs"))
+        stubs = folder / "stubs" / f"{library} {error}"
+        stubs.mkdir(parents=True)
+        (stubs / f"{library}.py").write_text(f"raise {error}('it is a stub')")
+        paths.insert(0, str(stubs))
     task = json.dumps([library, how, [command.split() for command in commands]])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = run_python("-c", HIDING, task, cwd=folder, env=environment)
@@ -119,12 +122,14 @@ def test_commands_say_in_one_line_what_to_install(library, folder):
     assert {path.name for path in folder.iterdir()} - {"stubs"} == before - {"stubs"}
 
 
+@pytest.mark.parametrize("error", ["ImportError", "OSError", "AttributeError"])
 @pytest.mark.parametrize("library", ["onnxruntime", "jinja2", "torch"])
-def test_what_is_installed_and_cannot_be_imported(library, folder, tmp_path):
-    at = 1 if library == "jinja2" else 0
-    commands = COMMANDS[library][at : at + 1]
-    for code, fault, said in hide(library, "stub", commands, folder):
-        assert (code, fault) == (1, "") and tells(said, library), said
+def test_what_is_installed_and_cannot_be_imported(library, error, folder, tmp_path):
+    at = {"jinja2": (1,), "torch": (0, 2), "onnxruntime": (0,)}[library]
+    commands = [COMMANDS[library][number] for number in at]
+    for code, fault, said in hide(library, "stub", commands, folder, error):
+        assert (code, fault) == (1, "") and tells(said, library, "it is a stub"), said
+        assert "fault of ours" not in said
 
 
 def test_every_library_is_in_an_extra():

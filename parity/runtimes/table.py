@@ -98,18 +98,23 @@ def open_runner(runtime: str, task: Task) -> Runner:
     row = RUNTIMES[runtime]
     try:
         model = row.open(task)
-    except ImportError as error:
-        raise broken_import(runtime, error) from error
+    except Exception as error:
+        if problem := broken_import(runtime, error):
+            raise problem from error
+        raise
     coarse = {name: array for name, array in model.weights.items() if name in model.steps}
     hashes = hash_weights({n: array for n, array in model.weights.items() if n not in coarse})
     inside = model.attributes, hashes, model.facts | machine_facts(), model.steps, coarse
     return Runner(row.name, row.kind, model.taps, *inside, model.names)
 
 
-def broken_import(runtime: str, error: ImportError) -> ParityError:
-    """Returns what to tell of a framework that is installed and cannot be imported."""
-    if isinstance(error, ModuleNotFoundError) and (words := explain_import(error)):
+def broken_import(runtime: str, error: Exception) -> ParityError | None:
+    """Returns what to tell of a framework that cannot be imported; None of any other error."""
+    words = explain_import(error)
+    if words and isinstance(error, ModuleNotFoundError):
         return ParityError(f"{runtime}: {words}")
+    if not (words or isinstance(error, ImportError)):
+        return None
     return ParityError(
         f"{runtime}: what it needs is installed but cannot be imported ({error}): repair that, or "
         "name the other runtimes with --runtime"

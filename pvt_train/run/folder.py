@@ -15,6 +15,9 @@ from pvt_train.twin import TrainingError
 LOG = "log.jsonl"
 """The log, beside the best model and the whole training state."""
 
+CURVES = "curves.png"
+"""The picture of a run's curves, unless another is named."""
+
 _LOCK = ".run.lock"
 """The lock that a run has on its folder; one that is left of a killed run holds nobody up."""
 
@@ -50,7 +53,7 @@ def check_own_files(folder: Path) -> None:
     Raises:
         TrainingError: Something does.
     """
-    for path in (*model_files(folder), folder / LOG):
+    for path in (*model_files(folder), folder / LOG, folder / CURVES):
         if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
             raise TrainingError(
                 f"{path}: a link, a folder or a device, where a run keeps a file of its own: take "

@@ -102,7 +102,9 @@ def _open_events(folder: Path, step: int) -> Any:
     from tensorboardX.record_writer import RecordWriter
 
     # Two files of one second would otherwise have one name.
-    events = RecordWriter(str(folder / f"events.out.tfevents.{int(time.time())}.{step}"))
+    path = folder / f"events.out.tfevents.{int(time.time())}.{step}"
+    path.unlink(missing_ok=True)  # a link, as above
+    events = RecordWriter(str(path))
     events.write(_event(file_version="brain.Event:2"))
     if step:
         # TensorBoard then forgets what the files before say of later steps.

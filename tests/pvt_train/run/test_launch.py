@@ -252,7 +252,9 @@ class TestResume:
         done(go("--resume", tmp_path / "link", "--output", run, "--epoch-size", 3))
         assert [r["epoch"] for r in read_log(run) if r["kind"] == "epoch"] == [1, 2, 3]
 
-    @pytest.mark.parametrize("name", ["best.ckpt", "last.pth", "pvt_nano-3.ckpt", "log.jsonl"])
+    @pytest.mark.parametrize(
+        "name", ["best.ckpt", "last.pth", "pvt_nano-3.ckpt", "log.jsonl", "curves.png"]
+    )
     @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, link_to_mine])
     def test_what_is_no_file_of_a_run_is_not_taken_for_one(self, name, make, run, tmp_path):
         (run / name).unlink(missing_ok=True)
