@@ -16,6 +16,7 @@ from pvt_data.description import apart
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import ENGINES
 from pvt_onnx.quantize.command_line import add_quantize
+from pvt_onnx.repository.command_line import add_repository
 from pvt_onnx.serve.command_line import add_serve
 
 if TYPE_CHECKING:
@@ -55,3 +56,4 @@ add_validate(main, RUNS)
 add_benchmark(main, "pvt_onnx", _open_contestant)
 add_quantize(main)
 add_serve(main, RUNS)
+add_repository(main)

@@ -1,0 +1,1 @@
+"""``pvt-onnx repository``: models as Triton, OpenVINO Model Server and KServe load them."""
