@@ -58,6 +58,7 @@ TABLE = (
     Substitution(r"--epoch_size 30 --warmup_epochs 3", "", "quick"),
     Substitution(r"--resume RUN", "--resume RUN --epoch-size 3", "it has come to its end"),
     Substitution(r"(?<=torch train --resume RUN --epoch-size )3", "4", "it has come to that end"),
+    Substitution(r"--resume b0\.pth", "--resume b0.pth --epoch_size 3", "it has come to its end"),
     Substitution(r"\[--epoch_size 600\]", "--epoch_size 2", "left open"),
     Substitution(r"--amp_level bf16 --compile True", "", "a CPU takes long for both"),
     Substitution(

@@ -177,9 +177,9 @@ def _classes(
 
     if source is not None:
         return source.classes
-    if resumed:
+    if resumed and resumed.info.labels:
         return tuple(resumed.info.labels)
-    count = recipe.num_classes
+    count = resumed.info.config.num_classes if resumed else recipe.num_classes
     if recipe.pretrained and count is None:
         path, _ = find_model(Path(recipe.pretrained))
         info = read_pretrained(path, recipe.pretrained_weights).info

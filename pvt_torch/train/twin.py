@@ -1,7 +1,7 @@
 """A model under training in PyTorch: a :class:`pvt_train.twin.Twin`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import isfinite
 
 import numpy as np
@@ -61,6 +61,9 @@ class TorchTwin:
         check_classes(info)
         set_switches(recipe)
         self._device = choose_device(recipe.device_target)
+        # The last update, or the batch before in one of several, may still be under way.
+        gpu = self._device.type != "cpu"
+        self._copies = torch.cuda.Stream(self._device) if gpu else None  # type: ignore[no-untyped-call]
         self._workers = open_workers(recipe.distribute, self._device)
         self.rank, self.ranks = self._workers.rank, self._workers.ranks
         self.framework = f"torch {torch.__version__} on {_described(self._device)}"
@@ -118,13 +121,12 @@ class TorchTwin:
         trained = list(self._optimizer.weights.values())
         for parameter in trained:
             parameter.grad = None
-        *others, last = (self._tensors(batch) for batch in batches)
         losses = torch.zeros((), device=self._device)
         with self._workers.told(), determined():
-            for batch in others:
-                with self._workers.alone(self._loss):
-                    losses += self._backward(batch, given)
-            losses += self._backward(last, given)
+            for number, batch in enumerate(batches, start=1):
+                apart = self._workers.alone(self._loss) if number < len(batches) else nullcontext()
+                with apart:
+                    losses += self._backward(self._tensors(batch), given)
             losses = self._workers.mean(losses)
         # PyTorch has none, not 0, for what the loss does not depend on.
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained]
@@ -158,10 +160,15 @@ class TorchTwin:
         return [*others, drop_path.to(activation_dtype(self._recipe.amp_level))]
 
     def _on_device(self, tensor: Tensor) -> Tensor:
-        """Returns a tensor where the model is, copied while the host goes on."""
-        if self._device.type == "cpu":
+        """Returns a tensor where the model is, copied beside what the device still computes."""
+        if self._copies is None:
             return tensor
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+        computes = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._copies):
+            copied = tensor.pin_memory().to(self._device, non_blocking=True)
+        computes.wait_stream(self._copies)
+        copied.record_stream(computes)
+        return copied
 
     def forward(self, images: Array) -> Array:
         """Returns logits float32 (B, num_classes); see :meth:`pvt_train.twin.Twin.forward`."""

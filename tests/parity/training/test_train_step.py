@@ -140,6 +140,28 @@ class TestCommand:
         for twin in data["twins"]:
             np.testing.assert_allclose(twin["losses"], twin["expected_losses"], rtol=1e-6)
 
+    def test_a_run_of_the_official_code_goes_on_in_both(self, tmp_path):
+        import torch
+
+        from convert import Options, convert_file
+        from pvt_train.recipe.keys import Recipe
+        from pvt_train.recipe.read import model_info
+        from tests.support.models import random_weights
+        from tests.support.theirs import OfficialRun
+
+        info = model_info(Recipe("pvt_nano", image_resize=32), [str(i) for i in range(10)])
+        run = OfficialRun(info, random_weights(info.config))
+        run.step(batch(info, 0), 1e-3)
+        torch.save(run.saved(), tmp_path / "theirs.pth")
+        moved = tmp_path / "moved.ckpt"
+        convert_file(tmp_path / "theirs.pth", moved, options=Options(training_state=True))
+        given = ("--recipe", "configs/demo/pvt_nano_digits.yaml", "--ema", "False", "--mode", "1")
+        more = ("--steps", "1", "--batch-size", "2", "--json")
+        done = CliRunner().invoke(main, ["train-step", str(moved), *given, *more])
+        assert done.exit_code == 0, done.output
+        data = json.loads(done.stdout)
+        assert data["updates"] == "2 to 2" and data["same"]
+
     def test_a_run_goes_on_where_it_stands(self, tmp_path):
         """The state of a run of either framework: its weights, moments, count and recipe."""
         from convert.training.checkpoint import save_training
