@@ -37,7 +37,7 @@ from pvt_spec.files.replacing import (
     check_target,
     replacing,
 )
-from pvt_spec.files.stamps import changed_since, stamp_files
+from pvt_spec.files.stamps import made_of, stamp_files
 from pvt_spec.hashes import describe_changes
 from pvt_spec.precisions import FLOAT16
 from pvt_spec.words import counted
@@ -76,7 +76,6 @@ def convert_file(
         return _move_training(source, path, given, changes, options, _Log(tell))
     found, _ = find_model(source)
     planned = _check_places(found, path, options)
-    stamps = stamp_files(found)
     reports = [options.report] if options.report else []
     log = _Log(tell)
     keep_head = changes.num_classes != 0 and not changes.features_only
@@ -95,21 +94,15 @@ def convert_file(
     check_not_read([path, *planned, *reports], read.files)
     check_distinct([*planned, *reports])
     model = _prepare(read, path, changes, options, log)
-    if changed := changed_since(stamps):
-        raise ConvertError(f"{changed}: was written to while it was read: try again after that")
-    written = save_model(
-        path,
-        model.weights,
-        model.info,
-        force=options.force,
-        dialect=options.dialect,
-        onnx=options.onnx,
-        hashes=model.hashes,
-    )
-    if changed := changed_since(stamps):
-        raise ConvertError(
-            f"{changed}: was written to while it was read, so {path}, which was written meanwhile, "
-            "may hold some of both: remove it and convert again"
+    with made_of(read.stamps):
+        written = save_model(
+            path,
+            model.weights,
+            model.info,
+            force=options.force,
+            dialect=options.dialect,
+            onnx=options.onnx,
+            hashes=model.hashes,
         )
     size = f"{sum(file.stat().st_size for file in written):,} bytes"
     log.add([Finding("wrote", [str(file) for file in written], size)])
@@ -157,9 +150,8 @@ def _move_training(
     state = read_training(found)
     log.add(state.findings)
     check_finite(found, state.tensors)
-    if changed := changed_since(stamps):
-        raise ConvertError(f"{changed}: was written to while it was read: try again after that")
-    save_training(path, state.tensors, state.info, state.facts, force=options.force)
+    with made_of(stamps):
+        save_training(path, state.tensors, state.info, state.facts, force=options.force)
     log.add(next_to_do(state, found, path))
     log.add([Finding("wrote", [str(path)], f"{path.stat().st_size:,} bytes")])
     if options.report:

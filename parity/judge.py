@@ -98,6 +98,7 @@ class Judge:
                 raise problem from error
             raise
         reference = open_reference(model, self.names)
+        model.check_unchanged()
         return reference, float32_twin(reference.model)
 
     @property

@@ -87,6 +87,7 @@ class Contest:
             return self._contestant(path, runner, precision, self.judge.names)
         model, names = self.models[path], self.judge.names
         runner = open_runner(runtime, Task(model, path, names, self.inputs.image_size))
+        model.check_unchanged()
         precision = self.terms.precision or runner.facts["precision"]
         shown = names if runner.names is None else runner.names
         return self._contestant(path, runner, precision, shown, model.info)

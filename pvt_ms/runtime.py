@@ -186,6 +186,7 @@ def open_model(
     compiled = options.engine == "mindspore-graph"
     runtime = MindSporeRuntime(options.engine, compiled, options.precision)
     _, forward, facts = runtime.start(read, output_names(read.info.config))
+    read.check_unchanged()
     return Opened(forward, read.info.sized(size), facts | threads)
 
 

@@ -142,4 +142,5 @@ def open_model(
 
         torch.set_num_threads(options.threads)
     _, forward, facts = runtime.start(read, output_names(read.info.config))
+    read.check_unchanged()
     return Opened(forward, read.info.sized(size), facts)

@@ -42,7 +42,10 @@ def load_fitting(
     Raises:
         ConvertError: The file cannot be read, or holds a model of another architecture.
     """
-    return fit(read_model(path, given, keep_head=False), config, numerics, fresh)
+    model = read_model(path, given, keep_head=False)
+    fitted = fit(model, config, numerics, fresh)
+    model.check_unchanged()
+    return fitted
 
 
 def fit(

@@ -34,8 +34,9 @@ from pvt_spec import (
 from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError, PvtError
-from pvt_spec.files.models import find_model
+from pvt_spec.files.models import find_model, reaching
 from pvt_spec.files.replacing import AnyPath
+from pvt_spec.files.stamps import Stamps, check_unchanged, stamp_files
 from pvt_spec.hashes import PRECISION_KEY, changed_weights, describe_changes
 from pvt_spec.precisions import FLOAT32
 from pvt_spec.words import counted, nearest
@@ -63,6 +64,7 @@ class Model:
         hashes: The hashes of weights, where they are known.
         rounded: The words for how an ``.onnx`` computes and who made it so, where its weights were
             rounded for that since they were written.
+        stamps: What the system said of the files before they were read.
     """
 
     weights: dict[str, Array]
@@ -75,6 +77,15 @@ class Model:
     changed: tuple[str, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
     rounded: str = ""
+    stamps: Stamps = field(default_factory=dict, compare=False)
+
+    def check_unchanged(self) -> None:
+        """Refuses a file that was written to since it was read, before its weights were used.
+
+        Raises:
+            ConvertError: It was.
+        """
+        check_unchanged(self.stamps)
 
     def remarks(self) -> list[str]:
         """Returns what a user of its answers should know: what was changed, guessed, replaced."""
@@ -115,9 +126,11 @@ def read_model(path: AnyPath, given: Given = Given(), *, keep_head: bool = True)
         ConvertError: The file cannot be read, or is not a whole PVT; all problems at once.
     """
     path, taken = find_model(Path(path))
+    with reaching(path):
+        stamps = stamp_files(path)
     model = understand(path, read_file(path), given, keep_head=keep_head)
     chosen = [Finding("taken", str(path), text=taken)] if taken else []
-    return dataclasses.replace(model, findings=(*chosen, *model.findings))
+    return dataclasses.replace(model, findings=(*chosen, *model.findings), stamps=stamps)
 
 
 def understand(

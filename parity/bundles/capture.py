@@ -86,6 +86,7 @@ def capture(
     exactly = shot.runtime == REFERENCE
     with Judge(shot.model, shot.names) if exactly else nullcontext() as judge:
         runner = _open_reference(judge, shot) if judge else open_runner(shot.runtime, shot.task)
+        shot.model.check_unchanged()
 
         def answers() -> Iterator[tuple[Sequence[Sample], Array, Taps]]:
             done = 0

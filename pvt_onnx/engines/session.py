@@ -31,6 +31,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.models import check_model_file
 from pvt_spec.files.replacing import AnyPath
+from pvt_spec.files.stamps import check_unchanged, stamp_files
 from pvt_spec.hashes import PAIR_KEY, describe_changes
 from pvt_spec.model_info import Untouched
 from pvt_spec.precisions import coarser
@@ -146,6 +147,7 @@ def open_file(
             f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
         )
     check_model_file(path)
+    stamps = stamp_files(path)
     info, interface, paired = _inspect(path, tell, size, said)
     if isinstance(info.preprocessing, Untouched) and options.engine == "openvino":
         raise RuntimeUnusable(
@@ -155,6 +157,7 @@ def open_file(
     engine = open_engine(path, str(path), options)
     if paired:
         check_pair_of(path)
+    check_unchanged(stamps)
     return OpenFile(engine, interface, info)
 
 

@@ -13,6 +13,7 @@ from pvt_spec.arguments import checked
 from pvt_spec.errors import PvtError
 from pvt_spec.files.reading import check_source, open_regular
 from pvt_spec.files.replacing import AnyPath
+from pvt_spec.files.stamps import check_unchanged, stamp_files
 from pvt_spec.hashes import PAIR_BYTES, PAIR_KEY, check_pair
 from pvt_spec.words import shortened, show
 
@@ -57,6 +58,7 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
     """
     path = Path(path)
     try:
+        stamps = stamp_files(path)
         with open_regular(path) as stream:
             model = onnx.load_model_from_string(stream.read())
         kept = places(model)
@@ -65,6 +67,7 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         if weights:
             load_external_data_for_model(model, str(path.parent))  # which checks the places
             _check_pair(path, model, kept)
+        check_unchanged(stamps)
         return model
     except PvtError:
         raise

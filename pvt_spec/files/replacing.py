@@ -11,6 +11,7 @@ from typing import BinaryIO
 from pvt_spec.errors import ConvertError, FileExists
 from pvt_spec.files.locks import held
 from pvt_spec.files.reading import check_not_source
+from pvt_spec.files.stamps import check_sources
 from pvt_spec.files.temporary import NewFile, open_new, remove_left
 
 _LONGEST = 255
@@ -182,6 +183,7 @@ def put_in_place(
     """Makes files that are written the targets; see :func:`replacing_all`."""
     for target in targets:
         check_not_source(target)
+    check_sources()
     main, *sides = files
     fate = None
     try:

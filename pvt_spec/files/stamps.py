@@ -1,8 +1,12 @@
 """Whether files that are read are written to meanwhile, or are others than before."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
+from pvt_spec.errors import ConvertError
 from pvt_spec.files.reading import open_regular
 
 Stamps = dict[Path, tuple[int, int, int]]
@@ -39,6 +43,41 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     except FileNotFoundError:
         return 0, 0, 0
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+_sources: ContextVar[Stamps | None] = ContextVar("sources of what is written", default=None)
+
+
+@contextmanager
+def made_of(stamps: Stamps) -> Iterator[None]:
+    """Has nothing that is written in the block come to its place if one of these files changes.
+
+    Weights are read while they are written.
+    """
+    before = _sources.set(stamps)
+    try:
+        yield
+    finally:
+        _sources.reset(before)
+
+
+def check_sources() -> None:
+    """Refuses what was made of files that have changed; see :func:`made_of`.
+
+    Raises:
+        ConvertError: One has.
+    """
+    check_unchanged(_sources.get() or {})
+
+
+def check_unchanged(stamps: Stamps) -> None:
+    """Refuses files that were written to since then: what was read may be of two.
+
+    Raises:
+        ConvertError: One was.
+    """
+    if changed := changed_since(stamps):
+        raise ConvertError(f"{changed}: was written to while it was read: try again after that")
 
 
 def changed_since(stamps: Stamps) -> Path | None:

@@ -226,6 +226,7 @@ def starting_point(
     model = read_pretrained(path, recipe.pretrained_weights)
     info = model_info(recipe, classes, model.info)
     weights, notes = fit_weights(model, info, initial_weights(info.config, recipe.seed))
+    model.check_unchanged()
     return weights, info, [*filter(None, [taken]), *model.remarks(), *notes]
 
 

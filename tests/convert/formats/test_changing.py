@@ -4,31 +4,48 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from convert import conversion, convert_file, save_model
+import pvt_onnx
+import pvt_torch
+from convert import OnnxOptions, Options, conversion, convert_file, read_model, save_model
+from parity.judge import Judge
+from pvt_spec import VARIANTS
 from pvt_spec.errors import ConvertError
+from pvt_spec.files.temporary import NewFile
+from pvt_train.run.launch import starting_point
+from tests.support.converting import tree
 from tests.support.messages import naming
 from tests.support.models import SMALL, info_of, random_weights
 from tests.support.processes import ROOT, launch_environment
+from tests.support.recipes import load_recipe
 
-CONFIG = SMALL["v2"]
+CONFIG, NANO = SMALL["v2"], VARIANTS["pvt_nano"]
 
 
-@pytest.mark.parametrize("when", ["_prepare", "save_model"])
+@pytest.mark.parametrize("target", ["b.pth", "b.onnx", "folder"])
+@pytest.mark.parametrize("when", [(conversion, "_prepare"), (NewFile, "finish")], ids=str)
 @pytest.mark.parametrize("change", ["longer", "touched", "replaced", "removed"])
 def test_a_source_that_changes_meanwhile_is_noticed(
-    change: str, when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: str, when: Any, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.ckpt"
     save_model(path, random_weights(CONFIG), info_of(CONFIG))
-    original = getattr(conversion, when)
+    external = OnnxOptions(external_data=target == "b.onnx")
+    options = Options(force=True, onnx=external, allow_different_maths=True)
+    convert_file(path, tmp_path / target, options=options)
+    before = tree(tmp_path)
+    original = getattr(*when)
 
     def meanwhile(*given: object, **named: object) -> object:
         done = original(*given, **named)
-        if change == "touched":
+        if not path.exists():
+            pass
+        elif change == "touched":
             os.utime(path, ns=(1, 1))
         elif change == "longer":
             with path.open("ab") as stream:
@@ -40,10 +57,60 @@ def test_a_source_that_changes_meanwhile_is_noticed(
             os.replace(tmp_path / "new", path)
         return done
 
-    monkeypatch.setattr(conversion, when, meanwhile)
+    monkeypatch.setattr(*when, meanwhile)
     with pytest.raises(ConvertError, match=naming("a.ckpt", "written")):
-        convert_file(path, tmp_path / "b.pth")
-    assert (tmp_path / "b.pth").exists() == (when == "save_model")
+        convert_file(path, tmp_path / target, options=options)
+    after = tree(tmp_path)
+    for changed in (before, after):
+        changed.pop(str(path), None)
+    assert after == before
+
+
+def touching(monkeypatch: pytest.MonkeyPatch, where: str, path: Path) -> None:
+    """Has a file written to at the end of a function that reads it."""
+    module, _, name = where.rpartition(".")
+    original = getattr(import_module(module), name)
+
+    def meanwhile(*given: object, **named: object) -> object:
+        done = original(*given, **named)
+        os.utime(path, ns=(1, 1))
+        return done
+
+    monkeypatch.setattr(where, meanwhile)
+
+
+@pytest.mark.parametrize(
+    ("reads", "where"),
+    [
+        (pvt_torch.load_forward, "convert.model.read.read_file"),
+        (lambda path: pvt_torch.load_weights(twin(), path), "convert.model.read.read_file"),
+        (lambda path: judged(path), "convert.model.read.read_file"),
+        (lambda path: trained_from(path), "convert.model.read.read_file"),
+        (pvt_onnx.load_proto, "onnx.load_model_from_string"),
+        (pvt_onnx.load_forward, "pvt_onnx.engines.session.open_engine"),
+    ],
+)
+def test_so_it_is_by_whatever_reads_it(reads, where, tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / ("a.onnx" if "onnx" in where else "a.pth")
+    save_model(path, random_weights(NANO), info_of(NANO))
+    reads(path)
+    touching(monkeypatch, where, path)
+    with pytest.raises(ConvertError, match=naming(path.name, "written")):
+        reads(path)
+
+
+def twin() -> Any:
+    return pvt_torch.create_model("pvt_nano")
+
+
+def judged(path: Path) -> None:
+    with Judge(read_model(path), ("logits",)) as judge:
+        assert judge.reference
+
+
+def trained_from(path: Path) -> None:
+    recipe = load_recipe(None, {"model": "pvt_nano", "image_resize": 32, "pretrained": str(path)})
+    starting_point(recipe, ("a", "b"), None)
 
 
 CUT = """
