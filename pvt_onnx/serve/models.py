@@ -1,5 +1,6 @@
 """A model that is served: what it takes and answers in the protocol's words, and how."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -151,6 +152,8 @@ class ServedModel:
         """Returns images that are given as the graph takes them, of a size that it takes."""
         interface, info = self.file.interface, self.file.info
         images = np.asarray(given.data)
+        if None not in interface.sides:  # its shape is the graph's
+            return images
         N, first, second, third = images.shape
         shape = (N, third, first, second) if interface.channels_last else images.shape
         resized = isinstance(info.preprocessing, Untouched)
@@ -168,7 +171,7 @@ class ServedModel:
         """Returns how many images of a shape go into a call, of its own size at most ``most``."""
         H, W = self.info.preprocessing.image_size
         own = H * W * self.info.config.in_chans
-        return self.file.interface.batch or max(1, min(most, most * own // int(np.prod(shape))))
+        return self.file.interface.batch or max(1, min(most, most * own // math.prod(shape)))
 
     def run(self, images: Array) -> dict[str, Array]:
         """Returns the answers float32 (B, …) of images (B, …) as the graph takes them.

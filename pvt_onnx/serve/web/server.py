@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import threading
@@ -130,8 +131,18 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, place = found[0]
-        return socket.create_server(place[:2], family=family, backlog=1024)
+        family, kind, _, _, place = found[0]
+        # asyncio has answers sent at once only where it is told that the protocol is TCP.
+        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+        try:
+            if os.name == "posix":  # where a server has just ended, another can begin
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(1024)
+        except OSError:
+            listener.close()
+            raise
+        return listener
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise PvtError(f"{host}, port {port}: cannot be listened on ({why})") from None

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.client import HTTPConnection
 
 import numpy as np
 import pytest
@@ -101,6 +102,23 @@ def test_an_image_needs_nothing_but_its_bytes(server):
     shares = answer.body["outputs"][1]
     assert answer.status == 200 and shares["name"] == "probabilities"
     assert sum(shares["data"]) == pytest.approx(1)
+
+
+def test_answers_are_sent_at_once(server):
+    """Where Nagle's algorithm is on, the end of an answer waits 40 ms for a client's word."""
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        server.get("/v2/health/live")
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.03
+    connection = HTTPConnection(server.place, timeout=30)
+    connection.request("GET", "/v2/health/live")
+    connection.getresponse().read()
+    (inside,) = server.server.server_state.connections
+    taken = inside.transport.get_extra_info("socket")
+    assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    connection.close()
 
 
 def test_addresses_that_are_none_and_methods_that_are_none(server):
