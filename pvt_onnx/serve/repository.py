@@ -34,13 +34,16 @@ def name_files(paths: Iterable[Path], tell: Tell) -> list[ModelFile]:
     """Returns files by their names without ending, each as version 1.
 
     Raises:
-        PvtError: Two have the same name, or one is none that a request could have.
+        PvtError: One is no file, two have the same name, or one is none that a request could have.
     """
     found: dict[str, ModelFile] = {}
     for given in paths:
         path, taken = find_model(given)
         if taken:
             tell(taken)
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "no such file"
+            raise PvtError(f"{path}: {what}, expected an .onnx file")
         name = path.stem
         _check_name(name, path)
         if name in found:

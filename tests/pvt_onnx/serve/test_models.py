@@ -71,6 +71,13 @@ def test_answers_are_the_librarys(path, model):
         assert found["probabilities"][0, each["index"]] == pytest.approx(each["probability"])
 
 
+def test_openvino_answers_the_same(path, model):
+    other = open_served(path, "m", "1", EngineOptions("openvino", threads=1))
+    images = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
+    assert np.allclose(other.run(images)["logits"], model.run(images)["logits"], atol=1e-4)
+    assert other.metadata(["1"]).platform == "openvino"
+
+
 def test_what_is_said_of_a_model(model):
     said = model.metadata(["1"]).to_dict()
     assert said == {
@@ -302,13 +309,18 @@ def test_answers_of_a_batch_are_those_alone_within_rounding(kind, tmp_path):
 
 def test_files_are_called_by_their_names(tmp_path):
     told = []
-    files = [tmp_path / "a.onnx", tmp_path / "b é.onnx"]
-    found = name_files(files, told.append)
+    files = [tmp_path / name for name in ("a.onnx", "b é.onnx", "other/a.onnx", "a\n.onnx")]
+    (tmp_path / "other").mkdir()
+    for path in files:
+        path.touch()
+    found = name_files(files[:2], told.append)
     assert found == [ModelFile("a", "1", files[0]), ModelFile("b é", "1", files[1])]
     with pytest.raises(PvtError, match=naming("a.onnx", "other")):
-        name_files([*files, tmp_path / "other/a.onnx"], told.append)
+        name_files(files[:3], told.append)
     with pytest.raises(PvtError, match="rename"):
-        name_files([tmp_path / "a\n.onnx"], told.append)
+        name_files(files[3:], told.append)
+    with pytest.raises(PvtError, match=naming("none.onnx")):
+        name_files([tmp_path / "none.onnx"], told.append)
 
 
 def test_a_repository_has_names_and_versions(tmp_path):

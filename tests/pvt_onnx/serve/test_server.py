@@ -247,6 +247,14 @@ def test_requests_that_wait_are_answered_together_as_alone(path):
             assert np.allclose(answer.body["outputs"][0]["data"], alone, rtol=1e-5, atol=1e-5)
 
 
+def test_without_batches_answers_are_the_same_bits(path):
+    with running([path], options(max_batch=1)) as server:
+        with waiting(server, *(asked(seed=n) for n in range(6))) as found:
+            pass
+        for seed, answer in enumerate(found):
+            assert answer.body == server.infer(asked(seed=seed)).body
+
+
 def test_slow_clients_are_not_waited_for(path, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     with running([path]) as server:
@@ -393,7 +401,9 @@ def start(*words):
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_the_command_serves_until_a_signal(path, number, tmp_path):
     save(tmp_path / "digits/7/model.onnx")
     port = free_port()
@@ -414,12 +424,13 @@ def test_what_cannot_be_served_is_one_error(path, tmp_path):
     broken.write_bytes(b"no model")
     for words, facts in (
         ([tmp_path / "none.onnx"], ["none.onnx"]),
-        ([broken, "--port", 0], ["broken.onnx"]),
+        ([broken], ["broken.onnx"]),
+        ([tmp_path], [tmp_path]),
         (["--repository", tmp_path], [tmp_path, "model.onnx"]),
         ([path, "--host", "no.such.host.invalid"], ["no.such.host.invalid"]),
         ([path, path], ["m"]),
     ):
-        assert tells(refusal(pvt_onnx, "serve", *words), *facts)
+        assert tells(refusal(pvt_onnx, "serve", *words, "--port", 0), *facts)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert tells(refusal(pvt_onnx, "serve", path, "--port", port), port)
