@@ -75,8 +75,11 @@ async function answer() {
   for (const model of chosen()) sections.push(await show(model, data));
   if (mine !== turn) return;
   answers.replaceChildren(...sections);
-  const best = sections.map((each) => each.querySelector("li")?.textContent).filter(Boolean);
-  status.textContent = best.length ? `Answered: ${image.name}` : `Not answered: ${image.name}`;
+  const best = sections.filter((each) => each.querySelector("li")).map((each) => {
+    const [share, label] = each.querySelector("li").children;
+    return `${each.querySelector("h2").textContent}: ${label.textContent}, ${share.textContent}`;
+  });
+  status.textContent = best.length ? best.join("; ") : `Not answered: ${image.name}`;
 }
 
 function take(files) {

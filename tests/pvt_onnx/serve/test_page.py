@@ -58,6 +58,8 @@ def test_a_browser_shows_classes_of_two_models_beside_each_other(server, tmp_pat
         section.locator("li").first.wait_for()
         assert section.count() == 1 and section.locator("li").count() == 4
         assert {*section.locator("li span:nth-child(2)").all_inner_texts()} == {*LABELS}
+        share, label = section.locator("li").first.locator("span").all_inner_texts()[:2]
+        page.get_by_role("status").filter(has_text=f"a, version 1: {label}, {share}").wait_for()
         page.get_by_label("Beside it").select_option(index=2)
         section.nth(1).wait_for()
         shares = [
