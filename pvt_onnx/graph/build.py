@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from pvt_onnx.graph.model import INPUT, ModelWriter, stored_shape
+from pvt_onnx.graph.model import BATCH, INPUT, ModelWriter, stored_shape
 from pvt_onnx.graph.preprocess import check_embeddable
 from pvt_onnx.targets import EMBEDDED_KEY, TARGET_KEY, Target, choose_opset, find_target
 from pvt_spec import (
@@ -80,18 +80,23 @@ def build_skeleton(
     pixels = uint8 or embed
     writer.write(info.preprocessing if pixels else None, half_ends, embed)
     sides = size or ("height", "width")
-    images = ["batch", config.in_chans, *sides]
+    images = [BATCH, config.in_chans, *sides]
     if pixels:
         given = ("height", "width") if embed else sides
-        images = ["batch", *given, config.in_chans]
+        images = [BATCH, *given, config.in_chans]
     ends = TensorProto.FLOAT16 if half_ends else TensorProto.FLOAT
     kind = TensorProto.UINT8 if pixels else ends
+    flows = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     graph = helper.make_graph(
         writer.graph.nodes,
         info.variant or f"pvt_v{config.version}",
         [helper.make_tensor_value_info(INPUT, kind, images)],
         _outputs(config, info.numerics, size, ends),
         list(writer.graph.constants.values()),
+        value_info=[
+            helper.make_tensor_value_info(name, flows, shape)
+            for name, shape in writer.graph.shapes.items()
+        ],
     )
     opsets = [helper.make_opsetid("", opset)]
     model = helper.make_model(
@@ -162,7 +167,7 @@ def _outputs(
             grids = [*stage_grids(config, numerics, size)]
         shapes = [[C, *grid] for C, grid in zip(config.embed_dims, grids, strict=True)]
     return [
-        helper.make_tensor_value_info(name, kind, ["batch", *shape])
+        helper.make_tensor_value_info(name, kind, [BATCH, *shape])
         for name, shape in zip(names, shapes, strict=True)
     ]
 

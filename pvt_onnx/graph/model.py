@@ -43,6 +43,9 @@ SINCE = {"LayerNormalization": 17, "Gelu": 20}
 INPUT = "images"
 """Name of the graph's input, float32 (B, in_chans, H, W), normalised."""
 
+BATCH = "batch"
+"""Name of the length of its first axis."""
+
 
 def stored_shape(spec: TensorSpec, target: Target) -> tuple[int, ...]:
     """Returns a tensor's shape as an initializer: a kernel's where its layer is a convolution."""
@@ -190,6 +193,11 @@ class ModelWriter:
         x = self.graph.transpose(x, 0, 2, 3, 1, name=f"{name}/grid")
         return self.graph.reshape(x, 0, -1, C, name=name)
 
+    def to_rows(self, x: str, N: Size, C: int, name: str = "") -> str:
+        """Maps tokens (B, N, C), or a grid of them, to rows (B * N, C)."""
+        x = self.graph.reshape(x, -1, C, name=name or f"{x}/rows")
+        return self.graph.declare(x, f"{BATCH}*{N}", C)
+
     def map_size(self, stage: int, x: str) -> tuple[Size, Size]:
         """Returns (H, W) of the map ``x`` (B, C, H, W) that starts a stage."""
         if self.grids:
@@ -206,7 +214,15 @@ class ModelWriter:
         return self.layer_norm(x, f"{name}.norm", self.numerics.patch_norm_eps, name), H, W
 
     def project(
-        self, x: str, layer: str, C: int, out: int, H: Size = 1, W: Size = -1, grid: str = ""
+        self,
+        x: str,
+        layer: str,
+        N: Size,
+        C: int,
+        out: int,
+        H: Size = 1,
+        W: Size = -1,
+        grid: str = "",
     ) -> str:
         """Adds a linear layer of attention over tokens (B, N, C), of one head or several.
 
@@ -215,7 +231,7 @@ class ModelWriter:
             ``grid``, tokens (B, N, out).
         """
         if "attn.q" not in self.target.kernels:
-            return self.linear(self.graph.reshape(x, -1, C, name=f"{x}/rows"), layer)
+            return self.linear(self.to_rows(x, N, C), layer)
         x = self.to_map(x, C, H, W, grid or f"{x}/map")
         return self.to_tokens(self.pointwise(x, layer), out, f"{layer}/tokens")
 
@@ -246,8 +262,10 @@ class ModelWriter:
     def to_heads(self, x: str, N: Size, heads: int, head_dim: int, name: str) -> str:
         """Maps rows (B * N, heads * head_dim), or tokens, to (B, heads, N, head_dim)."""
         if heads == 1:
-            return self.graph.reshape(x, self.batch, 1, N, head_dim, name=name)
+            x = self.graph.reshape(x, self.batch, 1, N, head_dim, name=name)
+            return self.graph.declare(x, BATCH, 1, N, head_dim)
         x = self.graph.reshape(x, self.batch, N, heads, head_dim, name=f"{name}/heads")
+        self.graph.declare(x, BATCH, N, heads, head_dim)
         return self.graph.transpose(x, 0, 2, 1, 3, name=name)
 
     def attention(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:
@@ -256,12 +274,12 @@ class ModelWriter:
         head_dim = C // heads
         reduces, norm1 = self.config.reduces(stage), f"{name}.norm1/map"
         # Reduced are maps, of which a query that is a convolution takes the same one.
-        q = self.project(x, f"{name}.q", C, C, *((H, W, norm1) if reduces else ()))
+        q = self.project(x, f"{name}.q", N, C, C, *((H, W, norm1) if reduces else ()))
         q = self.to_heads(q, N, heads, head_dim, f"{name}.q")
         M = N
         if reduces:
             x, M = self.reduce(x, stage, H, W, name)
-        kv = self.project(x, f"{name}.kv", C, 2 * C)
+        kv = self.project(x, f"{name}.kv", M, C, 2 * C)
         axis = 2 if "attn.kv" in self.target.kernels else 1
         k, v = g.split(kv, axis, C, f"{name}.k/rows", f"{name}.v/rows")
         k = self.to_heads(k, M, heads, head_dim, f"{name}.k")
@@ -278,7 +296,7 @@ class ModelWriter:
         if "attn.proj" in self.target.kernels:
             x = self.to_map(x, C, 1, -1, f"{name}.merged/map")
             return self.to_tokens(self.pointwise(x, f"{name}.proj"), C, name)
-        x = self.linear(g.reshape(x, -1, C, name=f"{name}.merged/rows"), f"{name}.proj")
+        x = self.linear(self.to_rows(x, N, C, f"{name}.merged/rows"), f"{name}.proj")
         return g.reshape(x, self.batch, N, C, name=name)
 
     def mlp(self, x: str, stage: int, H: Size, W: Size, N: Size, name: str) -> str:
@@ -287,15 +305,16 @@ class ModelWriter:
         hidden = C * self.config.mlp_ratios[stage]
         if "mlp.fc1" in self.target.kernels:
             return self.mlp_of_maps(x, C, hidden, H, W, name)
-        x = self.linear(self.graph.reshape(x, -1, C, name=f"{x}/rows"), f"{name}.fc1")
+        x = self.linear(self.to_rows(x, N, C), f"{name}.fc1")
         if self.config.linear:
             x = self.graph.add("Relu", x, name=f"{name}.relu")
         if self.config.version == 2:
             x = self.graph.reshape(x, self.batch, H, W, hidden, name=f"{name}.fc1/grid")
+            self.graph.declare(x, BATCH, H, W, hidden)
             x = self.graph.transpose(x, 0, 3, 1, 2, name=f"{name}.fc1/map")
             x = self.conv(x, f"{name}.dwconv.dwconv", 3, pad=1, group=hidden)
             x = self.graph.transpose(x, 0, 2, 3, 1, name=f"{name}.dwconv.dwconv/grid")
-            x = self.graph.reshape(x, -1, hidden, name=f"{name}.dwconv.dwconv/rows")
+            x = self.to_rows(x, N, hidden, f"{name}.dwconv.dwconv/rows")
         x = self.linear(self.gelu(x, f"{name}.act"), f"{name}.fc2")
         return self.graph.reshape(x, self.batch, N, C, name=name)
 

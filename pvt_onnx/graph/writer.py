@@ -23,6 +23,7 @@ class GraphWriter:
         self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
+        self.shapes: dict[str, list[int | str]] = {}
         self._made: set[str] = set()
 
     def add(self, op: str, *inputs: str, name: str, **attributes: Any) -> str:
@@ -79,6 +80,17 @@ class GraphWriter:
         """Reshapes ``x``; a size of 0 keeps the axis and -1 is what remains."""
         kept = {"allowzero": 0} if self.opset >= 14 else {}
         return self.add("Reshape", x, self.shape(*sizes), name=name, **kept)
+
+    def declare(self, x: str, *sizes: int | str) -> str:
+        """Says the shape of ``x``, which nothing else tells: a number, or a name, for each axis.
+
+        Axes of one name are equally long. Of a value whose shape it does not know, onnxruntime
+        asks whether it could have the place of each one before, and never is sure: a session of
+        many takes long to open. Tokens (B, N, C) are better left out: by their shapes it makes one
+        operator of a sum and the norm after it, which is slower than both.
+        """
+        self.shapes[x] = [*sizes]
+        return x
 
     def slice(self, x: str, start: int, stop: int, axis: int, name: str) -> str:
         """Cuts a part from an axis."""

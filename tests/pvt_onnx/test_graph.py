@@ -18,11 +18,13 @@ from onnx.reference import ReferenceEvaluator
 import pvt_onnx
 from convert import load_model
 from convert.formats.onnx import write_model
+from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_onnx.graph.build import as_initializers, build, build_skeleton
 from pvt_onnx.graph.model import INPUT, RESIZES
 from pvt_onnx.graph.operators import adaptive_avg_pool, gelu
 from pvt_onnx.graph.writer import GraphWriter
+from pvt_onnx.quantize.calibration import open_values
 from pvt_onnx.targets import DEFAULT_TARGET, TARGETS
 from pvt_spec import (
     METADATA_KEY,
@@ -157,6 +159,33 @@ def test_every_form_passes_the_strict_checks(
         assert shapes.keys() == {name for node in model.graph.node for name in node.output}
         for tap in tap_names(small):
             assert shapes[tap][-1].dim_value > 0
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("target", ["onnxruntime", "portable"])
+def test_the_shapes_that_a_graph_says_are_those_of_its_values(
+    target: str, dynamic: bool, small: PVTConfig
+) -> None:
+    model = build(
+        small, MINDCV[small.version], random_weights(small), target=target, dynamic_size=dynamic
+    )
+    said = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in model.graph.value_info
+    }
+    images, lengths = random_images(small, count=3), {"batch": 3}
+    found = open_values(model, "a model", [*said], EngineOptions())(images)
+    for name, shape in said.items():
+        for length, there in zip(shape, found[name].shape, strict=True):
+            if isinstance(length, str):
+                assert lengths.setdefault(length, there) == there, name
+            else:
+                assert length == there, name
+    # Where one is not known nothing can have its place: the tokens between sums and norms alone.
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+    for value in inferred if not dynamic else ():
+        dims = value.type.tensor_type.shape.dim
+        assert len(dims) == 3 or all(d.dim_param or d.dim_value for d in dims), value.name
 
 
 @pytest.mark.parametrize(
