@@ -56,7 +56,7 @@ def inspect_file(path: AnyPath) -> Iterator[Finding]:
         return
     yield from model.findings
     yield from (Finding("guess", guess) for guess in model.guesses.values())
-    yield from _model(model)
+    yield from _model(model, file)
     yield from _beside(file)
 
 
@@ -74,13 +74,13 @@ def _contents(path: Path, file: WeightFile) -> Iterator[Finding]:
     yield from _beside(file)
 
 
-def _model(model: Model) -> Iterator[Finding]:
+def _model(model: Model, file: WeightFile) -> Iterator[Finding]:
     info = model.info
     yield _settings("config", info.config)
     yield _settings("numerics", info.numerics)
     yield Finding("tensors", len(model.weights))
     yield Finding("parameters", sum(spec.size for spec in tensor_specs(info.config)))
-    yield Finding("dtypes", _dtypes(model.weights))
+    yield Finding("dtypes", _dtypes(model.weights, file.rounded))
     if not_finite := count_not_finite(model.weights):
         yield Finding("not_finite", not_finite, "convert takes them with --allow-nonfinite")
     yield Finding("labels", list(info.labels), "" if info.labels else "not known")
@@ -104,8 +104,8 @@ def _beside(file: WeightFile) -> Iterator[Finding]:
     yield Finding("other_entries", entries, text=text)
 
 
-def _dtypes(tensors: Mapping[str, Array]) -> dict[str, int]:
-    return dict(Counter(array.dtype.name for array in tensors.values()))
+def _dtypes(tensors: Mapping[str, Array], kept: Mapping[str, str] = {}) -> dict[str, int]:
+    return dict(Counter(kept.get(name, array.dtype.name) for name, array in tensors.items()))
 
 
 def is_good(findings: Iterable[Finding]) -> bool:

@@ -184,7 +184,7 @@ def open_model(
     if options.threads:
         mindspore.runtime.dispatch_threads_num(options.threads)
     compiled = options.engine == "mindspore-graph"
-    runtime = MindSporeRuntime(options.engine, compiled, options.precision)
+    runtime = MindSporeRuntime(options.engine, compiled, options.computes)
     _, forward, facts = runtime.start(read, output_names(read.info.config))
     read.check_unchanged()
     return Opened(forward, read.info.sized(size), facts | threads)

@@ -17,7 +17,7 @@ from pvt_data.images.preprocessing import prepare
 from pvt_data.sources.labels import Tell, check_classes, ignore
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import open_model
-from pvt_onnx.engines.table import check_engine
+from pvt_onnx.engines.table import find_engine
 from pvt_onnx.reading.files import OnnxFileError
 from pvt_spec import ConfigError, ImageError, ModelInfo
 from pvt_spec.arguments import checked
@@ -34,7 +34,7 @@ def load(
     engine: str = "onnxruntime",
     provider: str = "cpu",
     threads: int | None = None,
-    precision: str = "fp32",
+    precision: str | None = None,
     optimization: str = "all",
     image_size: tuple[int, int] | None = None,
     model: str | None = None,
@@ -52,7 +52,7 @@ def load(
             :class:`pvt_onnx.EngineOptions`.
         provider: What the engine runs on.
         threads: Threads that share the work of one operator; None for the engine's own choice.
-        precision: What floats are computed in.
+        precision: What floats are computed in; None for what the graph says.
         optimization: What onnxruntime may do to the graph.
         image_size: (H, W) in pixels that images are brought to, in place of the model's own.
         model: The variant, of a file that does not say what it is; this and the next four are
@@ -99,7 +99,7 @@ class Predictor:
         self.path, self.options, self.image_size = Path(path), options, image_size
         self.said = said
         self._tell = tell
-        check_engine(options)
+        find_engine(options)
         if not os.path.isfile(self.path):
             what = "a folder, expected a file" if os.path.isdir(self.path) else "no such file"
             raise OnnxFileError(f"{self.path}: {what}")

@@ -41,7 +41,8 @@ Constants are ordered by name; the description is that of :func:`encode_maths`.
 _DIGITS, _DIGITS_BEFORE = 40, 32
 """Hexadecimal digits that are kept of SHA-256, and those of BLAKE2b, which old bundles have."""
 
-_SHOWN = 5
+SHOWN = 5
+"""How many changes are named."""
 
 Hashes = Mapping[str, str]
 """The hash of each weight, by its name."""
@@ -157,4 +158,4 @@ def changed_weights(expected: Hashes, found: Hashes) -> list[str]:
 
 def describe_changes(changes: Sequence[str]) -> str:
     """Returns the words for what is not as it was written."""
-    return f"changed since it was written: {listed(changes, _SHOWN)}"
+    return f"changed since it was written: {listed(changes, SHOWN)}"

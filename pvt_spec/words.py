@@ -37,17 +37,32 @@ def shortened(text: str, most: int = 60) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Returns a line for each row, each column as wide as its widest cell."""
+    """Returns a line for each row, each column as wide as its widest cell.
+
+    Columns of numbers, with what belongs to them (``12 %``, ``1.8×``), end together, others begin
+    together; so does a column's head, in the first row.
+    """
+    numeric = [_is_numbers(column[1:]) for column in zip(*rows, strict=True)]
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(
+            padded(cell, width, before=number)
+            for cell, width, number in zip(row, widths, numeric, strict=True)
+        ).rstrip()
         for row in rows
     ]
 
 
-def padded(text: str, width: int) -> str:
-    """Returns a text with spaces behind it, so many columns wide on a terminal."""
-    return text + " " * (width - display_width(text))
+def _is_numbers(cells: Sequence[str]) -> bool:
+    """Returns whether the cells of a column, as far as they are filled, are numbers."""
+    filled = [cell for cell in cells if cell]
+    return bool(filled) and all(re.fullmatch(r"-?[\d,.]+(e[+-]\d+)?( ?[%×])?", c) for c in filled)
+
+
+def padded(text: str, width: int, *, before: bool = False) -> str:
+    """Returns a text with spaces behind it, or before, so many columns wide on a terminal."""
+    spaces = " " * (width - display_width(text))
+    return spaces + text if before else text + spaces
 
 
 def display_width(text: str) -> int:

@@ -129,7 +129,7 @@ def open_model(
     options.check(ENGINES)
     require("torch")
     runtime = TorchRuntime(
-        options.engine, options.provider, options.engine == "torch-compile", options.precision
+        options.engine, options.provider, options.engine == "torch-compile", options.computes
     )
     if problem := runtime.obstacle():
         raise RuntimeUnusable(problem)

@@ -180,7 +180,7 @@ def _read_coarse(path: Path, metadata: dict[str, str], graph_hash: str) -> Weigh
         files=(path, *(path.parent / name for name in sorted(places(model)))),
         graph_hash=graph_hash,
         precision=precision,
-        rounded=frozenset(held.steps.keys() & held.weights.keys()),
+        rounded=held.kept,
         made=made,
     )
 

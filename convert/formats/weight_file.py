@@ -45,7 +45,8 @@ class WeightFile:
         unread: The names of the kinds of objects beside the tensors that were left unread.
         graph_hash: The hash of what an ``.onnx`` computes; "" of a file without a graph.
         precision: What it computes in, a key of :data:`pvt_spec.precisions.PRECISIONS`.
-        rounded: The names of the arrays that were rounded for it to compute with.
+        rounded: What the arrays are in the file that were rounded for it to compute with, as
+            ``"int8"``, by name.
         made: The words for who made it so; "" where it was written so.
     """
 
@@ -57,7 +58,7 @@ class WeightFile:
     unread: tuple[str, ...] = ()
     graph_hash: str = ""
     precision: str = FLOAT32
-    rounded: frozenset[str] = frozenset()
+    rounded: Mapping[str, str] = field(default_factory=dict)
     made: str = ""
 
     @property

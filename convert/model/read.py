@@ -206,7 +206,7 @@ def _rounded_since(file: WeightFile, said: Said, hashes: Mapping[str, str]) -> b
     if PRECISION_KEY not in file.metadata:  # convert writes no such graph
         return bool(file.rounded)
     written = said.own.hashes if said.own else {}
-    return not file.rounded.isdisjoint(changed_weights(written, hashes))
+    return not file.rounded.keys().isdisjoint(changed_weights(written, hashes))
 
 
 def format_of(path: Path) -> Finding:

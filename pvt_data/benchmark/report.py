@@ -11,7 +11,7 @@ from pvt_data.benchmark.contestants import GEMM
 from pvt_data.benchmark.measure import Plan, Row
 from pvt_data.benchmark.turns import Hello
 from pvt_data.images.ahead import usable_cores
-from pvt_spec.words import display_width
+from pvt_spec.words import columns
 
 _COLUMNS = (
     "contestant",
@@ -104,15 +104,6 @@ def machine() -> dict[str, Any]:
         "cores_used": usable_cores(),
         "python": platform.python_version(),
     }
-
-
-def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yields rows of texts as lines: the first text to the left, the others to the right."""
-    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = [" " * (w - display_width(text)) for text, w in zip(row, widths, strict=True)]
-        first, *others = zip(row, padded, strict=True)
-        yield "  ".join([first[0] + first[1], *(pad + text for text, pad in others)]).rstrip()
 
 
 def _cells(row: Row) -> list[str]:

@@ -32,10 +32,10 @@ def obstacle(options: EngineOptions) -> str | None:
             f"provider {options.provider}: this build of onnxruntime has no {row.own} "
             f"({', '.join(there)}): pip install {row.build} in its place, or take provider cpu"
         )
-    name, value = row.needs.get(options.precision, ("", ""))
+    name, value = row.needs.get(options.computes, ("", ""))
     if name and os.environ.get(name) != value:
         return (
-            f"provider {options.provider} computes {options.precision} where {name}={value} is "
+            f"provider {options.provider} computes {options.computes} where {name}={value} is "
             f"set in the environment, found {os.environ.get(name, 'nothing')}"
         )
     return None
@@ -76,7 +76,7 @@ def _providers(options: EngineOptions) -> list[Any]:
     names = others.get(options.provider, (options.provider, "cpu"))
     rows = [PROVIDERS[name] for name in names]
     # What TensorRT leaves to CUDA is in its precision or, of the float16 kind, in float32.
-    chosen = [row.precisions.get(options.precision, row.precisions["fp32"]) for row in rows]
+    chosen = [row.precisions.get(options.computes, row.precisions["fp32"]) for row in rows]
     return [(row.own, dict(one)) if one else row.own for row, one in zip(rows, chosen, strict=True)]
 
 
@@ -90,5 +90,5 @@ def _facts(options: EngineOptions) -> dict[str, str]:
         "mode": f"optimisation: {options.optimization}",
         "provider": PROVIDERS[options.provider].own,
         "threads": str(options.threads or "one for each core"),
-        "precision": options.precision,
+        "precision": options.computes,
     }

@@ -24,10 +24,10 @@ def obstacle(options: EngineOptions) -> str | None:
     import openvino
 
     there = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if options.precision.upper() in there:
+    if options.computes.upper() in there:
         return None
     return (
-        f"precision {options.precision}: this CPU computes in none such ({', '.join(there)}), "
+        f"precision {options.computes}: this CPU computes in none such ({', '.join(there)}), "
         "where OpenVINO would go on in float32 without a word: take precision fp32"
     )
 
@@ -36,7 +36,7 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
     """Opens a graph; see :func:`pvt_onnx.engines.table.open_engine`."""
     import openvino
 
-    asked = OPENVINO_HINTS[options.precision]
+    asked = OPENVINO_HINTS[options.computes]
     with reporting(name, "OpenVINO cannot load it"):
         core = openvino.Core()
         read = core.read_model(model if isinstance(model, bytes) else str(model))
@@ -63,7 +63,7 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
             "mode": f"inference precision {found}",
             "provider": "CPU",
             "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
-            "precision": options.precision,
+            "precision": options.computes,
         },
     )
 

@@ -121,6 +121,7 @@ def load_graph(task: Task) -> "onnx.ModelProto":
     from pvt_onnx.graph.build import build
     from pvt_onnx.reading.bounds import check_size
     from pvt_onnx.reading.files import embedded, load_proto
+    from pvt_onnx.reading.interface import image_sides
 
     info = task.model.info
     if task.path.is_dir() or task.path.suffix.lower() != ".onnx":
@@ -133,10 +134,7 @@ def load_graph(task: Task) -> "onnx.ModelProto":
 
         # What its images are is not the model's: how far from Pillow's, convert says.
         proto = without_preprocessing(proto)
-    for value in proto.graph.input:
-        dims = [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
-        if len(dims) == 4 and dims[1] == info.config.in_chans:
-            check_size(task.image_size, (dims[2], dims[3]), str(task.path))
+    check_size(task.image_size, image_sides(proto, info.config), str(task.path))
     return proto
 
 

@@ -12,7 +12,7 @@ from pvt_data.answers.accuracy import Forward, Opened
 from pvt_data.description import Description
 from pvt_data.sources.labels import Tell, ignore
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.engines.table import Engine, check_engine, open_engine
+from pvt_onnx.engines.table import Engine, find_engine
 from pvt_onnx.reading.bounds import check_size
 from pvt_onnx.reading.files import (
     OnnxFileError,
@@ -23,7 +23,7 @@ from pvt_onnx.reading.files import (
     read_metadata,
     reporting,
 )
-from pvt_onnx.reading.interface import Interface, check_graph, checked_answers
+from pvt_onnx.reading.interface import Interface, check_graph, checked_answers, image_sides
 from pvt_onnx.reading.precision import describe_rounding
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, output_names, tap_names
 from pvt_spec.arguments import checked
@@ -34,7 +34,7 @@ from pvt_spec.files.replacing import AnyPath
 from pvt_spec.files.stamps import check_unchanged, stamp_files
 from pvt_spec.hashes import PAIR_KEY, describe_changes
 from pvt_spec.model_info import Untouched
-from pvt_spec.precisions import coarser
+from pvt_spec.precisions import FLOAT16, FLOAT32, coarser
 from pvt_spec.words import listed
 
 
@@ -140,7 +140,7 @@ def open_file(
     said: Description = Description(),
 ) -> OpenFile:
     """Opens a model file, as :func:`open_model` does, for who gives its graph its own inputs."""
-    check_engine(options)
+    open_ = find_engine(options)
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise OnnxFileError(
@@ -154,11 +154,26 @@ def open_file(
             f"{path}: its graph resizes images, of which OpenVINO leaves the averaging out without "
             "a word: take engine onnxruntime, or write it without --embed-preprocess"
         )
-    engine = open_engine(path, str(path), options)
+    check_precision(options, interface)
+    engine = open_(path, str(path))
     if paired:
         check_pair_of(path)
     check_unchanged(stamps)
     return OpenFile(engine, interface, info)
+
+
+def check_precision(options: EngineOptions, interface: Interface) -> None:
+    """Refuses to compute floats otherwise than a graph does that says it of each operator.
+
+    Raises:
+        RuntimeUnusable: float32 is asked for of a graph in float16.
+    """
+    if options.precision == FLOAT32 and interface.precision == FLOAT16:
+        raise RuntimeUnusable(
+            f"{interface.model}: its graph computes in {FLOAT16}, asked for {FLOAT32}: leave "
+            "precision out to run it as it is, or take the file that convert writes without "
+            f"--precision {FLOAT16}"
+        )
 
 
 def _inspect(
@@ -175,7 +190,7 @@ def _inspect(
         raise OnnxFileError(f"{path}: its graph resizes images itself, to {H}x{W}: give no size")
     info = own.sized(size)
     if size:
-        check_size(size, check_graph(model, own, str(path)).sides, str(path))
+        check_size(size, image_sides(model, own.config), str(path))
     interface = check_graph(model, info, str(path), info.preprocessing.image_size)
     check_files(model, path)
     if tell:
@@ -272,9 +287,12 @@ def open_tapped(
     outputs = [tap for tap in output_names(config) if tap in names]
     inner = [tap for tap in names if tap not in outputs]
 
+    check_precision(options, interface)
+    open_ = find_engine(options)
+
     def opened(taps: Sequence[str]) -> Engine:
         asked = model if taps is outputs else with_outputs(model, name, taps)
-        return open_engine(serialize(asked, name), name, options)
+        return open_(serialize(asked, name), name)
 
     engines = [(opened(taps), taps) for taps in (outputs, inner) if taps]
     passes = [checked_answers(engine.run, taps, interface, info) for engine, taps in engines]

@@ -107,8 +107,11 @@ def obstacle(options: EngineOptions) -> str | None:
     return problem
 
 
-def check_engine(options: EngineOptions) -> None:
-    """Refuses what cannot be had, before a model is read.
+def find_engine(options: EngineOptions) -> "Callable[[Path | bytes, str], Engine]":
+    """Returns the function that opens graphs; refuses what cannot be had, before one is read.
+
+    It takes a file, or a serialized model without weights elsewhere, and the model's name in an
+    error, and raises OnnxFileError where the engine cannot load the model.
 
     Raises:
         RuntimeUnusable: No engine is or does what is asked, here or at all.
@@ -118,28 +121,22 @@ def check_engine(options: EngineOptions) -> None:
     require(options.engine)
     if problem := obstacle(options):
         raise RuntimeUnusable(problem)
+    open_session = _home(options).open_session
+
+    def open_(model: Path | bytes, name: str) -> Engine:
+        if isinstance(model, Path) and not model.is_file():
+            from pvt_onnx.reading.files import OnnxFileError
+
+            raise OnnxFileError(f"{model}: no such file")
+        engine: Engine = open_session(model, name, options)
+        return engine
+
+    return open_
 
 
 def open_engine(model: Path | bytes, name: str, options: EngineOptions = EngineOptions()) -> Engine:
-    """Opens a graph in an engine.
-
-    Args:
-        model: A file, or a serialized model without weights elsewhere.
-        name: The model's name in an error.
-        options: Which engine, and how.
-
-    Raises:
-        OnnxFileError: The engine cannot load the model.
-        RuntimeUnusable: The engine cannot do what is asked, here or at all.
-        LibraryMissing: The engine is not installed.
-    """
-    check_engine(options)
-    if isinstance(model, Path) and not model.is_file():
-        from pvt_onnx.reading.files import OnnxFileError
-
-        raise OnnxFileError(f"{model}: no such file")
-    engine: Engine = _home(options).open_session(model, name, options)
-    return engine
+    """Opens a graph in an engine; see :func:`find_engine`."""
+    return find_engine(options)(model, name)
 
 
 def _home(options: EngineOptions) -> ModuleType:

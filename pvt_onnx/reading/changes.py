@@ -2,8 +2,9 @@
 
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,14 @@ from pvt_onnx.reading.precision import read_precision
 from pvt_onnx.targets import DEFAULT_TARGET, EMBEDDED_KEY, TARGET_KEY, TARGETS
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, tensor_specs
 from pvt_spec.attributes import expected_attributes, within_a_step
-from pvt_spec.hashes import GRAPH_KEY, PRECISION_KEY, changed_weights, hash_weights
+from pvt_spec.hashes import GRAPH_KEY, PRECISION_KEY, SHOWN, changed_weights, hash_weights
 from pvt_spec.precisions import FLOAT32
-from pvt_spec.words import shortened, show
+from pvt_spec.words import listed, printable, shortened, show
 
 _Facts = dict[str, Any]
+
+_KINDS = 3
+"""How many kinds of operators are named of those that are missing, new or changed."""
 
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What reading a strange graph may raise."""
@@ -79,7 +83,7 @@ def _graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
         if hash_graph(written, said) == recorded:
             # Of what is there twice, the facts have the last.
             values = (value.name for value in (*model.graph.input, *model.graph.output))
-            return [*_repeated(values), *_differences(_facts(written), _facts(model))]
+            return [*_repeated(values), *_in_short(_differences(_facts(written), _facts(model)))]
     return _attribute_changes(model, info) or ["its graph"]
 
 
@@ -172,15 +176,55 @@ def _same(value: Any, other: Any) -> bool:
     return bool(value == other)
 
 
-def _differences(expected: Mapping[str, _Facts], found: Mapping[str, _Facts]) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Difference:
+    """How a part of a graph is not as it was written.
+
+    Attributes:
+        part: The words for the part.
+        kind: A node's operator, or what else it is.
+        how: Whether it is missing, new or changed.
+        what: The words for that.
+    """
+
+    part: str
+    kind: str
+    how: str
+    what: str
+
+
+def _differences(expected: Mapping[str, _Facts], found: Mapping[str, _Facts]) -> list[_Difference]:
+    differences = []
     for part in dict.fromkeys([*expected, *found]):
-        if part not in found:
-            yield f"{part} is missing"
-        elif part not in expected:
-            yield f"{part} is new"
-        else:
-            ours, theirs = expected[part], found[part]
-            for key in dict.fromkeys([*ours, *theirs]):
-                if not _same(ours.get(key), theirs.get(key)):
-                    got, wanted = (_shown(facts.get(key, "missing")) for facts in (theirs, ours))
-                    yield f"{part}: {key} is {got}, expected {wanted}"
+        ours, theirs = expected.get(part), found.get(part)
+        kind = str((ours or theirs or {}).get("operator", part.partition(" ")[0]))
+        if theirs is None or ours is None:
+            how = "missing" if theirs is None else "new"
+            differences.append(_Difference(part, kind, how, f"{part} is {how}"))
+            continue
+        for key in dict.fromkeys([*ours, *theirs]):
+            if not _same(ours.get(key), theirs.get(key)):
+                got, wanted = (_shown(facts.get(key, "missing")) for facts in (theirs, ours))
+                text = f"{part}: {key} is {got}, expected {wanted}"
+                differences.append(_Difference(part, kind, "changed", text))
+    return differences
+
+
+def _in_short(differences: Sequence[_Difference]) -> list[str]:
+    """Returns the words for differences: of many how many of each kind, and the first few."""
+    if len(differences) <= SHOWN:
+        return [each.what for each in differences]
+    kinds: dict[str, Counter[str]] = {}
+    for how, kind, _ in dict.fromkeys((each.how, each.kind, each.part) for each in differences):
+        kinds.setdefault(how, Counter())[kind] += 1
+    counts = (
+        f"{counter.total()} {how} ({listed(counter.most_common(), _KINDS, _number_of)})"
+        for how, counter in kinds.items()
+    )
+    first = [each.what for each in differences[: SHOWN - 1]]
+    return [f"parts of its graph: {', '.join(counts)}; the first of them: {first[0]}", *first[1:]]
+
+
+def _number_of(counted: tuple[str, int]) -> str:
+    kind, count = counted
+    return f"{count} {shortened(printable(kind))}"

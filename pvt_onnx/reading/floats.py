@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 from onnx.helper import get_attribute_value
 from onnx.numpy_helper import to_array
 
@@ -57,12 +58,14 @@ class Constant:
 
     Attributes:
         dims: Its shape.
+        kind: What its numbers are in the graph, a ``TensorProto.DataType``.
         read: The function that answers it as floats; float16 and bfloat16 stay what they are.
         read_step: The function that answers how far apart the numbers are that it can hold, which
             broadcasts with it; None where only its dtype says that.
     """
 
     dims: tuple[int, ...]
+    kind: int
     read: Callable[[], Array]
     read_step: Callable[[], Array] | None = None
 
@@ -121,7 +124,7 @@ def in_floats(model: onnx.ModelProto, names: Collection[str]) -> FloatGraph:
     found = FloatGraph()
     for tensor in model.graph.initializer:
         read = partial(to_array, tensor)
-        found.constants[tensor.name] = Constant(tuple(tensor.dims), read)
+        found.constants[tensor.name] = Constant(tuple(tensor.dims), tensor.data_type, read)
     if any(map(is_quantised, model.graph.node)):
         _Reader(model, names, found).read()
     else:
@@ -205,7 +208,9 @@ class _Reader:
         known = [scale for scale in scales if scale is not None]
         spread = partial(_step, tuple(tensor.dims), known, axis, block)
         values = partial(_dequantised, tensor, zero, spread, axis, block)
-        self.found.constants[called] = Constant(tuple(tensor.dims), values, spread)
+        self.found.constants[called] = Constant(
+            tuple(tensor.dims), tensor.data_type, values, spread
+        )
         return called
 
     def scale_after(self, output: str) -> str:
@@ -238,7 +243,12 @@ class _Reader:
         read = partial(_unpacked, dims, form, packed, scales, zeros)
         name = self.called(node.input[1])
         # As a MatMul has it, (in, out).
-        self.found.constants[name] = Constant(dims[::-1], lambda: read()[0].T, lambda: read()[1].T)
+        self.found.constants[name] = Constant(
+            dims[::-1],
+            TensorProto.UINT4 if form[0] == 4 else TensorProto.UINT8,
+            lambda: read()[0].T,
+            lambda: read()[1].T,
+        )
         return name
 
 

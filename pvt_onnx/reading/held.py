@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from pvt_onnx.quantize.smoothing import scale
 from pvt_onnx.reading.attributes import read_attributes
@@ -25,11 +26,13 @@ class Held:
         attributes: See :mod:`pvt_spec.attributes`.
         steps: How far apart the numbers are that a weight or attribute can have, by its name, of
             those that were rounded for the graph to compute with; a weight's broadcasts with it.
+        kept: What those weights are in the graph, as ``"int8"``, by name.
     """
 
     weights: dict[str, Array]
     attributes: Attributes
     steps: dict[str, Array]
+    kept: dict[str, str]
 
 
 def read_held(model: onnx.ModelProto, config: PVTConfig) -> Held:
@@ -47,11 +50,13 @@ def read_held(model: onnx.ModelProto, config: PVTConfig) -> Held:
     else:  # what a position embedding is rounded to says nothing of what it was kept in before
         attributes = {name: v for name, v in attributes.items() if not name.endswith(".dtype")}
     weights: dict[str, Array] = {}
+    kept: dict[str, str] = {}
     for name, constant in graph.constants.items():
         if spec := specs.get(name):
             weights[name], step = _read(spec, constant, turned=name in graph.turned)
             if step is not None and precision != FLOAT32:
                 steps[name] = step
+                kept[name] = tensor_dtype_to_np_dtype(constant.kind).name
         elif "/" not in name and precision == FLOAT32:  # else what it is quantised by, too
             weights[name] = constant.read()
     made = read_quantization(model)
@@ -60,7 +65,7 @@ def read_held(model: onnx.ModelProto, config: PVTConfig) -> Held:
         attributes = {name: v for name, v in attributes.items() if name not in others}
     if made and made.scales:
         weights, steps = _unscaled(config, weights, steps, made.scales)
-    return Held(weights, attributes, steps)
+    return Held(weights, attributes, steps, kept)
 
 
 def _unscaled(

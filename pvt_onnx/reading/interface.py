@@ -84,9 +84,7 @@ def check_graph(
     """
     with reporting(name, "its graph cannot be read"):
         graph = model.graph
-        held = {tensor.name for tensor in graph.initializer}
-        inputs = [value for value in graph.input if value.name not in held]
-        layout, problems = _image_layout(inputs, info.config, size)
+        layout, problems = _image_layout(_inputs(graph), info.config, size)
         outputs, precision = _named_outputs(graph, info.config), read_precision(model)
         problems += _output_problems(graph, outputs, info.config)
         problems += loops(model, sum(info.config.depths))
@@ -97,6 +95,18 @@ def check_graph(
     if problems or not layout:
         raise OnnxFileError(f"{name}: {listed(problems, 4)}; {AGAIN}")
     return Interface(name, *layout, outputs, precision)
+
+
+def image_sides(model: onnx.ModelProto, config: PVTConfig) -> tuple[int | None, int | None]:
+    """Returns the (H, W) in pixels of a graph's images, None for any, and of what is no image."""
+    layout, _ = _image_layout(_inputs(model.graph), config, None)
+    return layout.sides if layout else (None, None)
+
+
+def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """Returns what a graph has to be given: older ones list what they hold too."""
+    held = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in held]
 
 
 class _Layout(NamedTuple):

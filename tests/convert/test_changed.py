@@ -16,10 +16,12 @@ from convert.inspection import compare_files, is_good
 from convert.training.checkpoint import save_training
 from parity.command_line import main as parity
 from pvt_onnx import load_forward
+from pvt_onnx.engines.session import read_info
+from pvt_onnx.graph.build import build
 from pvt_onnx.reading.changes import find_changes
 from pvt_onnx.targets import TARGETS
 from pvt_spec import METADATA_KEY, ModelInfo
-from pvt_spec.hashes import GRAPH_KEY, can_compare, hash_weights
+from pvt_spec.hashes import GRAPH_KEY, can_compare, describe_changes, hash_weights
 from tests.support.commands import invoke
 from tests.support.converting import refused, save, succeed
 from tests.support.messages import Facts, tells
@@ -360,3 +362,19 @@ def test_a_damaged_graph_ends_in_one_line(damage: Edit, tmp_path: Path) -> None:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     changes = find_changes(model, ModelInfo.from_json(metadata[METADATA_KEY]))
     assert changes and max(map(len, changes)) < 500
+
+
+def test_many_changes_of_a_graph_are_counted_by_kind(tmp_path: Path) -> None:
+    info = info_of(SMALL["v1"])
+    model = build(info.config, info.numerics, random_weights(info.config), info=info)
+    for node in model.graph.node:
+        if node.op_type == "Softmax":
+            node.attribute[0].i = 2
+        elif node.op_type == "Gelu":
+            node.output[0] += "/renamed"
+    text = describe_changes(find_changes(model, read_info(model, "a model")))
+    softmaxes = sum(node.op_type == "Softmax" for node in model.graph.node)
+    gelus = sum(node.op_type == "Gelu" for node in model.graph.node)
+    facts = (f"{softmaxes} changed ({softmaxes} Softmax)", f"{gelus} missing ({gelus} Gelu)")
+    assert tells(text, *facts, f"{gelus} new ({gelus} Gelu)", "node block1.0.attn.softmax: axis")
+    assert len(text) < 600

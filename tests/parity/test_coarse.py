@@ -220,6 +220,7 @@ def test_inspect_says_how_a_file_computes(files: Path, name: str, precision: str
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
     assert facts["precision"] == precision and "changed" not in facts
+    assert {"int8": "int8", "fp16": "float16"}[precision] in facts["dtypes"]
 
 
 @pytest.mark.parametrize("name", ["int8", "half"])

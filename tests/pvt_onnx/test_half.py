@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
+import pvt_onnx
 from convert import load_model, save_model
 from convert.command_line import main as convert
 from convert.options import OnnxOptions
@@ -19,6 +20,7 @@ from pvt_onnx.reading.changes import find_changes
 from pvt_onnx.reading.precision import read_precision
 from pvt_onnx.targets import TARGETS
 from pvt_spec import ConfigError, ModelInfo, output_names, tensor_specs
+from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.hashes import PRECISION_KEY
 from pvt_spec.precisions import PRECISIONS
 from tests.support.commands import invoke, refusal
@@ -153,3 +155,11 @@ def test_only_an_onnx_computes_in_something(tmp_path: Path) -> None:
     assert tells(text, "ascend", "fp16")
     text = refusal(convert, source, tmp_path / "a.onnx", "--float16-ends")
     assert tells(text, "--precision fp16")
+
+
+def test_what_computes_in_float16_is_not_run_as_float32(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(built("v2").SerializeToString())
+    assert pvt_onnx.load(tmp_path / "a.onnx").facts["precision"] == "fp16"
+    with pytest.raises(RuntimeUnusable) as refusal:
+        pvt_onnx.load(tmp_path / "a.onnx", precision="fp32").info  # noqa: B018, opens it
+    assert tells(str(refusal.value), "a.onnx", "fp16", "fp32", "leave precision out")

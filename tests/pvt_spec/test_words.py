@@ -5,7 +5,7 @@ import time
 import pytest
 
 from pvt_spec import PvtError
-from pvt_spec.words import nearest, show
+from pvt_spec.words import columns, nearest, show
 
 HOSTILE = [
     "\x1b[2J\x07",
@@ -42,3 +42,12 @@ def test_of_long_names_the_nearest_is_not_looked_for():
     started = time.process_time()
     assert nearest("pvt_tiny" * 10_000, ["pvt_tiny" * 9_999] * 100) is None
     assert time.process_time() - started < 1
+
+
+def test_numbers_end_together_and_words_begin_together():
+    rows = [["name", "n", "of", "ratio"], ["a", "100", "9 %", "0.5 to 1"], ["bc", "7", "", "2"]]
+    assert columns(rows) == [
+        "name    n   of  ratio",
+        "a     100  9 %  0.5 to 1",
+        "bc      7       2",
+    ]

@@ -8,7 +8,7 @@ from pvt_data.benchmark import contestants
 from pvt_data.benchmark.command import _names_of
 from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, Setting, command, own
 from pvt_data.benchmark.measure import Plan, Row, in_turn, measure, paired_ratios
-from pvt_data.benchmark.report import Benchmark, columns
+from pvt_data.benchmark.report import Benchmark
 from pvt_data.benchmark.turns import ContestantFailed, Hello, Worker, time_calls
 from tests.support.messages import naming, tells
 
@@ -112,10 +112,6 @@ def test_the_table_and_the_document():
     assert document["contestants"]["onnxruntime"]["facts"] == {"framework": "scripted"}
     assert [row["contestant"] for row in document["rows"]] == ["onnxruntime", "torch"]
     assert set(document["rows"][0]) == set(Row.__dataclass_fields__)
-
-
-def test_columns_are_aligned():
-    assert [*columns([["name", "n"], ["a", "100"]])] == ["name    n", "a     100"]
 
 
 def test_three_calls_are_timed_however_long_they_take():
