@@ -172,6 +172,7 @@ FORMATS = (
         "ONNX model",
         "official",
         begins=rb"\x08[\x01-\x7f][\x12\x1a\x22\x28\x32\x3a\x42]",  # ir_version, another field's key
+        home="onnx.file",
         fixed="an .onnx",
         options=(
             *("target", "opset", "dynamic_size", "uint8", "precision", "half_ends"),

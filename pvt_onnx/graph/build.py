@@ -1,6 +1,6 @@
 """An ONNX model from spec and weights, whole or as a skeleton: all of it but the weights.
 
-How a skeleton and its weights become a file is known to :mod:`convert.formats.onnx`.
+How a skeleton and its weights become a file is known to :mod:`convert.formats.onnx.encoding`.
 """
 
 import dataclasses

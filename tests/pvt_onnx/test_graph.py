@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 import pvt_onnx
 from convert import load_model
-from convert.formats.onnx import write_model
+from convert.formats.onnx.encoding import write_model
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_onnx.graph.build import as_initializers, build, build_skeleton

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_file
+from convert.formats import ckpt, safetensors as safetensors_file
+from convert.formats.onnx.layout import DTYPES
 from convert.formats.pth import file as pth_file
 from convert.formats.pth.tensors import DTYPES as PTH_DTYPES
 from convert.formats.table import START, recognise
@@ -65,7 +66,7 @@ LAWS = {
     ),
     "safetensors": Law([*safetensors_file.DTYPES.values()]),
     "onnx": Law(
-        [*onnx_file.DTYPES.values()],
+        [*DTYPES.values()],
         names=TEXTS.filter(lambda name: name and "/" not in name),  # those of constants have one
         kept={METADATA_KEY: "{}"},
     ),

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_file
+from convert.formats import ckpt, safetensors as safetensors_file
+from convert.formats.onnx import file as onnx_file
+from convert.formats.onnx.tensors import find_beside
 from convert.formats.pth import file as pth
 from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError
@@ -414,7 +416,7 @@ def test_names_of_storages_are_escaped(tmp_path, key):
 @pytest.mark.parametrize("location", ["\x1b[2J", "a" * 30_000, "a\u202eb"])
 def test_places_that_no_terminal_shows_are_refused(tmp_path, location):
     with pytest.raises(ConvertError, match=naming("folder")) as caught:
-        onnx_file._find(tmp_path, location)
+        find_beside(tmp_path, location)
     assert "\x1b" not in str(caught.value)
 
 

@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from convert import load_model, save_model
-from convert.formats import onnx as onnx_file
-from convert.formats.onnx import ALIGNMENT, MAX_BYTES, model_size, write_model
+from convert.formats.onnx import file as onnx_file
+from convert.formats.onnx.encoding import model_size, write_model
+from convert.formats.onnx.layout import ALIGNMENT, MAX_BYTES
 from convert.options import OnnxOptions
 from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_onnx.graph.build import as_initializers, build_skeleton
@@ -135,7 +136,7 @@ def test_reads_without_onnx(tmp_path):
     path = tmp_path / "a.onnx"
     path.write_bytes(model_of(tensor()).SerializeToString())
     code = (
-        "import sys; from pathlib import Path; from convert.formats import onnx as onnx_file; "
+        "import sys; from pathlib import Path; from convert.formats.onnx import file as onnx_file; "
         "onnx_file.read(Path(sys.argv[1])); "
         "sys.exit(any(name in sys.modules for name in ('onnx', 'google.protobuf')))"
     )
@@ -351,8 +352,8 @@ def test_maps_a_file_once(folder, monkeypatch):
         made.name = str(index)
     (folder / "a.onnx").write_bytes(model_of(*tensors).SerializeToString())
     mapped = []
-    original = onnx_file.map_file
-    monkeypatch.setattr(onnx_file, "map_file", lambda path: mapped.append(path) or original(path))
+    original = tensors.map_file
+    monkeypatch.setattr(tensors, "map_file", lambda path: mapped.append(path) or original(path))
     assert len(onnx_file.read(folder / "a.onnx").tensors) == 5
     assert [path.name for path in mapped] == ["a.onnx", "w.data"]
 

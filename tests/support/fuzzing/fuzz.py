@@ -27,7 +27,8 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.strategies import SearchStrategy
 
-from convert.formats import ckpt, onnx as onnx_file, safetensors as safetensors_file
+from convert.formats import ckpt, safetensors as safetensors_file
+from convert.formats.onnx import file as onnx_file
 from convert.formats.pth import file as pth
 from convert.formats.weight_file import WeightFile
 from pvt_spec.errors import ConvertError

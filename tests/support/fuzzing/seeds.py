@@ -254,7 +254,7 @@ def onnx_seeds() -> list[Seed]:
     import onnx
     from onnx import helper, numpy_helper
 
-    from convert.formats.onnx import DTYPES
+    from convert.formats.onnx.layout import DTYPES
     from pvt_onnx import build
     from pvt_onnx.graph.build import as_initializers
 
