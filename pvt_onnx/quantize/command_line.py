@@ -1,5 +1,6 @@
 """``pvt-onnx quantize``. Everything heavier than click is imported inside the command."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,104 +15,116 @@ from pvt_spec.files.json_text import encode_json
 _FILE = click.Path(path_type=Path)
 
 
-def add_quantize(group: click.Group) -> None:
-    """Adds ``quantize SRC DST`` to a command line."""
-
-    @group.command()
-    @click.argument("src", type=_FILE)
-    @click.argument("dst", type=_FILE)
-    @click.option(
+_OPTIONS = (
+    click.option(
         "--method",
         type=click.Choice(METHODS),
         default="static",
         show_default=True,
         help="Ranges of activations from calibration, or found anew in every run (linear layers "
         "alone; slower).",
-    )
-    @click.option(
+    ),
+    click.option(
         "--calibration",
         type=_FILE,
         metavar="DIR",
         help="Images as the model will see them, in folders of classes or in none.",
-    )
-    @click.option("--unlabelled", is_flag=True, help="The folders in there are none of classes.")
-    @click.option(
+    ),
+    click.option("--unlabelled", is_flag=True, help="The folders in there are none of classes."),
+    click.option(
         "--calibration-images",
         default=64,
         show_default=True,
         type=click.IntRange(1),
         help="How many of them calibrate, evenly spaced; answers are compared on the others.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--calibrate", type=click.Choice(CALIBRATIONS), default="minmax", show_default=True
-    )
-    @click.option(
+    ),
+    click.option(
         "--activations",
         type=click.Choice([*ACTIVATIONS]),
         help="What activations become; default: uint8, and for TensorRT int8 (symmetric).",
-    )
-    @click.option(
+    ),
+    click.option(
         "--full-range/--reduce-range",
         default=None,
         help="8 or 7 bits for weights; default: 8 if this CPU adds up products of 8 bits exactly.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--smooth",
         type=float,
         metavar="ALPHA",
         help="SmoothQuant: norms hand on what their channels differ in, 0 to 1; try 0.5.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--keep",
         multiple=True,
         metavar="MODULE",
         help="Leave this in float, as block1.0.attn or 'patch_embed*'; may be given again.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--data-dir", type=_FILE, metavar="DIR", help="Labelled images to measure accuracy on."
-    )
-    @click.option(
+    ),
+    click.option(
         "--max-drop",
         type=float,
         metavar="POINTS",
         help="Leave the modules in float that cost most, until Top-1 on --data-dir drops by no "
         "more.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--min-agreement",
         type=float,
         metavar="SHARE",
         help="The same, until the first class is the float model's on so many images: 0.99.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--rounds",
         default=8,
         show_default=True,
         type=click.IntRange(1),
         help="How many times more or fewer modules are tried.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--limit", type=click.IntRange(1), metavar="N", help="Compare answers on N images at most."
-    )
-    @click.option(
+    ),
+    click.option(
         "--ranking",
         default=8,
         show_default=True,
         type=click.IntRange(0),
         metavar="N",
         help="Rank the modules by what each costs on N images; 0: only if it is needed.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--threads",
         type=click.IntRange(1, MOST_THREADS),
         metavar="N",
         help="Threads of the engine.",
-    )
-    @click.option("--latency/--no-latency", default=True, help="Time both models.")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-    @click.option("--report", type=_FILE, metavar="FILE", help="Write that JSON to a file.")
-    @click.option("--html", type=_FILE, metavar="PAGE", help="Write a page.")
-    @click.option("--force", is_flag=True, help="Replace what is there.")
+    ),
+    click.option("--latency/--no-latency", default=True, help="Time both models."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+    click.option("--report", type=_FILE, metavar="FILE", help="Write that JSON to a file."),
+    click.option("--html", type=_FILE, metavar="PAGE", help="Write a page."),
+    click.option("--force", is_flag=True, help="Replace what is there."),
+)
+"""The options of the command, in the order of its help."""
+
+
+def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def add_quantize(group: click.Group) -> None:
+    """Adds ``quantize SRC DST`` to a command line."""
+
+    @group.command()
+    @click.argument("src", type=_FILE)
+    @click.argument("dst", type=_FILE)
+    @_with_options
     def quantize(
         src: Path,
         dst: Path,
@@ -150,12 +163,10 @@ def add_quantize(group: click.Group) -> None:
                 show=show,
             )
         text = encode_json(found.to_dict(), indent=1)
-        if report:
-            with replacing(report, force) as stream:
-                stream.write(f"{text}\n".encode())
-        if html:
-            with replacing(html, force) as stream:
-                stream.write(render_page(found).encode())
+        for path, render in ((report, lambda: f"{text}\n"), (html, lambda: render_page(found))):
+            if path:
+                with replacing(path, force) as stream:
+                    stream.write(render().encode())
         for line in [text] if as_json else found.texts():
             click.echo(line)
         refuse_unreadable(found.unreadable, found.images)

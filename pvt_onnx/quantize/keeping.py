@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from pvt_onnx.quantize.agreement import Agreement
+from pvt_onnx.quantize.measuring.agreement import Agreement
 from pvt_onnx.quantize.options import QuantizeOptions
 
 

@@ -12,7 +12,8 @@ import onnxruntime
 from pvt_data.progress import Show
 from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.quantize.calibration import find_largest, find_ranges, open_values
+from pvt_onnx.quantize.measuring.calibration import find_largest, find_ranges, open_values
+from pvt_onnx.quantize.measuring.samples import FEW, Samples, open_calibration, open_measured
 from pvt_onnx.quantize.options import QuantizeOptions
 from pvt_onnx.quantize.quantizer import (
     OLDEST,
@@ -25,7 +26,6 @@ from pvt_onnx.quantize.quantizer import (
     quantise_dynamic,
     quantise_static,
 )
-from pvt_onnx.quantize.samples import FEW, Samples, open_calibration, open_measured
 from pvt_onnx.quantize.smoothing import find_scales, folds, scale
 from pvt_onnx.quantize.source import Layers, Source, layers_of, quantisable
 from pvt_onnx.reading.precision import Quantization

@@ -13,8 +13,15 @@ from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import open_tapped, serialize
 from pvt_onnx.graph.build import hash_graph
-from pvt_onnx.quantize.agreement import Agreement, Answers, Latency, answer_all, measure_latency
 from pvt_onnx.quantize.keeping import Attempt, keep_enough, shortfall
+from pvt_onnx.quantize.measuring.agreement import (
+    Agreement,
+    Answers,
+    Latency,
+    answer_all,
+    measure_latency,
+)
+from pvt_onnx.quantize.measuring.ranking import Cost, TapError, rank_modules, tap_errors
 from pvt_onnx.quantize.options import QuantizeOptions
 from pvt_onnx.quantize.preparing import (
     Images,
@@ -25,7 +32,6 @@ from pvt_onnx.quantize.preparing import (
     open_images,
     prepare,
 )
-from pvt_onnx.quantize.ranking import Cost, TapError, rank_modules, tap_errors
 from pvt_onnx.quantize.report import Report
 from pvt_onnx.quantize.source import Source, layers_of, read_source
 from pvt_onnx.reading.files import read_metadata

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pvt_data.pages import render
-from pvt_onnx.quantize.agreement import Agreement, Latency
-from pvt_onnx.quantize.ranking import Cost, TapError
+from pvt_onnx.quantize.measuring.agreement import Agreement, Latency
+from pvt_onnx.quantize.measuring.ranking import Cost, TapError
 from pvt_onnx.reading.precision import Quantization
 from pvt_spec.words import printable
 

@@ -1,7 +1,6 @@
 """The float model that is quantised, in the form that quantises best."""
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,41 +98,15 @@ def read_source(path: Path, tell: Tell) -> Source:
         OnnxFileError: It is no such file: quantised already, changed, another's, or for a target
             that has a quantiser of its own.
     """
-    if path.suffix.lower() != ".onnx":
-        raise OnnxFileError(
-            f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
-        )
-    check_model_file(path)
-    model, name = load_proto(path), str(path)
-    if (precision := read_precision(model)) != "fp32":
-        done = "is quantised already" if precision == "int8" else f"computes in {precision}"
-        raise OnnxFileError(f"{name}: it {done}: {_AGAIN}")
-    if embedded(model):
-        raise OnnxFileError(
-            f"{name}: it resizes and crops images itself, and is calibrated with those that are "
-            "fitted: quantise one that convert wrote without --embed-preprocess, or with --uint8"
-        )
+    model, name = _load(path), str(path)
     info = read_info(model, name)
     interface = check_graph(model, info, name)
-    if changes := find_changes(model, info):
-        raise OnnxFileError(
-            f"{name}: {describe_changes(changes)}, and a quantised graph is written anew from "
-            f"the weights: {_AGAIN}"
-        )
-    said = read_metadata(model)
-    target = TARGETS.get(said.get(TARGET_KEY, ""), TARGETS[DEFAULT_TARGET])
-    if target.name == ASCEND:
-        raise OnnxFileError(
-            f"{name}: its graph is for Ascend, whose own tools quantise it: give one that convert "
-            "wrote for another target"
-        )
+    target = _target(model, info, name)
     weights = read_held(model, info.config).weights
     size = _size(path, weights)
     if half := [key for key, array in weights.items() if array.dtype != np.float32]:
         tell(f"{name}: {len(half)} of its weights are not float32 and are widened, which is exact")
         weights = {key: array.astype(np.float32) for key, array in weights.items()}
-    dims = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
-    sides = dims[1:3] if interface.channels_last else dims[2:4]
     opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
     return Source(
         name,
@@ -142,14 +115,50 @@ def read_source(path: Path, tell: Tell) -> Source:
         weights,
         target,
         opset,
-        _whole(sides),
+        _whole(interface.sides),
         interface.dtype == np.uint8,
         size,
     )
 
 
-def _whole(sides: Sequence[int]) -> tuple[int, int] | None:
-    return (sides[0], sides[1]) if all(sides) else None
+def _load(path: Path) -> onnx.ModelProto:
+    """Reads a graph of floats that takes images as they calibrate it; see :func:`read_source`."""
+    if path.suffix.lower() != ".onnx":
+        raise OnnxFileError(
+            f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
+        )
+    check_model_file(path)
+    model = load_proto(path)
+    if (precision := read_precision(model)) != "fp32":
+        done = "is quantised already" if precision == "int8" else f"computes in {precision}"
+        raise OnnxFileError(f"{path}: it {done}: {_AGAIN}")
+    if embedded(model):
+        raise OnnxFileError(
+            f"{path}: it resizes and crops images itself, and is calibrated with those that are "
+            "fitted: quantise one that convert wrote without --embed-preprocess, or with --uint8"
+        )
+    return model
+
+
+def _target(model: onnx.ModelProto, info: ModelInfo, name: str) -> Target:
+    """Returns what a graph was written for, which is unchanged; see :func:`read_source`."""
+    if changes := find_changes(model, info):
+        raise OnnxFileError(
+            f"{name}: {describe_changes(changes)}, and a quantised graph is written anew from "
+            f"the weights: {_AGAIN}"
+        )
+    target = TARGETS.get(read_metadata(model).get(TARGET_KEY, ""), TARGETS[DEFAULT_TARGET])
+    if target.name == ASCEND:
+        raise OnnxFileError(
+            f"{name}: its graph is for Ascend, whose own tools quantise it: give one that convert "
+            "wrote for another target"
+        )
+    return target
+
+
+def _whole(sides: tuple[int | None, int | None]) -> tuple[int, int] | None:
+    H, W = sides
+    return (H, W) if H and W else None
 
 
 def _size(path: Path, weights: dict[str, Array]) -> int:

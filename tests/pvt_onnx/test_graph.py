@@ -24,7 +24,7 @@ from pvt_onnx.graph.build import as_initializers, build, build_skeleton
 from pvt_onnx.graph.model import INPUT, RESIZES
 from pvt_onnx.graph.operators import adaptive_avg_pool, gelu
 from pvt_onnx.graph.writer import GraphWriter
-from pvt_onnx.quantize.calibration import open_values
+from pvt_onnx.quantize.measuring.calibration import open_values
 from pvt_onnx.targets import DEFAULT_TARGET, TARGETS
 from pvt_spec import (
     METADATA_KEY,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onnxruntime.quantization.calibrate import TensorsData
 
-from pvt_onnx.quantize.calibration import find_largest, find_ranges
+from pvt_onnx.quantize.measuring.calibration import find_largest, find_ranges
 from pvt_onnx.quantize.options import CALIBRATIONS
 
 IMAGES = np.random.default_rng(3).standard_normal((24, 3, 32, 32)).astype(np.float32)

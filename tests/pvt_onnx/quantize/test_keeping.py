@@ -2,8 +2,8 @@
 
 import pytest
 
-from pvt_onnx.quantize.agreement import Agreement, Share
 from pvt_onnx.quantize.keeping import Attempt, keep_enough, shortfall
+from pvt_onnx.quantize.measuring.agreement import Agreement, Share
 from pvt_onnx.quantize.options import QuantizeOptions
 from pvt_spec import ConfigError
 

@@ -13,7 +13,7 @@ from convert import save_model
 from convert.options import OnnxOptions
 from pvt_data.sources.labels import ignore
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.quantize.calibration import find_ranges, open_values
+from pvt_onnx.quantize.measuring.calibration import find_ranges, open_values
 from pvt_onnx.quantize.quantizer import (
     Scheme,
     choose_scheme,

@@ -7,9 +7,9 @@ import numpy as np
 from convert import save_model
 from pvt_data.sources.labels import ignore
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.quantize.calibration import find_ranges, open_values
+from pvt_onnx.quantize.measuring.calibration import find_ranges, open_values
+from pvt_onnx.quantize.measuring.ranking import rank_modules, relative_error, tap_errors
 from pvt_onnx.quantize.quantizer import Scheme, find_nodes, find_values, quantise_static
-from pvt_onnx.quantize.ranking import rank_modules, relative_error, tap_errors
 from pvt_onnx.quantize.source import layers_of, quantisable, read_source
 from tests.support.models import SMALL, info_of, random_images, weights_for
 

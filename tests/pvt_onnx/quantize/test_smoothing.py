@@ -9,7 +9,7 @@ from convert import save_model
 from parity.command_line import main as parity
 from pvt_onnx.engines.session import open_taps
 from pvt_onnx.graph.build import build
-from pvt_onnx.quantize.calibration import find_largest, open_values
+from pvt_onnx.quantize.measuring.calibration import find_largest, open_values
 from pvt_onnx.quantize.smoothing import find_scales, folds, scale
 from pvt_spec import PVTConfig, profile_numerics, tap_names, tensor_specs
 from tests.support.commands import invoke

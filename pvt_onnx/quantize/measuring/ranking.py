@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.quantize.calibration import Values, open_values
+from pvt_onnx.quantize.measuring.calibration import Values, open_values
 from pvt_spec import ModelInfo, output_names, tap_names
 from pvt_spec.arrays import Array
 

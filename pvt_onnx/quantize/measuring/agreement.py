@@ -8,7 +8,7 @@ import numpy as np
 
 from pvt_data.answers.accuracy import check_answers, hits, wilson_interval
 from pvt_data.benchmark.turns import time_calls
-from pvt_onnx.quantize.samples import Samples
+from pvt_onnx.quantize.measuring.samples import Samples
 from pvt_spec.arrays import Array
 
 Answer = Callable[[Array], Array]
