@@ -11,7 +11,7 @@ from pvt_data.images.preprocessing import load_pixels
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import open_tapped, read_info
 from pvt_onnx.engines.table import open_engine
-from pvt_onnx.graph.model import INPUT
+from pvt_onnx.graph.layers import INPUT
 from pvt_onnx.graph.preprocess import CROPPED, NORMALISED
 from pvt_onnx.reading.files import load_proto
 from pvt_spec import output_names

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from pvt_onnx.engines.table import open_engine
 from pvt_onnx.graph.build import build
-from pvt_onnx.graph.model import INPUT
+from pvt_onnx.graph.layers import INPUT
 from pvt_spec import (
     PROFILES,
     PVTConfig,

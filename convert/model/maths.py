@@ -92,7 +92,7 @@ def _answer(model: Model, numerics: Numerics, images: Array) -> Array:
     """Returns everything that the model answers, as one float64 vector."""
     from pvt_onnx.engines.table import open_engine
     from pvt_onnx.graph.build import build
-    from pvt_onnx.graph.model import INPUT
+    from pvt_onnx.graph.layers import INPUT
 
     info = model.info
     size = info.preprocessing.image_size

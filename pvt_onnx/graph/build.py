@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from pvt_onnx.graph.model import BATCH, INPUT, ModelWriter, stored_shape
+from pvt_onnx.graph.layers import BATCH, INPUT, stored_shape
+from pvt_onnx.graph.model import ModelWriter
 from pvt_onnx.graph.preprocess import check_embeddable
 from pvt_onnx.targets import EMBEDDED_KEY, TARGET_KEY, Target, choose_opset, find_target
 from pvt_spec import (

@@ -146,7 +146,7 @@ def add_quantize(group: click.Group) -> None:
         from pvt_onnx.quantize.preparing import Images
         from pvt_onnx.quantize.quantization import quantize as quantise_file
         from pvt_onnx.quantize.report import render_page
-        from pvt_spec.files.replacing import check_folder, check_target, replacing
+        from pvt_spec.files.replacing import check_folder, check_target
 
         for path in filter(None, (report, html)):
             check_target(path, force)
@@ -163,10 +163,17 @@ def add_quantize(group: click.Group) -> None:
                 show=show,
             )
         text = encode_json(found.to_dict(), indent=1)
-        for path, render in ((report, lambda: f"{text}\n"), (html, lambda: render_page(found))):
-            if path:
-                with replacing(path, force) as stream:
-                    stream.write(render().encode())
+        if report:
+            _write(report, f"{text}\n", force)
+        if html:
+            _write(html, render_page(found), force)
         for line in [text] if as_json else found.texts():
             click.echo(line)
         refuse_unreadable(found.unreadable, found.images)
+
+
+def _write(path: Path, text: str, force: bool) -> None:
+    from pvt_spec.files.replacing import replacing
+
+    with replacing(path, force) as stream:
+        stream.write(text.encode())

@@ -4,7 +4,7 @@ The forms are those of ONNX and of onnxruntime's own domain, as quantisers write
 around operators of floats, operators on integers, weights alone in blocks.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -15,6 +15,7 @@ from onnx import TensorProto
 from onnx.helper import get_attribute_value
 from onnx.numpy_helper import to_array
 
+from pvt_onnx.reading.integers import dequantised, steps_of, unpacked
 from pvt_onnx.reading.precision import is_quantised
 from pvt_spec.arrays import Array
 
@@ -206,8 +207,8 @@ class _Reader:
             return ""
         called = self.called(name)
         known = [scale for scale in scales if scale is not None]
-        spread = partial(_step, tuple(tensor.dims), known, axis, block)
-        values = partial(_dequantised, tensor, zero, spread, axis, block)
+        spread = partial(steps_of, tuple(tensor.dims), known, axis, block)
+        values = partial(dequantised, tensor, zero, spread, axis, block)
         self.found.constants[called] = Constant(
             tuple(tensor.dims), tensor.data_type, values, spread
         )
@@ -240,7 +241,7 @@ class _Reader:
         packed, scales, *zeros = (self.held[name] for name in node.input[1:4] if name)
         dims = (given(node, "N", 0), given(node, "K", 0))
         form = (given(node, "bits", 4), given(node, "block_size", 0))
-        read = partial(_unpacked, dims, form, packed, scales, zeros)
+        read = partial(unpacked, dims, form, packed, scales, zeros)
         name = self.called(node.input[1])
         # As a MatMul has it, (in, out).
         self.found.constants[name] = Constant(
@@ -250,80 +251,3 @@ class _Reader:
             lambda: read()[1].T,
         )
         return name
-
-
-def _along(values: Array, dims: Sequence[int], axis: int) -> Array:
-    """Returns one number for all, or one for each place along an axis, to broadcast."""
-    if values.size == 1:
-        return values.reshape(())
-    shape = [1] * len(dims)
-    shape[axis] = dims[axis]
-    return values.reshape(shape)
-
-
-def _widened(values: Array, dims: Sequence[int], axis: int, block: int) -> Array:
-    """Returns what is one for each block along an axis as one for each place."""
-    length = dims[axis]
-    if not 0 < block <= length or values.shape[axis] != -(-length // block):
-        raise ValueError(f"blocks of {block} along {length}: {values.shape}")
-    wide = np.repeat(values, block, axis)
-    return np.asarray(np.take(wide, range(length), axis))
-
-
-def _spread(values: Array, dims: Sequence[int], axis: int, block: int) -> Array:
-    if block:
-        return _widened(values, dims, axis, block)
-    return _along(values, dims, axis)
-
-
-def _step(dims: Sequence[int], scales: Sequence[onnx.TensorProto], axis: int, block: int) -> Array:
-    product = np.asarray(1.0)
-    for scale in scales:
-        product = product * _spread(to_array(scale).astype(np.float64), dims, axis, block)
-    return product
-
-
-def _dequantised(
-    tensor: onnx.TensorProto,
-    zero: onnx.TensorProto | None,
-    step: Callable[[], Array],
-    axis: int,
-    block: int,
-) -> Array:
-    whole = to_array(tensor).astype(np.float64)
-    if zero is not None:
-        whole = whole - _spread(to_array(zero).astype(np.float64), tensor.dims, axis, block)
-    return np.asarray(whole * step(), np.float32)
-
-
-def _unpacked(
-    dims: Sequence[int],
-    form: tuple[int, int],
-    packed: onnx.TensorProto,
-    scales: onnx.TensorProto,
-    zeros: Sequence[onnx.TensorProto],
-) -> tuple[Array, Array]:
-    """Returns (out, in) of a weight packed from the lowest bits on, each block for itself.
-
-    And its steps: two where it is as large as can be, as what was larger became that.
-    """
-    bits, block = form[0], min(form[1], dims[1])
-    if bits not in (2, 4, 8):
-        raise ValueError(f"weights of {bits} bits")
-    wholes = _bits(to_array(packed), bits).reshape(dims[0], -1)[:, : dims[1]]
-    middle: Array = np.asarray(float(1 << (bits - 1)))
-    for tensor in zeros:
-        held = to_array(tensor)
-        if held.dtype == np.uint8:
-            held = _bits(held.reshape(dims[0], -1), bits)[:, : -(-dims[1] // block)]
-        middle = _widened(held.astype(np.float64).reshape(dims[0], -1), dims, 1, block)
-    step = _widened(to_array(scales).astype(np.float64).reshape(dims[0], -1), dims, 1, block)
-    most = wholes == (1 << bits) - 1
-    return np.asarray((wholes - middle) * step, np.float32), np.abs(step) * np.where(most, 2, 1)
-
-
-def _bits(packed: Array, bits: int) -> Array:
-    """Returns the numbers of some bits that bytes (…, n) hold, (…, n * 8 / bits)."""
-    parts = [(packed >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
-    whole = np.stack(parts, -1).reshape(*packed.shape[:-1], -1)
-    return np.asarray(whole, np.float64)

@@ -21,7 +21,8 @@ from convert.formats.onnx.encoding import write_model
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_onnx.graph.build import as_initializers, build, build_skeleton
-from pvt_onnx.graph.model import INPUT, RESIZES
+from pvt_onnx.graph.layers import INPUT
+from pvt_onnx.graph.model import RESIZES
 from pvt_onnx.graph.operators import adaptive_avg_pool, gelu
 from pvt_onnx.graph.writer import GraphWriter
 from pvt_onnx.quantize.measuring.calibration import open_values

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from pvt_onnx.graph.build import build
-from pvt_onnx.graph.model import INPUT
+from pvt_onnx.graph.layers import INPUT
 from pvt_spec import profile_numerics
 from tests.support.models import SMALL, random_images, random_weights
 

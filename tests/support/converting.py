@@ -146,7 +146,7 @@ def answer_onnx(path: Path, images: np.ndarray) -> Answers:
     import onnx
 
     from pvt_onnx.engines.table import open_engine
-    from pvt_onnx.graph.model import INPUT
+    from pvt_onnx.graph.layers import INPUT
 
     names = [output.name for output in onnx.load(path, load_external_data=False).graph.output]
     found = open_engine(path.read_bytes(), path.name).run({INPUT: images}, names)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from pvt_onnx.graph.model import INPUT
+from pvt_onnx.graph.layers import INPUT
 
 
 @contextmanager

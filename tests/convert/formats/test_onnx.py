@@ -19,7 +19,7 @@ from convert.formats.onnx.layout import ALIGNMENT, MAX_BYTES
 from convert.options import OnnxOptions
 from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto, open_taps
 from pvt_onnx.graph.build import as_initializers, build_skeleton
-from pvt_onnx.graph.model import INPUT
+from pvt_onnx.graph.layers import INPUT
 from pvt_spec import (
     METADATA_KEY,
     ConfigError,
