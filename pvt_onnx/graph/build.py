@@ -104,6 +104,8 @@ def build_skeleton(
         graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets)
     )
     model.producer_name = "pvt_onnx"
+    graph.doc_string = _described(info, pixels, embed)
+    model.doc_string = graph.doc_string
     text = info.to_json()
     graph_hash = hash_graph(model, text)
     said = {METADATA_KEY: text, GRAPH_KEY: graph_hash, TARGET_KEY: form.name}
@@ -111,6 +113,17 @@ def build_skeleton(
     said |= {EMBEDDED_KEY: "resize, crop, normalise"} if embed else {}
     helper.set_model_props(model, said)
     return model
+
+
+def _described(info: ModelInfo, pixels: bool, embed: bool) -> str:
+    """Returns what a model is given and answers, for whoever looks at its graph."""
+    kept = info.preprocessing
+    given = f"images of mean {kept.mean} and standard deviation {kept.std}, channels first"
+    if pixels:
+        given = f"pixels of 0 to 255, channels last, {'of any' if embed else 'of the right'} size"
+    variant = info.variant or f"a PVT of version {info.config.version}"
+    names = ", ".join(output_names(info.config))
+    return f"{variant}, profile {info.profile}: {INPUT} are {given}; answers {names}"
 
 
 def as_initializers(

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from convert import load_model, save_model
-from convert.formats.onnx import file as onnx_file
+from convert.formats.onnx import file as onnx_file, tensors as tensors_file
 from convert.formats.onnx.encoding import model_size, write_model
 from convert.formats.onnx.layout import ALIGNMENT, MAX_BYTES
 from convert.options import OnnxOptions
@@ -352,8 +352,9 @@ def test_maps_a_file_once(folder, monkeypatch):
         made.name = str(index)
     (folder / "a.onnx").write_bytes(model_of(*tensors).SerializeToString())
     mapped = []
-    original = tensors.map_file
-    monkeypatch.setattr(tensors, "map_file", lambda path: mapped.append(path) or original(path))
+    original = onnx_file.map_file
+    for home in (onnx_file, tensors_file):
+        monkeypatch.setattr(home, "map_file", lambda path: mapped.append(path) or original(path))
     assert len(onnx_file.read(folder / "a.onnx").tensors) == 5
     assert [path.name for path in mapped] == ["a.onnx", "w.data"]
 
