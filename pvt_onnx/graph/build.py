@@ -94,6 +94,7 @@ def build_skeleton(
         [helper.make_tensor_value_info(INPUT, kind, images)],
         _outputs(config, info.numerics, size, ends),
         list(writer.graph.constants.values()),
+        doc_string=_described(info, pixels, embed),
         value_info=[
             helper.make_tensor_value_info(name, flows, shape)
             for name, shape in writer.graph.shapes.items()
@@ -104,7 +105,6 @@ def build_skeleton(
         graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets)
     )
     model.producer_name = "pvt_onnx"
-    graph.doc_string = _described(info, pixels, embed)
     model.doc_string = graph.doc_string
     text = info.to_json()
     graph_hash = hash_graph(model, text)

@@ -42,7 +42,7 @@ from pvt_spec import (
     tensor_specs,
 )
 from tests.support.converting import describe
-from tests.support.messages import naming
+from tests.support.messages import naming, tells
 from tests.support.models import (
     MAPS,
     SMALL,
@@ -207,6 +207,7 @@ def test_input_is_open_in_batch_and_on_request_in_size(
     (logits,) = model.graph.output
     dims = [d.dim_param or d.dim_value for d in logits.type.tensor_type.shape.dim]
     assert dims == ["batch", 7]
+    assert tells(model.graph.doc_string, "official", "images", "logits")
 
 
 def test_without_a_head_the_answer_is_the_features(small: PVTConfig) -> None:
