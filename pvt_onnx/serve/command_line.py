@@ -118,7 +118,7 @@ def _serve(
     models: tuple[Path, ...], repository: Path | None, options: ServeOptions, chosen: dict[str, Any]
 ) -> int | None:
     from pvt_onnx.engines.options import EngineOptions
-    from pvt_onnx.engines.table import check_engine
+    from pvt_onnx.engines.table import find_engine
     from pvt_onnx.serve.models import ServedModel, open_served
     from pvt_onnx.serve.repository import ModelFile, list_repository, name_files
     from pvt_packages import require
@@ -128,7 +128,7 @@ def _serve(
 
     said, engine = apart({name: value for name, value in chosen.items() if value is not None})
     engine_options_ = EngineOptions(**engine, spin=False)
-    check_engine(engine_options_)
+    find_engine(engine_options_)
     files = list_repository(repository, say) if repository else name_files(models, say)
 
     def open_(file: ModelFile) -> ServedModel:
