@@ -12,7 +12,7 @@ import numpy as np
 
 from convert.formats.weight_file import WeightFile
 from convert.names.training_state import ADAM, adam_moments, counters, is_training_state
-from convert.training.theirs import BETAS, Found, dynamic
+from convert.training.theirs import BETAS, MOST, Found, dynamic
 from pvt_spec.errors import ConvertError
 
 _NAME = re.compile(r".*-(\d{1,6})_\d+\.ckpt")
@@ -39,6 +39,9 @@ def find_in_mindcv(path: Path, file: WeightFile) -> Found | None:
     if len(moments) < len(ADAM):
         raise ConvertError(f"has moments {', '.join(moments)} alone, expected {', '.join(ADAM)}")
     single = counters(file.tensors)
+    for name, value in single.items():
+        if not 0 <= value <= (1 if name.endswith("_power") else MOST):
+            raise ConvertError(f"its {name} is {value:g}, which no training has come to")
     updates = _updates(single)
     _check_average(single, updates)
     counts, known = {"updates": np.array(updates, np.int64)}, {"opt": "adamw"}

@@ -15,7 +15,7 @@ import numpy as np
 
 from convert.formats.weight_file import WeightFile
 from convert.names.training_state import is_training_state
-from convert.training.theirs import BETAS, Found, dynamic
+from convert.training.theirs import BETAS, MOST, Found, dynamic
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.words import show
@@ -95,12 +95,14 @@ def _groups(optimizer: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
         raise ConvertError("its optimizer has no param_groups, expected an optimizer's state_dict")
     for group in groups:
         betas = group.get("betas")
-        if not isinstance(betas, list | tuple) or tuple(betas) != BETAS:
+        plain = isinstance(betas, list | tuple) and {type(beta) for beta in betas} <= {float, int}
+        if not plain or tuple(betas) != BETAS:
             raise ConvertError(
                 f"its optimizer has betas {show(betas)}, expected an AdamW with {BETAS}: {_ALONE}"
             )
         for flag, usual in _FLAGS.items():
-            if bool(group.get(flag, usual)) != usual:
+            found = group.get(flag, usual)
+            if not isinstance(found, bool | None) or bool(found) != usual:
                 raise ConvertError(
                     f"its optimizer has {flag} {show(group[flag])}: no AdamW as here: {_ALONE}"
                 )
@@ -117,7 +119,7 @@ def _states(optimizer: Mapping[Any, Any]) -> dict[int, Mapping[Any, Any]]:
     if not isinstance(states, Mapping) or not states:
         raise ConvertError("its optimizer has no state: it has made no update yet")
     for place, state in states.items():
-        moments = [state.get(name) for name in _MOMENTS] if isinstance(state, Mapping) else []
+        moments = [state.get(n) for n in _MOMENTS] if isinstance(state, Mapping) else [None]
         if not isinstance(place, int) or not all(isinstance(m, np.ndarray) for m in moments):
             keys = show([*state]) if isinstance(state, Mapping) else show(state)
             raise ConvertError(
@@ -191,8 +193,8 @@ def _number(value: Any, what: str) -> float:
         value = value.reshape(()).item()
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise ConvertError(f"its optimizer's {what} is {show(value)}, expected a number")
-    if value < 0:
-        raise ConvertError(f"its optimizer's {what} is {show(value)}, expected at least 0")
+    if not 0 <= value <= MOST:
+        raise ConvertError(f"its optimizer's {what} is {show(value)}, expected 0 to {MOST}")
     return float(value)
 
 

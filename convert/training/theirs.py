@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
 
 NO_STATE = (
     "no training state is in it that can be gone on from: give a run's last.ckpt or last.pth, "
@@ -16,6 +17,9 @@ NO_STATE = (
 
 BETAS = (0.9, 0.999)
 """Decay rates of both moments that a run here has too."""
+
+MOST = 1 << 53
+"""More than any counter or scale of a training comes to; up to here float64 has every number."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,13 @@ class Found:
 
 
 def dynamic(scale: float, good_steps: int) -> dict[str, Array]:
-    """Returns the counters of a dynamic loss scale."""
+    """Returns the counters of a dynamic loss scale.
+
+    Raises:
+        ConvertError: None has them.
+    """
+    if not scale >= 1 or good_steps < 0:
+        raise ConvertError(f"its loss scale is {scale:g} after {good_steps} steps without overflow")
     return {
         "loss_scale": np.array(scale, np.float64),
         "good_steps": np.array(good_steps, np.int64),

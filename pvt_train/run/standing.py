@@ -45,6 +45,10 @@ class HandedOver:
     epochs: int
     updates: int
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.epochs <= _MOST and 0 <= self.updates <= _MOST):
+            raise TrainingError(f"{show(self.epochs)} epochs and {show(self.updates)} updates")
+
     @property
     def step(self) -> int:
         """The updates, where nothing tells how many an epoch has."""
