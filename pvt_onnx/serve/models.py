@@ -32,7 +32,7 @@ from pvt_onnx.serve.protocol.tensors import decode_text
 from pvt_spec import ModelInfo, output_names
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError, PvtError
-from pvt_spec.files.limits import MAX_REQUEST_PIXELS
+from pvt_spec.files.limits import MAX_REQUEST_PIXELS, MAX_REQUEST_WHOLE
 from pvt_spec.model_info import Untouched
 from pvt_spec.words import listed, show
 
@@ -51,11 +51,14 @@ class Images:
         count: How many.
         parts: What makes some of them what the graph takes: arrays (b, …), in their order.
         quick: Whether that takes no time.
+        room: What says how many images of the model's own size they take the memory of, where it is
+            not as many as they are.
     """
 
     count: int
     parts: Sequence[Callable[[], Array]]
     quick: bool = False
+    room: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class ServedModel:
         if request.raw is not None:
             if self.image is None:
                 raise refused("the model takes no encoded image, of which a body could consist")
-            return Images(1, [partial(self._decode, request.raw, 0)])
+            return self._encoded([request.raw])
         known = [each for each in (self.tensor, self.image) if each]
         names = listed([each.name for each in known], 2, separator=" or ")
         if len(request.inputs) != 1:
@@ -127,22 +130,45 @@ class ServedModel:
         if not given.shape[0]:
             raise refused(f"input {show(given.name)} has no images")
         if spec is self.image:
-            parts = [partial(self._decode, data, n) for n, data in enumerate(given.data)]
-            return Images(len(parts), parts)
-        resized = isinstance(self.file.info.preprocessing, Untouched)
-        return Images(given.shape[0], [partial(self._take, given)], not resized)
+            return self._encoded([*given.data])
+        return Images(given.shape[0], [partial(self._take, given)], not self._resizes)
+
+    @property
+    def _resizes(self) -> bool:
+        """Whether images stay as large as they are, as the graph resizes them."""
+        return isinstance(self.file.info.preprocessing, Untouched)
+
+    def _encoded(self, files: Sequence[bytes | str]) -> Images:
+        parts = [partial(self._decode, data, n) for n, data in enumerate(files)]
+        room = partial(self._room, files) if self._resizes else None
+        return Images(len(parts), parts, room=room)
+
+    def _room(self, files: Sequence[bytes | str]) -> int:
+        H, W = self.info.preprocessing.image_size
+        pixels = (self._pixels(decode_text(data), f"image {n}") for n, data in enumerate(files))
+        return sum(math.ceil(each / (4 * H * W)) for each in pixels)  # bytes, not float32
+
+    def _pixels(self, data: bytes, name: str) -> int:
+        """Returns how many pixels an image has, of which none is decoded; refuses too many."""
+        most = min(self.most_pixels, MAX_REQUEST_WHOLE) if self._resizes else self.most_pixels
+        try:
+            with decoding(name), opened(BytesIO(data)) as image:
+                width, height = image.size
+        except ImageError as error:
+            raise refused(error) from None
+        if width * height > most:
+            raise refused(
+                f"{name}: {width} x {height} pixels, more than the {most:,} that are decoded: make "
+                "it smaller"
+            )
+        return int(width * height)
 
     def _decode(self, given: bytes | str, number: int) -> Array:
         """Returns an encoded image as the graph takes it, (1, …)."""
         kept, interface = self.file.info.preprocessing, self.file.interface
         data, name = decode_text(given), f"image {number}"
+        self._pixels(data, name)
         try:
-            with decoding(name), opened(BytesIO(data)) as image:
-                if image.width * image.height > self.most_pixels:
-                    raise ImageError(
-                        f"{image.width} x {image.height} pixels, more than the "
-                        f"{self.most_pixels:,} that are decoded: make it smaller"
-                    )
             prepared = load_image(BytesIO(data), kept, name)
         except ImageError as error:
             raise refused(error) from None
@@ -156,7 +182,7 @@ class ServedModel:
             return images
         N, first, second, third = images.shape
         shape = (N, third, first, second) if interface.channels_last else images.shape
-        resized = isinstance(info.preprocessing, Untouched)
+        resized = self._resizes
         like = np.broadcast_to(np.float32(0), shape)
         try:
             check_images(like, info.config, interface.sides, self.name, resized=resized)

@@ -157,11 +157,15 @@ class Service:
         check_wanted(request.outputs, model.outputs, model.has_classes)
         images = model.read(request)
         said["images"] = images.count
-        self._check_room(entry, images.count)
+        room = images.count
+        self._check_room(entry, room)
+        if images.room:
+            room = images.room()
+            self._check_room(entry, room)
         seconds = self._options.timeout
         if request.timeout is not None:
             seconds = min(seconds, request.timeout / 1e6)
-        entry.waiting += images.count
+        entry.waiting += room
         waiting = self.metrics.waiting.labels(model.name, model.version)
         waiting.set(entry.waiting)
         try:
@@ -169,7 +173,7 @@ class Service:
         except asyncio.TimeoutError:
             raise ProtocolError(503, f"no answer within {seconds:g} s", 1) from None
         finally:
-            entry.waiting -= images.count
+            entry.waiting -= room
             waiting.set(entry.waiting)
         label = model.info.label if model.has_classes else None
         outputs = choose_outputs(answers, request.outputs, request.binary, label)

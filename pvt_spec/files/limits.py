@@ -138,6 +138,9 @@ MAX_REQUEST_TEXTS = 4096
 MAX_REQUEST_PIXELS = 50_000_000
 """Pixels of an image in a request unless more are allowed: 150 MB decoded; cameras have as many."""
 
+MAX_REQUEST_WHOLE = 16_000_000
+"""Pixels of one that a graph resizes itself: each is 36 bytes on its way there."""
+
 MAX_REQUEST_ID = 256
 """Characters of what a client calls its request."""
 

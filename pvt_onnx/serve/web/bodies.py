@@ -31,7 +31,7 @@ class Bodies:
             ClientDisconnect: The client is gone.
         """
         said = request.headers.get("content-length", "")
-        if said.isdigit() and int(said[:20]) > self._most:
+        if said.isdecimal() and int(said[:20]) > self._most:
             raise self._too_long()
         chunks: list[bytes] = []
         try:

@@ -177,6 +177,18 @@ def test_an_image_of_too_many_pixels_is_not_decoded(path):
     assert tells(caught.value, "image 0", "1,999")
 
 
+def test_images_that_a_graph_resizes_take_the_room_that_they_have(path, tmp_path):
+    whole = open_served(save(tmp_path / "e.onnx", onnx=OnnxOptions(embed=True)), "e", "1", ONE)
+    images = whole.read(encoded(picture(), picture(0, (320, 320))))
+    assert images.count == 2 and images.room and images.room() == 1 + 25
+    assert open_served(path, "m", "1", ONE).read(encoded(picture())).room is None
+    large = io.BytesIO()
+    Image.new("RGB", (5000, 4000)).save(large, "PNG")
+    with pytest.raises(ProtocolError) as caught:
+        whole.read(encoded(large.getvalue())).room()
+    assert tells(caught.value, "image 0", "16,000,000")
+
+
 def test_answers_that_depend_on_the_batch_are_known(path, tmp_path):
     model = onnx.load(path)
     assert not open_served(path, "m", "1", ONE).alone
