@@ -235,8 +235,8 @@ def peer_of(name: str) -> str:
     return name.partition(",")[0].replace("ours", "theirs")
 
 
-def compare(names: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Returns a row for each contestant: theirs over ours, so that above 1 ours is quicker."""
+def compare(names: Sequence[str], options: argparse.Namespace) -> None:
+    """Prints a row for each contestant: theirs over ours, so that above 1 ours is quicker."""
     workers, firsts = {}, {}
     for name in names:  # one by one: they compile with all cores
         workers[name] = Worker(serve, name, options)
@@ -266,11 +266,11 @@ def compare(names: Sequence[str], options: argparse.Namespace) -> list[dict[str,
         if options.tflops:
             row["MFU %"] = 100 * rate * flops(options.variant) / (options.tflops * 1e12)
         rows.append(row)
+    report(rows, options.json)
     if options.profile:
         tell_costs(names[0], workers[names[0]], options.kernels, median(times[names[0]]))
     for worker in workers.values():
         worker.__exit__()
-    return rows
 
 
 def flops(variant: str) -> float:
@@ -287,11 +287,10 @@ def tell_costs(name: str, worker: Worker, most: int, seconds: float) -> None:
     """Prints where a step's time goes, and what it moves."""
     kernels, moved = worker.call("profile"), worker.call("traffic")
     said = ", ".join(f"{what} {share:.0%}" for what, share in shares(kernels).items())
-    print(f"{name}: {said}; {moved / 1e9:.1f} GB moved, {moved / seconds / 1e9:.0f} GB/s")
+    print(f"\n{name}: {said}; {moved / 1e9:.1f} GB moved, {moved / seconds / 1e9:.0f} GB/s")
     total = sum(kernels.values())
     for kernel, ms in list(kernels.items())[:most]:
         print(f"  {ms:8.1f} ms {ms / total:5.1%}  {kernel}")
-    print()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -319,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"{options.variant}, {options.batch} images of {SIDE} pixels, {options.threads} threads\n"
     )
-    report(compare(names, options), options.json)
+    compare(names, options)
 
 
 if __name__ == "__main__":

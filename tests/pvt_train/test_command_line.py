@@ -286,7 +286,6 @@ class TestHandOver:
         assert names > kept | {f"pvt_nano-{epoch}{other.ending}" for epoch in (3, 4)}
 
 
-@pytest.mark.parametrize("trainer", TRAINERS, indirect=True)
 class TestAnotherProgramsRun:
     """A run of the official code that goes on here, with a recipe that its file does not say."""
 
@@ -312,6 +311,7 @@ class TestAnotherProgramsRun:
         assert info.labels == tuple("0123456789")
         assert theirs.exists()
 
+    @ONCE
     @pytest.mark.parametrize(
         ("more", "facts"),
         [
@@ -327,10 +327,12 @@ class TestAnotherProgramsRun:
         done = trainer.run_here(few_digits, tmp_path / "run", "--resume", str(theirs), *more)
         assert done.exit_code == 1 and tells(done.stderr, theirs, *facts)
 
+    @ONCE
     def test_without_a_recipe_one_is_asked_for(self, trainer, theirs, few_digits):
         said = refusal(trainer.main, "train", "--resume", theirs, "--data-dir", few_digits)
         assert tells(said, theirs, "--config", "--output")
 
+    @ONCE
     def test_other_images_than_its_own_are_noticed(self, trainer, theirs, few_digits, tmp_path):
         how = ("--resume", str(theirs), "--ema", "False", "--epoch-size", "3")
         import torch
