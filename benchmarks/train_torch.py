@@ -8,7 +8,8 @@ cross-entropy, backward, gradient norm, AdamW. *theirs* is ``Pvt(V2)ForImageClas
 forward with drop path, the same loss, backward, ``torch.optim.AdamW(fused=True)``. Both eager,
 compiled, and with bf16 autocast. Each lives in a process of its own and steps when told to, in
 turn: A B C, C B A, …; *takes* is their time over ours, the median of the rounds' own ratios with
-quartiles. *peak GB* is that of the process, or of the GPU's memory.
+quartiles. *peak GB* is that of the process, or of the GPU's memory. ``--cpu-time --threads 1``
+tells more where other programs run too.
 
 ``--profile`` prints where a step's time goes, the share of matrix products (of linear layers and
 attention) and of convolutions, and the bytes that its operations take and answer. With
@@ -160,15 +161,16 @@ def serve(requests: Connection, name: str, options: argparse.Namespace) -> None:
         elif isinstance(request, str):
             requests.send({"profile": profile, "traffic": traffic}[request](step))
         else:
-            requests.send(_time(step, request))
+            requests.send(_time(step, request, options.cpu_time))
 
 
-def _time(step: Step, count: int) -> float:
+def _time(step: Step, count: int, of_processor: bool) -> float:
+    clock = time.process_time if of_processor else time.perf_counter
     times = []
     for _ in range(count):
-        start = time.perf_counter()
+        start = clock()
         step()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return median(times)
 
 
@@ -302,6 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1, help="per turn")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no round after so many")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--cpu-time", action="store_true", help="the processor's, not the clock's")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--profile", action="store_true", help="of the first, too")
     parser.add_argument("--kernels", type=int, default=12, help="of a profile, the longest first")
