@@ -196,8 +196,8 @@ class Predictor:
         """Returns the most probable classes of an image, or of each of several, as ``predict``.
 
         Args:
-            images: A file's path, uint8 pixels (H, W, C) or grey ones (H, W), or an image of
-                Pillow's; or several.
+            images: A file's path, uint8 pixels (H, W, C) or grey ones (H, W) or (H, W, 1),
+                or an image of Pillow's; or several.
             top_k: How many classes.
             batch_size: Images per call of the model.
 

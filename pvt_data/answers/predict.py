@@ -55,8 +55,8 @@ def predict(
     Yields:
         A record for each image, which is called by its path, else by its number, as ``image 0``:
         ``{"image", "classes": [{"index", "label", "probability"}, …]}``,
-        probabilities in [0, 1]; of a regression ``"value"`` in their place. Of an image that
-        cannot be used ``{"image", "error"}``, which says why.
+        probabilities in [0, 1]; of a regression all, by index, with ``"value"`` in
+        its place. Of an image that cannot be used ``{"image", "error"}``, which says why.
 
     Raises:
         ConfigError: The model has no classes.
@@ -131,10 +131,18 @@ def answer(forward: Forward, info: ModelInfo, images: Array, records: list[Recor
     logits = forward(images)["logits"]
     check_answers(logits, [record["image"] for record in records])
     key, shares = value_name(info), probabilities(logits, info.task)
-    for record, best, row in zip(records, top_k(logits, k), shares, strict=True):
+    ranked = top_k(logits, shown_classes(info, k))
+    if info.task == "regression":  # each number says something else: none is the first
+        ranked = np.sort(ranked)
+    for record, best, row in zip(records, ranked, shares, strict=True):
         record["classes"] = [
             {"index": int(i), "label": info.label(i), key: float(row[i])} for i in best
         ]
+
+
+def shown_classes(info: ModelInfo, k: int) -> int:
+    """Returns how many classes an image's record has: ``k`` at most, of a regression all."""
+    return info.config.num_classes if info.task == "regression" else min(k, info.config.num_classes)
 
 
 def value_name(info: ModelInfo) -> str:

@@ -33,7 +33,7 @@ def add_predict(group: click.Group, engines: Engines) -> None:
         default=5,
         show_default=True,
         type=click.IntRange(1),
-        help="Classes to show per image.",
+        help="Classes to show per image; of a regression all are shown.",
     )
     @orientation_option(None)
     @click.option("--image-size", help="Pixels, S or HxW, in place of MODEL's own.")

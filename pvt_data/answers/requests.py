@@ -111,13 +111,13 @@ def run(request: Request, opened: "Opened", model: str, total: int | None) -> No
         PvtError: An answer is not finite, or the output cannot be written.
     """
     from pvt_data.answers.outputs import open_output
-    from pvt_data.answers.predict import predict, value_name
+    from pvt_data.answers.predict import predict, shown_classes, value_name
     from pvt_data.answers.rows import FORMATS, Head
     from pvt_data.progress import progress_bar
 
     check_list(request)
     info, form = opened.info, FORMATS[request.form]
-    classes = min(request.top_k, info.config.num_classes)
+    classes = shown_classes(info, request.top_k)
     head = Head(model, opened.facts, classes, value_name(info))
     counts = {"images": 0, "errors": 0}
     with (
@@ -171,6 +171,12 @@ def _check_same_model(request: Request, opened: "Opened", output: "Output") -> i
                 "with these options: take those that it was begun with, or --force to begin again"
             )
         break
+    else:
+        if output.first:
+            say(
+                f"{request.output}: of its first {len(output.first)} images none is readable now, "
+                "so nothing shows whether its answers are this model's"
+            )
     if count := len(output.names):
         say(f"{request.output}: {counted(count, 'image')} of an earlier run, goes on from there")
     return len(output.names)

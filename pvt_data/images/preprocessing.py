@@ -237,10 +237,13 @@ def prepare(
         )
     if source.dtype != np.uint8 or source.ndim not in (2, 3) or not source.size:
         raise ImageError(
-            f"an array of {source.dtype} {source.shape}: expected pixels, uint8 (H, W, C) or (H, W)"
+            f"an array of {source.dtype} {source.shape}: expected pixels, uint8 (H, W, C), or grey "
+            "(H, W)"
         )
-    if source.ndim == 2:  # grey, as of a file: each colour alike
-        source = source[..., None].repeat(len(preprocessing.mean), 2)
+    if source.ndim == 2:
+        source = source[..., None]
+    if source.shape[2] == 1:  # grey, as of a file: each colour alike
+        source = source.repeat(len(preprocessing.mean), 2)
     return load_pixels(source, preprocessing)
 
 

@@ -35,8 +35,8 @@ def check_classes(info: ModelInfo) -> None:
     if not info.config.num_classes:
         raise ConfigError(
             f"the model has no head: it answers {', '.join(output_names(info.config))}, not "
-            "classes; take a model with num_classes above 0 (load_forward runs this one, "
-            "parity run compares it between runtimes)"
+            "classes; take a model with num_classes above 0 (load_forward of pvt_onnx, pvt_torch "
+            "and pvt_ms gives the answers of this one, parity run compares them between runtimes)"
         )
 
 

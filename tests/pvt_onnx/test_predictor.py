@@ -73,7 +73,8 @@ def test_grey_pixels_are_a_grey_image(model):
     predictor = pvt_onnx.load(model)
     grey = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
     expected = predictor.predict(Image.fromarray(grey))
-    assert predictor.predict(grey)["classes"] == expected["classes"]
+    for each in (grey, grey[..., None]):
+        assert predictor.predict(each)["classes"] == expected["classes"]
 
 
 def test_one_of_several_that_is_no_image_has_an_error(model, pictures):

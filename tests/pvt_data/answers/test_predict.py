@@ -279,6 +279,14 @@ class TestResume:
         assert done.exit_code == 1 and tells(done.stderr, path), done.stderr
         assert path.read_bytes() == before
 
+    def test_answers_that_cannot_be_checked_are_told(self, form, model, pictures, tmp_path):
+        path = tmp_path / f"o.{form}"
+        moved = (pictures / "a.png").rename(pictures / "moved.png")
+        self.run(model, moved, path)
+        moved.rename(pictures / "a.png")
+        done = self.run(model, pictures / "a.png", path)
+        assert tells(done.stderr, path, "none", "earlier") and done.exit_code == 0
+
     def test_two_at_once(self, form, model, pictures, tmp_path):
         path = tmp_path / f"o.{form}"
         with growing(path, False, False):

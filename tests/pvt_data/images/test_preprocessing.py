@@ -566,6 +566,16 @@ def test_answers_are_what_the_task_says(task: str, shares: list[float], colours:
     assert (len(said) == 1 and task in said[0]) == (task != "single_label")
 
 
+def test_the_numbers_of_a_regression_are_shown_whole_and_in_order(colours: Path) -> None:
+    def three(images: np.ndarray) -> dict[str, np.ndarray]:
+        return {"logits": np.array([[1.0, 3.0, 2.0]] * len(images), np.float32)}
+
+    info = dataclasses.replace(info_of(3), task="regression")
+    (row,) = predict(three, info, [colours / "red" / "0.png"], 1, 2)
+    found = [(entry["index"], entry["value"]) for entry in row["classes"]]
+    assert found == [(0, 1.0), (1, 3.0), (2, 2.0)]
+
+
 def test_one_logit_is_a_probability_of_its_own(colours: Path) -> None:
     def one(images: np.ndarray) -> dict[str, np.ndarray]:
         return {"logits": np.full((len(images), 1), np.log(3), np.float32)}
