@@ -18,6 +18,9 @@ _LEVELS = {
     "disabled": "ORT_DISABLE_ALL",
 }
 
+_SILENT = 4
+"""Severity of what a logger of onnxruntime tells at least: of what ends the process."""
+
 
 def obstacle(options: EngineOptions) -> str | None:
     """Returns why onnxruntime cannot run a graph as asked here, or None where it can."""
@@ -42,13 +45,18 @@ def obstacle(options: EngineOptions) -> str | None:
 
 
 def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engine:
-    """Opens a graph; see :func:`pvt_onnx.engines.table.open_engine`."""
+    """Opens a graph; see :func:`pvt_onnx.engines.table.open_engine`.
+
+    onnxruntime's default logger is silent from then on: it tells, in terminals' escape codes, what
+    is raised as well.
+    """
     import onnxruntime
 
+    onnxruntime.set_default_logger_severity(_SILENT)
     asked = PROVIDERS[options.provider].own
     with reporting(name, "onnxruntime cannot load it as an ONNX model"):
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4  # what goes wrong is raised
+        settings.log_severity_level = _SILENT  # what goes wrong is raised
         level = _LEVELS[options.optimization]
         settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
         if options.threads:

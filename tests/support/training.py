@@ -15,6 +15,20 @@ from tests.support.models import SMALL, Weights, info_of, random_weights
 LR = (1e-3, 5e-3, 2e-3, 4e-3, 3e-3)
 FILTER = "vectors_and_cls_token"
 
+FACTS = {"run": {"step": 12, "loss_sum": 0.1 + 0.2, "best": None}, "recipe": {"lr": 1e-3}}
+
+
+def full_state(kind: str) -> dict[str, np.ndarray]:
+    """Weights, moments, averages and counters, all different."""
+    weights = random_weights(SMALL[kind])
+    state = dict(weights)
+    for seed, leading in enumerate(("moment1.", "moment2.", "ema."), start=1):
+        for name, array in random_weights(SMALL[kind], seed=seed).items():
+            state[leading + name] = array
+    state["updates"] = np.array(12, np.int64)
+    state["loss_scale"] = np.array(1024, np.float32)
+    return state
+
 
 def described(kind: str) -> ModelInfo:
     return info_of(dataclasses.replace(SMALL[kind], drop_path_rate=0.3))

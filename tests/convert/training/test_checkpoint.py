@@ -12,20 +12,7 @@ from convert.training.checkpoint import load_training, save_training
 from pvt_spec import tensor_specs
 from tests.support.messages import naming
 from tests.support.models import SMALL, assert_same, info_of, random_weights
-
-FACTS = {"run": {"step": 12, "loss_sum": 0.1 + 0.2, "best": None}, "recipe": {"lr": 1e-3}}
-
-
-def full_state(kind: str) -> dict[str, np.ndarray]:
-    """Weights, moments, averages and counters, all different."""
-    weights = random_weights(SMALL[kind])
-    state = dict(weights)
-    for seed, leading in enumerate(("moment1.", "moment2.", "ema."), start=1):
-        for name, array in random_weights(SMALL[kind], seed=seed).items():
-            state[leading + name] = array
-    state["updates"] = np.array(12, np.int64)
-    state["loss_scale"] = np.array(1024, np.float32)
-    return state
+from tests.support.training import FACTS, full_state
 
 
 @pytest.fixture(params=SMALL)

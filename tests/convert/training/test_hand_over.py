@@ -15,12 +15,11 @@ from convert.options import Changes, Given, OnnxOptions, Options
 from convert.training.checkpoint import save_training
 from convert.training.state import read_training
 from pvt_spec import FileExists
-from tests.convert.training.test_checkpoint import FACTS, full_state
 from tests.support.converting import refused, succeed
 from tests.support.messages import naming, tells
 from tests.support.models import GOLDEN, SMALL, assert_same, info_of, random_weights
 from tests.support.theirs import OfficialRun
-from tests.support.training import batch, described
+from tests.support.training import FACTS, batch, described, full_state
 
 MOVE = Options(training_state=True)
 TENSORS = len(random_weights(SMALL["v1"]))

@@ -3,6 +3,7 @@
 import os
 import pickle
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,18 @@ def test_every_form_of_tar_and_long_names(form: int, tmp_path: Path) -> None:
     source = open_source(tmp_path)
     assert read_all(source) == [("n01", bytes(range(256)) * 9), ("n01", b"b")]
     assert source.name(0) == f"{tmp_path}/n01.tar/{name}"
+
+
+def test_a_header_of_digits_is_refused_at_once(tmp_path: Path) -> None:
+    path, size = tmp_path / "n01.tar", 1_000_000
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, size
+    digits = b"1" * size + bytes(-size % tarfile.BLOCKSIZE)
+    path.write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + digits + bytes(2 * tarfile.BLOCKSIZE))
+    before = time.process_time()
+    with pytest.raises(ImageError, match=naming(str(path), "header", "digits")):
+        open_source(tmp_path)
+    assert time.process_time() - before < 5
 
 
 def test_only_regular_files_that_are_not_hidden_count(tmp_path: Path) -> None:
