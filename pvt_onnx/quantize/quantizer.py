@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ from onnxruntime.quantization.quant_utils import QuantizationMode
 
 from pvt_onnx.engines.integers import sums_saturate
 from pvt_onnx.targets import Target
-from pvt_spec import ConfigError
+from pvt_spec import ConfigError, PvtError
+from pvt_spec.words import reason
 
 OPSETS = {"uint16": 21}
 """The opset that such activations need; others are in every opset of a quantised graph."""
@@ -178,11 +180,21 @@ def _finished(model: onnx.ModelProto, gelu: str | None) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """Keeps to itself what the quantiser says of its own accord."""
+    """Keeps to itself what the quantiser says of its own accord.
+
+    Raises:
+        PvtError: Its temporary files cannot be written, or read again.
+    """
     logger, level = logging.getLogger(), logging.getLogger().level
     logger.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
+    except (OSError, onnx.checker.ValidationError) as error:
+        raise PvtError(
+            f"{tempfile.gettempdir()}: onnxruntime's quantiser cannot write its temporary files "
+            f"there, or not read them ({reason(error)}): make room, or name another folder in the "
+            "environment's TMPDIR"
+        ) from error
     finally:
         logger.setLevel(level)

@@ -8,7 +8,7 @@ import numpy as np
 from convert.model.fit import fit
 from convert.model.read import Model, read_model
 from convert.options import Given
-from pvt_spec import ModelInfo
+from pvt_spec import VARIANTS, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 
@@ -32,10 +32,14 @@ def read_variant(path: Path) -> str:
     Raises:
         ConvertError: It cannot be read, or holds none with a name.
     """
-    name = read_model(path, keep_head=False).info.variant
-    if name is None:
-        raise ConvertError(f"{path} holds no named variant: give --model the nearest one")
-    return name
+    info = read_model(path, keep_head=False).info
+    if info.variant is None:
+        widths = ", ".join(map(str, info.config.embed_dims))
+        raise ConvertError(
+            f"{path} holds a PVT of its own sizes (embed_dims {widths}), and only models with a "
+            f"name are trained ({', '.join(VARIANTS)}): give a file of one of them"
+        )
+    return info.variant
 
 
 def fit_weights(

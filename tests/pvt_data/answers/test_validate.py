@@ -12,7 +12,7 @@ from PIL import Image
 
 from pvt_data.answers.accuracy import Forward, Opened
 from pvt_data.answers.results import CSV_COLUMNS, class_table, shares, table, to_csv, to_dict
-from pvt_data.answers.standings import StandingsFile
+from pvt_data.answers.standings import Identity, Standing, StandingsFile
 from pvt_data.answers.validate import Candidate, Options, Validation, validate
 from pvt_spec import make_config
 from pvt_spec.arrays import Array
@@ -305,6 +305,21 @@ class TestGoingOn:
         path.write_text(good)
         with pytest.raises(ConvertError, match=naming(str(path), "4 classes")):
             self.go(folder, path, candidate())
+
+    def test_two_at_once(self, one: Path) -> None:
+        mine, theirs = ((Identity(n, n, "images"), Standing()) for n in ("mine", "theirs"))
+        early, late = StandingsFile(one), StandingsFile(one)
+        with (
+            early.keeping(lambda: [mine]),
+            pytest.raises(ConvertError, match=naming(str(one), "process")),
+            late.keeping(lambda: [theirs]),
+        ):
+            pass
+        with late.keeping(lambda: [theirs]):
+            pass
+        kept = json.loads(one.read_text())["standings"]
+        assert [each["identity"]["name"] for each in kept][-2:] == ["mine", "theirs"]
+        assert [*one.parent.glob(".*.lock")] == []
 
     @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=4))
     @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

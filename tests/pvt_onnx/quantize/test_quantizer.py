@@ -1,5 +1,6 @@
 """What floats become: types and bits by target, in a valid graph that runs."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from pvt_onnx.quantize.quantizer import (
 )
 from pvt_onnx.quantize.source import Source, layers_of, quantisable, read_source
 from pvt_onnx.targets import TARGETS
-from pvt_spec import ConfigError, PVTConfig
+from pvt_spec import ConfigError, PVTConfig, PvtError
+from tests.support.messages import naming
 from tests.support.models import SMALL, info_of, random_images, weights_for
 
 ONE_THREAD = EngineOptions(threads=1)
@@ -91,6 +93,21 @@ def test_weights_have_as_many_bits_as_are_asked_for(bits: int, tmp_path: Path) -
     weights = [to_array(t) for t in model.graph.initializer if t.name.endswith("weight_quantized")]
     assert max(int(np.abs(w.astype(int)).max()) for w in weights) == {7: 64, 8: 127}[bits]
     assert f"of {bits} bits" in str(scheme)
+
+
+@pytest.mark.parametrize("method", ["static", "dynamic"])
+def test_the_quantisers_own_files_may_not_be_writable(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, gone = _source(tmp_path, SMALL["v2"]), tmp_path / "gone"
+    scheme = choose_scheme(source.target, None, False)
+    monkeypatch.setattr(tempfile, "tempdir", str(gone))
+    with pytest.raises(PvtError, match=naming(str(gone), "TMPDIR")):
+        if method == "static":
+            _quantised(source, scheme)
+        else:
+            model = source.build(source.weights, quantisable(source.target), 13)
+            quantise_dynamic(model, scheme, [*find_nodes(model)])
 
 
 def test_what_is_symmetric_has_a_zero_of_0(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from convert.training.checkpoint import save_training
 from pvt_ms.command_line import main
 from pvt_spec import ModelInfo, PVTConfig, make_config
 from pvt_spec.initial import initial_weights
-from pvt_train.run.fine_tuning import fit_weights, read_pretrained
+from pvt_train.run.fine_tuning import fit_weights, read_pretrained, read_variant
 from tests.support.commands import invoke
 from tests.support.messages import naming, tells
 from tests.support.models import (
@@ -119,6 +119,14 @@ def test_the_variant_that_the_file_holds_is_proposed(tmp_path):
     save_model(tmp_path / "model.ckpt", random_weights(nano), described(nano))
     with pytest.raises(ConvertError, match=naming("pvt_nano", "pvt_v2_b0", "--model")):
         fit(tmp_path / "model.ckpt", make_config("pvt_v2_b0", num_classes=7))
+
+
+def test_only_a_model_with_a_name_is_trained(tmp_path):
+    path = tmp_path / "model.ckpt"
+    save_model(path, random_weights(SMALL["v2"]), described(SMALL["v2"]))
+    widths = ", ".join(map(str, SMALL["v2"].embed_dims))
+    with pytest.raises(ConvertError, match=naming(str(path), widths, "pvt_nano")):
+        read_variant(path)
 
 
 def test_grey_images_take_filters_of_colours(tmp_path):
