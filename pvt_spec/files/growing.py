@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pvt_spec.errors import ConvertError, FileExists
+from pvt_spec.errors import ConvertError, FileExists, PvtError
 from pvt_spec.files.locks import take
 from pvt_spec.files.reading import NO_FILE, TargetRead
 from pvt_spec.files.replacing import (
@@ -64,7 +64,10 @@ def growing(target: Path, force: bool, resume: bool) -> Iterator[BinaryIO]:
                 raise
             file = NewFile(real, part, stream, None)
             file.finish()
-            put_in_place([file], [target], force or resume)
+            try:
+                put_in_place([file], [target], force or resume)
+            except PvtError as error:
+                raise type(error)(f"{error}; all of it is in {part}") from error
             if not (force or resume):
                 part.unlink(missing_ok=True)  # which is the target's second name
     except OSError as error:

@@ -19,6 +19,7 @@ from convert.formats.pth import file as pth
 from pvt_spec import FileExists, make_config
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import replacing as files
+from pvt_spec.files.growing import growing, part_of
 from pvt_spec.files.replacing import check_target, replacing, replacing_all
 from tests.support.messages import naming
 from tests.support.models import random_weights
@@ -571,3 +572,14 @@ def race(folder: Path, rounds: int, force: str) -> None:
             assert len(found) == 1 and found <= {"x" * 9, "y" * 9}
             if not force:
                 assert found == {"xy"[said.index("wrote")] * 9}
+
+
+def test_what_has_grown_and_cannot_be_put_in_place_is_told(tmp_path):
+    target = tmp_path / "a.csv"
+    with (
+        pytest.raises(ConvertError, match=naming(str(target), f"{target}.part")),
+        growing(target, force=True, resume=False) as stream,
+    ):
+        stream.write(b"rows")
+        target.mkdir()
+    assert part_of(target).read_bytes() == b"rows"
