@@ -76,13 +76,13 @@ def explain_import(error: BaseException) -> str | None:
     raised, place = error.__traceback__, ""
     while raised:  # to where it was: a library's own module, perhaps
         place, code = str(raised.tb_frame.f_globals.get("__name__")), raised.tb_frame.f_code
-        library, raised = place.partition(".")[0], raised.tb_next
+        package, raised = place.partition(".")[0], raised.tb_next
         if (
-            library in LIBRARIES
+            package in LIBRARIES
             and code.co_name == "<module>"
             and not isinstance(error, ImportError)
         ):
-            return _install(library, f"cannot be imported ({type(error).__name__}: {error})")
+            return _install(package, f"cannot be imported ({type(error).__name__}: {error})")
     if not isinstance(error, ImportError):
         return None
     names = {name.partition(".")[0] for name in (error.name or "", place)}
