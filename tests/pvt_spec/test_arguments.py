@@ -49,7 +49,11 @@ def test_loading_says_what_it_got_and_expects(given: dict[str, Any], expected: s
         pvt_onnx.load(model, **given)
 
 
-@pytest.mark.parametrize("path", [3, None, b"m.onnx", ["m.onnx"], io.BytesIO()], ids=str)
+@pytest.mark.parametrize(
+    "path",
+    [3, None, b"m.onnx", ["m.onnx"], io.BytesIO()],
+    ids=["number", "none", "bytes", "list", "stream"],
+)
 @pytest.mark.parametrize(
     "read",
     [
