@@ -87,7 +87,7 @@ def touching(monkeypatch: pytest.MonkeyPatch, where: str, path: Path) -> None:
         (lambda path: judged(path), "convert.model.read.read_file"),
         (lambda path: trained_from(path), "convert.model.read.read_file"),
         (pvt_onnx.load_proto, "onnx.load_model_from_string"),
-        (pvt_onnx.load_forward, "pvt_onnx.engines.session.open_engine"),
+        (pvt_onnx.load_forward, "pvt_onnx.engines.onnxruntime.open_session"),
     ],
 )
 def test_so_it_is_by_whatever_reads_it(reads, where, tmp_path: Path, monkeypatch) -> None:
