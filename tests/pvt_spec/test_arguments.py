@@ -32,7 +32,7 @@ def model(tmp_path_factory):
         ({"threads": 1.5}, "int | None"),
         ({"threads": True}, "int | None"),
         ({"engine": ["onnxruntime"]}, "str"),
-        ({"precision": None}, "str"),
+        ({"precision": 32}, "str | None"),
         ({"image_size": 32}, "tuple[int, int] | None"),
         ({"image_size": (32, "a")}, "tuple[int, int] | None"),
         ({"image_size": (32.5, 32)}, "tuple[int, int] | None"),

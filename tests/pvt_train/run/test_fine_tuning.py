@@ -158,6 +158,6 @@ def test_the_model_is_the_pretrained_files_where_none_is_named(tmp_path):
     said = invoke(main, *command, "--pretrained", tmp_path / "nano.pth").stderr
     assert tells(said, "model", "pvt_nano", "nano.pth") and tells(said, "nowhere")
     said = invoke(main, *command, "--pretrained", tmp_path / "other.pth").stderr
-    assert tells(said, "other.pth", "--model") and "nowhere" not in said
+    assert tells(said, "other.pth", "pvt_nano") and "nowhere" not in said
     said = invoke(main, *command, "--pretrained", "False").stderr
     assert tells(said, "model", "--model") and "nowhere" not in said

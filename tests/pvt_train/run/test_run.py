@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from convert.training.state import TrainingState
 from pvt_data.sources.labels import LabelledImages
 from pvt_spec.errors import ConvertError
 from pvt_train.run.clock import Clock
@@ -20,6 +21,7 @@ from pvt_train.run.standing import Kept, Standing
 from pvt_train.run.stopping import stop_request
 from pvt_train.twin import TrainingError
 from tests.support.messages import naming
+from tests.support.models import SMALL, info_of
 from tests.support.runtimes import import_mindspore
 from tests.support.scripted_run import (
     MemoryStore,
@@ -267,8 +269,8 @@ class TestRunFolder:
             Standing.from_dict(values)
 
     def test_a_state_that_is_none_is_named(self, tmp_path, monkeypatch):
-        found = {}, None, {"recipe": {}, "run": {"step": 1}}
-        monkeypatch.setattr("pvt_train.run.launch.load_training", lambda path: found)
+        found = TrainingState({}, info_of(SMALL["v1"]), {"recipe": {}, "run": {"step": 1}})
+        monkeypatch.setattr("pvt_train.run.launch.read_training", lambda path: found)
         with pytest.raises(TrainingError, match=naming("last.ckpt")):
             load_resumed(tmp_path)
 
