@@ -40,6 +40,7 @@ LONGEST = (
     "tests/test_twins.py",
     "tests/parity/bundles/test_bundle.py",
     "tests/pvt_torch/test_emulation.py",
+    "tests/pvt_train/test_compiled.py",
     "tests/pvt_train/test_distributed_command.py",
     "tests/pvt_train/test_parallel.py",
     "tests/test_round_trips.py",
