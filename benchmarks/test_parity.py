@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import onnx
+import pytest
 
 from benchmarks.clean_runs import Job, rows as clean_rows, run_all, run_job
 from benchmarks.mutations import (
@@ -23,6 +24,7 @@ from convert import load_model
 from pvt_spec import CHOICES, EPSILONS, tensor_specs
 
 
+@pytest.mark.long
 def test_every_fault_of_the_maths_is_caught_and_named():
     name = "v1 at 72x90"
     cases = cases_of(name, ["torch"])
@@ -43,6 +45,7 @@ def test_what_changes_no_answer_is_no_fault(tmp_path):
     assert bench.float64_begins(gelu) == "block1.0.mlp"
 
 
+@pytest.mark.long
 def test_every_tensor_has_faults_that_change_an_answer(tmp_path):
     """Another place is tried in a key's bias, which a softmax takes out, and behind a dead ReLU."""
     bench = Bench("linear", tmp_path)
@@ -80,6 +83,7 @@ def test_a_clean_run_is_no_alarm(tmp_path):
     json.dumps(records)
 
 
+@pytest.mark.long
 def test_trained_models_are_made_and_run_once(tmp_path):
     """What stands in the records is not run again, and a job goes on with what is left of it."""
     recipe = dataclasses.replace(next(recipes()), images=64, epochs=(1,))

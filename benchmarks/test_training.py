@@ -11,6 +11,7 @@ from benchmarks.train_mutations import mistakes, rows, run_faults
 FAULTS = ["", "not clipped", "a norm detached", "a frozen tensor that moves"]
 
 
+@pytest.mark.long
 def test_faults_are_caught_and_named(tmp_path):
     file = tmp_path / "records.jsonl"
     run_left([("v2", "torch", FAULTS[:2]), ("v2", "torch", FAULTS[2:])], file, 1e9, run_faults)

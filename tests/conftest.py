@@ -51,10 +51,18 @@ LONGEST = (
 """Files to begin with, so that no worker is left alone with one at the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is long
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first; a file's tests stay together."""
+    """Puts the longest files first; all but the first case of what is sampled are long."""
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.location[0], len(order)))
+    seen: set[str] = set()
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            name = item.nodeid.partition("[")[0]
+            if name in seen:
+                item.add_marker("long")
+            seen.add(name)
 
 
 @pytest.fixture(params=RUNTIMES)

@@ -57,6 +57,7 @@ def test_stderr_may_be_closed(model: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and "a.png" in done.stdout
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("form", ["", "--json", "--jsonl"])
 def test_an_answer_that_nobody_can_read_is_an_error(form: str, model: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded("PNG"))

@@ -311,6 +311,7 @@ def test_mindspores_new_head_has_its_names() -> None:
     assert sorted(parameter.name for parameter in model.get_parameters()) == sorted(names)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("profile", ["official", "mindcv"])
 @pytest.mark.parametrize("size", [(96, 64), (64, 64)])
 def test_another_size_is_converts(
@@ -460,6 +461,7 @@ def test_changed_models_are_copied_and_kept(tmp_path: Path) -> None:
     assert np.array_equal(weights["head.weight"], numbers(model.head.weight))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["v1", "linear maps"])
 def test_dynamo_takes_each_part_whole(kind: str) -> None:
     model = made("pvt_torch", (SMALL | MAPS)[kind])

@@ -109,6 +109,7 @@ def hide(
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("library", COMMANDS)
 def test_commands_say_in_one_line_what_to_install(library, folder):
     before = {path.name for path in folder.iterdir()}
@@ -122,6 +123,7 @@ def test_commands_say_in_one_line_what_to_install(library, folder):
     assert {path.name for path in folder.iterdir()} - {"stubs"} == before - {"stubs"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("error", ["ImportError", "OSError", "AttributeError"])
 @pytest.mark.parametrize("library", ["onnxruntime", "jinja2", "torch"])
 def test_what_is_installed_and_cannot_be_imported(library, error, folder, tmp_path):

@@ -130,6 +130,7 @@ def test_both_twins_make_the_same_backbone() -> None:
         assert np.abs(a.numpy() - b.asnumpy()).max() < TOLERANCE
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["v1 maps", "linear maps"])
 def test_mindspore_answers_the_same_as_a_graph(kind: str) -> None:
     ms = import_mindspore()

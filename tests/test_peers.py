@@ -69,6 +69,7 @@ def assert_answers(source: Path, folder: Path, case: str, answer: str, *options:
             assert largest_gap(answers, expected) < TOLERANCE, f"{kind}{suffix}"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", [*GOLDEN_SMALL, *MMDET])
 def test_golden_models_answer_as_their_peer(case: str, tmp_path: Path) -> None:
     assert_answers(golden_file(case), tmp_path, case, "logits")
@@ -175,6 +176,7 @@ KINDS = [("v1", CLASSIFIER), ("v1", BARE)]
 KINDS += [(name, kind) for name in ("v2", "linear") for kind in (CLASSIFIER, BARE, BACKBONE)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("shard_size", [None, "20KB"], ids=["whole", "sharded"])
 @pytest.mark.parametrize("eps", [1e-12, 1e-5, 0.1])
 @pytest.mark.parametrize(("name", "kind"), KINDS)
@@ -205,6 +207,7 @@ def load_whole(folder: Path, version: int, kind: int) -> Any:
     return model
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("profile", ["hf", "official", "mindcv"])
 @pytest.mark.parametrize(("name", "kind"), KINDS)
 def test_transformers_answers_as_our_twin(

@@ -85,10 +85,12 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_every_module_is_imported_without_what_windows_lacks() -> None:
     run_python("-c", WITHOUT + IMPORT_ALL)
 
 
+@pytest.mark.long
 def test_commands_run_without_what_windows_lacks(here: Path) -> None:
     done = run_python("-c", WITHOUT + COMMANDS, cwd=here)
     assert "a.png" in done.stdout

@@ -9,6 +9,7 @@ import pytest
 from tests.support.races import kill, race
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["pair", "folder"])
 def test_two_writers_neither_mix_nor_overwrite(kind: str, tmp_path: Path) -> None:
     for force in (False, True):

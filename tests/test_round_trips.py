@@ -66,6 +66,7 @@ def save_sources(folder: Path, weights: Weights, info: ModelInfo) -> list[Path]:
     return paths
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_pair_keeps_every_bit(name: str, tmp_path: Path) -> None:
     """From each format to each format and dialect; from there to the first, byte for byte."""
@@ -89,6 +90,7 @@ def test_every_pair_keeps_every_bit(name: str, tmp_path: Path) -> None:
                     assert contents(back) == contents(source), f"{case} and back"
 
 
+@pytest.mark.long
 def test_dtypes_stay_as_they_are_in_every_format(tmp_path: Path) -> None:
     """float16 position embeddings, a bfloat16 layer, and the rest float32."""
     for name, config in KINDS.items():
@@ -171,6 +173,7 @@ for line in sys.stdin.read().splitlines():
 """
 
 
+@pytest.mark.long
 def test_nothing_imports_a_framework(tmp_path: Path) -> None:
     """Over all pairs of formats, with other maths, changes, reports and inspect."""
     lines = []

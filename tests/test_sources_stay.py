@@ -183,6 +183,7 @@ def test_a_folder_that_cannot_be_searched_is_an_unreadable_image(place: Path, mo
     assert tells(done.stderr, "1 of 5")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("output", ["names.jsonl", "more.jsonl", "names.csv"])
 def test_a_list_on_stdin_is_a_source(place: Path, output: str) -> None:
     listed = place / ("more.jsonl.part" if output.startswith("more") else output)

@@ -55,6 +55,7 @@ TORCH_AND_MINDSPORE = ("torch", "mindspore")
 # --- the peers' own answers
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("case", "size"), [(case, size) for case in GOLDEN_SMALL for size in golden_sizes(case)]
 )
@@ -244,6 +245,7 @@ SITUATIONS: dict[str, tuple[PVTConfig, Numerics, Size]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_answers_are_those_of_float64(situation: str, runtime: str) -> None:
     config, numerics, size = SITUATIONS[situation]
@@ -338,6 +340,7 @@ def linear_attention(
     return projected(answer, weights, f"{name}.proj")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", [(72, 104), (33, 65), (100, 60), (84, 56), (32, 44)])
 def test_linear_attention_pools_exactly(size: Size, runtime: str) -> None:
     config = dataclasses.replace(LINEAR, num_heads=(2, 2, 3, 4))
@@ -353,6 +356,7 @@ def test_linear_attention_pools_exactly(size: Size, runtime: str) -> None:
 # --- ways to run a twin
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kind", "size"), [("v1", (72, 104)), ("v2", (64, 64)), ("linear", (33, 65))]
 )
@@ -401,6 +405,7 @@ def scaled_branches(weights: Weights, scales: np.ndarray, config: PVTConfig) -> 
     return weights
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("twin", TORCH_AND_MINDSPORE)
 def test_drop_path_scales_each_branch_of_each_sample(twin: str, small: PVTConfig) -> None:
     weights = weights_for(small, OFFICIAL[small.version])
@@ -510,6 +515,7 @@ SHOWS_IN = [
 """Field, kind of PVT, and the first tap that is out of bounds."""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("field", "kind", "first"), SHOWS_IN)
 def test_a_choice_changed_in_one_twin_shows(
     field: str, kind: str, first: str, runtime: str
@@ -632,12 +638,14 @@ def faint_weights(config: PVTConfig) -> Weights:
     return {n: w * scale if any(p in n for p in FAINT) else w for n, w in weights.items()}
 
 
+@pytest.mark.sampled
 def test_answers_are_those_of_float64_where_variance_is_low(small: PVTConfig, runtime: str) -> None:
     weights, images = faint_weights(small), random_images(small)
     actual = RUNTIMES[runtime](small, LOW_VARIANCE, weights, images)
     assert_same(judged((small, LOW_VARIANCE, weights), images, actual))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("field", EPSILONS)
 def test_an_epsilon_changed_in_one_twin_shows_where_variance_is_low(
     field: str, runtime: str
@@ -648,6 +656,7 @@ def test_an_epsilon_changed_in_one_twin_shows_where_variance_is_low(
     assert not judged((LINEAR, LOW_VARIANCE, weights), images, actual).same
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("tensor", "first"),
     [
@@ -671,6 +680,7 @@ def test_a_weight_changed_by_one_percent_is_found_where_it_acts(
     assert comparison.first_out_of_bounds == first
 
 
+@pytest.mark.long
 def test_a_compiled_mindspore_model_takes_other_weights():
     """Weights that were set by name only, in memory that what is compiled knows nothing of."""
     ms = import_mindspore()

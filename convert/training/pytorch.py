@@ -140,11 +140,18 @@ def _names(
         ConvertError: It cannot be told which parameter is which.
     """
     places = [_places(group) for group in groups]
+    numbers = [*chain(*places)]
+    strangers = states.keys() - set(numbers)
+    if strangers or len({*numbers}) < len(numbers):
+        wrong = f"keeps a state of {show(min(strangers))}" if strangers else "has a parameter twice"
+        raise ConvertError(
+            f"its optimizer {wrong}, expected the parameters of its groups, each once: {_ALONE}"
+        )
     fitting: dict[tuple[str, ...], str | None] = {}
     for order, word in _orders(groups, weights):
-        if len(order) == sum(map(len, places)) and all(
+        if len(order) == len(numbers) and all(
             place not in states or states[place]["exp_avg"].shape == weights[name].shape
-            for place, name in zip(chain(*places), order, strict=True)
+            for place, name in zip(numbers, order, strict=True)
         ):
             fitting.setdefault(tuple(order), word)
     if len(fitting) != 1:
@@ -155,7 +162,7 @@ def _names(
             f"first what does not decay (vectors, the class token), then the rest: {_ALONE}"
         )
     ((names, word),) = fitting.items()
-    return dict(zip(chain(*places), names, strict=True)), word
+    return dict(zip(numbers, names, strict=True)), word
 
 
 def _places(group: Mapping[Any, Any]) -> list[int]:

@@ -129,6 +129,7 @@ def edited(folder: Path, name: str) -> tuple[Path, Path]:
     return source, folder / "b.onnx"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edited_graph_is_not_converted_unasked(name: str, tmp_path: Path) -> None:
     _, other = edited(tmp_path, name)
@@ -140,6 +141,7 @@ def test_an_edited_graph_is_not_converted_unasked(name: str, tmp_path: Path) -> 
     assert read_model(tmp_path / "c.ckpt").changed == ()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edited_graph_differs(name: str, tmp_path: Path) -> None:
     source, other = edited(tmp_path, name)
@@ -168,6 +170,7 @@ def test_parity_says_that_a_file_was_changed_and_runs_it(tmp_path: Path) -> None
     assert tells(done.stderr, other, "changed since it was written", *EDITS["gelu"][1])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize(
     "options",
@@ -340,6 +343,7 @@ def hold_a_large_constant(model: onnx.ModelProto) -> None:
     node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(values)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "damage",
     [

@@ -73,6 +73,7 @@ MINDCV_TO = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "dialect"), MINDCV_TO)
 def test_mindcv_models_are_not_written_for_other_maths_unasked(
     name: str, dialect: str, tmp_path: Path
@@ -111,6 +112,7 @@ def test_the_peers_mindcv_models_too(case: str, tmp_path: Path) -> None:
     assert estimate > 1e-4
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_a_dialect_computes_needs_no_leave(
     profile: str, small_or_maps: PVTConfig, tmp_path: Path

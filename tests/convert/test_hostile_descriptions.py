@@ -12,6 +12,7 @@ COUNT, MANY = 120, 2000
 PROGRAMS = {"info": INFO, "config": CONFIGURATIONS}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("count", [COUNT, pytest.param(MANY, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", PROGRAMS)
 def test_every_hostile_description_is_an_answer_or_one_error(

@@ -179,6 +179,7 @@ def crowded() -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES)
 def test_time_and_memory_are_in_proportion_to_the_file(case: str, tmp_path: Path) -> None:
     made = CASES[case]()

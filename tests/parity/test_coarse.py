@@ -70,6 +70,7 @@ def compared(
     return comparison
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kind", "tool"),
     [*FEW, *(pytest.param(*each, marks=pytest.mark.long) for each in ALL if each not in FEW)],
@@ -159,6 +160,7 @@ BROKEN: dict[str, tuple[str, Edit, str, str]] = {
 """A tool, what is wrong with what it made, what is named, and the branch that it enters."""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("what", BROKEN)
 def test_what_is_wrong_in_a_coarse_graph_is_named(what: str, tmp_path: Path) -> None:
     tool, edit, subject, branch = BROKEN[what]
@@ -177,6 +179,7 @@ def test_a_scale_of_results_that_is_wrong_shows_at_a_tap(tmp_path: Path) -> None
     assert found.differences == [] and found.first_different == "block2.0.mlp"
 
 
+@pytest.mark.long
 def test_onnx_own_evaluator_and_openvino_run_integers_too(tmp_path: Path) -> None:
     for runtime, shown in (("onnx-reference", True), ("openvino", False)):
         found = compared("v2", model_of("v2", "channels"), tmp_path, runtime)

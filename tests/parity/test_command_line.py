@@ -89,6 +89,7 @@ def test_images_are_preprocessed_as_the_file_says(tmp_path):
     assert data["runtimes"][0]["images"] == 2
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("tensor", "tap"),
     [
@@ -111,6 +112,7 @@ def test_one_weight_changed_by_one_percent_is_named(tensor, tap, tmp_path):
     assert onnxruntime["first_out_of_bounds"] == tap
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -194,6 +196,7 @@ def test_values_that_are_not_finite_are_counted():
     assert tells(line, "2", "NaN", "1", "6", "float64")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["v1 maps", "linear maps"])
 def test_models_that_answer_maps_are_compared_map_by_map(kind, tmp_path):
     info = info_of(MAPS[kind], "mindcv")
@@ -282,6 +285,7 @@ class TestErrors:
         assert tells(done.output, "changed", "block1.0.attn")  # and that tap is not shown
 
 
+@pytest.mark.long
 def test_emulated_runs_leave_the_units_alone():
     """They record taps of the model that the units are measured with."""
     options = (OFFICIAL_V2, "--runtime", "torch", "--json")
@@ -311,6 +315,7 @@ def test_what_is_not_finite_is_never_within_a_bound_from_the_table():
         assert comparison.worst_of(("logits", "a")) == "a"
 
 
+@pytest.mark.long
 def test_every_emulated_precision_is_judged():
     from pvt_torch.emulation import ROUNDINGS
 

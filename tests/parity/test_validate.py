@@ -47,6 +47,7 @@ def exact_answers(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return forward(images)["logits"], labels
 
 
+@pytest.mark.long
 def test_accuracy_is_that_of_the_runtimes_themselves(folder):
     done = validate(OFFICIAL_V2, "--images", folder, *FAST, "--json")
     assert done.exit_code == 0, done.output
@@ -72,6 +73,7 @@ def test_table_is_side_by_side(folder):
     assert done.stdout.splitlines()[-1].startswith("onnxruntime: same. ")
 
 
+@pytest.mark.long
 def test_another_function_is_counted_in_pairs(folder, tmp_path):
     """Biases moved so that other classes win: a bug beyond any margin, told with its cost."""
     weights, info = load_model(OFFICIAL_V2)

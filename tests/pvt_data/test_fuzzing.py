@@ -23,6 +23,7 @@ def _keep_here(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "KEPT", tmp_path / "kept")
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("count", [250, pytest.param(MANY, marks=pytest.mark.long)])
 def test_every_hostile_image_is_an_answer_or_one_error(count, tmp_path):
@@ -33,6 +34,7 @@ def test_every_hostile_image_is_an_answer_or_one_error(count, tmp_path):
     assert len(ends.messages) >= 8 and {"number", "bytes", "chunks"} < {*ends.damage}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [250, pytest.param(MANY, marks=pytest.mark.long)])
 def test_every_hostile_tar_is_read_or_one_error(count, tmp_path):
     ends = TARS.run(count, 20_240, tmp_path / "files")

@@ -22,6 +22,7 @@ print([os.environ.get(name) for name in {names}], "mindspore" in sys.modules)
 """
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("asked", ["pvt_ms.create_model", "from pvt_ms import run_taps"])
 def test_the_first_export_that_needs_mindspore_sets_it_up_and_the_import_alone_does_not(asked):
     bare = {name: value for name, value in os.environ.items() if name not in SETTINGS}

@@ -75,6 +75,7 @@ def test_pixels_are_within_one_of_pillows(rule: str) -> None:
         assert difference.max() <= 1 and (difference > 0).mean() < 0.02, source
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_answers_are_those_of_prepared_images(kind: str, precision: str) -> None:

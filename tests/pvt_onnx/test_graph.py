@@ -117,6 +117,7 @@ def expected(
 # --- what is in the file
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_passes_the_checker_with_its_weights_inside(
@@ -383,6 +384,7 @@ print("answered")
 """
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "profiles"),
     [

@@ -56,6 +56,7 @@ def built(kind: str, precision: str = "fp16", **form: Any) -> onnx.ModelProto:
     return build(said.config, said.numerics, weights, info=said, precision=precision, **form)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_tap_is_within_what_float16_does(kind: str, form: str) -> None:
@@ -111,6 +112,7 @@ def test_targets_whose_own_tools_do_that_refuse(target: str) -> None:
             built("v2", target=target)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", GOLDEN_SMALL)
 def test_a_converted_checkpoint_is_the_same_at_float16(case: str, tmp_path: Path) -> None:
     source, target = golden_file(case), tmp_path / "half.onnx"

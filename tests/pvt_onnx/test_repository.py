@@ -89,6 +89,7 @@ def test_what_triton_is_told(tmp_path):
     assert warm.inputs["images"].zero_data
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("onnx", "names", "dims"),
     [

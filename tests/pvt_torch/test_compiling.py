@@ -25,6 +25,7 @@ def same(found, expected) -> bool:
     return all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
+@pytest.mark.sampled
 def test_traced_and_exported_models_answer_the_same(model):
     images = torch.from_numpy(random_images(model.config))
     with torch.no_grad(), warnings.catch_warnings():

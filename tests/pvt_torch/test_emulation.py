@@ -389,6 +389,7 @@ def margins(actual: Taps, kind: str, profile: str, precision: str) -> Iterator[t
             yield tap, times / allowed_times(expected.size)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("precision", "run"), REAL_RUNS.values(), ids=REAL_RUNS)
 @pytest.mark.parametrize("profile", ["official", "mindcv"])
 @pytest.mark.parametrize("kind", SMALL)
@@ -414,6 +415,7 @@ def graph_mode() -> Iterator[None]:
     mindspore.set_context(mode=mode)
 
 
+@pytest.mark.long
 def test_mindspore_o2_in_graph_mode_is_in_the_envelope(graph_mode):
     """Its logits: a compiled model shows no taps."""
     mindspore = import_mindspore()

@@ -47,6 +47,7 @@ def finished(trainer, few_digits, tmp_path_factory) -> tuple[Path, Ended]:
 
 
 class TestCommand:
+    @pytest.mark.long
     def test_it_reports_each_epoch_and_the_best(self, trainer, finished):
         output, done = finished
         assert done.returncode == 0, done.stderr
@@ -166,6 +167,7 @@ def assert_same_run(trainer: Trainer, found: Path, expected: Path) -> None:
 class TestGoingOn:
     """In other processes than the run they are compared with: the same seed gives the same bits."""
 
+    @pytest.mark.long
     def test_a_killed_run_ends_in_the_same_bits(self, trainer, straight, few_digits, tmp_path):
         # Three steps and an epoch's line are four lines: in the middle of the third epoch.
         process = interrupted(trainer, few_digits, tmp_path / "run", signal.SIGKILL, 9)
@@ -178,6 +180,7 @@ class TestGoingOn:
         assert tells(done.stderr, "2", "going")
         assert_same_run(trainer, tmp_path / "run", straight)
 
+    @pytest.mark.long
     def test_a_stopped_run_ends_in_the_same_bits(self, trainer, straight, few_digits, tmp_path):
         process = interrupted(trainer, few_digits, tmp_path / "run", signal.SIGTERM, 5)
         _, said = process.communicate()
@@ -188,6 +191,7 @@ class TestGoingOn:
         assert re.search(r"going on after epoch \d( and \d steps)?$", said, re.MULTILINE)
         assert_same_run(trainer, tmp_path / "run", straight)
 
+    @pytest.mark.sampled
     def test_another_number_of_epochs_plans_the_rate_anew(self, trainer, straight, tmp_path):
         shutil.copytree(straight, tmp_path / "run")
         said = resume(trainer, tmp_path / "run", "--epoch-size", 6)
@@ -197,12 +201,14 @@ class TestGoingOn:
         assert rates[4] == pytest.approx(1e-5 + 0.99e-3 * (1 + np.cos(np.pi * 14 / 18)) / 2)
         assert len(rates) == 6
 
+    @pytest.mark.sampled
     def test_with_the_images_of_an_update_in_other_parts(self, trainer, straight, tmp_path):
         shutil.copytree(straight, tmp_path / "run")
         more = ("--batch-size", 10, "--gradient-accumulation-steps", 2, "--epoch-size", 5)
         resume(trainer, tmp_path / "run", *more)
         assert len(numbers(tmp_path / "run")) == 5
 
+    @pytest.mark.sampled
     def test_into_another_folder(self, trainer, straight, tmp_path):
         resume(trainer, straight, "--epoch-size", 5, "--output", tmp_path / "new")
         assert trainer.file(tmp_path / "new", "pvt_nano-5").exists()
@@ -263,6 +269,7 @@ class TestGoingOn:
 class TestHandOver:
     """A run that goes on in the other framework."""
 
+    @pytest.mark.sampled
     def test_it_goes_on_where_the_other_stopped(self, trainer, straight, few_digits, tmp_path):
         other = next(each for each in TRAINERS.values() if each is not trainer)
         half = ("--epoch-size", "2", "--decay-epochs", "4", "--log-interval", "1")
@@ -299,6 +306,7 @@ class TestAnotherProgramsRun:
         torch.save(run.saved(), tmp_path / "checkpoint.pth")
         return tmp_path / "checkpoint.pth"
 
+    @pytest.mark.sampled
     def test_it_goes_on_with_a_recipe(self, trainer, theirs, few_digits, tmp_path):
         run, how = tmp_path / "run", ("--resume", str(theirs), "--ema", "False")
         done = trainer.run_here(few_digits, run, *how)
@@ -354,6 +362,7 @@ def data(tmp_path, few_digits) -> Path:
 
 @ONCE
 class TestData:
+    @pytest.mark.long
     def test_tar_files_give_what_folders_give(self, trainer, straight, few_digits, tmp_path):
         for split in ("train", "val"):
             (tmp_path / "tars" / split).mkdir(parents=True)
@@ -392,6 +401,7 @@ class TestData:
 
 
 class TestFineTuning:
+    @pytest.mark.sampled
     def test_another_number_of_classes_and_frozen_stages(self, trainer, straight, data, tmp_path):
         for split in ("train", "val"):
             for digit in range(3, 10):
@@ -415,6 +425,7 @@ class TestFineTuning:
                 assert not np.array_equal(array, before[name]), name
         assert after["head.weight"].shape[0] == 3
 
+    @pytest.mark.sampled
     def test_the_maths_of_the_weights_is_kept(self, trainer, straight, data, tmp_path):
         weights, info = load_model(trainer.file(straight, "best"))
         import dataclasses

@@ -28,6 +28,7 @@ def one_graph(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", compiled)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
@@ -51,6 +52,7 @@ def test_torch_makes_one_graph_of_the_step(one_graph, kind, changes):
     assert np.allclose(plain.forward(images), compiled.forward(images), rtol=0, atol=1e-2)
 
 
+@pytest.mark.long
 def test_what_is_compiled_takes_up_a_state(open_twin):
     """With the answers of before: nothing that is compiled keeps what was there."""
     info = described("v2")
@@ -74,6 +76,7 @@ def test_what_is_compiled_takes_up_a_state(open_twin):
         assert result.loss == pytest.approx(other.loss, rel=2e-2)
 
 
+@pytest.mark.long
 def test_what_is_compiled_answers_with_the_average_and_then_again_without(open_twin):
     info, images = described("v1"), np.ones((2, 3, 64, 64), np.float32)
     answers = []

@@ -87,6 +87,7 @@ def killed(trainer, few_digits, tmp_path_factory) -> tuple[Path, int, str]:
     return folder / "run", *ended(trainer, folder, few_digits, kill)
 
 
+@pytest.mark.long
 def test_a_dead_worker_ends_the_job_and_is_named(trainer, killed):
     _, code, said = killed
     assert code != 0
@@ -94,6 +95,7 @@ def test_a_dead_worker_ends_the_job_and_is_named(trainer, killed):
     assert "fault of ours" not in said
 
 
+@pytest.mark.long
 def test_a_launcher_that_is_asked_to_stop_has_the_state_saved(few_digits, tmp_path):
     code, said = ended(TORCH, tmp_path, few_digits, psutil.Process.terminate)
     assert code != 0
@@ -103,6 +105,7 @@ def test_a_launcher_that_is_asked_to_stop_has_the_state_saved(few_digits, tmp_pa
     assert step == steps[-1]
 
 
+@pytest.mark.sampled
 def test_two_workers_are_one_with_all_their_images(trainer, killed, few_digits, tmp_path):
     done = trainer.run_here(
         few_digits, tmp_path / "run", "--epoch-size", "2", "--log-interval", "1",
@@ -118,6 +121,7 @@ def test_two_workers_are_one_with_all_their_images(trainer, killed, few_digits, 
             assert two[name] == pytest.approx(one[name], rel=1e-5), name
 
 
+@pytest.mark.sampled
 def test_the_run_goes_on_with_one_worker(trainer, killed):
     run = killed[0]
     step = load_training(trainer.file(run, "last"))[2]["run"]["step"]

@@ -55,6 +55,7 @@ def assert_goes_on(open_twin: Any, run: Any, path: Any, **changes: Any) -> None:
             assert largest_difference(twin.weights(), run.averages) < NEAR
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["v1", "v2"])
 @pytest.mark.parametrize("one_group", [False, True], ids=["timm's groups", "one group"])
 def test_the_official_code(open_twin, tmp_path, kind, one_group):
@@ -63,6 +64,7 @@ def test_the_official_code(open_twin, tmp_path, kind, one_group):
     assert_goes_on(open_twin, run, tmp_path / "checkpoint.pth", **how)
 
 
+@pytest.mark.sampled
 def test_mindcv(open_twin, tmp_path):
     path = tmp_path / "pvt-1_2.ckpt"
     run = mindcv(path)
@@ -79,6 +81,7 @@ def test_what_is_moved_is_what_is_taken(tmp_path, ending):
     assert (other.info, other.facts, other.handed_over) == (one.info, one.facts, True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("kind", ["fixed", "dynamic"])
 def test_another_kind_of_loss_scale_takes_the_place_of_the_old(open_twin, scaled, kind):

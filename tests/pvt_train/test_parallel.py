@@ -42,6 +42,7 @@ def ended_with(folder: Path, name: str) -> dict[str, Any]:
         return dict(file)
 
 
+@pytest.mark.long
 def test_two_workers_train_as_one_with_all_images(folder):
     alone, both = ended_with(folder, "1_0"), ended_with(folder, "2_0")
     assert both.pop("results") == pytest.approx(alone.pop("results"), rel=1e-5)

@@ -122,6 +122,7 @@ def assert_same_steps(
 
 
 class TestOptimizers:
+    @pytest.mark.sampled
     @pytest.mark.parametrize(("kind", "mode"), [("v1", 0), ("linear", 1)])
     def test_adamw_is_pytorchs_and_no_mutants(self, open_twin, kind, mode):
         info = described(kind)
@@ -137,6 +138,7 @@ class TestOptimizers:
         }
         assert_same_steps(twin, TorchTwin(info, start, adamw()), mutants)
 
+    @pytest.mark.sampled
     def test_all_at_once_and_clipped(self, open_twin):
         """Frozen tensors, layers that learn more slowly, several batches per update."""
 
@@ -165,6 +167,7 @@ class TestOptimizers:
         for name, array in twin.weights().items():
             assert np.array_equal(array, start[name]) == name.startswith("block2."), name
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize(("opt", "nesterov"), [("sgd", False), ("momentum", True)])
     def test_sgd_and_momentum_are_pytorchs(self, open_twin, opt, nesterov):
         info = described("v2")
@@ -179,6 +182,7 @@ class TestOptimizers:
         }
         assert_same_steps(twin, TorchTwin(info, start, sgd(nesterov), clip=0.3), mutants)
 
+    @pytest.mark.sampled
     def test_lamb_is_the_papers(self, open_twin):
         info = described("v2")
         twin = open_twin(info, recipe(opt="lamb", eps=1e-6))
@@ -215,6 +219,7 @@ class TestStep:
         assert np.array_equal(whole, expected)
         assert np.allclose(half, 0.25 * expected + 0.75 * expected[::-1], rtol=0, atol=1e-6)
 
+    @pytest.mark.sampled
     def test_two_halves_are_one_batch(self, open_twin):
         info, changes = described("v2"), {"opt": "sgd", "momentum": 0.0}
         whole = open_twin(info, recipe(**changes))
@@ -235,6 +240,7 @@ class TestStep:
         assert other == dataclasses.replace(one, loss_scale=1024.0)
         assert largest_difference(plain.weights(), scaled.weights()) == 0
 
+    @pytest.mark.sampled
     def test_the_average_is_mindcvs(self, open_twin):
         info = described("v2")
         twin = open_twin(info, recipe(ema=True, ema_decay=0.9, freeze=("head.bias",)))
@@ -278,6 +284,7 @@ class TestStep:
 
 
 class TestWatched:
+    @pytest.mark.sampled
     def test_it_is_the_same_step_and_tells_its_gradients(self, open_twin):
         info, changes = described("v2"), {"clip_grad": True, "clip_value": 0.3, "loss_scale": 64.0}
         how = recipe(gradient_accumulation_steps=2, ema=True, freeze=("block1.*",), **changes)
@@ -321,6 +328,7 @@ class TestWatched:
 
 
 class TestPrecision:
+    @pytest.mark.sampled
     @pytest.mark.parametrize("kind", ["v1", "linear"])
     @pytest.mark.parametrize("level", ["O1", "O2", "O3"])
     def test_every_level_trains_as_float32_within_float16(self, open_twin, level, kind):
@@ -343,6 +351,7 @@ class TestPrecision:
 class TestTorchsOwn:
     """Keys that PyTorch alone has: the same step, within rounding, and bits twice."""
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize("kind", SMALL)
     @pytest.mark.parametrize(
         "key", ["checkpoint_blocks", "fused_attention", "channels_last", "deterministic", "tf32"]
@@ -436,6 +445,7 @@ class TestLossScale:
 
 
 class TestState:
+    @pytest.mark.sampled
     @pytest.mark.parametrize(
         "changes",
         [

@@ -27,6 +27,7 @@ from tests.support.recipes import load_recipe
 CONFIG, NANO = SMALL["v2"], VARIANTS["pvt_nano"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("target", ["b.pth", "b.onnx", "folder"])
 @pytest.mark.parametrize("when", [(conversion, "_prepare"), (NewFile, "finish")], ids=str)
 @pytest.mark.parametrize("change", ["longer", "touched", "replaced", "removed"])

@@ -150,6 +150,7 @@ print((peak() - before) / path.stat().st_size)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a program's peak")
 def test_joins_pieces_without_the_file_in_memory_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(ckpt, "PIECE_BYTES", 40_000_000)
@@ -212,6 +213,7 @@ def test_refuses_types_that_numpy_has_not(tmp_path):
 # What is damaged or means harm
 
 
+@pytest.mark.long
 def test_every_flipped_bit_fails_the_crc(tmp_path):
     path = tmp_path / "file.ckpt"
     data = bytearray((FORMAT / "crc.ckpt").read_bytes())
@@ -265,6 +267,7 @@ def test_names_may_be_anything():
     assert list(read_bytes(entry(name=b"\x1b[2J")).tensors) == ["\x1b[2J"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "data",
     [

@@ -91,6 +91,7 @@ def test_every_format_is_under_the_contract() -> None:
     assert LAWS.keys() == FORMATS.keys()
 
 
+@pytest.mark.sampled
 @kinds
 @given(data=st.data())
 def test_read_inverts_write(kind: str, data: st.DataObject) -> None:
@@ -156,6 +157,7 @@ def test_no_more_than_a_tensor_is_in_memory_twice(
         assert peak_of(lambda: write_stream(kind, stream, tensors, {})) < most
 
 
+@pytest.mark.sampled
 @kinds
 def test_a_file_cut_off_is_refused_by_name(kind: str, tmp_path: Path) -> None:
     """Or it holds the tensors before the cut, where the format has no end of its own."""

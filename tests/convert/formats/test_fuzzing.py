@@ -52,6 +52,7 @@ def _keep_here(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzzing, "KEPT", tmp_path / "kept")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("count", [COUNT, pytest.param(MANY, marks=pytest.mark.long)])
 @pytest.mark.parametrize("ending", READERS)
 def test_every_input_is_an_error_or_a_correct_read(tmp_path, ending, count):
@@ -323,6 +324,7 @@ def assert_refused_in_memory(folder, pickle):
     assert peak < fuzzing.most_memory(len(pickle))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "program",
     [
@@ -457,6 +459,7 @@ def tiny_entries(kind: str) -> bytes:
     return len(header).to_bytes(8, "little") + header
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["ckpt", "onnx", "metadata", "objects", "lists"])
 def test_tiny_entries_take_no_more_than_a_few_times_the_file(kind, tmp_path):
     path = tmp_path / "hostile"

@@ -218,6 +218,7 @@ def test_refuses_sparse_tensors_and_twins_in_metadata():
 # Weights in a file beside the model
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", SMALL)
 def test_weights_beside_the_model(tmp_path, kind):
     config = SMALL[kind]

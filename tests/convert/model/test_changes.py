@@ -118,6 +118,7 @@ ODD = [((64, 64), (72, 100)), ((96, 96), (50, 33))]
 """No multiples of 32. Of MindCV's, the padded convolutions then have other grids."""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("profile", "own", "size", "features"),
     [

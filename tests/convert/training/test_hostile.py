@@ -53,6 +53,7 @@ def read(path: Path) -> None:
         assert path.name in str(error)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("place", PLACES, ids=str)
 def test_an_optimizers_state_of_anything(place, official, tmp_path) -> None:
     path = tmp_path / "a.pth"
@@ -63,6 +64,19 @@ def test_an_optimizers_state_of_anything(place, official, tmp_path) -> None:
         within[place[-1]] = value
         torch.save(state, path)
         read(path)
+
+
+@pytest.mark.parametrize("change", ["twice", "negative", "shifted"])
+def test_no_moment_is_left_out_for_its_number(change, official, tmp_path) -> None:
+    state = copy.deepcopy(official)
+    optimizer = state["optimizer"]
+    if change == "shifted":
+        optimizer["state"] = {place + 1000: each for place, each in optimizer["state"].items()}
+    for group in optimizer["param_groups"] if change != "shifted" else ():
+        group["params"] = [-1 if change == "negative" else 0] * len(group["params"])
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(ConvertError, match=naming("a.pth", "optimizer", "groups", "once")):
+        read_training(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("steps", [1e308, 10**30, -1, float("nan")])

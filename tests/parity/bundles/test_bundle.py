@@ -204,6 +204,7 @@ class TestFile:
 class TestCheck:
     """A bundle against the model's file, with torch here."""
 
+    @pytest.mark.long
     def test_same(self, tmp_path):
         """MindSpore in AMP O2 as an NPU would be: judged as float16 without being told."""
         target = tmp_path / "npu.npz"
@@ -218,6 +219,7 @@ class TestCheck:
         assert done.exit_code == 1
         assert tells(done.stdout.splitlines()[-1], "npu.npz", "DIFFERENT", "patch_embed1")
 
+    @pytest.mark.long
     def test_another_weight_is_named_by_output_and_by_hash(self, tmp_path):
         other = with_weight_changed(OFFICIAL_V2, tmp_path / "b.onnx", "block2.0.mlp.fc1.weight")
         good("capture", other, "--runtime", "onnxruntime", "-o", tmp_path / "b.npz")
@@ -324,6 +326,7 @@ class TestCheck:
 class TestCompare:
     """Without a framework."""
 
+    @pytest.mark.long
     def test_a_reference_judges_in_measured_units(self, tmp_path):
         write(tmp_path / "ref.npz", REFERENCE)
         write(tmp_path / "ort.npz", "onnxruntime")
@@ -410,6 +413,7 @@ class TestCompare:
         done = good("compare", tmp_path / "a.npz", tmp_path / "b.npz", "--json")
         assert list(json.loads(done.stdout)["runtimes"][0]["taps"]) == ["logits"]
 
+    @pytest.mark.long
     def test_needs_no_framework(self, tmp_path):
         write(tmp_path / "ref.npz", REFERENCE)
         write(tmp_path / "a.npz", "torch")

@@ -43,6 +43,7 @@ def with_description(path: Path, **changes: Any) -> bytes:
     return zipped({**records, "bundle.json": json.dumps(described).encode()})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [COUNT, pytest.param(MANY, marks=pytest.mark.long)])
 def test_every_hostile_bundle_is_an_answer_or_one_error(count, tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "KEPT", tmp_path / "kept")
@@ -156,6 +157,7 @@ def test_logits_of_another_shape_are_different(shape, good, tmp_path):
     assert tells(done.stdout, "shape", "7")
 
 
+@pytest.mark.long
 def test_diagnosis_of_strange_bundles(good, tmp_path):
     """Which looks at more than a verdict does: shapes, and what attributes layers have."""
     for logits in (np.ones((1, 0)), np.ones((1, 7, 1)), np.full((1, 7), np.nan)):
@@ -208,6 +210,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("kind", BOMBS)
 def test_memory_and_time_are_those_of_the_file(kind, method, tmp_path):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner, Result
 
 from convert import load_model, save_model
@@ -47,6 +48,7 @@ def as_official(source: Path, target: Path, crop_pct: float | None = None) -> Pa
 V1 = ["attn_norm_eps=1e-05", "gelu=erf", "norm1_eps=1e-06"]
 
 
+@pytest.mark.long
 def test_two_files(tmp_path):
     other = as_official(MINDCV_V1, tmp_path / "a.pth")
     assert causes(MINDCV_V1 / "weights.ckpt", other) == V1
@@ -62,11 +64,13 @@ def test_two_files(tmp_path):
     assert tells(done.stdout, "numerics.gelu")
 
 
+@pytest.mark.long
 def test_another_crop_is_named_beside_the_maths(tmp_path):
     other = as_official(MINDCV_V1, tmp_path / "a.pth", crop_pct=0.875)
     assert causes(MINDCV_V1 / "weights.ckpt", other) == sorted([*V1, "crop=0.875"])
 
 
+@pytest.mark.long
 def test_a_file_and_a_bundle(tmp_path):
     other = as_official(MINDCV_V2, tmp_path / "a.pth")
     bundle = tmp_path / "a.npz"
@@ -80,6 +84,7 @@ def test_a_file_and_a_bundle(tmp_path):
     ]
 
 
+@pytest.mark.long
 def test_the_peers_answers_alone(tmp_path):
     """MindCV's logits and features of two images, and nothing else; they are judged, not judge."""
     found = causes(MINDCV_V2 / "case.npz", as_official(MINDCV_V2, tmp_path / "a.pth"))
@@ -91,6 +96,7 @@ def test_the_peers_answers_alone(tmp_path):
     ]
 
 
+@pytest.mark.long
 def test_averaged_weights_of_the_same_file(tmp_path):
     case = GOLDEN / "mindcv_v1_training_ema"
     target = tmp_path / "ema.pth"
@@ -101,6 +107,7 @@ def test_averaged_weights_of_the_same_file(tmp_path):
     assert causes(case / "weights.ckpt", target) == ["weights=averaged weights"]
 
 
+@pytest.mark.long
 def test_a_weight_of_its_own_is_named(tmp_path):
     weights, info = load_model(MINDCV_V1 / "weights.ckpt")
     weights = {name: array.copy() for name, array in weights.items()}
@@ -121,6 +128,7 @@ def agree(trusted: Path, other: Path) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
+@pytest.mark.long
 def test_a_weight_that_rounding_hides_differs_for_both(tmp_path):
     """Off by 1e-4 it is seen by its hash alone."""
     weights, info = load_model(MINDCV_V2 / "weights.ckpt")
@@ -132,6 +140,7 @@ def test_a_weight_that_rounding_hides_differs_for_both(tmp_path):
     assert "no difference" not in told
 
 
+@pytest.mark.long
 def test_what_an_edited_graph_says_of_itself_explains_it(tmp_path):
     """One GELU of several is the tanh form: no maths that a file can state."""
     import onnx

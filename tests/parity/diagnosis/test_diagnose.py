@@ -141,6 +141,7 @@ def assert_official_is_told_from_mindcv(
     return found
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("case", "size", "tap"), golden_answers())
 def test_answers_of_mindcv_tell_its_maths_from_the_official(case: str, size: str, tap: str) -> None:
     arrays = golden_arrays(case)
@@ -150,6 +151,7 @@ def test_answers_of_mindcv_tell_its_maths_from_the_official(case: str, size: str
     assert ("conv_padding=same" in named(found)) == (case == "mindcv_v2_small")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["raw", "ema"])
 def test_a_training_checkpoint_of_mindcv_run_as_official(kind: str) -> None:
     """What its averaged weights answer is told from what the raw ones do, and so is the maths."""
@@ -163,6 +165,7 @@ def test_a_training_checkpoint_of_mindcv_run_as_official(kind: str) -> None:
     assert_official_is_told_from_mindcv(raw, arrays["input"], taps, others)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("size", "runtime"), [*(((64, 64), name) for name in THREE), ((80, 56), "torch")], ids=str
 )
@@ -184,6 +187,7 @@ def test_mindcvs_weights_run_as_official(case: str, size: tuple[int, int], runti
 # --- clean runs
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("runtime", THREE)
 @pytest.mark.parametrize("kind", [*SMALL, "v2 maps"])
 def test_of_clean_runs_nothing_is_named(kind: str, runtime: str) -> None:
@@ -209,6 +213,7 @@ FLIPPED = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("field", FLIPPED)
 @pytest.mark.parametrize("kind", SMALL)
 def test_one_field_of_the_maths(kind: str, field: str) -> None:
@@ -289,6 +294,7 @@ WEIGHTS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_one_difference_in_the_weights(name: str) -> None:
     model = random_model("v1" if "pos_embed" in name else "v2", seed=3)
@@ -317,6 +323,7 @@ IMAGES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", IMAGES)
 def test_one_difference_in_the_images(name: str) -> None:
     model = random_model("v1", seed=4)
@@ -330,6 +337,7 @@ def test_one_difference_in_the_images(name: str) -> None:
 # --- several
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("alone", [False, True], ids=["all taps", "logits alone"])
 def test_several_at_once(alone: bool) -> None:
     """Images, weights and maths; each hides the others in the logits."""
@@ -347,6 +355,7 @@ def test_several_at_once(alone: bool) -> None:
         assert order == ["patch_embed1", "block1.0.attn", "block1.0.mlp", "block1.0.mlp"]
 
 
+@pytest.mark.long
 def test_what_cannot_be_told_apart_is_said() -> None:
     """Logits of two images do not tell 1e-6 from 1e-7; all taps do."""
     golden = read_model(golden_file("mindcv_v1_small"))
@@ -376,6 +385,7 @@ def emulated(model: Model, images: np.ndarray, precision: str) -> Taps:
     return emulated_taps(twin, images, find_rounding(precision))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("precision", ["hf32-conv", "tf32", "fp16", "bf16"])
 def test_a_run_in_a_coarser_precision(precision: str) -> None:
     model = random_model("v1", seed=7)
@@ -388,6 +398,7 @@ def test_a_run_in_a_coarser_precision(precision: str) -> None:
     assert given.same and given.precision == precision
 
 
+@pytest.mark.long
 def test_float16_beside_another_padding() -> None:
     model = random_model("v2", seed=8)
     images, groups = images_of(model)
@@ -397,6 +408,7 @@ def test_float16_beside_another_padding() -> None:
     assert named(found) == {"conv_padding=same"} and found.precision.startswith("fp16")
 
 
+@pytest.mark.long
 def test_of_logits_alone_no_precision_is_named() -> None:
     """They are as far off as HF32 would be, but so they are for other reasons."""
     model = random_model("v2", seed=9)
@@ -410,6 +422,7 @@ def test_of_logits_alone_no_precision_is_named() -> None:
 # --- what no hypothesis explains
 
 
+@pytest.mark.long
 def test_a_fault_of_no_known_kind_is_not_explained() -> None:
     model = random_model("v2", seed=10)
     images, groups = images_of(model)
@@ -437,6 +450,7 @@ def test_values_that_are_not_finite_end_what_can_be_explained() -> None:
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["closed"] is False
 
 
+@pytest.mark.long
 def test_another_shape_is_said() -> None:
     model = random_model("v1")
     images, groups = images_of(model)

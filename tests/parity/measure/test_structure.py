@@ -272,6 +272,7 @@ MODELS: Mapping[str, tuple[Any, Any, Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("framework", MODELS)
 def test_every_attribute_of_every_module_is_reported_where_it_acts(framework, kind):
     make, mutations, read = MODELS[framework]
@@ -410,6 +411,7 @@ def downstream(model: onnx.ModelProto, kind: str, value: str) -> str | None:
     return next((name for name in tap_names(KINDS[kind]) if name in reached), None)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("options", GRAPHS)
 @pytest.mark.parametrize("kind", SMALL)
 def test_every_attribute_of_every_node_is_reported_or_coarse(kind, options):
@@ -605,6 +607,7 @@ WEIGHTS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("framework", WEIGHTS)
 def test_every_weight_that_is_changed_by_one_unit_is_reported_and_no_other(framework, kind):
     weights, config = weights_of(kind), KINDS[kind]

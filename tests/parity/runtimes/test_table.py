@@ -141,6 +141,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("runtime", "kind"), RUNS)
 def test_every_runtime_gives_the_taps_of_float64_within_its_rounding(runtime, kind, saved):
     names = wanted(kind)
@@ -192,6 +193,7 @@ def test_switches_that_are_not_set_are_no_facts(monkeypatch):
     }
 
 
+@pytest.mark.long
 def test_a_compiled_torch_gives_the_same_taps_and_takes_a_smaller_last_batch(saved):
     names = tap_names(TINY)
     task = task_of(saved("tiny"), names)

@@ -37,6 +37,7 @@ def compare(given: Trial, *frameworks: str) -> dict:
     return {each.name: each for each in compare_training(given, twins, lambda done, all: None)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [("v2", FULL), ("v1", {"opt": "lamb"}), ("linear", {"opt": "momentum", "use_nesterov": True})],
@@ -71,14 +72,17 @@ class TestFaults:
         assert not found.same
         return found.first_outside.name
 
+    @pytest.mark.long
     def test_a_step_that_is_not_clipped(self):
         named = self.first(clip_factor=lambda norm, recipe: 1.0)
         assert named == "applied gradient of head.bias in step 1"
 
+    @pytest.mark.long
     def test_an_average_that_does_not_set_in(self):
         named = self.first(ema_decay=lambda update, decay: decay)
         assert named == "average of head.bias in step 1"
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize("framework", ["mindspore", "torch"])
     def test_a_branch_without_gradients(self, framework):
         given = trial("v2", steps=1)
@@ -88,6 +92,7 @@ class TestFaults:
         named = found.first_outside.name
         assert named == "gradient of block2.1.attn.proj.bias in step 1" and not found.same
 
+    @pytest.mark.long
     def test_another_count_of_updates(self):
         from pvt_torch.train.optimizer import Optimizer
 
@@ -107,6 +112,7 @@ class TestCommand:
         given = ["--recipe", "configs/demo/pvt_nano_digits.yaml", "--mode", 1, "--steps", 1]
         return CliRunner().invoke(main, ["train-step", *map(str, [*given, *arguments])])
 
+    @pytest.mark.long
     def test_data_and_page(self, tmp_path):
         page = tmp_path / "page.html"
         done = self.run("--json", "--html", page, "--warmup-epochs", 0)
@@ -140,6 +146,7 @@ class TestCommand:
         for twin in data["twins"]:
             np.testing.assert_allclose(twin["losses"], twin["expected_losses"], rtol=1e-6)
 
+    @pytest.mark.long
     def test_a_run_of_the_official_code_goes_on_in_both(self, tmp_path):
         import torch
 
@@ -162,6 +169,7 @@ class TestCommand:
         data = json.loads(done.stdout)
         assert data["updates"] == "2 to 2" and data["same"]
 
+    @pytest.mark.long
     def test_a_run_goes_on_where_it_stands(self, tmp_path):
         """The state of a run of either framework: its weights, moments, count and recipe."""
         from convert.training.checkpoint import save_training

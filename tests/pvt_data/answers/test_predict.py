@@ -218,6 +218,7 @@ class TestResume:
             pvt_onnx, "predict", model, pictures, "-o", path, "--batch-size", 1, "--resume", *more
         )
 
+    @pytest.mark.sampled
     def test_from_wherever_it_was_stopped(self, form, model, pictures, tmp_path):
         whole = tmp_path / f"whole.{form}"
         assert self.run(model, pictures, whole).exit_code == 1
@@ -292,6 +293,7 @@ class TestResume:
         with growing(path, False, False):
             assert tells(refusal(pvt_onnx, "predict", model, pictures, "-o", path), "process")
 
+    @pytest.mark.sampled
     def test_a_million_names_are_few_bytes_each(self, form, tmp_path):
         from pvt_data.answers.outputs import open_output
 
@@ -369,6 +371,7 @@ class TestEngines:
         assert answers[0] == pytest.approx(answers[1], abs=1e-5)
         assert answers[0] == pytest.approx(answers[2], abs=1e-5)
 
+    @pytest.mark.long
     def test_mindspore_takes_the_same_words(self, model, pictures):
         import_mindspore()
         from pvt_ms.command_line import main as pvt_ms

@@ -33,6 +33,7 @@ def rows_of(document):
     return {(row["contestant"], row["batch"]): row for row in document["rows"]}
 
 
+@pytest.mark.long
 def test_engines_and_batches(models, tmp_path):
     picture = tmp_path / "figures.png"
     options = ("--engine", "onnxruntime,openvino", "--batch-size", "1,2", "--plot", picture)
@@ -55,6 +56,7 @@ def test_engines_and_batches(models, tmp_path):
         assert drawn.width > 500
 
 
+@pytest.mark.long
 def test_other_runtimes_on_the_same_weights(models):
     """A ``.pth``, which is converted for the engines that take graphs; and what is not there."""
     options = ("--against", "onnxruntime,onnxruntime-cuda", "--image-size", "64x32")
@@ -66,6 +68,7 @@ def test_other_runtimes_on_the_same_weights(models):
     assert tells(done.stderr, "onnxruntime-cuda")
 
 
+@pytest.mark.long
 def test_mindspore(models):
     done = invoke(pvt_ms, "benchmark", models / "m.pth", *SHORT, "--json")
     assert done.exit_code == 0, done.output

@@ -109,6 +109,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("width", "height", "rule"),
     [

@@ -38,6 +38,7 @@ def test_a_fifth_of_every_digit_is_for_validation(folder):
         assert val == (val + train) // 5
 
 
+@pytest.mark.long
 def test_the_command_writes_the_same_bytes(folder, tmp_path):
     run_python("-m", "pvt_data.sources.digits", tmp_path / "again")
     names = sorted(path.relative_to(folder) for path in folder.glob("*/*/*.png"))

@@ -131,6 +131,7 @@ class TestTar:
             open_source(tmp_path / "val.tar.gz")
 
 
+@pytest.mark.long
 def test_memory_is_in_proportion_to_a_list_that_says_the_same_again(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("val/3/0153.png 3\n" * 200_000)

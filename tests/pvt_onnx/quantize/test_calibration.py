@@ -39,6 +39,7 @@ def test_percentiles_leave_out_what_is_rare_and_entropy_what_costs_more_than_it_
             assert inside > 0.99, (how, name, low, high)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("how", CALIBRATIONS)
 def test_memory_does_not_grow_with_the_number_of_images(how: str) -> None:
     def peak(count: int) -> int:

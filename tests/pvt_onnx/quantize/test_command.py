@@ -41,6 +41,7 @@ def _quantise(*arguments: object) -> Any:
     return done
 
 
+@pytest.mark.long
 def test_a_trained_model_keeps_its_answers(trained: Path, few_digits: Path, tmp_path: Path) -> None:
     target, report, page = (tmp_path / name for name in ("a.onnx", "a.json", "a.html"))
     done = _quantise(
@@ -77,6 +78,7 @@ def test_a_trained_model_keeps_its_answers(trained: Path, few_digits: Path, tmp_
     assert "already" in refusal(main, "quantize", target, tmp_path / "b.onnx", *QUICK)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", SMALL)
 def test_parity_takes_what_was_smoothed_for_the_same_model(
     kind: str, few_digits: Path, tmp_path: Path
@@ -101,6 +103,7 @@ def test_parity_takes_what_was_smoothed_for_the_same_model(
     assert done.exit_code == 0 and "onnxruntime int8.onnx: same" in done.stdout, done.output
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", SMALL)
 @pytest.mark.parametrize(
     "how",
@@ -144,6 +147,7 @@ def uneven(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_the_worst_stay_in_float_until_it_agrees(
     uneven: Path, few_digits: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def _off(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.sqrt(np.square(found - exact).mean() / np.square(exact).mean()))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino", "tensorrt", "portable"])
 def test_every_kind_is_quantised_for_every_target(
     small: PVTConfig, target: str, tmp_path: Path

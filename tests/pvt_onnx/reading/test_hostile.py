@@ -35,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [COUNT, pytest.param(MANY, marks=pytest.mark.long)])
 def test_every_hostile_model_is_an_answer_or_one_error(count, tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "KEPT", tmp_path / "kept")
@@ -260,6 +261,7 @@ def test_strange_models_are_refused_in_one_line(kind, folder, tmp_path):
     assert time.perf_counter() - started < 5
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("place", "values"),
     [
@@ -304,6 +306,7 @@ def test_pipes_are_not_waited_for(tmp_path):
             opens(tmp_path / "a.onnx")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", [(32, 32), (96, 64)])
 def test_good_models_run_as_they_did(size, tmp_path):
     for seed in model_seeds():

@@ -120,6 +120,7 @@ def test_an_edited_model_answers_as_before(edit: str, dynamic: bool, tmp_path: P
     assert np.abs(found - expected).max() <= most * np.abs(expected).max()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_model_is_said_to_be_changed_and_predicts(edit: str, tmp_path: Path) -> None:
     model, info = small_model()
@@ -132,6 +133,7 @@ def test_an_edited_model_is_said_to_be_changed_and_predicts(edit: str, tmp_path:
     assert "changed since it was written" in done.stderr
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("runtime", ["onnxruntime", "onnx-reference", "openvino"])
 @pytest.mark.parametrize("edit", ["renamed", "fixed batch", "channels last", "pixels"])
 def test_parity_sees_through_an_edit_that_changes_nothing(
@@ -148,6 +150,7 @@ def test_parity_sees_through_an_edit_that_changes_nothing(
     assert comparison.same
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", SMALL)
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("opset", [11, 20])

@@ -31,6 +31,7 @@ def test_what_is_only_stored_in_float16_is_computed_in_float32(dtype: str) -> No
     assert read_precision(model(dtype)) == "fp32"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("tool", [*QUANTISERS, *HALVERS])
 def test_what_a_tool_made_shows_in_the_nodes(tool: str) -> None:
     # The converter to float16 cannot take casts to float16, as MindCV's maths has them.

@@ -80,6 +80,7 @@ def test_what_is_said_is_what_the_file_would_say(uint8, tmp_path, images):
     assert record == pvt_onnx.load(whole).predict(images / "ant" / "0.png")
 
 
+@pytest.mark.long
 def test_a_benchmark_needs_no_more_than_the_maths(bare):
     asked = (main, "benchmark", bare, "--rounds", 1, "--seconds", 0, "--pause", 0, "--threads", 1)
     assert tells(refusal(*asked), METADATA_KEY, "--profile")

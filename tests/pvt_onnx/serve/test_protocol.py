@@ -104,6 +104,7 @@ def test_bytes_go_in_and_out(texts):
     assert found.as_numpy("y").tolist() == texts
 
 
+@pytest.mark.long
 @given(st.lists(st.text(max_size=9), max_size=5))
 def test_texts_go_in_and_out_as_json(texts):
     body, headers = asking(np.array(texts, object), BYTES, False)

@@ -59,6 +59,7 @@ def test_one_of_60_000_names_that_is_twice_is_found_at_once():
     assert time.process_time() - started < 2
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("piece", ["[],", "{},", "[[]],", '{"a":0},', '"ab":0,', '"b":{},', "1e9,"])
 def test_memory_is_in_proportion_to_the_text(piece):
     inner = piece * 83_000

@@ -400,6 +400,7 @@ def clear_temporary(folder: Path, most: int) -> int:
     return len(left)
 
 
+@pytest.mark.long
 def test_a_killed_conversion_leaves_the_old_file_or_the_new(tmp_path):
     source, folder = tmp_path / "a.ckpt", tmp_path / "out"
     folder.mkdir()

@@ -82,6 +82,7 @@ def test_16_bits_are_their_upper_8() -> None:
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("quality", [75, 90, 95])
 @pytest.mark.parametrize("size", [(700, 525), (1000, 667), (2000, 1500)])
 @pytest.mark.parametrize("photo", [0, 1])

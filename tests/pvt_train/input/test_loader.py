@@ -184,6 +184,7 @@ def test_an_order_says_which_repetition_each_is() -> None:
 # --- however it is cut
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("keys", [{}, {"aug_repeats": 3}, {"gradient_accumulation_steps": 2}])
 def test_any_number_of_processes_makes_the_same_batches(folder: Path, keys, workers: int) -> None:
@@ -456,6 +457,7 @@ def test_the_only_process_being_gone_is_told_here() -> None:
             list(made)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_processes_leave_signals_to_this_one(number: signal.Signals) -> None:
     with echo_workers() as workers:
@@ -466,6 +468,7 @@ def test_processes_leave_signals_to_this_one(number: signal.Signals) -> None:
         assert len(list(made)) == 8
 
 
+@pytest.mark.long
 def test_nothing_is_left_open() -> None:
     with echo_workers() as workers:
         list(workers.make(items(2)))  # also starts what multiprocessing keeps for itself
@@ -525,6 +528,7 @@ def run_script(folder: Path, how: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
 def test_processes_run_no_script_load_no_framework_and_end_without_a_word(folder: Path) -> None:
     out, errors = run_script(folder, "end").communicate(timeout=120)
     first, *lines = out.splitlines()
@@ -533,6 +537,7 @@ def test_processes_run_no_script_load_no_framework_and_end_without_a_word(folder
     assert gone([int(line.split()[0]) for line in lines])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_processes_end_however_this_one_does(folder: Path, number: signal.Signals) -> None:
     with run_script(folder, "wait") as process:

@@ -274,6 +274,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_recipes_end_in_one_error_at_once(text, tmp_path):
     path, started = written(tmp_path, text), time.process_time()

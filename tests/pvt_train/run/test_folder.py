@@ -188,6 +188,7 @@ class TestLog:
 
 
 class TestPlot:
+    @pytest.mark.sampled
     @pytest.mark.parametrize("epochs", [1, 30])
     def test_it_draws_curves(self, tmp_path, epochs):
         same = {"kind": "epoch", "lr": 1e-3, "top1": 90.0, "ema_top1": 91.0, "val_loss": None}

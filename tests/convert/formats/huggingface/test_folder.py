@@ -89,6 +89,7 @@ def write_config(folder: Path, config: Any) -> Path:
 # --- reading what transformers wrote
 
 
+@pytest.mark.sampled
 def test_a_saved_folder_is_read(small: PVTConfig, tmp_path: Path) -> None:
     small = dataclasses.replace(small, drop_path_rate=0.1)
     model = save_random_model(tmp_path, small, layer_norm_eps=3e-5)

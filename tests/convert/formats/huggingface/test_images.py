@@ -78,6 +78,7 @@ def _lacks_pixels(prepared: Preprocessing) -> bool:
     return prepared.crop_pct > 1 or prepared.resize == "none"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("peer", PEERS)
 def test_images_are_prepared_as_transformers_does(peer: str, tmp_path: Path) -> None:
     for case, expected in zip(*golden(peer), strict=True):

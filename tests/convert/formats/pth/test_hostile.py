@@ -148,6 +148,7 @@ def same_or_refused(data: bytes) -> None:
     assert file.extras == {"epoch": 3}
 
 
+@pytest.mark.long
 @settings(max_examples=600, deadline=None)
 @given(st.integers(0, len(SMALL) * 8 - 1))
 def test_flipped_bits_are_an_error_or_change_nothing(bit):
