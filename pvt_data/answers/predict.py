@@ -131,9 +131,9 @@ def answer(forward: Forward, info: ModelInfo, images: Array, records: list[Recor
     logits = forward(images)["logits"]
     check_answers(logits, [record["image"] for record in records])
     key, shares = value_name(info), probabilities(logits, info.task)
-    ranked = top_k(logits, shown_classes(info, k))
+    ranked = top_k(logits, k)
     if info.task == "regression":  # each number says something else: none is the first
-        ranked = np.sort(ranked)
+        ranked = np.indices(logits.shape)[1]
     for record, best, row in zip(records, ranked, shares, strict=True):
         record["classes"] = [
             {"index": int(i), "label": info.label(i), key: float(row[i])} for i in best

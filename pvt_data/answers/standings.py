@@ -1,7 +1,7 @@
 """How far validations have come: counts that add up, and a file from which they go on."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ from pvt_data.sources.labels import Tell
 from pvt_data.sources.source import Source
 from pvt_spec.errors import ConfigError, ConvertError
 from pvt_spec.files.json_text import encode_json, parse_json
-from pvt_spec.files.locks import Held, held
+from pvt_spec.files.locks import sole
 from pvt_spec.files.models import read_text
 from pvt_spec.files.records import read_record
 from pvt_spec.files.replacing import cannot_write, check_folder, replacing
@@ -198,26 +198,18 @@ class StandingsFile:
         Raises:
             ConvertError: The file cannot be written, or another process keeps its own there.
         """
-        with self._alone():
+        with sole(
+            self.path.with_name(f".{self.path.name}.lock"),
+            lambda other: ConvertError(
+                f"{self.path}: {other} keeps its counts there: wait for it to end, or name another "
+                "file"
+            ),
+            lambda error: cannot_write([self.path], error),
+        ):
             if self.path.exists():
                 self._kept |= dict(_read(self.path))
             with self._writing(standings) as keep:
                 yield keep
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        lock = self.path.with_name(f".{self.path.name}.lock")
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(held(lock))
-            except Held as other:
-                raise ConvertError(
-                    f"{self.path}: {other or 'another process'} keeps its counts there: wait for "
-                    "it to end, or name another file"
-                ) from None
-            except OSError as error:
-                raise cannot_write([self.path], error) from error
-            yield
 
     @contextmanager
     def _writing(

@@ -38,6 +38,8 @@ class Interface:
         sides: The (H, W) in pixels of its images; None for any.
         outputs: The names of its outputs, by :func:`pvt_spec.output_names`.
         precision: How it computes, by :func:`pvt_onnx.reading.precision.read_precision`.
+        alone: Whether an image's answers depend on what else is in a call: ranges that are found
+            as it runs are of all images of it.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Interface:
     sides: tuple[int | None, int | None]
     outputs: Mapping[str, str]
     precision: str
+    alone: bool
 
     def feed(self, images: Array, kept: Preprocessing) -> dict[str, Array]:
         """Returns what the graph is given for images float32 (B, C, H, W), normalised.
@@ -94,7 +97,8 @@ def check_graph(
             problems += large_values(model, info.config, info.numerics, own, one)
     if problems or not layout:
         raise OnnxFileError(f"{name}: {listed(problems, 4)}; {AGAIN}")
-    return Interface(name, *layout, outputs, precision)
+    alone = any(node.op_type.startswith("DynamicQuantize") for node in graph.node)
+    return Interface(name, *layout, outputs, precision, alone)
 
 
 def image_sides(model: onnx.ModelProto, config: PVTConfig) -> tuple[int | None, int | None]:

@@ -18,7 +18,7 @@ from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import OpenFile, open_file
 from pvt_onnx.reading.bounds import check_images
-from pvt_onnx.reading.files import load_proto, reporting
+from pvt_onnx.reading.files import reporting
 from pvt_onnx.serve.protocol.messages import (
     BYTES,
     InferRequest,
@@ -70,7 +70,6 @@ class ServedModel:
         version: Its version, a number.
         file: What runs it, and how its graph takes images.
         options: Which engine, and how.
-        alone: Whether its answers depend on what else is in a call, so that no two requests are.
         info: What travels with its weights, with ImageNet's names where it has none of its own.
         most_pixels: Pixels that an encoded image may have.
     """
@@ -79,7 +78,6 @@ class ServedModel:
     version: str
     file: OpenFile
     options: EngineOptions
-    alone: bool
     info: ModelInfo
     most_pixels: int = MAX_REQUEST_PIXELS
     outputs: tuple[TensorSpec, ...] = field(init=False)
@@ -96,6 +94,11 @@ class ServedModel:
         object.__setattr__(self, "tensor", own)
         object.__setattr__(self, "image", encoded)
         object.__setattr__(self, "outputs", (*_outputs(self.info),))
+
+    @property
+    def alone(self) -> bool:
+        """Whether its answers depend on what else is in a call, so that no two requests are."""
+        return self.file.interface.alone
 
     @property
     def has_classes(self) -> bool:
@@ -277,8 +280,5 @@ def open_served(
         LibraryMissing: The engine is not installed.
     """
     file = open_file(path, tell, options, None, said)
-    nodes = load_proto(path, weights=False).graph.node
-    # Ranges that are found as it runs are of all images of a call.
-    alone = any(node.op_type.startswith("DynamicQuantize") for node in nodes)
     info = named(file.info, tell or (lambda _: None))
-    return ServedModel(name, version, file, options, alone, info, most_pixels)
+    return ServedModel(name, version, file, options, info, most_pixels)

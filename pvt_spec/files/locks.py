@@ -5,7 +5,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,29 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
             path.unlink()
         if os.name != "nt":
             os.close(descriptor)
+
+
+@contextmanager
+def sole(
+    path: Path,
+    taken: Callable[[str], Exception],
+    unwritable: Callable[[OSError], Exception],
+) -> Iterator[None]:
+    """Has a lock as :func:`held` does, without waiting, and says in other words why it cannot.
+
+    Args:
+        path: The lock's file.
+        taken: The function that returns the error where a process, which is named, has it.
+        unwritable: The function that returns the error where its file cannot be made.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(path))
+        except Held as other:
+            raise taken(str(other) or "another process") from None
+        except OSError as error:
+            raise unwritable(error) from error
+        yield
 
 
 _OPENING = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)

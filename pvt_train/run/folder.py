@@ -4,11 +4,11 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pvt_spec import FileExists, PvtError
-from pvt_spec.files.locks import Held, held
+from pvt_spec.files.locks import sole
 from pvt_spec.files.models import BEST, LAST, RUN_ENDINGS, run_file
 from pvt_train.twin import TrainingError
 
@@ -91,16 +91,13 @@ def sole_run(folder: Path) -> Iterator[None]:
         TrainingError: Another run has it.
         PvtError: It cannot be written to.
     """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(held(folder / _LOCK))
-        except Held as other:
-            raise TrainingError(
-                f"{folder}: {other or 'another process'} trains into it: wait for it to end, or "
-                "name another --output"
-            ) from None
-        except OSError as error:
-            raise PvtError(f"{folder / _LOCK}: cannot be written: {error.strerror}") from error
+    with sole(
+        folder / _LOCK,
+        lambda other: TrainingError(
+            f"{folder}: {other} trains into it: wait for it to end, or name another --output"
+        ),
+        lambda error: PvtError(f"{folder / _LOCK}: cannot be written: {error.strerror}"),
+    ):
         yield
 
 
