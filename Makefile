@@ -1,5 +1,6 @@
 # make demo: the main job end to end. make test: tests, lint and types.
 # make test-all: those, and what takes longer or needs other people's programs.
+# make docs: what documents derive from the code, and the site of them in build/site.
 # Each makes .venv and install the locked environment first.
 
 PYTHON ?= python3
@@ -39,6 +40,8 @@ types: install
 
 docs: install
 	$(BIN)/python -m docs.derive
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --nitpicky --doctree-dir build/doctrees \
+		--quiet docs build/site
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -19,7 +19,13 @@ from pvt_spec import CHOICES, EPSILONS, PROFILES, make_config
 from pvt_spec.precisions import PRECISIONS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted(
+    each
+    for each in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    if "generated" not in each.parts
+)
+"""The documents that people write: all but the pages that the site's own code makes."""
+
 DERIVED = re.compile(r"(?s)(<!-- derived: (\w+)(?: of (\w+))? -->\n).*?(<!-- end -->)")
 
 
