@@ -16,7 +16,7 @@ from typing import Any
 
 LIBRARIES = {
     **dict.fromkeys(("click", "jinja2", "ml_dtypes", "numpy", "onnx", "onnxruntime"), "pvt-twins"),
-    **dict.fromkeys(("PIL", "rich"), "pvt-twins"),
+    **dict.fromkeys(("PIL", "rfc8785", "rich"), "pvt-twins"),
     **dict.fromkeys(("matplotlib", "simplejpeg", "tensorboardX", "yaml"), "pvt-twins[train]"),
     **dict.fromkeys(("prometheus_client", "starlette", "uvicorn"), "pvt-twins[serve]"),
     "mindspore": "pvt-twins[mindspore]",

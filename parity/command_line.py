@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from parity.certificates.command import certify, verify
 from parity.options import (
     INPUTS,
     JUDGING,
@@ -37,7 +38,8 @@ def main() -> None:
     """Prove that a PVT answers the same in every runtime."""
 
 
-main.add_command(train_step)
+for _command in (train_step, certify, verify):
+    main.add_command(_command)
 
 
 @main.command()

@@ -224,15 +224,21 @@ class Chosen:
             stream.write(report.encode(errors="replace"))
         say(f"wrote {target}")
 
-    def tell(self, result: "Result") -> None:
-        """Prints and writes a result, and ends with exit code 1 where it is *different*."""
-
-        from parity.report import data, text
+    def write_reports(self, result: "Result") -> None:
+        """Writes the files that were asked for."""
+        from parity.report import data
         from parity.report.html import page
 
         for target, make in ((self.junit, data.to_junit), (self.html, page.to_html)):
             if target:
                 self.write(target, make(result))
+
+    def tell(self, result: "Result") -> None:
+        """Prints and writes a result, and ends with exit code 1 where it is *different*."""
+
+        from parity.report import data, text
+
+        self.write_reports(result)
         if self.as_json:
             click.echo(encode_json(data.to_dict(result), indent=1))
         else:

@@ -20,6 +20,8 @@ class Result:
         samples: What was run, in order.
         comparisons: One per file and runtime.
         seconds: The duration of everything, and of the judge's own thread.
+        certificate: The SHA-256 of the certificate of this run, or of the one that the reference's
+            file says it has; "" without one.
     """
 
     info: ModelInfo
@@ -29,6 +31,7 @@ class Result:
     samples: Sequence[Sample]
     comparisons: list[Comparison]
     seconds: dict[str, float] = field(default_factory=dict)
+    certificate: str = ""
 
     @property
     def same(self) -> bool:

@@ -223,6 +223,7 @@ def run(
         samples=inputs.samples,
         comparisons=[contestant.comparison for contestant in contestants],
         seconds={"total": time.perf_counter() - started, "judge": judge.seconds},
+        certificate=first.certificate,
     )
 
 

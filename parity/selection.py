@@ -71,7 +71,7 @@ def read_models(
         ConvertError: A file cannot be read.
         ParityError: They are not of one architecture, or weights of the first are not finite.
     """
-    models = {path: _at_size(read_model(path), image_size) for path in paths}
+    models = {path: at_size(read_model(path), image_size) for path in paths}
     first = models[paths[0]]
     for path, model in models.items():
         check_same_layers(model.info.config, str(path), first.info.config, str(paths[0]))
@@ -84,7 +84,8 @@ def read_models(
     return models
 
 
-def _at_size(model: Model, image_size: tuple[int, int] | None) -> Model:
+def at_size(model: Model, image_size: tuple[int, int] | None) -> Model:
+    """Returns a model as for images of (H, W) pixels; None leaves their size."""
     if image_size is None:
         return model
     preprocessing = dataclasses.replace(model.info.preprocessing, image_size=image_size)

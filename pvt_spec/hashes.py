@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,6 +33,9 @@ QUANTIZATION_KEY = "pvt_quantization"
 PRECISION_KEY = "pvt_precision"
 """The key under which an ``.onnx`` says what it was written to compute in, if not float32."""
 
+CERTIFICATE_KEY = "pvt_certificate"
+"""The key under which a file carries the SHA-256 of its certificate, if it was written with one."""
+
 GRAPH_PARTS = ("constant", "description", "function", "input", "node", "opset", "output")
 """What decides what a graph computes, beside the weights, and what it is said to compute.
 
@@ -46,6 +50,12 @@ SHOWN = 5
 
 Hashes = Mapping[str, str]
 """The hash of each weight, by its name."""
+
+
+def stamp_of(metadata: Mapping[str, str]) -> str:
+    """Returns the SHA-256, in hex, of the certificate that a file says it has; "" without one."""
+    said = metadata.get(CERTIFICATE_KEY, "")
+    return said if re.fullmatch("[0-9a-f]{64}", said) else ""
 
 
 def pair_mark(model: bytes) -> bytes:

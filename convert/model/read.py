@@ -37,7 +37,7 @@ from pvt_spec.errors import ConvertError, PvtError
 from pvt_spec.files.models import find_model, reaching
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.files.stamps import Stamps, check_unchanged, stamp_files
-from pvt_spec.hashes import PRECISION_KEY, changed_weights, describe_changes
+from pvt_spec.hashes import PRECISION_KEY, changed_weights, describe_changes, stamp_of
 from pvt_spec.precisions import FLOAT32
 from pvt_spec.words import counted, nearest
 
@@ -65,6 +65,8 @@ class Model:
         rounded: The words for how an ``.onnx`` computes and who made it so, where its weights were
             rounded for that since they were written.
         stamps: What the system said of the files before they were read.
+        graph: The hash of what an ``.onnx`` computes; "" of a file without a graph.
+        certificate: The hash of the certificate that the file says it has; "" without one.
     """
 
     weights: dict[str, Array]
@@ -78,6 +80,8 @@ class Model:
     hashes: Mapping[str, str] = field(default_factory=dict)
     rounded: str = ""
     stamps: Stamps = field(default_factory=dict, compare=False)
+    graph: str = ""
+    certificate: str = ""
 
     def check_unchanged(self) -> None:
         """Refuses a file that was written to since it was read, before its weights were used.
@@ -198,6 +202,8 @@ def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> 
         changed=tuple(changed),
         hashes=hashes,
         rounded=file.made if _rounded_since(file, said, hashes) else "",
+        graph=file.graph_hash,
+        certificate=stamp_of(file.metadata),
     )
 
 

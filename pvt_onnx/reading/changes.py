@@ -87,6 +87,19 @@ def _graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     return _attribute_changes(model, info) or ["its graph"]
 
 
+def is_ours(model: onnx.ModelProto, info: ModelInfo) -> bool:
+    """Returns whether a model's graph is one that is written for this description.
+
+    What its metadata says of the graph's hash is not asked: that could be anybody's.
+    """
+    try:
+        said = read_metadata(model)[METADATA_KEY]
+        found = hash_graph(model, said)
+        return any(hash_graph(written, said) == found for written in _written(model, info))
+    except _DAMAGED:
+        return False
+
+
 def _attribute_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     """Returns what the nodes hold that the metadata says otherwise."""
     expected = expected_attributes(info.config, info.numerics)

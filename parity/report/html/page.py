@@ -97,6 +97,8 @@ def _what_ran(result: Result) -> Iterator[tuple[str, str]]:
     groups = Counter(sample.group for sample in result.samples)
     yield "reference", result.reference
     yield "computed in", result.computed_in
+    if result.certificate:
+        yield "certificate, by its SHA-256", result.certificate
     yield "variant", info.variant or "none by name"
     yield "profile of maths", info.profile
     yield "image size", f"{H} × {W} pixels"

@@ -1,0 +1,1 @@
+"""Certificates made of a run, and files held against them."""
