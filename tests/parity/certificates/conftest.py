@@ -9,6 +9,7 @@ from parity.command_line import main
 from tests.support.commands import invoke
 from tests.support.models import SMALL, info_of, random_weights
 
+
 @pytest.fixture(scope="session")
 def certified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model with labels in a ``.safetensors``, and its certificate."""
