@@ -48,7 +48,9 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
     """Opens a graph; see :func:`pvt_onnx.engines.table.open_engine`.
 
     onnxruntime's default logger is silent from then on: it tells, in terminals' escape codes, what
-    is raised as well.
+    is raised as well. What it says while it is imported (that it does not know the processor, where
+    there is no /proc) stays: it has no setting for that, and to take stderr from the process would
+    lose what other threads say meanwhile.
     """
     import onnxruntime
 

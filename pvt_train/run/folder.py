@@ -126,19 +126,25 @@ def output_folder(folder: Path) -> Iterator[None]:
     """Makes a folder for the block; if it was made and is empty then, it goes again.
 
     Raises:
-        PvtError: It cannot be made or written to.
+        PvtError: It cannot be made or written to; then none is left either.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PvtError(f"{folder}: cannot be made: {error.strerror}; name another") from error
-    if not os.access(folder, os.W_OK):
-        raise PvtError(f"{folder}: may not be written to; name another folder")
-    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PvtError(f"{folder}: cannot be made: {error.strerror}; name another") from error
+        if not os.access(folder, os.W_OK):
+            raise PvtError(f"{folder}: may not be written to{_why(missing)}")
         yield
     finally:
         for path in missing:
             # One that is not empty stays, and another worker may have been quicker.
             with suppress(OSError):
                 path.rmdir()
+
+
+def _why(made: list[Path]) -> str:
+    if not made:
+        return "; name another folder"
+    return ", as the umask takes the right from folders that are made: make it first"

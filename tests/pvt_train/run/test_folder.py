@@ -11,7 +11,7 @@ from PIL import Image
 
 from pvt_spec import FileExists, PvtError
 from pvt_train.run.checkpoints import is_better
-from pvt_train.run.folder import check_output, clear, state_file
+from pvt_train.run.folder import check_output, clear, output_folder, state_file
 from pvt_train.run.log import RunLog, read_log
 from pvt_train.run.plot import plot_run
 from pvt_train.run.standing import Kept, Standing
@@ -78,6 +78,37 @@ class TestRefusal:
             assert state_file(tmp_path) == tmp_path / name
         os.utime(tmp_path / "last.ckpt", (9, 9))
         assert state_file(tmp_path) == tmp_path / "last.ckpt"
+
+
+class TestFolderOfItsOwn:
+    def test_what_was_made_in_vain_goes_again(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda *_: False)  # as a umask of 777 leaves a user
+        refused = pytest.raises(PvtError, match=naming(str(tmp_path / "a" / "run"), "umask"))
+        with refused, output_folder(tmp_path / "a" / "run"):
+            pass
+        assert os.listdir(tmp_path) == []
+
+    def test_one_that_was_there_stays(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(PvtError, match=naming(str(tmp_path))), output_folder(tmp_path):
+            pass
+        assert tmp_path.is_dir()
+
+    def test_parents_that_cannot_hold_it_go_again(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "mkdir", _of_no_use_below(tmp_path / "a", os.mkdir))
+        refused = pytest.raises(PvtError, match=naming(str(tmp_path / "a" / "run")))
+        with refused, output_folder(tmp_path / "a" / "run"):
+            pass
+        assert os.listdir(tmp_path) == []
+
+
+def _of_no_use_below(folder, mkdir):
+    def refuse(path, *rest):
+        if os.path.dirname(path) == str(folder) and folder.exists():
+            raise PermissionError(13, "Permission denied", str(path))
+        mkdir(path, *rest)
+
+    return refuse
 
 
 class TestRunState:
