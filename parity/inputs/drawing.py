@@ -135,14 +135,21 @@ def edges(height: int, width: int) -> Array:
     return found
 
 
+LEAST_SHOWN = 0.25
+"""The least share of their side that is cropped from dots: a file's own may be a thousandth."""
+
+
 def dots(preprocessing: Preprocessing) -> Array:
     """Returns single bright pixels on dark ones, int32, of a size that is cropped and not resized.
+
+    Where the crop is less than :data:`LEAST_SHOWN` of each side they are enlarged, as few are then.
 
     Each row is unlike those around it, and the outermost pixels are bright on the left and the top
     alone: what pads or samples a pixel to the side gives other numbers.
     """
     H, W = preprocessing.image_size
-    height, width = int(H / preprocessing.crop_pct), int(W / preprocessing.crop_pct)
+    share = max(preprocessing.crop_pct, LEAST_SHOWN)
+    height, width = int(H / share), int(W / share)
     y, x = np.ogrid[:height, :width]
     bright = (x * 3 + y * 5 + (x * y) // 7) % 11 == 0
     top, left = round((height - H) / 2), round((width - W) / 2)

@@ -27,7 +27,7 @@ import numpy as np
 from pvt_data.command_line import hush_pillow
 from pvt_data.images.ahead import usable_cores
 from pvt_spec.arrays import Array
-from pvt_train.twin import TrainingError
+from pvt_train.twin import SIGNALS, TrainingError
 
 RING = 3
 """Batches in shared memory: one that is taken, and two that are filled meanwhile."""
@@ -116,8 +116,8 @@ class _Ring:
 class ImageProcesses:
     """Processes that make batches; started when first needed, and kept until closed.
 
-    A context manager that ends them. They leave SIGINT and SIGTERM to this process, and end when
-    it does, however it does.
+    A context manager that ends them. They leave :data:`SIGNALS` to this process, and end when it
+    does, however it does.
     """
 
     def __init__(self, make: Make, count: int, items: tuple[int, int], shape: tuple[int, int, int]):
@@ -205,12 +205,12 @@ class ImageProcesses:
     def _start(self) -> ProcessPoolExecutor:
         before = multiprocessing.active_children()
         made = bytes(ForkingPickler.dumps(self._make))
-        self._pool = ProcessPoolExecutor(
-            self._count, multiprocessing.get_context("spawn"), _begin, (made, self._ring)
-        )
-        # Where nobody closes it, before the interpreter takes itself apart.
-        weakref.finalize(self, self._pool.shutdown)
         with _started_quietly():
+            self._pool = ProcessPoolExecutor(
+                self._count, multiprocessing.get_context("spawn"), _begin, (made, self._ring)
+            )
+            # Where nobody closes it, before the interpreter takes itself apart.
+            weakref.finalize(self, self._pool.shutdown)
             # Each task that finds no idle process starts one.
             self._tasks = [self._pool.submit(list) for _ in range(self._count)]
         self._processes = [p for p in multiprocessing.active_children() if p not in before]
@@ -232,14 +232,15 @@ def _started_quietly() -> Iterator[None]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Blocks SIGINT and SIGTERM, where the system can, also in what is started meanwhile."""
+    """Blocks what ends a run, where the system can, also in what is started meanwhile."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # Started by the first process otherwise, after which signals are no longer blocked.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
+        # Started by the first lock otherwise, after which some signals are no longer blocked.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -19,8 +19,8 @@ from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.evaluation import Evaluation, evaluate
 from pvt_train.run.reporter import EpochResult, Reporter
 from pvt_train.run.standing import Standing
-from pvt_train.run.stopping import SIGNALS, StopRequest, stop_request
-from pvt_train.twin import Batch, StepResult, TrainingError, Twin
+from pvt_train.run.stopping import StopRequest, stop_request
+from pvt_train.twin import SIGNALS, Batch, StepResult, TrainingError, Twin
 
 MOST_SKIPPED = 50
 """Updates in a row that may be left out for gradients that are not finite.

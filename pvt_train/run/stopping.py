@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = [
-    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-"""Those that the system has; where several workers got different ones, the first here counts."""
+from pvt_train.twin import SIGNALS
 
 
 class StopRequest:

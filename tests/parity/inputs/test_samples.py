@@ -216,6 +216,12 @@ def test_dots_come_through_the_preprocessing_unblurred(size):
     assert {tuple(colour) for colour in dots.reshape(-1, 3)} == {(250, 235, 215), (20, 35, 60)}
 
 
+def test_dots_of_a_file_that_crops_next_to_nothing_stay_small():
+    given = Preprocessing((32, 32), crop_pct=0.001)
+    (dots,) = (one.load.args[0] for one in default_samples(given) if one.name == DOTS)
+    assert dots.size <= 3 * (4 * 32) ** 2
+
+
 @pytest.mark.parametrize("size", [(64, 64), (224, 224), (33, 65)])
 @pytest.mark.parametrize("crop_pct", [0.9, 0.875, 1.0])
 def test_dots_show_what_is_done_to_an_edge(size, crop_pct):

@@ -458,7 +458,7 @@ def test_the_only_process_being_gone_is_told_here() -> None:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_processes_leave_signals_to_this_one(number: signal.Signals) -> None:
     with echo_workers() as workers:
         made = workers.make(items(9))
@@ -490,10 +490,38 @@ def test_signals_and_the_script_are_as_before() -> None:
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
 
 
+def test_a_terminal_that_closes_leaves_what_multiprocessing_counts_with(folder: Path) -> None:
+    script = folder.parent / "hung_up.py"
+    script.write_text(HUNG_UP)
+    run = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "True 8\n", "")
+
+
 def test_no_more_processes_than_cores() -> None:
     cores = len(os.sched_getaffinity(0))
     assert [process_count(asked) for asked in (0, 1, 1000)] == [0, 1, cores]
 
+
+HUNG_UP = """
+import os, signal
+from tests.pvt_train.input.test_loader import echo_workers, items
+
+signal.signal(signal.SIGHUP, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as every command of ours has it
+with echo_workers() as workers:
+    made = workers.make(items(9))
+    next(made)
+    os.killpg(0, signal.SIGHUP)
+    still = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    print(still, len(list(made)))
+"""
 
 SCRIPT = """
 import os, signal, sys, time

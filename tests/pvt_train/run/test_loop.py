@@ -13,8 +13,7 @@ from pvt_train.recipe.read import make_recipe
 from pvt_train.run.evaluation import evaluate
 from pvt_train.run.loop import MOST_SKIPPED
 from pvt_train.run.standing import Standing
-from pvt_train.run.stopping import SIGNALS
-from pvt_train.twin import TrainingError
+from pvt_train.twin import SIGNALS, TrainingError
 from tests.support.messages import naming, tells
 from tests.support.scripted_run import Done, ScriptedBatches, ScriptedTwin, stopping_at
 
