@@ -18,6 +18,12 @@ def pixel_std(preprocessing: Preprocessing) -> Array:
     return np.asarray(std, np.float32) * np.float32(1 / preprocessing.rescale)
 
 
+def mean_colour(preprocessing: Preprocessing) -> int | tuple[int, ...]:
+    """Returns the pixel nearest to the mean, as Pillow fills with it: one number of grey images."""
+    colour = np.rint(pixel_mean(preprocessing)).clip(0, 255).astype(int).tolist()
+    return tuple(colour) if len(colour) > 1 else int(colour[0])
+
+
 def normalise(pixels: Array, preprocessing: Preprocessing) -> Array:
     """Normalises pixels uint8 (H, W, C) of the model's size: float32 (C, H, W)."""
     mean, std = pixel_mean(preprocessing), pixel_std(preprocessing)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pvt_data.images.decoding import convert_mode, decoding, open_image, turn
-from pvt_data.images.pixels import normalise, pixel_mean
+from pvt_data.images.pixels import mean_colour, normalise
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.files.replacing import AnyPath
@@ -164,8 +164,7 @@ def _crop(image: Image.Image, left: int, top: int, preprocessing: Preprocessing)
     """Crops an image; what it lacks is filled."""
     H, W = preprocessing.image_size
     if preprocessing.crop_mode == "border" and (left < 0 or top < 0):
-        fill = tuple(round(float(mean)) for mean in pixel_mean(preprocessing))
-        canvas = Image.new(image.mode, (W, H), fill if len(fill) > 1 else fill[0])
+        canvas = Image.new(image.mode, (W, H), mean_colour(preprocessing))
         canvas.paste(image, (-left, -top))
         return canvas
     return image.crop((left, top, left + W, top + H))

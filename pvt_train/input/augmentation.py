@@ -12,7 +12,7 @@ from math import exp, log, sqrt
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from pvt_data.images.pixels import pixel_mean
+from pvt_data.images.pixels import mean_colour
 from pvt_spec import ConfigError, Preprocessing
 from pvt_spec.arrays import Array
 from pvt_train.input.decoding import Box
@@ -46,8 +46,7 @@ class Augmentation:
         self.preprocessing = preprocessing
         self._policy = None if recipe.auto_augment is None else parse_policy(recipe.auto_augment)
         self._jitter = jitter_strengths(recipe.color_jitter)
-        mean = tuple(round(float(channel)) for channel in pixel_mean(preprocessing))
-        self._canvas = Canvas(mean if len(mean) > 1 else mean[0], RESAMPLING[recipe.interpolation])
+        self._canvas = Canvas(mean_colour(preprocessing), RESAMPLING[recipe.interpolation])
 
     def crop(self, width: int, height: int, rng: np.random.Generator) -> Box:
         """Draws the box of an image to train on; it is drawn first, see :func:`crop_box`."""

@@ -19,7 +19,7 @@ from pvt_data.answers.rows import Head, write_table
 from pvt_data.answers.validate import Candidate, Options, validate
 from pvt_data.images.decoding import open_image
 from pvt_data.images.pixels import pixel_mean, pixel_std
-from pvt_data.images.preprocessing import load_image
+from pvt_data.images.preprocessing import fit, load_image
 from pvt_data.sources.imagenet import imagenet_names
 from pvt_data.sources.labels import class_order, labelled_for
 from pvt_data.sources.listing import SUFFIXES, list_images, list_labelled
@@ -685,3 +685,10 @@ def test_pixels_are_normalised_as_rescaling_and_switches_say() -> None:
     off = dataclasses.replace(raw, rescale=1 / 128, normalise=False)
     assert (pixel_mean(off), pixel_std(off)) == (0, 128)
     assert off.resized == (248, 248)
+
+
+def test_a_border_of_a_mean_beyond_pixels_has_the_nearest():
+    far = Preprocessing((32, 32), mean=(-1.0, 2.0**40, 0.5), std=(1.0, 1.0, 1.0))
+    far = dataclasses.replace(far, resize="inside", crop_mode="border")
+    image = Image.fromarray(np.full((8, 32, 3), 7, np.uint8))
+    assert fit(image, far).getpixel((0, 0)) == (0, 255, 128)

@@ -159,6 +159,14 @@ def test_what_randaugment_uncovers_has_the_mean_colour(shape, preprocessing, mea
     assert corners.count(tuple(128 for _ in mean)) == 0
 
 
+def test_a_mean_beyond_pixels_fills_with_the_nearest():
+    far = Preprocessing((32, 32), mean=(-1.0, 2.0**40, 0.5), std=(1.0, 1.0, 1.0))
+    made = Augmentation(recipe(auto_augment="rand-m10-n1-p1"), far)
+    grey = Image.fromarray(np.full((32, 32, 3), 7, np.uint8))
+    corners = {tuple(made.finish(grey, draws(i))[0, 0]) for i in range(100)}
+    assert (0, 255, 128) in corners
+
+
 def test_all_that_is_wrong_is_named_at_once():
     wrong = recipe(auto_augment="rand-q1", color_jitter=(0.1, 0.1), re_value="noise")
     problems = list(augmentation_problems(wrong))
