@@ -47,6 +47,24 @@ class LibraryMissing(ModuleNotFoundError):
     """A library is not installed, or cannot be imported: which one, and what to install."""
 
 
+DISTRIBUTION = "pvt-twins"
+
+
+def installed_version(distribution: str) -> str:
+    """Returns the version of a distribution that is installed; "" of another."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def suite_version() -> str:
+    """Returns the name and version of this distribution, as certificates have it."""
+    return f"{DISTRIBUTION} {installed_version(DISTRIBUTION) or 'unknown'}"
+
+
 def is_installed(library: str) -> bool:
     """Returns whether a library can be found; it is not imported."""
     try:

@@ -1,15 +1,15 @@
 """A conversion from file to file: read, check, change, write; and its report."""
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from convert.findings import Finding, to_dict
+from convert.certificates.compare import model_changes
+from convert.certificates.record import CertificateFile, read_certificate
+from convert.findings import Finding, describe_file, to_dict
 from convert.formats.table import FOLDER, find_format
 from convert.model.answers import replaced_in_transformers
 from convert.model.changes import apply, halve, with_numerics
@@ -94,6 +94,7 @@ def convert_file(
     check_not_read([path, *planned, *reports], read.files)
     check_distinct([*planned, *reports])
     model = _prepare(read, path, changes, options, log)
+    certificate = _certificate_of(model, path, options, log)
     with made_of(read.stamps):
         written = save_model(
             path,
@@ -103,6 +104,7 @@ def convert_file(
             dialect=options.dialect,
             onnx=options.onnx,
             hashes=model.hashes,
+            certificate=certificate,
         )
     size = f"{sum(file.stat().st_size for file in written):,} bytes"
     log.add([Finding("wrote", [str(file) for file in written], size)])
@@ -113,6 +115,32 @@ def convert_file(
     if options.report:
         _write_report(options.report, read.files, written, log.told, options.force)
     return model
+
+
+def _certificate_of(
+    model: Model, path: Path, options: Options, log: "_Log"
+) -> CertificateFile | None:
+    """Returns the certificate that is asked for, if it is one of the model that is written.
+
+    Raises:
+        ConvertError: It is none, of another model, or says that runtimes differ.
+    """
+    if options.certificate is None:
+        if model.certificate:
+            note = "the source's, which DST does not carry: give it with --certificate"
+            log.add([Finding("certificate", model.certificate, note)])
+        return None
+    check_not_read([path], [options.certificate])
+    read = read_certificate(options.certificate)
+    if changes := model_changes(read.certificate, model):
+        raise ConvertError(
+            f"{path}: would not be what {read.path} is about ({'; '.join(changes)}): certify what "
+            "is written, or leave out --certificate"
+        )
+    if not read.certificate.claim.same:
+        raise ConvertError(f"{read.path}: says that its runtimes DIFFER: there is nothing to carry")
+    log.add([Finding("certificate", read.sha256, read.path.name)])
+    return read
 
 
 @dataclass(frozen=True)
@@ -336,12 +364,3 @@ def _missing_beside(path: Path, names: Dialect) -> Iterator[Finding]:
     if alone and not (path.parent / CONFIG).exists():
         needs = f"no {CONFIG} beside it, which from_pretrained needs"
         yield Finding("warning", f"{needs}: name a folder to have one written")
-
-
-def describe_file(path: Path) -> dict[str, Any]:
-    """Returns the name, size and hash of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return {"file": str(path), "bytes": path.stat().st_size, "sha256": digest.hexdigest()}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.conversion import count_not_finite, describe_file
-from convert.findings import Finding
+from convert.conversion import count_not_finite
+from convert.findings import Finding, describe_file
 from convert.formats.table import read_file
 from convert.formats.weight_file import WeightFile, contents
 from convert.model.read import Model, format_of, left_unread, understand

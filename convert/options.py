@@ -165,6 +165,7 @@ class Options:
         allow_nonfinite: Whether weights may be NaN or infinite.
         allow_changed: Whether weights or a graph may be others than the file was written with.
         training_state: Whether the whole state of a training is moved, not the weights alone.
+        certificate: The certificate whose hash the target is to carry.
         report: A JSON file to write about the conversion.
         force: Whether existing files are replaced.
     """
@@ -193,10 +194,17 @@ class Options:
         "on from with --resume.",
         False,
     )
+    certificate: Path | None = option(
+        "--certificate",
+        "A certificate of this model, by parity certify: DST carries its hash.",
+        kind="file",
+    )
     report: Path | None = option("--report", "Write what was done as JSON.", kind="file")
     force: bool = option("--force", "Replace DST if it exists.", False)
 
     def __post_init__(self) -> None:
         # A program may say it as any path.
-        object.__setattr__(self, "report", None if self.report is None else Path(self.report))
+        for name in ("certificate", "report"):
+            said = getattr(self, name)
+            object.__setattr__(self, name, None if said is None else Path(said))
         check_fields(self)

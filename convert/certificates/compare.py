@@ -12,7 +12,7 @@ from convert.certificates.record import (
     CertifiedModel,
     Part,
 )
-from convert.conversion import describe_file
+from convert.findings import describe_file
 from convert.formats.table import find_source
 from convert.model.read import Model
 from pvt_spec.hashes import Hashes, changed_weights, hash_weights
@@ -103,12 +103,23 @@ def compare_model(certificate: Certificate, sha256: str, path: Path, model: Mode
     for number, certified in enumerate(claim.files):
         if certified.digests == digests and certified.model is not None:
             return Standing(path, number, certified.model)
-    hashes = all_hashes(model)
-    found = [[*_changes(each, model, hashes)] for each in claim.models]
-    number = min(range(len(found)), key=lambda each: len(found[each]))
-    changes = [*found[number], *(_graph_changes(claim.files, path, model))]
+    number, found = _nearest(certificate, model)
+    changes = [*found, *_graph_changes(claim.files, path, model)]
     remarks = [] if changes else _remarks(model, sha256)
     return Standing(path, None, None if changes else number, tuple(changes), tuple(remarks))
+
+
+def model_changes(certificate: Certificate, model: Model) -> list[str]:
+    """Returns what of a model is not as in the nearest one that was certified, in words."""
+    return _nearest(certificate, model)[1]
+
+
+def _nearest(certificate: Certificate, model: Model) -> tuple[int, list[str]]:
+    """Returns which certified model is nearest to one, and how that differs, in words."""
+    hashes = all_hashes(model)
+    found = [[*_changes(each, model, hashes)] for each in certificate.claim.models]
+    number = min(range(len(found)), key=lambda each: len(found[each]))
+    return number, found[number]
 
 
 def _remarks(model: Model, sha256: str) -> list[str]:

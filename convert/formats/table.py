@@ -16,6 +16,7 @@ from pvt_spec.errors import ConvertError
 from pvt_spec.files.models import check_model_file, first_bytes, reaching
 
 if TYPE_CHECKING:
+    from convert.certificates.record import CertificateFile
     from convert.formats.weight_file import WeightFile
     from convert.options import OnnxOptions
     from pvt_spec import ModelInfo
@@ -49,6 +50,7 @@ class Format:
         beside_config: Whether a ``config.json`` beside the file may say what it is.
         wraps: Whether our own files keep the tensors under a key that other people's code may not
             know, so that what is written for that code is without.
+        has_card: Whether a page for people is written beside the weights.
         says_framework: Whether its metadata says whose parameters they are, MindSpore's or
             PyTorch's.
     """
@@ -66,6 +68,7 @@ class Format:
     carries_maths: bool = True
     beside_config: bool = False
     wraps: bool = False
+    has_card: bool = False
     says_framework: bool = False
 
     @property
@@ -106,6 +109,7 @@ class Format:
         force: bool,
         onnx: "OnnxOptions",
         ours: bool = True,
+        certificate: "CertificateFile | None" = None,
     ) -> list[Path]:
         """Writes a model, whole or not at all, and returns its files, the one to name first.
 
@@ -116,6 +120,7 @@ class Format:
             force: Whether files that are there are replaced.
             onnx: How an ``.onnx`` is written.
             ours: Whether the file is for our own code, not for that of the tensors' dialect.
+            certificate: What is told of how the model was proved, where there is a card for that.
 
         Raises:
             ConvertError: The format cannot hold it, or a file cannot be written.
@@ -129,6 +134,8 @@ class Format:
                 self.module.write(stream, tensors, metadata, **wrapped)
             return [path]
         asked = self._asked(onnx)
+        if self.has_card:
+            asked["certificate"] = certificate
         files: list[Path] = self.module.write(path, tensors, metadata, force, **asked)
         return files
 
@@ -190,6 +197,7 @@ FORMATS = (
         command="safetensors",
         single=False,
         carries_maths=False,
+        has_card=True,
         says_framework=True,
     ),
 )

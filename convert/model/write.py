@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from convert.certificates.record import CertificateFile
 from convert.formats.table import FORMATS, find_format
 from convert.model.maths import computes
 from convert.names.dialects import Dialect, find_dialect
@@ -15,7 +16,7 @@ from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.hashes import hash_weights
+from pvt_spec.hashes import CERTIFICATE_KEY, hash_weights
 from pvt_spec.precisions import FLOAT16
 
 
@@ -50,6 +51,7 @@ def save_model(
     dialect: str | None = None,
     onnx: OnnxOptions = OnnxOptions(),
     hashes: Mapping[str, str] = MappingProxyType({}),
+    certificate: CertificateFile | None = None,
 ) -> list[Path]:
     """Writes a model file whole or not at all.
 
@@ -62,6 +64,7 @@ def save_model(
             ``info.numerics``; None for the format's own, with which any maths travels.
         onnx: How an ``.onnx`` is written.
         hashes: Hashes of these weights, as far as they are known; the others are computed.
+        certificate: A certificate of this model, whose hash the file is to carry.
 
     Returns:
         The files that were written, the one to name first.
@@ -88,7 +91,9 @@ def save_model(
     missing = hash_weights({name: a for name, a in weights.items() if name not in hashes})
     known = {name: hashes.get(name) or missing[name] for name in weights}
     metadata[METADATA_KEY] = dataclasses.replace(info, hashes=known).to_json()
-    return row.write(path, tensors, metadata, force, onnx, ours=dialect is None)
+    if certificate:
+        metadata[CERTIFICATE_KEY] = certificate.sha256
+    return row.write(path, tensors, metadata, force, onnx, dialect is None, certificate)
 
 
 def _check_maths(path: Path, names: Dialect, info: ModelInfo) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -38,10 +37,9 @@ from parity.report.text import verdict
 from parity.result import Result
 from parity.runtimes.table import machine_facts
 from parity.selection import Terms
+from pvt_packages import installed_version, suite_version
 from pvt_spec.model_info import Preprocessing
 from pvt_spec.words import printable
-
-DISTRIBUTION = "pvt-twins"
 
 _PACKAGES = ("numpy", "Pillow", "onnx", "onnxruntime", "torch", "mindspore", "openvino")
 """What may change a number, where it is installed."""
@@ -78,7 +76,7 @@ def certify(
     preprocessing = inputs.resized(next(iter(models.values())).info.preprocessing)
     atol, rtol = (terms.fixed.atol, terms.fixed.rtol) if terms.fixed else (None, None)
     claim = Claim(
-        suite=f"{DISTRIBUTION} {installed_version(DISTRIBUTION) or 'unknown'}",
+        suite=suite_version(),
         models=tuple(held),
         files=tuple(files),
         inputs=CertifiedInputs(
@@ -180,11 +178,3 @@ def _machine(result: Result) -> Machine:
         result.computed_in,
         tuple({k: str(v) for k, v in each.facts.items()} for each in result.comparisons),
     )
-
-
-def installed_version(name: str) -> str:
-    """Returns the version of a distribution that is installed; "" of another."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

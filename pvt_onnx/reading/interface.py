@@ -10,10 +10,11 @@ from onnx import TensorProto
 
 from pvt_data.images.pixels import normalise, to_pixels
 from pvt_onnx.reading.bounds import check_images, large_values, loops
-from pvt_onnx.reading.files import AGAIN, OnnxFileError, reporting
+from pvt_onnx.reading.files import AGAIN, OnnxFileError, read_metadata, reporting
 from pvt_onnx.reading.precision import read_precision
 from pvt_spec import ModelInfo, Preprocessing, PVTConfig, output_names
 from pvt_spec.arrays import Array
+from pvt_spec.hashes import stamp_of
 from pvt_spec.model_info import Untouched
 from pvt_spec.words import listed, show
 
@@ -40,6 +41,7 @@ class Interface:
         precision: How it computes, by :func:`pvt_onnx.reading.precision.read_precision`.
         alone: Whether an image's answers depend on what else is in a call: ranges that are found
             as it runs are of all images of it.
+        certificate: The SHA-256 of the certificate that the file says it has; "" without one.
     """
 
     model: str
@@ -51,6 +53,7 @@ class Interface:
     outputs: Mapping[str, str]
     precision: str
     alone: bool
+    certificate: str = ""
 
     def feed(self, images: Array, kept: Preprocessing) -> dict[str, Array]:
         """Returns what the graph is given for images float32 (B, C, H, W), normalised.
@@ -98,7 +101,7 @@ def check_graph(
     if problems or not layout:
         raise OnnxFileError(f"{name}: {listed(problems, 4)}; {AGAIN}")
     alone = any(node.op_type.startswith("DynamicQuantize") for node in graph.node)
-    return Interface(name, *layout, outputs, precision, alone)
+    return Interface(name, *layout, outputs, precision, alone, stamp_of(read_metadata(model)))
 
 
 def image_sides(model: onnx.ModelProto, config: PVTConfig) -> tuple[int | None, int | None]:

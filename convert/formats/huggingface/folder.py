@@ -11,7 +11,9 @@ from os.path import lexists
 from pathlib import Path
 from typing import Any
 
+from convert.certificates.record import CertificateFile
 from convert.formats import safetensors
+from convert.formats.huggingface.card import CARD, make_card
 from convert.formats.huggingface.config import make_config, parse_config
 from convert.formats.huggingface.files import (
     SAFETENSORS,
@@ -35,7 +37,7 @@ from pvt_spec.words import listed, printable
 
 def planned(path: Path) -> list[Path]:
     """Returns the files of a folder that we write, the one that it is known by first."""
-    return [path / name for name in (CONFIG, SAFETENSORS, PREPROCESSOR)]
+    return [path / name for name in (CONFIG, SAFETENSORS, PREPROCESSOR, CARD)]
 
 
 def read(path: Path) -> WeightFile:
@@ -110,7 +112,12 @@ def _described(
 
 
 def write(
-    path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str], force: bool
+    path: Path,
+    tensors: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    force: bool,
+    *,
+    certificate: CertificateFile | None = None,
 ) -> list[Path]:
     """Writes a folder that ``from_pretrained`` loads: its files whole or not at all.
 
@@ -119,6 +126,7 @@ def write(
         tensors: Arrays under transformers' names.
         metadata: Texts of the safetensors file, which say what the model is.
         force: Whether files of :func:`planned` that are there are replaced. Others stay.
+        certificate: The certificate that the model's card is to tell of.
 
     Returns:
         The files that were written.
@@ -135,13 +143,15 @@ def write(
         )
     info = ModelInfo.from_json(metadata[METADATA_KEY])
     texts = [_encode(make_config(info)), _encode(make_preprocessor(info.preprocessing))]
+    page = make_card(info, certificate).encode()
     files = planned(path)
     made = _make_folder(path)
     try:
-        with replacing_all(files, force) as (config, weights, preprocessor):
+        with replacing_all(files, force) as (config, weights, preprocessor, card):
             config.write(texts[0])
             safetensors.write(weights, tensors, metadata)
             preprocessor.write(texts[1])
+            card.write(page)
     except BaseException:
         if made:
             with suppress(OSError):

@@ -21,6 +21,7 @@ from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError, PvtError
 from pvt_spec.files.replacing import check_target, replacing_all
 from pvt_spec.hashes import (
+    CERTIFICATE_KEY,
     GRAPH_KEY,
     GRAPH_PARTS,
     PAIR_BYTES,
@@ -31,6 +32,7 @@ from pvt_spec.hashes import (
     check_pair,
     encode_maths,
     pair_mark,
+    stamp_of,
 )
 from pvt_spec.precisions import FLOAT32
 from pvt_spec.words import show
@@ -223,6 +225,8 @@ def write(
         half_ends=half_ends,
         embed=embed,
     )
+    if stamp := stamp_of(metadata):
+        skeleton.metadata_props.add(key=CERTIFICATE_KEY, value=stamp)
     external = external_data or model_size(skeleton, tensors) > MAX_BYTES
     config = aipp_config(path, info) if target == ASCEND else None
     files = [path, *([_data_file(path)] if external else [])]

@@ -50,6 +50,7 @@ def describe(model: ServedModel) -> dict[str, Any]:
         "image": f"{H} x {W} pixels",
         "preprocessing": ", ".join(f"{name} {_short(value)}" for name, value in shown.items()),
         "runs in": f"{facts['framework']} on {facts['provider']}, {facts['precision']}",
+        **({"certificate": stamp} if (stamp := model.file.interface.certificate) else {}),
         **{f"from: {name}": value for name, value in info.provenance.items()},
     }
     outputs = [each.name for each in model.outputs]
