@@ -3,12 +3,17 @@
 import re
 import shutil
 
+import onnx
 import pytest
 
 from pvt_onnx.serve.repository import ModelFile
+from pvt_spec.hashes import CERTIFICATE_KEY
 from tests.support.messages import tells
 from tests.support.serving.models import LABELS, picture, save
 from tests.support.serving.running import running
+
+
+STAMP = "0123456789abcdef" * 4
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +24,9 @@ def server(tmp_path_factory):
         ModelFile("<b>'\"", "2", save(folder / "b/model.onnx", labels=())),
         ModelFile("maps", "1", save(folder / "m.onnx", labels=(), num_classes=0)),
     ]
+    stamped = onnx.load(files[0].path)
+    stamped.metadata_props.add(key=CERTIFICATE_KEY, value=STAMP)
+    onnx.save(stamped, files[0].path)
     with running(files) as found:
         yield found
 
@@ -30,7 +38,7 @@ def test_it_says_what_each_model_is_and_fetches_nothing(server):
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert not re.search(r"(?:src|href)=.?(?:https?:)?//", text) and "@import" not in text
     assert "<b>" not in text and "&lt;b&gt;" in text
-    assert tells(text, "official", "crop_pct 0.9", "bicubic", "single label", "4 classes")
+    assert tells(text, "official", "crop_pct 0.9", "bicubic", "single label", "4 classes", STAMP)
     assert str(server.service.entries()[0].file.path.parent) not in text
     nonces = {re.search("nonce-([^']+)", a.headers["content-security-policy"])[1]
               for a in (answer, server.get("/"))}  # fmt: skip
