@@ -12,7 +12,6 @@ from tests.support.messages import tells
 from tests.support.serving.models import LABELS, picture, save
 from tests.support.serving.running import running
 
-
 STAMP = "0123456789abcdef" * 4
 
 
