@@ -19,6 +19,7 @@ LIBRARIES = {
     **dict.fromkeys(("PIL", "rfc8785", "rich"), "pvt-twins"),
     **dict.fromkeys(("matplotlib", "simplejpeg", "tensorboardX", "yaml"), "pvt-twins[train]"),
     **dict.fromkeys(("prometheus_client", "starlette", "uvicorn"), "pvt-twins[serve]"),
+    **dict.fromkeys(("huggingface_hub", "pooch", "requests", "urllib3"), "pvt-twins[hub]"),
     "mindspore": "pvt-twins[mindspore]",
     "openvino": "pvt-twins[openvino]",
     "torch": "pvt-twins[torch]",

@@ -10,11 +10,13 @@ from typing import Any
 import click
 
 from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format, find_source
+from convert.hub import find_model
+from convert.hub.command_line import add_hub
 from convert.options import Changes, Given, OnnxOptions, Options
 from pvt_data.command_line import Commands, say
 from pvt_data.options import as_option
 from pvt_spec.files.json_text import encode_json
-from pvt_spec.files.models import find_model
+from pvt_spec.published import published_name
 from pvt_spec.words import nearest
 
 _DIRECT = "any-to-any"
@@ -34,7 +36,7 @@ class ConvertCommands(Commands):
         first, more = args[0], [word for word in args[1:] if not word.startswith("-")]
         if first.startswith("-"):
             return first in ("-h", "--help")
-        if Path(first).suffix or "/" in first or os.path.exists(first):
+        if Path(first).suffix or "/" in first or os.path.exists(first) or published_name(first):
             return False
         # A folder that is not there can be told from a mistyped command by what comes after it.
         return not more or "-to-" in first or nearest(first, self.commands) is not None
@@ -50,7 +52,7 @@ class ConvertCommands(Commands):
     options are the same: convert any-to-any --help lists all of them.
 
     What a file is (dialect, variant, maths) is detected and printed; it then travels in the
-    target's metadata.
+    target's metadata. SRC may be published weights by name, hub:pvt_tiny: convert hub lists them.
     """,
 )
 def main() -> None:
@@ -120,6 +122,15 @@ def _convert(src: Path, dst: Path, options: Mapping[str, Any]) -> None:
         options=Options(onnx=OnnxOptions(**onnx), **part("options_")),
         tell=lambda finding: say(str(finding)),
     )
+
+
+def _variant_of(path: Path) -> str | None:
+    from convert.model.read import read_model
+
+    return read_model(path, keep_head=False).info.variant
+
+
+add_hub(main, _variant_of)
 
 
 @main.command()

@@ -11,6 +11,7 @@ from convert.certificates.compare import model_changes
 from convert.certificates.record import CertificateFile, read_certificate
 from convert.findings import Finding, describe_file, to_dict
 from convert.formats.table import FOLDER, find_format
+from convert.hub import find_model
 from convert.model.answers import replaced_in_transformers
 from convert.model.changes import apply, halve, with_numerics
 from convert.model.embedded import measure_preprocessing
@@ -28,7 +29,7 @@ from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.json_text import encode_json
-from pvt_spec.files.models import CONFIG, LAST, find_model, reaching, run_file
+from pvt_spec.files.models import CONFIG, LAST, reaching, run_file
 from pvt_spec.files.replacing import (
     AnyPath,
     check_distinct,
@@ -40,6 +41,7 @@ from pvt_spec.files.replacing import (
 from pvt_spec.files.stamps import made_of, stamp_files
 from pvt_spec.hashes import describe_changes
 from pvt_spec.precisions import FLOAT16
+from pvt_spec.published import published_name
 from pvt_spec.words import counted
 
 
@@ -56,7 +58,7 @@ def convert_file(
     """Converts one model file to another, whole or not at all.
 
     Args:
-        source: The file to read, or a folder of Hugging Face.
+        source: The file to read, a folder of Hugging Face, or the name of published weights.
         target: The file or folder to write.
         given: What the user says about the source.
         changes: The changes to make on the way.
@@ -74,7 +76,8 @@ def convert_file(
     source, path = Path(source), Path(target)
     if options.training_state:
         return _move_training(source, path, given, changes, options, _Log(tell))
-    found, _ = find_model(source)
+    # What would be downloaded waits until it is known that the target can be written.
+    found = source if published_name(source) is not None else find_model(source)[0]
     planned = _check_places(found, path, options)
     reports = [options.report] if options.report else []
     log = _Log(tell)
@@ -237,6 +240,8 @@ def _check_places(source: Path, path: Path, options: Options) -> list[Path]:
         ConfigError: The opset cannot be written.
         FileExists: It or the report exists and may not be replaced.
     """
+    if published_name(path) is not None:
+        raise ConvertError(f"{path}: a name of published weights, expected a file to write")
     planned = find_format(path).planned(path, options.onnx)
     with reaching(path):
         check_folder(path)

@@ -12,7 +12,8 @@ from convert.conversion import count_not_finite
 from convert.findings import Finding, describe_file
 from convert.formats.table import read_file
 from convert.formats.weight_file import WeightFile, contents
-from convert.model.read import Model, format_of, left_unread, understand
+from convert.hub.find import find, find_model
+from convert.model.read import Model, format_of, left_unread, understand, with_origin
 from convert.names.training_state import count_leading_parts, is_training_state
 from pvt_spec import (
     METADATA_KEY,
@@ -26,7 +27,6 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files.models import find_model
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import GRAPH_KEY, PAIR_KEY
 from pvt_spec.unseen import UNSEEN_KEY
@@ -41,15 +41,15 @@ def inspect_file(path: AnyPath) -> Iterator[Finding]:
     Raises:
         ConvertError: The file cannot be read.
     """
-    path, taken = find_model(path)
+    found = find(path)
+    path = found.path
     file = read_file(path)
-    if taken:
-        yield Finding("taken", str(path), text=taken)
+    yield from found.findings()
     for facts in map(describe_file, file.files or (path,)):
         text = f"{facts['file']} ({facts['bytes']:,} bytes, sha256 {facts['sha256']})"
         yield Finding("file", facts, text=text)
     try:
-        model = understand(path, file)
+        model = with_origin(understand(path, file), found)
     except ConvertError as error:
         yield from _contents(path, file)
         yield Finding("problem", str(error))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convert.hub import find_model
 from pvt_data.command_line import READ, parse_image_size, say
 from pvt_packages import explain_import, require
 from pvt_spec.files.json_text import encode_json
-from pvt_spec.files.models import find_model
 from pvt_spec.model_info import ORIENTATIONS
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.replacing import AnyPath
+from pvt_spec.published import check_on_disk
 from pvt_spec.words import show
 
 
@@ -96,6 +97,7 @@ class Predictor:
         said: Description = Description(),
     ):
         """Checks that there are the file and the engine; see :func:`load`."""
+        check_on_disk(path)
         self.path, self.options, self.image_size = Path(path), options, image_size
         self.said = said
         self._tell = tell

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convert.hub import find_model
 from pvt_data.answers.commands import Engines, Size
 from pvt_data.answers.predict_command import add_predict
 from pvt_data.answers.validate_command import add_validate
@@ -70,7 +71,7 @@ def _open(
     return open_model(path, tell, dataclasses.replace(OPTIONS, **chosen), size)
 
 
-RUNS = Engines(ENGINES, _open)
+RUNS = Engines(ENGINES, _open, find=find_model)
 add_predict(main, RUNS)
 add_validate(main, RUNS)
-add_benchmark(main, "pvt_torch", _open)
+add_benchmark(main, "pvt_torch", _open, find_model)

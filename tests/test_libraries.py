@@ -65,6 +65,9 @@ COMMANDS = {
     "uvicorn": ["pvt_onnx serve model.onnx"],
     "prometheus_client": ["pvt_onnx serve model.onnx"],
     "onnx": ["pvt_onnx predict model.onnx image.png", "convert model.pth new.onnx"],
+    "pooch": ["convert inspect hub:mindcv/pvt_tiny"],
+    "requests": ["convert hub:official/pvt_tiny new.onnx"],
+    "huggingface_hub": ["parity run hub:Zetatech/pvt-tiny-224"],
     "jinja2": [
         "parity run model.pth --random 1 --html new.html",
         "parity compare good.npz good.npz --html new.html",
@@ -138,7 +141,7 @@ def test_every_library_is_in_an_extra():
     text = (ROOT / "pyproject.toml").read_text().partition("[project.scripts]")[0].lower()
     names = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
     lines = {"pvt-twins": text.partition("[project.optional")[0].partition("dependencies = [")[2]}
-    for extra in ("train", "mindspore", "openvino", "serve", "torch"):
+    for extra in ("train", "mindspore", "openvino", "hub", "serve", "torch"):
         lines[f"pvt-twins[{extra}]"] = text.partition(f"\n{extra} = [")[2].partition("]\n")[0]
     for library, package in LIBRARIES.items():
         held = lines.get(package, package).replace("_", "-")

@@ -13,6 +13,7 @@ import numpy as np
 from convert.findings import Finding
 from convert.formats.table import find_source, read_file
 from convert.formats.weight_file import WeightFile
+from convert.hub.find import Found, find
 from convert.model.choose import choose
 from convert.model.describe import describe, described, guesses_of, pos_embeds
 from convert.model.said import Said, find_changes, read_said
@@ -34,7 +35,7 @@ from pvt_spec import (
 from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError, PvtError
-from pvt_spec.files.models import find_model, reaching
+from pvt_spec.files.models import reaching
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.files.stamps import Stamps, check_unchanged, stamp_files
 from pvt_spec.hashes import PRECISION_KEY, changed_weights, describe_changes, stamp_of
@@ -122,19 +123,40 @@ def read_model(path: AnyPath, given: Given = Given(), *, keep_head: bool = True)
     """Reads a model file and understands it: translates names, checks that it is whole.
 
     Args:
-        path: A file of one of :data:`convert.formats.table.FORMATS`, or a folder of Hugging Face.
+        path: A file of one of :data:`convert.formats.table.FORMATS`, a folder of Hugging Face, or
+            the name of published weights.
         given: What the user says in place of what the file shows.
         keep_head: Whether a head that is no PVT's is an error; else it is left out.
 
     Raises:
         ConvertError: The file cannot be read, or is not a whole PVT; all problems at once.
     """
-    path, taken = find_model(Path(path))
+    found = find(path)
+    path = found.path
     with reaching(path):
         stamps = stamp_files(path)
     model = understand(path, read_file(path), given, keep_head=keep_head)
-    chosen = [Finding("taken", str(path), text=taken)] if taken else []
-    return dataclasses.replace(model, findings=(*chosen, *model.findings), stamps=stamps)
+    model = with_origin(model, found)
+    findings = (*found.findings(), *model.findings)
+    return dataclasses.replace(model, findings=findings, stamps=stamps)
+
+
+def with_origin(model: Model, found: Found) -> Model:
+    """Returns a model whose description says where it was published, if it was.
+
+    That it is of another variant than is known of the name is a finding.
+    """
+    if not found.fetched:
+        return model
+    known, info = found.fetched.row.variant, model.info
+    provenance = {**info.provenance, **found.fetched.provenance()}
+    other = f"holds {info.variant or 'no named variant'}, and {known} is known of this name"
+    doubts = [] if known in (None, info.variant) else [Finding("warning", other)]
+    return dataclasses.replace(
+        model,
+        info=dataclasses.replace(info, provenance=provenance),
+        findings=(*model.findings, *doubts),
+    )
 
 
 def understand(

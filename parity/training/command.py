@@ -172,7 +172,7 @@ def _classes(
     recipe: "Recipe", source: "Source | None", resumed: "Resumed | None"
 ) -> tuple[str, ...]:
     """Returns the names of the classes: the images', the model's, or as many as the recipe has."""
-    from pvt_spec.files.models import find_model
+    from convert.hub import find_model
     from pvt_train.run.fine_tuning import read_pretrained
 
     if source is not None:

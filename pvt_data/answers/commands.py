@@ -16,6 +16,7 @@ from pvt_data.images.ahead import MOST_THREADS
 from pvt_data.options import as_option
 from pvt_spec.errors import ImageError, PvtError
 from pvt_spec.files.models import find_model
+from pvt_spec.files.replacing import AnyPath
 from pvt_spec.model_info import ORIENTATIONS
 from pvt_spec.words import counted
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int] | None
 """The (H, W) in pixels of images; None for a model's own."""
+
+Find = Callable[[AnyPath], tuple[Path, str]]
+"""A function that returns the file that a path to a model stands for, and how it was chosen."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -40,11 +44,14 @@ class Engines:
             images that are of another size than the model's own.
         describes: Whether files may have to be described by the user; what is chosen then has
             the fields of :class:`pvt_data.description.Description` too.
+        find: The function that returns the file that a path to a model stands for, and how it was
+            chosen.
     """
 
     choices: Mapping[str, Mapping[str, Collection[str]]]
     open: "Callable[[Path, Callable[[str], None], Mapping[str, Any], Size], Opened]"
     describes: bool = False
+    find: Find = find_model
 
 
 def model_options(command: _Command) -> _Command:
@@ -192,7 +199,7 @@ def open_model(
     Raises:
         PvtError: It holds another, or cannot be opened.
     """
-    path, taken = find_model(path)
+    path, taken = engines.find(path)
     if taken:
         say(taken)
     given = {name: value for name, value in chosen.items() if value is not None}

@@ -22,7 +22,6 @@ from pvt_data.command_line import say
 from pvt_data.images.ahead import MOST_IMAGES
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
-from pvt_spec.files.models import find_model
 from pvt_spec.files.replacing import check_target, replacing
 from pvt_spec.files.stamps import hash_files
 from pvt_spec.words import counted
@@ -130,7 +129,7 @@ def _open(
     if named:
         # However many threads share its work, it answers the same.
         chosen = {name: value for name, value in engine.items() if name != "threads" and value}
-        identity = encode_json([hash_files(find_model(path)[0]), *engines.choices, chosen])
+        identity = encode_json([hash_files(engines.find(path)[0]), *engines.choices, chosen])
     return Candidate(str(path), opened, identity)
 
 

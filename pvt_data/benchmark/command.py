@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pvt_data.answers.commands import Find
 from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, GRAPHS, Setting, own
 from pvt_data.command_line import parse_image_size, say
 from pvt_data.description import Description
@@ -67,7 +68,7 @@ def _description(package: str) -> Callable[[_Command], _Command]:
     return add
 
 
-def add_benchmark(group: click.Group, package: str, open_: Open) -> None:
+def add_benchmark(group: click.Group, package: str, open_: Open, find: Find = find_model) -> None:
     """Adds ``benchmark MODEL`` to a runtime's command line.
 
     Args:
@@ -75,6 +76,7 @@ def add_benchmark(group: click.Group, package: str, open_: Open) -> None:
         package: Its package.
         open_: The function that opens a model file, given something to tell, and ``engine``,
             ``threads`` and what else a contestant's row says.
+        find: The function that returns the file that a path to a model stands for.
     """
     ours = own(package)
     others = [name for name in CONTESTANTS if name not in ours]
@@ -153,7 +155,7 @@ def add_benchmark(group: click.Group, package: str, open_: Open) -> None:
         the machine can do at these sizes.
         """
         size = parse_image_size(image_size) if image_size else None
-        path, taken = find_model(model)
+        path, taken = find(model)
         names = [name for name in timing if name.startswith("said_")]
         given = {name.removeprefix("said_"): timing.pop(name) for name in names}
         said = tuple((name, word) for name, word in given.items() if word)

@@ -15,6 +15,7 @@ from pvt_spec.files.reading import check_source, open_regular
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.files.stamps import check_unchanged, stamp_files
 from pvt_spec.hashes import PAIR_BYTES, PAIR_KEY, check_pair
+from pvt_spec.published import check_on_disk
 from pvt_spec.words import shortened, show
 
 AGAIN = "write it again with convert"
@@ -56,6 +57,7 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
     Raises:
         OnnxFileError: The file cannot be read, or onnx does not trust where it keeps weights.
     """
+    check_on_disk(path)
     path = Path(path)
     try:
         stamps = stamp_files(path)

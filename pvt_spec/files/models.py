@@ -17,6 +17,7 @@ from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_TEXT_BYTES
 from pvt_spec.files.reading import check_source
 from pvt_spec.files.replacing import AnyPath
+from pvt_spec.published import check_on_disk
 from pvt_spec.words import listed, show
 
 BEST, LAST = "best", "last"
@@ -36,11 +37,14 @@ def find_model(path: AnyPath) -> tuple[Path, str]:
 
     A run's folder stands for its best model; the folder that huggingface_hub keeps a repository in
     (``models--ORG--NAME``) for the revision of its branch main, or the only one. Any other path
-    stands for itself, and "" is said of it.
+    stands for itself, and "" is said of it. What takes names of published weights too finds them
+    by :func:`convert.hub.find_model`.
 
     Raises:
-        ConvertError: It is such a folder, and it cannot be told what it stands for.
+        ConvertError: It is such a folder, and it cannot be told what it stands for; or it is the
+            name of published weights.
     """
+    check_on_disk(path)
     path = Path(path)
     with reaching(path):
         _check_there(path)
@@ -179,15 +183,33 @@ def check_model_file(path: Path, *, texts: bool = True) -> None:
     Raises:
         ConvertError: It is one of these.
     """
-    start = first_bytes(path, 1024)
+    start = first_bytes(path, LOOKED_AT)
+    if found := _recognise(start, texts):
+        other, what = found
+        way = other.way.format(path=path, gunzip=_gunzip(path, start))
+        if path.suffix == ".json" and other in _TEXTS:
+            way = f"give the folder that it is in, {path.parent}"
+        raise ConvertError(f"{path}: {what}; {way}")
+
+
+def describe_other(start: bytes) -> str:
+    """Returns what a file is, by its first :data:`LOOKED_AT` bytes, that is no model; else ""."""
+    found = _recognise(start, texts=True)
+    return found[1] if found else ""
+
+
+LOOKED_AT = 1024
+"""First bytes of a file by which it is told what it is."""
+
+
+def _recognise(start: bytes, texts: bool) -> tuple[_Other, str] | None:
+    """Returns the kind of file that is no model, and the words for it; None of any other."""
     for other in (*_OTHERS, *(_TEXTS if texts and _is_text(start) else ())):
         if match := re.match(other.begins, start, re.DOTALL):
             found = match[1] if match.re.groups else None
             shown = f" ({found.decode(errors='replace').strip()!a})" if found else ""
-            way = other.way.format(path=path, gunzip=_gunzip(path, start))
-            if path.suffix == ".json" and other in _TEXTS:
-                way = f"give the folder that it is in, {path.parent}"
-            raise ConvertError(f"{path}: {other.what}{shown}; {way}")
+            return other, other.what + shown
+    return None
 
 
 def first_bytes(path: Path, count: int) -> bytes:

@@ -65,9 +65,10 @@ class Recipe:
     drop_path_rate: float = key(0.1, "Stochastic depth of the last block.")
     pretrained: str = key(
         "",
-        "Model file of any format to start from; the head may be another.",
+        "Model file of any format, or hub:NAME, to start from; the head may be another.",
         words={False: "", None: "", "False": "", "True": True},
-        takes="a model file, or False: nothing is downloaded (give --pretrained FILE)",
+        takes="a model file or hub:NAME, of those that convert hub lists (give --pretrained "
+        "hub:NAME), or False",
     )
     pretrained_weights: Literal["raw", "ema"] = key(
         "raw", "Which weights of it: raw, as trained, or ema, averaged."

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convert.hub import find_model
 from convert.training.state import EPOCHS, read_training
 from pvt_data.sources.folders import count_sideways, open_source
 from pvt_data.sources.labels import open_labelled
 from pvt_data.sources.source import Source
 from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
-from pvt_spec.files.models import find_model
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import initial_weights
 from pvt_spec.words import counted
