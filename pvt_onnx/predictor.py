@@ -132,13 +132,17 @@ class Predictor:
 
     def close(self) -> None:
         """Frees what runs the model, and answers no more."""
-        with self._lock:
+        with self._here():
             self._opened, self._closed = None, True
 
-    def _open(self) -> Opened:
-        if self._process != os.getpid():  # an engine's threads are not in a forked process
+    def _here(self) -> Lock:
+        """Returns the lock of this process; in a forked one there are no threads of an engine."""
+        if self._process != os.getpid():
             self._begin(self._closed)
-        with self._lock:
+        return self._lock
+
+    def _open(self) -> Opened:
+        with self._here():
             if self._closed:
                 raise RuntimeUnusable(f"{self.path}: the model was closed: load it again")
             if self._opened is None:
@@ -198,8 +202,8 @@ class Predictor:
         """Returns the most probable classes of an image, or of each of several, as ``predict``.
 
         Args:
-            images: A file's path, uint8 pixels (H, W, C) or grey ones (H, W) or (H, W, 1),
-                or an image of Pillow's; or several.
+            images: A file's path or its bytes, uint8 pixels (H, W, C) or grey ones (H, W) or
+                (H, W, 1), or an image of Pillow's; or several, also as a column of a table.
             top_k: How many classes.
             batch_size: Images per call of the model.
 
@@ -221,10 +225,10 @@ class Predictor:
             )
         forward, info, _ = self._open()
         if not is_picture(images):
-            if not isinstance(images, Iterable) or isinstance(images, bytes | bytearray | IOBase):
+            if not isinstance(images, Iterable) or isinstance(images, bytearray | IOBase):
                 raise ImageError(
-                    f"{type(images).__name__}: expected a path, an array or an image of Pillow's, "
-                    "or several (a file's bytes: PIL.Image.open(io.BytesIO(…)))"
+                    f"{type(images).__name__}: expected a path, a file's bytes, an array or an "
+                    "image of Pillow's, or several"
                 )
             several = cast(Iterable[Picture], images)
             return [*predict(forward, info, several, batch_size, top_k, self._tell)]

@@ -19,8 +19,8 @@ from pvt_spec.errors import ImageError
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.model_info import TASKS, ModelInfo, Untouched
 
-Picture = AnyPath | Array | Image.Image
-"""A file's path, uint8 pixels (H, W, C), or an image of Pillow's."""
+Picture = AnyPath | bytes | Array | Image.Image
+"""A file's path, a file's bytes, uint8 pixels (H, W, C), or an image of Pillow's."""
 
 Record = dict[str, Any]
 """What is answered of an image; see :func:`predict`."""
@@ -103,8 +103,10 @@ def _records(
 
 
 def is_picture(given: object) -> TypeGuard[Picture]:
-    """Returns whether something is one image, not several."""
-    return isinstance(given, str | os.PathLike | np.ndarray | Image.Image)
+    """Returns whether something is one image, not several: a column of a table is several."""
+    if isinstance(given, np.ndarray):
+        return given.ndim != 1 or given.dtype.kind not in "OTU"  # of objects or texts
+    return isinstance(given, str | os.PathLike | bytes | Image.Image)
 
 
 def _begun(number: int, picture: Picture, loaded: object) -> Record:

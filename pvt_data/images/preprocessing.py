@@ -201,15 +201,15 @@ def load_image(
 
 
 def prepare(
-    source: AnyPath | Array | Image.Image,
+    source: AnyPath | bytes | Array | Image.Image,
     preprocessing: Preprocessing,
     sideways: set[str] | None = None,
 ) -> Array:
     """Returns an image of any kind as the model's input, as :func:`load_image` does a file.
 
     Args:
-        source: A file's path, uint8 pixels (height, width, C) or grey ones (height, width), or an
-            image of Pillow's.
+        source: A file's path or its bytes, uint8 pixels (height, width, C) or grey ones (height,
+            width), or an image of Pillow's.
         preprocessing: What the model expects.
         sideways: What a name is added to if the image is to be turned, whether it is or not.
 
@@ -230,9 +230,12 @@ def prepare(
         return normalise(np.asarray(image).reshape(image.height, image.width, -1), preprocessing)
     if isinstance(source, str | os.PathLike):
         return load_image(Path(source), preprocessing, sideways=sideways)
+    if isinstance(source, bytes):
+        return load_image(BytesIO(source), preprocessing, "the image", sideways)
     if not isinstance(source, np.ndarray):
         raise ImageError(
-            f"{type(source).__name__}: expected a path, an array or an image of Pillow's"
+            f"{type(source).__name__}: expected a path, a file's bytes, an array or an image of "
+            "Pillow's"
         )
     if source.dtype != np.uint8 or source.ndim not in (2, 3) or not source.size:
         raise ImageError(

@@ -20,7 +20,7 @@ from pvt_packages import LibraryMissing
 from pvt_spec import ConfigError, ImageError, Preprocessing
 from pvt_spec.errors import RuntimeUnusable
 from tests.support.commands import invoke
-from tests.support.messages import naming
+from tests.support.messages import naming, tells
 from tests.support.models import SMALL, info_of, random_weights
 from tests.support.processes import run_python
 
@@ -78,7 +78,7 @@ def test_grey_pixels_are_a_grey_image(model):
 
 
 def test_one_of_several_that_is_no_image_has_an_error(model, pictures):
-    for given in (None, 3, b"a", [pictures[0]]):
+    for given in (None, 3, bytearray(b"a"), [pictures[0]]):
         good, bad = pvt_onnx.load(model).predict([pictures[0], given])
         assert "classes" in good and type(given).__name__ in bad["error"]
 
@@ -224,10 +224,23 @@ def test_it_answers_as_the_command_does(model, pictures):
     assert json.loads(done.stdout)["images"] == pvt_onnx.load(model).predict(pictures)
 
 
-@pytest.mark.parametrize("given", [b"bytes of a file", 3, None, io.BytesIO(b"a")])
+@pytest.mark.parametrize("given", [bytearray(b"a file"), 3, None, io.BytesIO(b"a")])
 def test_what_is_no_image_is_said(given, model):
     with pytest.raises(ImageError, match="expected a path"):
         pvt_onnx.load(model).predict(given)
+
+
+def test_a_files_bytes_are_an_image_and_columns_of_tables_several(model, pictures):
+    predictor = pvt_onnx.load(model)
+    files = [Path(path).read_bytes() for path in pictures]
+    expected = [each["classes"] for each in predictor.predict(pictures)]
+    assert predictor.predict(files[0])["classes"] == predictor.predict(pictures[0])["classes"]
+    for column in (files, np.array(files, object), np.array(pictures), np.array(pictures, object)):
+        assert [each["classes"] for each in predictor.predict(column)] == expected
+    good, bad = predictor.predict([files[0], files[1][:50]])
+    assert "classes" in good and tells(bad["error"], "cannot be read")
+    with pytest.raises(ImageError, match=naming("none of PNG")):
+        predictor.predict(b"none")
 
 
 def test_numbers_below_one_are_refused(model, pictures):
