@@ -10,6 +10,9 @@ from pvt_onnx.serve.options import HEAD_SECONDS, MOST_CONNECTIONS
 from pvt_onnx.serve.protocol.answers import write_error
 from pvt_onnx.serve.protocol.messages import ProtocolError
 
+HELD_SECONDS = 0.5
+"""How late a timer is where the server itself did not run for a while."""
+
 
 class Connection(H11Protocol):
     """A connection on which a client has so many seconds to say what it asks, and to take answers.
@@ -82,9 +85,13 @@ class Connection(H11Protocol):
 
     def _expire(self) -> None:
         """Ends what is unfinished: nothing asked, half a head, a body that nobody reads, or unread
-        answers. Between requests a client may wait longer.
+        answers. Between requests a client may wait longer. Where it is the server that was held up,
+        as a process that is stopped is, nobody could be heard: the time begins anew.
         """
-        self._timer = None
+        timer, self._timer = self._timer, None
+        if timer and self.loop.time() - timer.when() > HELD_SECONDS:
+            self._watch()
+            return
         half = self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]
         unread: Any = self.transport.get_write_buffer_size()
         if not self._busy and (not self._asked or half or unread):

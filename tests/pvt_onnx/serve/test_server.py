@@ -271,6 +271,22 @@ def test_slow_clients_are_not_waited_for(path, monkeypatch):
         assert server.get("/v2/health/live").status == 200
 
 
+def test_what_holds_the_server_up_is_not_counted_as_the_clients(path, monkeypatch):
+    """Of a process that was stopped, say: connections that asked nothing meanwhile are heard."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
+    with running([path]) as server:
+        host, _, port = server.place.rpartition(":")
+        with socket.create_connection((host, int(port)), 30) as connection:
+            until(lambda: server.server.server_state.connections)
+            (inside,) = server.server.server_state.connections
+            inside.loop.call_soon_threadsafe(time.sleep, 2)
+            inside.loop.call_soon_threadsafe((held := threading.Event()).set)
+            assert held.wait(30)
+            time.sleep(0.1)  # its timers are looked at
+            connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+
+
 def test_a_body_has_to_come_in_time(path, monkeypatch):
     monkeypatch.setattr(bodies.Bodies.__init__, "__defaults__", (0.2,))
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)

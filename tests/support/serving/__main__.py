@@ -60,7 +60,7 @@ def run(count: int, good: int, at_once: int, seed: int) -> tuple[Found, bool, in
             memory.start()
             found = asyncio.run(attack(HOST, port, picture(), count, good, at_once, seed))
             asked = request(b"", path="/v2/health/ready", method="GET")
-            ready = STATUS.match(asyncio.run(ask(HOST, port, asked, 30)))
+            ready = STATUS.match(asyncio.run(ask(HOST, port, asked, 30)).answer)
             memory.ended.set()
         finally:
             process.terminate()
@@ -80,7 +80,7 @@ def main() -> None:
     print("status  answers")
     for status, times in sorted(found.statuses.items()):
         print(f"{status or 'none':>6}  {times:,}")
-    print(f"good requests answered: {found.good:,} of {given.good:,}")
+    print(f"good requests answered: {found.good:,} of {given.good:,}; came again: {found.again:,}")
     print(f"memory: {before / 1e6:.0f} MB before, {most / 1e6:.0f} MB at most; ready: {ready}")
     for problem, sent in found.problems[:20]:
         print(f"{problem}\n  {sent[:300]!r}")

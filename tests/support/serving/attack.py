@@ -3,8 +3,11 @@
 import asyncio
 import json
 import random
+import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tests.support.serving.hostile import STATUS, good_requests, hostile, what_is_wrong
 
@@ -23,29 +26,44 @@ class Found:
         statuses: How often each status came; 0 stands for a connection closed without one.
         problems: What was wrong, with the bytes that were sent.
         good: How many good requests were answered as they are alone.
+        again: How often one was told to come again, as the server was busy, and did.
     """
 
     statuses: dict[int, int] = field(default_factory=dict)
     problems: list[tuple[str, bytes]] = field(default_factory=list)
     good: int = 0
+    again: int = 0
 
 
-async def ask(host: str, port: int, sent: bytes, seconds: float) -> bytes:
+BUSY = re.compile(rb"HTTP/1\.1 503 (?s:.)*\r\nretry-after: 1\r\n")
+"""What a server answers that asks a client to come again in a second."""
+
+
+class Heard(NamedTuple):
+    """What came back on a connection, and what ended it."""
+
+    answer: bytes
+    end: str
+
+
+async def ask(host: str, port: int, sent: bytes, seconds: float) -> Heard:
     """What comes back on a connection of its own, as far as it comes within some seconds."""
+    began = time.monotonic()
     reader, writer = await asyncio.open_connection(host, port)
-    answer = b""
+    answer, end = b"", "closed by the server"
     try:
-        with suppress(OSError):
-            writer.write(sent)
-            while part := await asyncio.wait_for(reader.read(1 << 16), seconds):
-                answer += part
+        writer.write(sent)
+        while part := await asyncio.wait_for(reader.read(1 << 16), seconds):
+            answer += part
     except asyncio.TimeoutError:
-        pass
+        end = "given up by the client"
+    except OSError as error:
+        end = f"{type(error).__name__}"
     finally:
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
-    return answer
+    return Heard(answer, f"{end} after {time.monotonic() - began:.1f} s")
 
 
 async def attack(
@@ -54,7 +72,7 @@ async def attack(
     """Asks a server so many hostile and good requests, mixed, and some at a time."""
     goods, found = good_requests(image), Found()
     generator = random.Random(seed)
-    alone = [_tensors(await ask(host, port, each, 30)) for each in goods]
+    alone = [_tensors((await ask(host, port, each, 30)).answer) for each in goods]
     assert all(alone), alone
     kinds = [True] * good + [False] * count
     generator.shuffle(kinds)
@@ -66,11 +84,15 @@ async def attack(
             which = mine.randrange(len(goods))
             sent = goods[which] if is_good else hostile(mine, goods)
             try:
-                answer = await ask(host, port, sent, GOOD_PATIENCE if is_good else PATIENCE)
+                heard = await ask(host, port, sent, GOOD_PATIENCE if is_good else PATIENCE)
+                while is_good and BUSY.match(heard.answer):
+                    found.again += 1
+                    await asyncio.sleep(1)
+                    heard = await ask(host, port, sent, GOOD_PATIENCE)
             except OSError as error:
                 found.problems.append((f"no connection: {error}", sent))
                 return
-        _note(found, answer, sent, alone[which] if is_good else None)
+        _note(found, heard, sent, alone[which] if is_good else None)
 
     for start in range(0, len(kinds), 1000):  # tasks take memory too
         part = kinds[start : start + 1000]
@@ -78,7 +100,8 @@ async def attack(
     return found
 
 
-def _note(found: Found, answer: bytes, sent: bytes, alone: "list[float] | None") -> None:
+def _note(found: Found, heard: Heard, sent: bytes, alone: "list[float] | None") -> None:
+    answer = heard.answer
     status = int(match[1]) if (match := STATUS.match(answer)) else 0
     found.statuses[status] = found.statuses.get(status, 0) + 1
     problem = what_is_wrong(answer)
@@ -88,7 +111,7 @@ def _note(found: Found, answer: bytes, sent: bytes, alone: "list[float] | None")
             abs(a - b) <= 1e-4 * (1 + abs(b)) for a, b in zip(values, alone, strict=True)
         )
         found.good += close
-        problem = problem or (None if close else f"a good request: {answer[:300]!r}")
+        problem = problem or (None if close else f"a good request: {heard.end}: {answer[:300]!r}")
     if problem:
         found.problems.append((problem, sent))
 
