@@ -13,7 +13,14 @@ from pvt_spec.arguments import CheckedFields
 
 
 def option(
-    flag: str, help: str, default: Any = None, *, choices: Sequence[str] = (), kind: str = ""
+    flag: str,
+    help: str,
+    default: Any = None,
+    *,
+    choices: Sequence[str] = (),
+    kind: str = "",
+    within: tuple[float, float | None] | None = None,
+    unit: str | None = None,
 ) -> Any:
     """Returns a field, with its option in the metadata.
 
@@ -23,8 +30,11 @@ def option(
         default: The field's value where it is not given; False makes a flag without a value.
         choices: The values that it can have; () for any.
         kind: The kind of value, a key of :data:`pvt_data.options.KINDS`; "" for a text.
+        within: The least and the most of a number, as its type has them; None as most for any.
+        unit: What the help has in its place.
     """
     row = {"flag": flag, "help": help, "choices": choices, "kind": kind}
+    row |= {"within": within, "unit": unit}
     return field(default=default, metadata=row)
 
 

@@ -79,8 +79,12 @@ def as_option(row: Field[Any], name: str, about: str = "") -> Callable[[Any], An
     settings = {**KINDS[row.metadata["kind"]], "help": about + row.metadata["help"]}
     if row.metadata["choices"]:
         settings["type"] = click.Choice(row.metadata["choices"])
+    if row.metadata["within"]:
+        least, most = row.metadata["within"]
+        of = click.IntRange if isinstance(least, int) else click.FloatRange
+        settings |= {"type": of(least, most), "metavar": row.metadata["unit"]}
     if row.default is False:
         settings["is_flag"] = True
-    elif isinstance(row.default, str):
+    elif isinstance(row.default, str) or row.metadata["within"]:
         settings |= {"default": row.default, "show_default": True}
     return click.option(row.metadata["flag"], name, **settings)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -25,16 +26,17 @@ class _Part:
 class Batcher:
     """What puts images of several requests into one call of a model, one call at a time.
 
-    All of it happens in the thread of one event loop, but for the calls. Images that nobody waits
-    for any more are not computed. Where a call fails, the requests in it are answered one by one,
-    so that none fails for another.
+    Images that come while no call goes on are computed at once, those that come meanwhile together
+    in the next. Images that nobody waits for any more are not computed. Where a call fails, the
+    requests in it are answered one by one, so that none fails for another. All of it happens in the
+    thread of one event loop, but for the calls.
 
     Args:
         run: The function from images (B, …) to answers of B images each, which may take long.
         most: The function from the shape of one image to how many a call may have.
         delay: Seconds that a call waits for more images than there are.
         together: Whether images of several requests may be in a call.
-        told: The function that is told the number of images of each call.
+        told: The function that is told the number of images of each call, in the thread of calls.
     """
 
     def __init__(
@@ -45,12 +47,13 @@ class Batcher:
         together: bool = True,
         told: Callable[[int], None] = lambda images: None,
     ):
-        self._run, self._most, self._delay, self._told = run, most, delay, told
-        self._together = together
+        self._run, self._most, self._told = run, most, told
+        self._delay, self._together = delay if together else 0.0, together
         self._waiting: deque[_Part] = deque()
-        self._arrived = asyncio.Event()
+        self._calling = False
+        self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, "model")
-        self._task = asyncio.get_running_loop().create_task(self._work())
+        self._loop = asyncio.get_running_loop()
 
     async def answer(self, images: list[Array]) -> Answers:
         """Returns the answers of one request's images, in their order.
@@ -64,46 +67,39 @@ class Batcher:
         parts = []
         for each in images:
             most = self._most(each.shape[1:])
-            parts += [self._begin(each[n : n + most]) for n in range(0, len(each), most)]
+            for n in range(0, len(each), most):
+                parts.append(_Part(each[n : n + most], self._loop.create_future()))
+        self._waiting.extend(parts)
+        self._go_on()
+        if len(parts) == 1:
+            return await parts[0].answers
         found = await asyncio.gather(*(part.answers for part in parts))
-        if len(found) == 1:
-            return found[0]
         return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
     async def close(self) -> None:
         """Ends it; what still waits is not answered."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        self._calling = True  # nothing begins
         for part in self._waiting:
             part.answers.cancel()
+        self._waiting.clear()
         self._thread.shutdown()
 
-    def _begin(self, images: Array) -> _Part:
-        part = _Part(images, asyncio.get_running_loop().create_future())
-        self._waiting.append(part)
-        self._arrived.set()
-        return part
+    def _go_on(self) -> None:
+        """Begins a call, or a while for more images to come, where there is something to do."""
+        if self._calling or not self._waiting:
+            return
+        if not self._delay or self._rows() >= self._most(self._waiting[0].images.shape[1:]):
+            self._begin()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(self._delay, self._begin)
 
-    async def _work(self) -> None:
-        while True:
-            await self._arrived.wait()
-            if self._delay and self._together:
-                await self._wait_for_more()
-            parts = self._take()
-            if parts:
-                await self._answer(parts)
-
-    async def _wait_for_more(self) -> None:
-        """Waits until there are as many images as a call may have, but not for long."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._delay
-        most = self._most(self._waiting[0].images.shape[1:])
-        while (left := end - loop.time()) > 0 and self._rows() < most:
-            self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), left)
-            except asyncio.TimeoutError:
-                return
+    def _begin(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if not self._calling and (parts := self._take()):
+            self._calling = True
+            self._thread.submit(self._call, parts)
 
     def _rows(self) -> int:
         return sum(len(part.images) for part in self._waiting)
@@ -126,27 +122,34 @@ class Batcher:
                 taken.append(part)
                 rows += count
         self._waiting = left
-        if not left:
-            self._arrived.clear()
         return taken
 
-    async def _answer(self, parts: list[_Part]) -> None:
-        images = [part.images for part in parts]
-        loop = asyncio.get_running_loop()
+    def _call(self, parts: list[_Part]) -> None:
+        """Computes images, in the thread of calls."""
+        self._loop.call_soon_threadsafe(self._called, parts, self._compute(parts))
+
+    def _compute(self, parts: list[_Part]) -> list[Answers | Exception]:
         try:
+            images = [part.images for part in parts]
             whole = images[0] if len(images) == 1 else np.concatenate(images)
             self._told(len(whole))
-            found = await loop.run_in_executor(self._thread, self._run, whole)
+            found = self._run(whole)
         except Exception as error:
-            if len(parts) > 1:
-                for part in parts:
-                    await self._answer([part])
-            elif not parts[0].answers.done():
-                parts[0].answers.set_exception(error)
-            return
-        start = 0
-        for part in parts:
-            end = start + len(part.images)
-            if not part.answers.done():
-                part.answers.set_result({name: rows[start:end] for name, rows in found.items()})
-            start = end
+            return [error] if len(parts) == 1 else [self._compute([part])[0] for part in parts]
+        ends = [*accumulate(map(len, images))]
+        return [
+            {name: rows[end - len(part.images) : end] for name, rows in found.items()}
+            for part, end in zip(parts, ends, strict=True)
+        ]
+
+    def _called(self, parts: list[_Part], found: list[Answers | Exception]) -> None:
+        """Begins the next call, and hands the answers of the last to those who wait for them."""
+        self._calling = False
+        self._go_on()
+        for part, answers in zip(parts, found, strict=True):
+            if part.answers.done():
+                continue
+            if isinstance(answers, Exception):
+                part.answers.set_exception(answers)
+            else:
+                part.answers.set_result(answers)

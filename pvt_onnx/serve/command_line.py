@@ -1,5 +1,6 @@
 """``pvt-onnx serve``. Everything heavier than click is imported inside the command."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,16 @@ from pvt_data.answers.commands import Engines, describe, engine_options
 from pvt_data.command_line import say
 from pvt_data.description import Description, apart
 from pvt_data.options import as_option
-from pvt_onnx.serve.options import LOGS, ServeOptions
+from pvt_onnx.serve.options import ServeOptions
 
-_OWN = ServeOptions()
+_OWN = fields(ServeOptions)
 _MODEL = next(row for row in fields(Description) if row.name == "model")
+
+
+def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for row in reversed(_OWN):
+        command = as_option(row, row.name)(command)
+    return command
 
 
 def add_serve(group: click.Group, engines: Engines) -> None:
@@ -28,76 +35,7 @@ def add_serve(group: click.Group, engines: Engines) -> None:
         metavar="DIR",
         help="Serve DIR/NAME/VERSION/model.onnx, in place of MODEL.",
     )
-    @click.option("--host", default=_OWN.host, show_default=True, help="Listen on this address.")
-    @click.option(
-        "--port",
-        default=_OWN.port,
-        show_default=True,
-        type=click.IntRange(0, 65535),
-        help="Listen on this port; 0: on any that is free.",
-    )
-    @click.option(
-        "--max-batch",
-        default=_OWN.max_batch,
-        show_default=True,
-        type=click.IntRange(1, 4096),
-        help="Answer so many images that wait in one call of a model.",
-    )
-    @click.option(
-        "--max-delay",
-        default=_OWN.max_delay,
-        show_default=True,
-        type=click.FloatRange(0, 10_000),
-        metavar="MS",
-        help="Have a call wait for more images.",
-    )
-    @click.option(
-        "--queue",
-        default=_OWN.queue,
-        show_default=True,
-        type=click.IntRange(1, 1 << 20),
-        metavar="N",
-        help="Refuse requests beyond N images that a model has to answer.",
-    )
-    @click.option(
-        "--timeout",
-        default=_OWN.timeout,
-        show_default=True,
-        type=click.FloatRange(0.001, 86_400),
-        metavar="SECONDS",
-        help="Give a request up that was not answered by then.",
-    )
-    @click.option(
-        "--max-body",
-        default=_OWN.max_body,
-        show_default=True,
-        type=click.IntRange(1, 1 << 31),
-        metavar="BYTES",
-        help="Refuse longer requests.",
-    )
-    @click.option(
-        "--max-pixels",
-        default=_OWN.max_pixels,
-        show_default=True,
-        type=click.IntRange(1),
-        metavar="N",
-        help="Refuse larger images.",
-    )
-    @click.option(
-        "--drain",
-        default=_OWN.drain,
-        show_default=True,
-        type=click.FloatRange(1, 86_400),
-        metavar="SECONDS",
-        help="Let requests end on SIGTERM.",
-    )
-    @click.option(
-        "--log",
-        default=_OWN.log,
-        show_default=True,
-        type=click.Choice(LOGS),
-        help="Write each request on stderr.",
-    )
+    @_with_options
     @as_option(_MODEL, "model", "Of a MODEL that does not say it: ")
     @engine_options(engines)
     @click.pass_context
@@ -105,10 +43,10 @@ def add_serve(group: click.Group, engines: Engines) -> None:
         ctx: click.Context, /, models: tuple[Path, ...], repository: Path | None, **given: Any
     ) -> None:
         """Serve models over HTTP, by the Open Inference Protocol, version 2."""
-        own = {name: given.pop(name) for name in vars(_OWN)}
+        options = ServeOptions(**{row.name: given.pop(row.name) for row in _OWN})
         if bool(models) == bool(repository):
             raise click.UsageError("expected either MODEL or --repository", ctx)
-        stopped = _serve(models, repository, ServeOptions(**own), given)
+        stopped = _serve(models, repository, options, given)
         if stopped:
             say("stopped")
             ctx.exit(128 + stopped)

@@ -1,7 +1,11 @@
-"""How models are served, as one record. Nothing heavy is imported."""
+"""How models are served, as one record; each field is an option of the command.
+
+Each is a row of :func:`pvt_data.description.option`. Nothing heavy is imported here.
+"""
 
 from dataclasses import dataclass
 
+from pvt_data.description import option
 from pvt_spec.files.limits import MAX_REQUEST, MAX_REQUEST_PIXELS
 
 LOGS = ("lines", "json", "none")
@@ -25,16 +29,47 @@ class ServeOptions:
         log: One of :data:`LOGS`.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    max_batch: int = 16
-    max_delay: float = 0.0
-    queue: int = 256
-    timeout: float = 60.0
-    max_body: int = MAX_REQUEST
-    max_pixels: int = MAX_REQUEST_PIXELS
-    drain: float = 30.0
-    log: str = "lines"
+    host: str = option("--host", "Listen on this address.", "127.0.0.1")
+    port: int = option(
+        "--port", "Listen on this port; 0: on any that is free.", 8000, within=(0, 65535)
+    )
+    max_batch: int = option(
+        "--max-batch",
+        "Answer so many images that wait in one call of a model.",
+        16,
+        within=(1, 4096),
+    )
+    max_delay: float = option(
+        "--max-delay", "Have a call wait for more images.", 0.0, within=(0.0, 10_000.0), unit="MS"
+    )
+    queue: int = option(
+        "--queue",
+        "Refuse requests beyond N images that a model has to answer.",
+        256,
+        within=(1, 1 << 20),
+        unit="N",
+    )
+    timeout: float = option(
+        "--timeout",
+        "Give a request up that was not answered by then.",
+        60.0,
+        within=(0.001, 86_400.0),
+        unit="SECONDS",
+    )
+    max_body: int = option(
+        "--max-body", "Refuse longer requests.", MAX_REQUEST, within=(1, 1 << 31), unit="BYTES"
+    )
+    max_pixels: int = option(
+        "--max-pixels", "Refuse larger images.", MAX_REQUEST_PIXELS, within=(1, None), unit="N"
+    )
+    drain: float = option(
+        "--drain",
+        "Let requests end on SIGTERM.",
+        30.0,
+        within=(1.0, 86_400.0),
+        unit="SECONDS",
+    )
+    log: str = option("--log", "Write each request on stderr.", "lines", choices=LOGS)
 
 
 BODIES = 4

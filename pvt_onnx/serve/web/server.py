@@ -1,6 +1,7 @@
 """The process that serves: a socket, an event loop, signals."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -43,17 +44,18 @@ class Server(uvicorn.Server):
         super().__init__(_config(service, options, tell))
         self._service, self._tell = service, tell
 
-    async def run_on(self, listener: socket.socket) -> None:
-        """Serves until it is told to end, and what was asked by then is answered.
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves on sockets until it is told to end, and what was asked by then is answered.
 
         Raises:
             PvtError: A model cannot be opened.
         """
         loading = asyncio.ensure_future(self._service.load(self._tell))
         loading.add_done_callback(self._loaded)
-        self._tell(f"listening on {address_of(listener)}")
+        for listener in sockets or ():
+            self._tell(f"listening on {address_of(listener)}")
         try:
-            await self.serve(sockets=[listener])
+            await super().serve(sockets)
             if loading.done():
                 await loading
         finally:
@@ -64,6 +66,9 @@ class Server(uvicorn.Server):
     def _loaded(self, loading: "asyncio.Future[None]") -> None:
         if loading.cancelled() or loading.exception():
             self.should_exit = True
+        else:  # what is there stays: the collector need not go through it while requests wait
+            gc.collect()
+            gc.freeze()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -100,7 +105,7 @@ def serve(files: Sequence[ModelFile], open_: Open, options: ServeOptions, tell: 
     """
     with listen(options.host, options.port) as listener:
         server = Server(Service(files, open_, options), options, tell)
-        asyncio.run(server.run_on(listener))
+        server.run([listener])
         return server.signal
 
 
@@ -112,7 +117,7 @@ def _config(service: Service, options: ServeOptions, tell: Tell) -> uvicorn.Conf
         http=Connection,
         ws="none",
         lifespan="off",
-        loop="asyncio",
+        loop="auto",  # uvloop's, where it is installed
         log_config=None,
         access_log=False,
         proxy_headers=False,

@@ -13,11 +13,12 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from tests.support.processes import free_port
-from tests.support.serving.attack import Found, ask, attack
+from tests.support.serving.attack import PATIENCE, Found, ask, attack
 from tests.support.serving.hostile import STATUS, request
 from tests.support.serving.models import picture, save
 
@@ -49,7 +50,7 @@ def start(folder: Path, port: int) -> "subprocess.Popen[str]":
     raise RuntimeError("it did not start")
 
 
-def run(count: int, good: int, at_once: int, seed: int) -> tuple[Found, bool, int, int]:
+def run(count: int, good: int, *how: Any) -> tuple[Found, bool, int, int]:
     """What came of it, whether the server is ready, its memory before, and the most it had."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +59,7 @@ def run(count: int, good: int, at_once: int, seed: int) -> tuple[Found, bool, in
             memory = Memory(process.pid)
             before = psutil.Process(process.pid).memory_info().rss
             memory.start()
-            found = asyncio.run(attack(HOST, port, picture(), count, good, at_once, seed))
+            found = asyncio.run(attack(HOST, port, picture(), count, good, *how))
             asked = request(b"", path="/v2/health/ready", method="GET")
             ready = STATUS.match(asyncio.run(ask(HOST, port, asked, 30)).answer)
             memory.ended.set()
@@ -75,8 +76,11 @@ def main() -> None:
     parser.add_argument("--good", type=int, default=300, help="good requests among them")
     parser.add_argument("--at-once", type=int, default=64, help="connections at a time")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE, help="seconds that a hostile client waits"
+    )
     given = parser.parse_args()
-    found, ready, before, most = run(given.count, given.good, given.at_once, given.seed)
+    found, ready, before, most = run(*vars(given).values())
     print("status  answers")
     for status, times in sorted(found.statuses.items()):
         print(f"{status or 'none':>6}  {times:,}")

@@ -67,7 +67,14 @@ async def ask(host: str, port: int, sent: bytes, seconds: float) -> Heard:
 
 
 async def attack(
-    host: str, port: int, image: bytes, count: int, good: int, at_once: int = 32, seed: int = 0
+    host: str,
+    port: int,
+    image: bytes,
+    count: int,
+    good: int,
+    at_once: int = 32,
+    seed: int = 0,
+    patience: float = PATIENCE,
 ) -> Found:
     """Asks a server so many hostile and good requests, mixed, and some at a time."""
     goods, found = good_requests(image), Found()
@@ -84,7 +91,7 @@ async def attack(
             which = mine.randrange(len(goods))
             sent = goods[which] if is_good else hostile(mine, goods)
             try:
-                heard = await ask(host, port, sent, GOOD_PATIENCE if is_good else PATIENCE)
+                heard = await ask(host, port, sent, GOOD_PATIENCE if is_good else patience)
                 while is_good and BUSY.match(heard.answer):
                     found.again += 1
                     await asyncio.sleep(1)

@@ -1,6 +1,5 @@
 """A server in a thread of the tests' own process."""
 
-import asyncio
 import json
 import signal
 import socket
@@ -93,7 +92,7 @@ def running(
         address = address_of(listener)
         service = Service(files, open_ or opening, options)
         server = Server(service, options, told.append)
-        thread = threading.Thread(target=lambda: asyncio.run(server.run_on(listener)))
+        thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
             while wait and not service.ready:
