@@ -1,8 +1,10 @@
 """Folders of a repository: a model, its configuration and its names, whole or not at all."""
 
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -21,12 +23,19 @@ from pvt_onnx.serve.models import ServedModel, open_served
 from pvt_onnx.serve.repository import MODEL, ModelFile
 from pvt_spec import ConfigError
 from pvt_spec.errors import FileExists, PvtError
+from pvt_spec.files.locks import held
 from pvt_spec.files.replacing import check_folder
 from pvt_spec.model_info import Untouched
 from pvt_spec.precisions import FLOAT32
 
 PIXELS = "_pixels"
 """What the name of a model has at its end that takes images of any size, as they are decoded."""
+
+_OLD = "old"
+"""Where models are, in a folder of work, that are being replaced."""
+
+_WORK = re.compile(r"\.pvt-[a-z0-9_]{8}")
+_LOCK = ".pvt-repository.tmp"
 
 
 def write_repository(
@@ -56,12 +65,18 @@ def write_repository(
     for file in files:
         model = open_served(file.path, file.name, "1", EngineOptions(), tell=tell)
         model.warm_up(1)
-        _write(model, file, target / file.name, max_batch, force)
-        written.append(file.name)
-        if (pixels := _with_preprocessing(model, file, tell)) is not None:
-            name = file.name + PIXELS
-            _write_built(pixels, name, target / name, max_batch, force)
-            written.append(name)
+        pixels = _with_preprocessing(model, file, tell)
+        found = [file.name] if pixels is None else [file.name, file.name + PIXELS]
+        for name in found:
+            if (target / name).exists() and not force:
+                raise FileExists(
+                    f"{target / name} exists: name another repository, or give --force"
+                )
+        with _working_in(target, tell) as work:
+            _write(model, file, target / file.name, max_batch, work)
+            if pixels is not None:
+                _write_built(pixels, found[1], target / found[1], max_batch, work)
+        written += found
     return written
 
 
@@ -83,43 +98,56 @@ def _with_preprocessing(model: ServedModel, file: ModelFile, tell: Tell) -> onnx
     return build(info.config, info.numerics, held.weights, info=info, embed=True)
 
 
+@contextmanager
+def _working_in(target: Path, tell: Tell) -> Iterator[Path]:
+    """Yields a folder in a repository for what is not whole yet, which is gone afterwards.
+
+    What runs that were killed have left there goes first.
+    """
+    target.mkdir(exist_ok=True)
+    with held(target / _LOCK, wait=True):
+        for left in [each for each in target.iterdir() if _WORK.fullmatch(each.name)]:
+            tell(f"{left}: a run that was stopped has left it: removed")
+            _clear(left, target, tell)
+        work = Path(mkdtemp(prefix=".pvt-", dir=target))
+        try:
+            yield work
+        finally:
+            _clear(work, target, tell)
+
+
+def _clear(work: Path, target: Path, tell: Tell) -> None:
+    """Removes such a folder, but for models that were to be replaced and were not."""
+    for old in (work / _OLD).glob("*"):
+        if not (target / old.name).exists():
+            os.replace(old, target / old.name)
+            tell(f"{target / old.name}: was to be replaced, and is as it was")
+    shutil.rmtree(work, ignore_errors=True)
+
+
 def _write_built(
-    proto: onnx.ModelProto, name: str, folder: Path, max_batch: int, force: bool
+    proto: onnx.ModelProto, name: str, folder: Path, max_batch: int, work: Path
 ) -> None:
-    place = Path(mkdtemp(prefix=".pvt-", dir=folder.parent))
-    try:
-        path = place / MODEL
-        path.write_bytes(serialize(proto, name))
-        model = open_served(path, name, "1", EngineOptions())
-        model.warm_up(1)
-        _write(model, ModelFile(name, "1", path), folder, max_batch, force)
-    finally:
-        shutil.rmtree(place)
+    path = work / MODEL
+    path.write_bytes(serialize(proto, name))
+    model = open_served(path, name, "1", EngineOptions())
+    model.warm_up(1)
+    _write(model, ModelFile(name, "1", path), folder, max_batch, work)
 
 
-def _write(model: ServedModel, file: ModelFile, folder: Path, max_batch: int, force: bool) -> None:
+def _write(model: ServedModel, file: ModelFile, folder: Path, max_batch: int, work: Path) -> None:
     """Writes a model's folder beside where it is to be, and puts it there."""
-    if folder.exists() and not force:
-        raise FileExists(f"{folder} exists: name another repository, or give --force")
-    folder.parent.mkdir(exist_ok=True)
     proto = load_proto(file.path, weights=False)
-    new = Path(mkdtemp(prefix=".pvt-", dir=folder.parent))
-    try:
-        new.chmod(0o755)
-        (new / "1").mkdir()
-        shutil.copyfile(file.path, new / "1" / MODEL)
-        for beside in places(proto):
-            shutil.copyfile(file.path.parent / beside, new / "1" / beside)
-        config = write_config(folder.name, model, proto.graph, max_batch)
-        (new / "config.pbtxt").write_text(config, "utf-8")
-        if labels := label_lines(model):
-            (new / LABELS).write_text(labels, "utf-8")
-        if folder.exists():
-            old = Path(mkdtemp(prefix=".pvt-", dir=folder.parent))
-            os.replace(folder, old / "old")
-            os.replace(new, folder)
-            shutil.rmtree(old)
-        else:
-            os.replace(new, folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    new = work / "new"
+    (new / "1").mkdir(parents=True)
+    shutil.copyfile(file.path, new / "1" / MODEL)
+    for beside in places(proto):
+        shutil.copyfile(file.path.parent / beside, new / "1" / beside)
+    config = write_config(folder.name, model, proto.graph, max_batch)
+    (new / "config.pbtxt").write_text(config, "utf-8")
+    if labels := label_lines(model):
+        (new / LABELS).write_text(labels, "utf-8")
+    if folder.exists():
+        (work / _OLD).mkdir(exist_ok=True)
+        os.replace(folder, work / _OLD / folder.name)
+    os.replace(new, folder)

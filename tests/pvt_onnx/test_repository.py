@@ -166,3 +166,19 @@ def test_what_cannot_be_written_is_one_error(tmp_path):
 def test_any_name_is_read_back(name):
     text = f"name: {quoted(name)}"
     assert text_format.Parse(text, model_config_pb2.ModelConfig()).name == name
+
+
+def test_what_a_killed_run_left_is_removed_and_what_it_was_replacing_put_back(tmp_path):
+    target = tmp_path / "r"
+    written(save(tmp_path / "m.onnx"), target)
+    before = sorted(path.name for path in target.iterdir())
+    left = target / ".pvt-abcd_012"
+    (left / "new/1").mkdir(parents=True)
+    (left / "old").mkdir()
+    os.replace(target / "m", left / "old/m")
+    (target / ".pvt-mine").mkdir()
+    done = written(save(tmp_path / "n.onnx"), target)
+    assert tells(done.stderr, left, target / "m")
+    found = sorted(path.name for path in target.iterdir())
+    assert found == sorted([*before, "n", "n_pixels", ".pvt-mine"])
+    assert list_repository(target, pytest.fail)[0].name == "m"

@@ -58,10 +58,13 @@ class Endpoints:
             Route("/metrics", self.metrics),
             Route("/", self.page),
         ]
+        if all(each.file.name != "stats" for each in self._service.entries()):
+            found.append(Route("/v2/models/stats", self.statistics))
         for base in (model, model + version):
             found += [
                 Route(base, self.model),
                 Route(f"{base}/ready", self.model_ready),
+                Route(f"{base}/stats", self.statistics),
                 Route(f"{base}/infer", self.infer, methods=["POST"]),
             ]
         return found
@@ -109,6 +112,12 @@ class Endpoints:
         """Says whether a model can be asked."""
         model = self._service.open_model(self._find(request))
         return _json({"name": model.name, "ready": True})
+
+    async def statistics(self, _: Request) -> Response:
+        """Says where what Triton's extension of statistics would is found."""
+        raise ProtocolError(
+            404, "there is no extension of statistics: /metrics has requests, seconds and batches"
+        )
 
     async def metrics(self, _: Request) -> Response:
         """Says what was counted."""

@@ -131,6 +131,8 @@ def test_addresses_that_are_none_and_methods_that_are_none(server):
         ("GET", "/v2/models/m/versions/9/ready", 404, [9, 1]),
         ("GET", "/v2/models/m/versions/../../../m", 404, []),
         ("POST", "/v2/repository/models/m/load", 404, []),
+        ("GET", "/v2/models/stats", 404, ["/metrics"]),
+        ("GET", "/v2/models/m/stats", 404, ["/metrics"]),
     ):
         answer = server.ask(method, path)
         assert answer.status == status and [*answer.body] == ["error"]
