@@ -33,7 +33,7 @@ def option(
         within: The least and the most of a number, as its type has them; None as most for any.
         unit: What the help has in its place.
     """
-    row = {"flag": flag, "help": help, "choices": choices, "kind": kind}
+    row: dict[str, Any] = {"flag": flag, "help": help, "choices": choices, "kind": kind}
     row |= {"within": within, "unit": unit}
     return field(default=default, metadata=row)
 
