@@ -144,7 +144,10 @@ def _with_model(values: dict[str, Any]) -> dict[str, Any]:
     from pvt_train.recipe.keys import ROWS
     from pvt_train.run.fine_tuning import read_variant
 
-    pretrained = ROWS["pretrained"].words.get(values.get("pretrained"), values.get("pretrained"))
+    try:
+        pretrained = ROWS["pretrained"].read(values.get("pretrained"))
+    except ValueError:
+        return values  # which is said with all else that is wrong
     if "model" in values or not isinstance(pretrained, str) or not pretrained:
         return values
     model = read_variant(Path(pretrained))

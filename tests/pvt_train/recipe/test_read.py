@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pvt_spec import ConfigError, ModelInfo, Preprocessing, make_config, profile_numerics
+from pvt_train.command_line import read_recipe
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from tests.support.messages import naming, tells
@@ -288,3 +289,10 @@ def test_what_is_merged_into_a_mapping_is_read(tmp_path):
     path = written(tmp_path, "<<: {model: pvt_tiny, lr: 0.5}\nepoch_size: 3\n")
     recipe = load_recipe(path, {})
     assert (recipe.model, recipe.lr, recipe.epoch_size) == ("pvt_tiny", 0.5, 3)
+
+
+@pytest.mark.parametrize("wrong", ["[1]", "{a: 1}", "5", "[.nan]"])
+def test_what_names_no_pretrained_file_is_said(tmp_path, wrong):
+    (tmp_path / "recipe.yaml").write_text(f"pretrained: {wrong}\nlr: fast\n")
+    with pytest.raises(ConfigError, match=naming("pretrained", "lr", "model")):
+        read_recipe(tmp_path / "recipe.yaml", {})
