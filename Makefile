@@ -1,6 +1,7 @@
 # make demo: the main job end to end. make test: tests, lint and types.
 # make test-all: those, and what takes longer or needs other people's programs.
 # make docs: what documents derive from the code, and the site of them in build/site.
+# make dist: a wheel and an sdist in dist.
 # Each makes .venv and install the locked environment first.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ STAMP := $(VENV)/.installed
 # A file's tests share what is dear to make; tests/conftest.py puts the longest files first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all lint types docs install clean
+.PHONY: demo test test-all lint types docs dist install clean
 
 install: $(STAMP)
 
@@ -43,5 +44,8 @@ docs: install
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --nitpicky --doctree-dir build/doctrees \
 		--quiet docs build/site
 
+dist: install
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build dist docs/generated *.egg-info

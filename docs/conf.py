@@ -19,13 +19,13 @@ extensions = [
     "docs.building.blocks",
     "docs.building.generated",
 ]
-exclude_patterns = ["README.md"]
+exclude_patterns = ["building", "static"]
 nitpicky = True
 nitpick_ignore_regex = [
     # What the code refers to inside itself, and the types of other libraries, have no page here.
     (r"py:.*", r".*"),
 ]
-suppress_warnings = ["config.cache"]
+suppress_warnings = ["config.cache", "toc.empty_glob"]  # a glob takes pages that are to come
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -40,6 +40,7 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 
+smartquotes = False  # -- is an option
 html_theme = "furo"
 html_title = "pvt-twins"
 html_static_path = ["static"]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pvt_data.edge import edge
+from pvt_data.edge import edge, version_of
 from pvt_spec.errors import PvtError
 from pvt_spec.words import presentable, shortened
 
@@ -31,7 +31,34 @@ READ = "pvt_data.files that were read"
 """The key in a context's ``meta`` under which an option's callback keeps files that it has read."""
 
 
-class Command(click.Command):
+def _tell_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        version = version_of("pvt-twins") or "(not installed)"
+        click.echo(f"{ctx.find_root().info_name}, of pvt-twins {version}")
+        ctx.exit()
+
+
+VERSION = click.Option(
+    ["--version"],
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_tell_version,
+    help="Show the version and exit.",
+)
+
+
+class Versioned(click.Command):
+    """A command with ``--version``."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Returns the command's parameters, with the version's before the help's."""
+        own = super().get_params(ctx)
+        place = -1 if self.get_help_option(ctx) in own else len(own)
+        return [*own[:place], VERSION, *own[place:]]
+
+
+class Command(Versioned):
     """A command whose options are also taken in MindCV's spelling: ``--data_dir``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -88,7 +115,7 @@ def _dashed(argument: str) -> str:
     return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
-class Commands(click.Group):
+class Commands(Versioned, click.Group):
     """A group whose commands end in one message, whatever happens; see :func:`edge`."""
 
     command_class = Command

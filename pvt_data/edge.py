@@ -252,7 +252,7 @@ def _write_report(error: BaseException) -> str:
         (
             f"command line: {shlex.join(sys.argv)}",
             f"Python {sys.version} on {platform.platform()}",
-            *filter(None, map(_version, _VERSIONS)),
+            *(f"{name} {version}" for name in _VERSIONS if (version := version_of(name))),
             "",
             "".join(traceback.format_exception(error)),
         )
@@ -268,11 +268,12 @@ def _write_report(error: BaseException) -> str:
     return f"please send us the report {name} (traceback, versions and command line)"
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Returns the version of a distribution that is installed, None of another."""
     from importlib import metadata
 
     try:
-        return f"{name} {metadata.version(name)}"
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
 

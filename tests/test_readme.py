@@ -6,6 +6,7 @@ What cannot stand as it is (placeholders, sizes, counts of devices, these tests)
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,20 +20,26 @@ import pytest
 from docs.derive import DOCUMENTS as WRITTEN
 from pvt_spec import PvtError
 from tests.support.documents import (
+    NOT_RUN,
     Command,
     Substitution,
     find_difference,
     pattern_of,
+    read_blocks,
     read_commands,
     read_spans,
     substitute,
 )
 from tests.support.processes import ROOT, free_port, launch_environment, run_python
 
-RUN = {"README.md": ROOT / "README.md", "guide": ROOT / "docs/howto/training.md"}
-"""The documents whose commands are run."""
-
 DOCUMENTS = [*WRITTEN, *ROOT.glob("benchmarks/*.md")]
+
+RUN = {
+    str(path.relative_to(ROOT)): path
+    for path in WRITTEN
+    if path.name != "CONTRIBUTING.md" and read_commands(path.read_text())
+}
+"""The documents whose commands are run: all but those that the tests themselves are among."""
 
 QUICK = (
     "--model pvt_nano --image-resize 32 --epoch-size 1 --warmup-epochs 0 --decay-epochs null "
@@ -48,7 +55,8 @@ TABLE = (
     Substitution(r"train … (?=--pretrained)", "train --data-dir DIR --output tuned ", "left open"),
     Substitution(r"(?<=pvt_torch train )--config …", "--data-dir DIR --output three", "left open"),
     Substitution(r"--config …", "--data-dir DIR --output two", "left open"),
-    Substitution(r"^pvt-onnx serve", "timeout 100 pvt-onnx serve", "it would go on"),
+    Substitution(r"^pvt-onnx serve", "timeout 100 pvt-onnx serve --port $PORT", "it would go on"),
+    Substitution(r"localhost:8000", "localhost:$PORT", "others may run"),
     Substitution(r"photos/", "DIR/val/3", "a folder of images"),
     Substitution(r"--runtime torch-compile", "--runtime torch", "compiling takes minutes"),
     Substitution(r"(?<=--images )val/", "DIR/val", "a folder of labelled images"),
@@ -69,7 +77,7 @@ TABLE = (
     ),
     Substitution(r"(worker_num|nproc_per_node)=[48]", r"\1=2", "two cores"),
     Substitution(r"--master_port=8119", "", "others may run"),
-    Substitution(r"\b(msrun|torchrun) ", r"\1 --master_port=$PORT ", "others may run"),
+    Substitution(r"\b(msrun|torchrun) ", r"\1 --master_port=$OTHER ", "others may run"),
     Substitution(r"(?<=npu\.npz )best\.ckpt", "runs/b0/best.ckpt", "one machine is both"),
 )
 """What stands for something where a document's commands are run; all of it is used."""
@@ -85,11 +93,15 @@ FILES = {
     "pvt_v2_b0.pth": "cp model.pth pvt_v2_b0.pth",
     "pvt_v2_b2.pth": "cp model.pth pvt_v2_b2.pth",
     "other.onnx": "convert model.ckpt other.onnx --profile mindcv",
+    "digits.onnx": "convert model.ckpt digits.onnx",
 }
 """A file that a reader of the documents has -> how it is made of the demo's model."""
 
 ENDS = {"parity diagnose": 1}
 """What ends in another exit code than 0, being shown for what differs."""
+
+MADE = r"(?m)^(?:\$ +)?(?:convert|pvt-onnx quantize) (?!inspect)\S+ {}\b"
+"""What makes a file in a document, which then need not be there before."""
 
 SECONDS = 600
 """The longest that a command may take."""
@@ -97,9 +109,11 @@ SECONDS = 600
 
 def run_commands(commands: list[Command], folder: Path) -> Iterator[str]:
     """Runs commands in a folder, and yields what is wrong with the document that has them."""
-    environment = {**launch_environment(), "OMP_NUM_THREADS": "1", "PORT": str(free_port())}
+    environment = {**launch_environment(), "OMP_NUM_THREADS": "1"}
+    port, other = str(free_port()), str(free_port())
     for command in commands:
         text, _ = substitute(command.text, TABLE)
+        text = text.replace("$PORT", port).replace("$OTHER", other)
         if command.language == "python":
             text = f"python - <<'END'\n{text}\nEND"
         done = subprocess.run(
@@ -122,13 +136,25 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "demo"
 
 
+@pytest.fixture(scope="session")
+def files(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all of :data:`FILES`."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "demo").symlink_to(demo)
+    assert not list(run_commands([Command(0, text) for text in FILES.values()], folder))
+    return folder
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("document", RUN)
-def test_commands_do_what_the_document_shows(document, demo, few_digits, tmp_path) -> None:
+def test_commands_do_what_the_document_shows(document, demo, files, few_digits, tmp_path) -> None:
+    text = RUN[document].read_text()
     (tmp_path / "demo").symlink_to(demo)
     (tmp_path / "DIR").symlink_to(few_digits)
-    made = [Command(0, text) for text in FILES.values()]
-    problems = list(run_commands([*made, *read_commands(RUN[document].read_text())], tmp_path))
+    for name in FILES:
+        if name in text and not re.search(MADE.format(re.escape(name)), text):
+            shutil.copy(files / name, tmp_path)
+    problems = list(run_commands(read_commands(text), tmp_path))
     assert not problems, "\n".join(problems)
 
 
@@ -141,6 +167,18 @@ def test_all_of_the_table_is_used() -> None:
     assert [row.pattern for row in TABLE if row not in used] == []
     for name in FILES:
         assert any(name in command.text for command in commands), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_block_is_run_or_says_why_not(document: Path) -> None:
+    for line, language, _ in read_blocks(document.read_text()):
+        run = document in RUN.values() or document.name in ("CONTRIBUTING.md", "CHANGELOG.md")
+        of_the_site = language == "mermaid" or re.fullmatch(
+            r"\{(toctree|include|image)\}.*", language
+        )
+        why = language.removeprefix(NOT_RUN) if language.startswith(NOT_RUN) else ""
+        known = language in ("", "python") and run
+        assert known or of_the_site or len(why) > 10, f"{document}: {line}: {language!r}"
 
 
 def test_nothing_is_left_open() -> None:
@@ -161,6 +199,7 @@ PROGRAMS = {
 def usages(text: str) -> Iterator[list[str]]:
     """The commands of ours in a line of a shell: the name and the arguments of each."""
     text = re.sub(r"\$\(which ([\w-]+)\)|[\[\]…]", r" \1 ", substitute(text, TABLE)[0])
+    text = text.replace("$PORT", "8000")
     for part in re.split(r"&&|\||;", " ".join(shlex.split(text, comments=True))):
         words = part.split()
         names = [word.replace("pvt_", "pvt-") for word in words]
@@ -192,7 +231,8 @@ def check_usage(name: str, *arguments: str) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_of_a_document_is_one_with_such_options(document: Path) -> None:
     text = document.read_text()
-    commands = [command.text for command in read_commands(text, [""])] + read_spans(text)
+    commands = [command.text for command in read_commands(text, ["", NOT_RUN])]
+    commands += read_spans(text)
     for usage in (usage for command in commands for usage in usages(command)):
         try:
             check_usage(*usage)

@@ -55,7 +55,7 @@ def _commands(
     command: click.Command, parent: click.Context | None, name: str, level: int
 ) -> Iterator[str]:
     context = click.Context(command, parent, name)
-    formatter = Markdown()
+    formatter = Markdown(width=1000)  # nothing is cut off
     command.format_help(context, formatter)
     if parent:
         yield f"{'#' * level} {context.command_path}\n"
@@ -75,7 +75,7 @@ def api_page(package: str) -> str:
         kind = _kind(getattr(module, name))
         option = {"class": "\n   :members:", "data": "\n   :no-value:"}.get(kind, "")
         blocks.append(f".. auto{kind}:: {package}.{name}{option}")
-    return f"# {package}\n\n" + "".join(f"```{{eval-rst}}\n{block}\n```\n\n" for block in blocks)
+    return f"# import {package}\n\n" + "".join(f"```{{eval-rst}}\n{block}\n```\n\n" for block in blocks)
 
 
 def _kind(value: Any) -> str:

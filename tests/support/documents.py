@@ -8,6 +8,9 @@ from typing import Any
 PROMPT = re.compile(r"\w*\$ +")
 """What stands before a command where lines without it are what was printed."""
 
+NOT_RUN = "{not-run} "
+"""What a block's language begins with that nobody runs; the reason follows, and the page has it."""
+
 ELSEWHERE = "..."
 """A shown line that stands for any number of printed ones."""
 
@@ -45,10 +48,17 @@ def read_blocks(document: str) -> Iterator[tuple[int, str, list[str]]]:
 
 
 def read_commands(document: str, languages: Iterable[str] = ("", "python")) -> list[Command]:
-    """The commands of a document in order; a block of Python is one."""
+    """The commands of a document in order; a block of Python is one.
+
+    Blocks that are not run are left out, unless :data:`NOT_RUN` is among the languages.
+    """
     found = []
     for start, language, lines in read_blocks(document):
-        if language not in languages:
+        if language.startswith(NOT_RUN):
+            language = "" if lines[0] != ":language: python" else language
+            if NOT_RUN not in languages or language:
+                continue
+        elif language not in languages:
             continue
         if language:
             found.append(Command(start, "\n".join(lines), language=language))
