@@ -75,7 +75,9 @@ def api_page(package: str) -> str:
         kind = _kind(getattr(module, name))
         option = {"class": "\n   :members:", "data": "\n   :no-value:"}.get(kind, "")
         blocks.append(f".. auto{kind}:: {package}.{name}{option}")
-    return f"# import {package}\n\n" + "".join(f"```{{eval-rst}}\n{block}\n```\n\n" for block in blocks)
+    return f"# import {package}\n\n" + "".join(
+        f"```{{eval-rst}}\n{block}\n```\n\n" for block in blocks
+    )
 
 
 def _kind(value: Any) -> str:

@@ -20,7 +20,7 @@ from parity.options import (
     takes,
     tell_sideways,
 )
-from pvt_data.command_line import say
+from pvt_data.command_line import Command, say
 from pvt_data.progress import progress_bar
 from pvt_packages import require
 from pvt_spec.files.json_text import encode_json
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from parity.inputs.samples import Inputs
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("models", nargs=-1, required=True, type=model_argument)
 @click.option("-o", "--output", required=True, type=path_argument, help="The certificate, .json.")
 @takes("runtime")
@@ -94,7 +94,7 @@ def _source(chosen: Chosen, inputs: "Inputs") -> tuple[str, int]:
     return ("bundle", 0) if chosen.images or groups == {"input"} else ("generated", chosen.seed)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("certificate", type=path_argument)
 @click.argument("files", nargs=-1, required=True, type=path_argument)
 @click.option(
