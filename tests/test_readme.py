@@ -101,6 +101,8 @@ FILES = {
     "pvt_v2_b0.pth": "cp model.pth pvt_v2_b0.pth",
     "pvt_v2_b2.pth": "cp model.pth pvt_v2_b2.pth",
     "other.onnx": "convert model.ckpt other.onnx --profile mindcv",
+    "model.onnx": "convert model.ckpt model.onnx",
+    "downloaded.onnx": "convert model.ckpt downloaded.onnx",
     "digits.onnx": "convert model.ckpt digits.onnx",
 }
 """A file that a reader of the documents has -> how it is made of the demo's model."""

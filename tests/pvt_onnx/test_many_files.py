@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import pvt_onnx
-from tests.support.documents import read_commands
+from tests.support.documents import NOT_RUN, read_commands
 from tests.support.processes import ROOT, run_python
 from tests.support.serving.models import save
 
@@ -45,7 +45,7 @@ pvt_onnx.load = lambda path, threads: Dying(path, pvt_onnx.EngineOptions(threads
 
 def program(library):
     """The program of the page that imports a library."""
-    found = [each.text for each in read_commands(PAGE.read_text(), ["python"])]
+    found = [each.text for each in read_commands(PAGE.read_text(), ["python", NOT_RUN])]
     (text,) = [text for text in found if re.search(rf"^(from|import) .*\b{library}\b", text, re.M)]
     return text
 

@@ -54,11 +54,10 @@ def read_commands(document: str, languages: Iterable[str] = ("", "python")) -> l
     """
     found = []
     for start, language, lines in read_blocks(document):
-        if language.startswith(NOT_RUN):
-            language = "" if lines[0] != ":language: python" else language
-            if NOT_RUN not in languages or language:
-                continue
-        elif language not in languages:
+        if language.startswith(NOT_RUN) and NOT_RUN in languages:
+            python = lines[0] == ":language: python"
+            language, lines = ("python", lines[2:]) if python else ("", lines)
+        if language not in languages:
             continue
         if language:
             found.append(Command(start, "\n".join(lines), language=language))
