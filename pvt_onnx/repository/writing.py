@@ -1,12 +1,8 @@
 """Folders of a repository: a model, its configuration and its names, whole or not at all."""
 
-import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 
 import onnx
 
@@ -22,26 +18,21 @@ from pvt_onnx.repository.config import LABELS, label_lines, write_config
 from pvt_onnx.serve.models import ServedModel, open_served
 from pvt_onnx.serve.repository import MODEL, ModelFile
 from pvt_spec import ConfigError
-from pvt_spec.errors import FileExists, PvtError
-from pvt_spec.files.locks import held
+from pvt_spec.errors import PvtError
+from pvt_spec.files.folders import check_new_folder, replacing_folder
 from pvt_spec.files.replacing import check_folder
+from pvt_spec.files.stamps import made_of, stamp_files
 from pvt_spec.model_info import Untouched
 from pvt_spec.precisions import FLOAT32
 
 PIXELS = "_pixels"
 """What the name of a model has at its end that takes images of any size, as they are decoded."""
 
-_OLD = "old"
-"""Where models are, in a folder of work, that are being replaced."""
-
-_WORK = re.compile(r"\.pvt-[a-z0-9_]{8}")
-_LOCK = ".pvt-repository.tmp"
-
 
 def write_repository(
     files: Sequence[ModelFile], target: Path, max_batch: int, force: bool, tell: Tell
-) -> list[str]:
-    """Writes models into a repository, and returns their names in it.
+) -> Iterator[str]:
+    """Writes models into a repository, and yields their names in it as they are there.
 
     Each is run once before. Beside a model that takes prepared images comes one of the same weights
     that prepares them itself, where a graph can do that.
@@ -61,93 +52,64 @@ def write_repository(
         raise PvtError(f"{', '.join(names)}: each once, expected: rename a file")
     if not target.exists():
         check_folder(target)
-    written = []
+    elif not target.is_dir():
+        raise PvtError(f"{target}: a file or a device, expected a folder to write models into")
+    for name in names:
+        check_new_folder(target / name, force)
     for file in files:
-        model = open_served(file.path, file.name, "1", EngineOptions(), tell=tell)
-        model.warm_up(1)
-        pixels = _with_preprocessing(model, file, tell)
-        found = [file.name] if pixels is None else [file.name, file.name + PIXELS]
-        for name in found:
-            if (target / name).exists() and not force:
-                raise FileExists(
-                    f"{target / name} exists: name another repository, or give --force"
-                )
-        with _working_in(target, tell) as work:
-            _write(model, file, target / file.name, max_batch, work)
-            if pixels is not None:
-                _write_built(pixels, found[1], target / found[1], max_batch, work)
-        written += found
-    return written
+        with made_of(stamp_files(file.path)):
+            yield from _write(file, target, max_batch, force, tell)
 
 
-def _with_preprocessing(model: ServedModel, file: ModelFile, tell: Tell) -> onnx.ModelProto | None:
-    """Returns a model of the same weights that prepares images itself, where there can be one."""
-    info = model.file.info
-    why = "" if not isinstance(info.preprocessing, Untouched) else "it prepares images already"
-    proto = load_proto(file.path)
-    if (precision := read_precision(proto)) != FLOAT32:
-        why = why or f"it computes in {precision}"
-    try:
-        check_embeddable(info.preprocessing)
-    except ConfigError as error:
-        why = why or str(error)
-    if why:
-        tell(f"{file.path}: no {file.name}{PIXELS} beside it: {why}")
-        return None
-    held = read_held(proto, info.config)
-    return build(info.config, info.numerics, held.weights, info=info, embed=True)
-
-
-@contextmanager
-def _working_in(target: Path, tell: Tell) -> Iterator[Path]:
-    """Yields a folder in a repository for what is not whole yet, which is gone afterwards.
-
-    What runs that were killed have left there goes first.
-    """
-    target.mkdir(exist_ok=True)
-    with held(target / _LOCK, wait=True):
-        for left in [each for each in target.iterdir() if _WORK.fullmatch(each.name)]:
-            tell(f"{left}: a run that was stopped has left it: removed")
-            _clear(left, target, tell)
-        work = Path(mkdtemp(prefix=".pvt-", dir=target))
-        try:
-            yield work
-        finally:
-            _clear(work, target, tell)
-
-
-def _clear(work: Path, target: Path, tell: Tell) -> None:
-    """Removes such a folder, but for models that were to be replaced and were not."""
-    for old in (work / _OLD).glob("*"):
-        if not (target / old.name).exists():
-            os.replace(old, target / old.name)
-            tell(f"{target / old.name}: was to be replaced, and is as it was")
-    shutil.rmtree(work, ignore_errors=True)
-
-
-def _write_built(
-    proto: onnx.ModelProto, name: str, folder: Path, max_batch: int, work: Path
-) -> None:
-    path = work / MODEL
-    path.write_bytes(serialize(proto, name))
-    model = open_served(path, name, "1", EngineOptions())
+def _write(file: ModelFile, target: Path, max_batch: int, force: bool, tell: Tell) -> Iterator[str]:
+    """Writes a model, and the one beside it, where there can be one."""
+    model = open_served(file.path, file.name, "1", EngineOptions(), tell=tell)
     model.warm_up(1)
-    _write(model, ModelFile(name, "1", path), folder, max_batch, work)
-
-
-def _write(model: ServedModel, file: ModelFile, folder: Path, max_batch: int, work: Path) -> None:
-    """Writes a model's folder beside where it is to be, and puts it there."""
     proto = load_proto(file.path, weights=False)
-    new = work / "new"
-    (new / "1").mkdir(parents=True)
-    shutil.copyfile(file.path, new / "1" / MODEL)
-    for beside in places(proto):
-        shutil.copyfile(file.path.parent / beside, new / "1" / beside)
-    config = write_config(folder.name, model, proto.graph, max_batch)
-    (new / "config.pbtxt").write_text(config, "utf-8")
+    target.mkdir(exist_ok=True)
+    with replacing_folder(target / file.name, force) as folder:
+        _describe(file.name, model, proto.graph, max_batch, folder)
+        shutil.copyfile(file.path, folder / "1" / MODEL)
+        for beside in places(proto):
+            shutil.copyfile(file.path.parent / beside, folder / "1" / beside)
+    yield file.name
+    name = file.name + PIXELS
+    if why := _why_none(model, proto):
+        left = ", and the one that is there is of another file" if (target / name).exists() else ""
+        tell(f"{file.path}: no {name} beside it: {why}{left}")
+        return
+    info = model.file.info
+    held = read_held(load_proto(file.path) if places(proto) else proto, info.config)
+    pixels = build(info.config, info.numerics, held.weights, info=info, embed=True)
+    with replacing_folder(target / name, force) as folder:
+        path = folder / "1" / MODEL
+        path.parent.mkdir()
+        path.write_bytes(serialize(pixels, name))
+        served = open_served(path, name, "1", EngineOptions())
+        served.warm_up(1)
+        _describe(name, served, pixels.graph, max_batch, folder)
+    yield name
+
+
+def _why_none(model: ServedModel, proto: onnx.ModelProto) -> str:
+    """Returns why no model of the same weights prepares images itself; "" where one can."""
+    preprocessing = model.file.info.preprocessing
+    if isinstance(preprocessing, Untouched):
+        return "it prepares images already"
+    if (precision := read_precision(proto)) != FLOAT32:
+        return f"it computes in {precision}"
+    try:
+        check_embeddable(preprocessing)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _describe(
+    name: str, model: ServedModel, graph: onnx.GraphProto, max_batch: int, folder: Path
+) -> None:
+    """Writes what is said of a model into its folder, in which there is one for its version."""
+    (folder / "1").mkdir(exist_ok=True)
+    (folder / "config.pbtxt").write_text(write_config(name, model, graph, max_batch), "utf-8")
     if labels := label_lines(model):
-        (new / LABELS).write_text(labels, "utf-8")
-    if folder.exists():
-        (work / _OLD).mkdir(exist_ok=True)
-        os.replace(folder, work / _OLD / folder.name)
-    os.replace(new, folder)
+        (folder / LABELS).write_text(labels, "utf-8")

@@ -127,20 +127,20 @@ def replacing_all(
             yield [file.stream for file in files]
             for file in files:
                 file.finish()
-            with held(files[0].real.parent / _LOCK, wait=True):
+            with held(files[0].real.parent / LOCK, wait=True):
                 check_targets(targets, force)
                 put_in_place(files, targets, force, bridge)
         except OSError as error:
             # Writing to an open file names no file; an error that does may be the block's own.
             ours = (str(file.temporary) for file in files)
-            if error.filename not in (None, str(files[0].real.parent / _LOCK), *ours):
+            if error.filename not in (None, str(files[0].real.parent / LOCK), *ours):
                 raise
             raise cannot_write(targets, error) from error
 
 
 Bridge = Callable[[str], bytes]
 
-_LOCK = ".pvt-lock.tmp"
+LOCK = ".pvt-lock.tmp"
 """The file of the lock under which files are put in their places in a folder."""
 
 _WAITING = ".pvt-new-"

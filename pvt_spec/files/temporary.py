@@ -2,7 +2,9 @@
 
 import os
 import re
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -10,7 +12,11 @@ from typing import BinaryIO
 from pvt_spec.files.locks import try_lock
 
 _OURS = re.compile(r"\.pvt-[0-9a-f]{16}\.tmp")
-"""The names of our temporary files."""
+"""The names of our temporary files and folders."""
+
+
+def _new_name() -> str:
+    return f".pvt-{os.urandom(8).hex()}.tmp"
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ def open_new(real: Path) -> NewFile:
         OSError: It cannot be made.
     """
     while True:
-        temporary = real.parent / f".pvt-{os.urandom(8).hex()}.tmp"
+        temporary = real.parent / _new_name()
         stream = temporary.open("xb")
         lock = None
         with suppress(OSError):  # no locks here: then nobody removes what others have left either
@@ -62,10 +68,61 @@ def open_new(real: Path) -> NewFile:
             os.close(lock)
 
 
+OLD = "old"
+"""Where what is being replaced is, in a temporary folder, under its own name."""
+
+
+@contextmanager
+def new_folder(beside: Path) -> Iterator[Path]:
+    """Makes a folder beside another, which is removed when the block ends.
+
+    What is then in its folder :data:`OLD`, and is not where it was, is put back.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    temporary = beside.parent / _new_name()
+    temporary.mkdir()
+    lock = None
+    with suppress(OSError):  # no locks here, or none of folders: then nobody removes it if we die
+        lock = os.open(temporary, os.O_RDONLY)
+        try_lock(lock)
+    try:
+        yield temporary
+    finally:
+        _clear(temporary)
+        if lock is not None:
+            os.close(lock)
+
+
+def _clear(temporary: Path) -> None:
+    """Removes a temporary folder, but for what was to be replaced and was not."""
+    for old in (temporary / OLD).glob("*"):
+        if not (place := temporary.parent / old.name).exists():
+            os.replace(old, place)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
 def remove_left(folder: Path) -> None:
-    """Removes the temporary files of processes that were killed; those at work lock theirs."""
+    """Removes the temporary files and folders of killed processes; those at work lock theirs."""
+    ours: list[os.DirEntry[str]] = []
     with suppress(OSError), os.scandir(folder) as entries:
-        for path in [Path(entry.path) for entry in entries if _OURS.fullmatch(entry.name)]:
-            with suppress(OSError), path.open("rb") as stream:
-                if os.name == "nt" or try_lock(stream.fileno()):
-                    path.unlink()
+        ours = [entry for entry in entries if _OURS.fullmatch(entry.name)]
+    for entry in ours:
+        with suppress(OSError):
+            if entry.is_dir(follow_symlinks=False):
+                _remove_folder(Path(entry.path))
+            else:
+                with open(entry.path, "rb") as stream:
+                    if os.name == "nt" or try_lock(stream.fileno()):
+                        os.unlink(entry.path)
+
+
+def _remove_folder(path: Path) -> None:
+    """Removes a folder that no process has locked, where folders can be."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if try_lock(descriptor):
+            _clear(path)
+    finally:
+        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pvt_data.sources.imagenet import imagenet_names
 from pvt_onnx.command_line import main
 from pvt_onnx.repository.config import quoted
 from pvt_onnx.serve.repository import list_repository
+from pvt_spec.files.temporary import new_folder
 from tests.support.commands import invoke, refusal
 from tests.support.messages import tells
 from tests.support.serving.models import LABELS, picture, save
@@ -148,11 +150,54 @@ def test_nothing_is_replaced_without_force_and_no_part_is_left(tmp_path):
     assert {*os.listdir(tmp_path / "r")} == {"m", "m_pixels", "other", "other_pixels"}
 
 
+def test_what_a_killed_process_left_goes_and_what_one_at_work_has_stays(tmp_path):
+    path, target = save(tmp_path / "m.onnx"), tmp_path / "r"
+    left = target / f".pvt-{'0' * 16}.tmp"
+    for part in ("new/1", "old/replaced/1"):
+        (left / part).mkdir(parents=True)
+        (left / part / "model.onnx").write_bytes(b"some")
+    (target / ".pvt-mine").mkdir()
+    with new_folder(target / "other") as busy:
+        written(path, target)
+        there = {"m", "m_pixels", "replaced", ".pvt-mine"}
+        assert {*os.listdir(target)} == {*there, busy.name}
+    assert {*os.listdir(target)} == there
+    assert (target / "replaced/1/model.onnx").read_bytes() == b"some"
+
+
+def test_a_source_that_changes_meanwhile_is_in_no_repository(tmp_path, monkeypatch):
+    path = save(tmp_path / "m.onnx")
+    copy = shutil.copyfile
+    monkeypatch.setattr(
+        "pvt_onnx.repository.writing.shutil.copyfile",
+        lambda *of: (copy(*of), os.utime(path, (1, 1))),
+    )
+    assert tells(refusal(main, "repository", path, tmp_path / "r"), "m.onnx", "written to")
+    assert not os.listdir(tmp_path / "r")
+
+
+def test_models_that_are_written_are_told_and_stay_though_a_later_one_is_none(tmp_path):
+    path, other = save(tmp_path / "m.onnx"), tmp_path / "other.onnx"
+    other.write_bytes(b"none")
+    done = invoke(main, "repository", path, other, tmp_path / "r")
+    assert done.exit_code == 1 and tells(done.stderr, "other.onnx")
+    assert done.stdout.split() == [str(tmp_path / "r/m"), str(tmp_path / "r/m_pixels")]
+    assert {*os.listdir(tmp_path / "r")} == {"m", "m_pixels"}
+
+
+def test_an_older_model_that_takes_pixels_is_told(tmp_path):
+    written(save(tmp_path / "m.onnx"), tmp_path / "r")
+    (tmp_path / "m.onnx").unlink()
+    again = save(tmp_path / "m.onnx", onnx=OnnxOptions(precision="fp16"))
+    assert tells(written(again, tmp_path / "r", "--force").stderr, "m_pixels", "another file")
+
+
 def test_what_cannot_be_written_is_one_error(tmp_path):
     path, broken = save(tmp_path / "m.onnx"), tmp_path / "broken.onnx"
     broken.write_bytes(b"none")
     for words, facts in (
         ([broken, tmp_path / "r"], ["broken.onnx"]),
+        ([path, broken], ["broken.onnx", "expected a folder"]),
         ([path, tmp_path / "no/r"], ["no"]),
         ([path, save(tmp_path / "m_pixels.onnx"), tmp_path / "r"], ["m_pixels"]),
         ([path, tmp_path / "r", "--kserve", "elsewhere"], ["elsewhere"]),
@@ -166,19 +211,3 @@ def test_what_cannot_be_written_is_one_error(tmp_path):
 def test_any_name_is_read_back(name):
     text = f"name: {quoted(name)}"
     assert text_format.Parse(text, model_config_pb2.ModelConfig()).name == name
-
-
-def test_what_a_killed_run_left_is_removed_and_what_it_was_replacing_put_back(tmp_path):
-    target = tmp_path / "r"
-    written(save(tmp_path / "m.onnx"), target)
-    before = sorted(path.name for path in target.iterdir())
-    left = target / ".pvt-abcd_012"
-    (left / "new/1").mkdir(parents=True)
-    (left / "old").mkdir()
-    os.replace(target / "m", left / "old/m")
-    (target / ".pvt-mine").mkdir()
-    done = written(save(tmp_path / "n.onnx"), target)
-    assert tells(done.stderr, left, target / "m")
-    found = sorted(path.name for path in target.iterdir())
-    assert found == sorted([*before, "n", "n_pixels", ".pvt-mine"])
-    assert list_repository(target, pytest.fail)[0].name == "m"
