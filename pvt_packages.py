@@ -18,7 +18,7 @@ LIBRARIES = {
     **dict.fromkeys(("click", "jinja2", "ml_dtypes", "numpy", "onnx", "onnxruntime"), "pvt-twins"),
     **dict.fromkeys(("PIL", "rfc8785", "rich"), "pvt-twins"),
     **dict.fromkeys(("matplotlib", "simplejpeg", "tensorboardX", "yaml"), "pvt-twins[train]"),
-    **dict.fromkeys(("prometheus_client", "starlette", "uvicorn"), "pvt-twins[serve]"),
+    **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn"), "pvt-twins[serve]"),
     **dict.fromkeys(("huggingface_hub", "pooch", "requests", "urllib3"), "pvt-twins[hub]"),
     "mindspore": "pvt-twins[mindspore]",
     "openvino": "pvt-twins[openvino]",

@@ -61,6 +61,7 @@ COMMANDS = {
         "pvt_onnx serve model.onnx",
         "parity capture model.pth --runtime onnxruntime -o new.npz",
     ],
+    "httptools": ["pvt_onnx serve model.onnx"],
     "starlette": ["pvt_onnx serve model.onnx"],
     "uvicorn": ["pvt_onnx serve model.onnx"],
     "prometheus_client": ["pvt_onnx serve model.onnx"],

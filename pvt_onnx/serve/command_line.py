@@ -61,7 +61,7 @@ def _serve(
     from pvt_onnx.serve.repository import ModelFile, list_repository, name_files
     from pvt_packages import require
 
-    require("starlette", "uvicorn", "prometheus_client")
+    require("starlette", "uvicorn", "httptools", "prometheus_client")
     from pvt_onnx.serve.web.server import serve
 
     said, engine = apart({name: value for name, value in chosen.items() if value is not None})

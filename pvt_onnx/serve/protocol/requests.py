@@ -34,6 +34,9 @@ CONTENT_TYPES = (
 )
 """What a body may be called, and nothing; the last is what curl calls any. It decides nothing."""
 
+Body = bytes | memoryview
+"""The bytes of a body."""
+
 WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """How a body may be compressed, and what zlib is told of it."""
 
@@ -46,7 +49,7 @@ UNSUPPORTED = {
 
 
 def read_request(
-    body: bytes, headers: Mapping[str, str], most_bytes: int = MAX_REQUEST
+    body: Body, headers: Mapping[str, str], most_bytes: int = MAX_REQUEST
 ) -> InferRequest:
     """Returns what a request for answers asks.
 
@@ -64,17 +67,23 @@ def read_request(
             415, f"a body of {show(kind)}, expected {CONTENT_TYPES[0]} or {CONTENT_TYPES[1]}"
         )
     body = decompressed(body, headers.get("content-encoding", ""), most_bytes)
-    length = _header_length(headers.get(HEADER_LENGTH), len(body))
+    length = _json_length(headers, len(body))
     if length == 0 and body:
-        return InferRequest((), raw=body)
+        return InferRequest((), raw=bytes(body))
     try:
-        asked = parse_json(body[:length], most_values=MAX_REQUEST_VALUES)
+        asked = parse_json(bytes(body[:length]), most_values=MAX_REQUEST_VALUES)
     except ValueError as error:
         raise refused(f"its JSON cannot be read: {error}") from None
     return _read(asked, memoryview(body)[length:])
 
 
-def decompressed(body: bytes, encoding: str, most: int) -> bytes:
+def header_length(headers: Mapping[str, str]) -> int | None:
+    """Returns how many bytes of a body its headers say are JSON, if they say so in a number."""
+    digits = headers.get(HEADER_LENGTH, "").strip()
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else None
+
+
+def decompressed(body: Body, encoding: str, most: int) -> Body:
     """Returns a body as it was before it was compressed.
 
     Raises:
@@ -99,14 +108,15 @@ def decompressed(body: bytes, encoding: str, most: int) -> bytes:
     return body
 
 
-def _header_length(given: str | None, body: int) -> int:
+def _json_length(headers: Mapping[str, str], body: int) -> int:
     """Returns how many bytes of a body are JSON."""
-    if given is None:
+    if HEADER_LENGTH not in headers:
         return body
-    digits = given.strip()
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18 or int(digits) > body:
-        raise refused(f"{HEADER_LENGTH} {show(given)}, expected at most the body's {body} bytes")
-    return int(digits)
+    length = header_length(headers)
+    if length is None or length > body:
+        given = show(headers[HEADER_LENGTH])
+        raise refused(f"{HEADER_LENGTH} {given}, expected at most the body's {body} bytes")
+    return length
 
 
 def _read(asked: Any, rest: memoryview) -> InferRequest:

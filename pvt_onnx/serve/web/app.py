@@ -17,8 +17,8 @@ from pvt_data.sources.labels import Tell
 from pvt_onnx.serve.metrics import CONTENT_TYPE
 from pvt_onnx.serve.options import ServeOptions
 from pvt_onnx.serve.protocol.answers import Headers, write_answer, write_error, write_json
-from pvt_onnx.serve.protocol.messages import EXTENSIONS, HEADER_LENGTH, InferRequest, ProtocolError
-from pvt_onnx.serve.protocol.requests import read_request
+from pvt_onnx.serve.protocol.messages import EXTENSIONS, InferRequest, ProtocolError
+from pvt_onnx.serve.protocol.requests import header_length, read_request
 from pvt_onnx.serve.service import Entry, Service
 from pvt_onnx.serve.web.bodies import Bodies
 from pvt_onnx.serve.web.log import GONE, Logged
@@ -88,7 +88,7 @@ class Endpoints:
         """Says which models there are."""
         async with self._bodies.read(request) as body:
             try:
-                asked = parse_json(body) if body else {}
+                asked = parse_json(bytes(body)) if body else {}
             except ValueError as error:
                 raise ProtocolError(400, f"its JSON cannot be read: {error}") from None
         if not isinstance(asked, dict) or not isinstance(asked.get("ready", False), bool):
@@ -153,13 +153,12 @@ class Endpoints:
         async with self._bodies.read(request) as body:
             asked = await self._read(body, request)
             answer = await self._service.infer(entry, asked, request.state.said)
-            body, headers = write_answer(answer)
-        return Response(body, headers=headers)
+            text, headers = write_answer(answer)
+        return Response(text, headers=headers)
 
-    async def _read(self, body: bytes, request: Request) -> InferRequest:
+    async def _read(self, body: memoryview, request: Request) -> InferRequest:
         headers = request.headers
-        given = headers.get(HEADER_LENGTH, "")
-        length = int(given) if given.isdecimal() and len(given) < 12 else len(body)
+        length = header_length(headers) or len(body)
         small = length <= SMALL_JSON and len(body) <= SMALL_BODY
         if small and "content-encoding" not in headers:
             return read_request(body, headers, self._options.max_body)

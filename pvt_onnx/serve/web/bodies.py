@@ -8,6 +8,9 @@ from starlette.requests import Request
 
 from pvt_onnx.serve.options import BODIES, BODY_SECONDS
 from pvt_onnx.serve.protocol.messages import ProtocolError
+from pvt_onnx.serve.protocol.requests import header_length
+
+_ALIGNED = 8  # bytes of the widest number
 
 
 class Bodies:
@@ -23,8 +26,8 @@ class Bodies:
         self.held = 0
 
     @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """Yields a request's body, which counts while the block lasts.
+    async def read(self, request: Request) -> AsyncIterator[memoryview]:
+        """Yields a request's body, which counts while the block lasts; tensors in it are aligned.
 
         Raises:
             ProtocolError: 408: it does not come; 413: it is too long; 503: there are too many.
@@ -36,7 +39,8 @@ class Bodies:
         chunks: list[bytes] = []
         try:
             await asyncio.wait_for(self._collect(request, chunks), self._seconds)
-            yield b"".join(chunks) if len(chunks) > 1 else chunks[0] if chunks else b""
+            before = -(header_length(request.headers) or 0) % _ALIGNED
+            yield memoryview(b"".join([bytes(before), *chunks]))[before:]
         except asyncio.TimeoutError:
             raise ProtocolError(408, f"its body was not there within {self._seconds:g} s") from None
         finally:

@@ -1,20 +1,23 @@
-"""One connection: h11 in uvicorn, with an end to whatever a client leaves unfinished."""
+"""One connection: llhttp in uvicorn, with an end to whatever a client leaves unfinished."""
 
 import asyncio
-from typing import Any
+from http import HTTPStatus
 
-import h11
-from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pvt_onnx.serve.options import HEAD_SECONDS, MOST_CONNECTIONS
 from pvt_onnx.serve.protocol.answers import write_error
 from pvt_onnx.serve.protocol.messages import ProtocolError
+from pvt_spec.files.limits import MAX_REQUEST_HEAD
+
+MOST_AHEAD = 16
+"""Requests on one connection that may wait until those before them are answered."""
 
 HELD_SECONDS = 0.5
 """How late a timer is where the server itself did not run for a while."""
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """A connection on which a client has so many seconds to say what it asks, and to take answers.
 
     While a request is answered, that has its own limits. What is no HTTP gets an error as any other
@@ -26,15 +29,55 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begins."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._asked = False
+        self._asked = self._half = self._in_head = False
+        self._head = 0
         self._watch()
         if len(self.connections) > MOST_CONNECTIONS:
             self._refuse(ProtocolError(503, "there are too many connections", 1))
 
     def data_received(self, data: bytes) -> None:
         """Takes what the client sent."""
+        if self.transport.is_closing():
+            return
+        if not self._half:  # a request begins, and its time
+            self._stop()
+        self._half, self._ended = True, False
         super().data_received(data)
+        if not self.transport.is_closing():
+            self._check_head(len(data))
         self._watch()
+
+    def _check_head(self, count: int) -> None:
+        """Refuses a head that is too long, of which so many bytes have come with the last."""
+        if not self._in_head or self._ended:  # of a head behind another request a part is not known
+            return
+        self._head += count
+        if self._head > MAX_REQUEST_HEAD:
+            self._refuse(ProtocolError(400, f"a head of over {MAX_REQUEST_HEAD:,} bytes"))
+
+    def on_message_begin(self) -> None:
+        """Begins a request."""
+        super().on_message_begin()
+        self._in_head, self._head = True, 0
+
+    def on_headers_complete(self) -> None:
+        """Takes a request's head.
+
+        Raises:
+            ValueError: It does not say once whom it asks, or too many wait before it.
+        """
+        self._in_head = False
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise ValueError(f"{len(self.pipeline)} requests wait")
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            raise ValueError(f"{hosts} hosts")
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Takes a request's end."""
+        self._half, self._ended = False, True
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Goes on after an answer."""
@@ -51,20 +94,13 @@ class Connection(H11Protocol):
         self._refuse(ProtocolError(400, msg))
 
     def _refuse(self, error: ProtocolError) -> None:
-        body, said = write_error(error)
-        headers = [(name.encode(), value.encode()) for name, value in said.items()]
-        headers += [(b"connection", b"close"), (b"content-length", str(len(body)).encode())]
-        reason = STATUS_PHRASES[error.status]
-        events = (
-            h11.Response(status_code=error.status, headers=headers, reason=reason),
-            h11.Data(data=body),
-            h11.EndOfMessage(),
-        )
-        try:
-            for event in events:
-                self.transport.write(self.conn.send(event) or b"")
-        except h11.LocalProtocolError:
-            pass  # there was an answer already
+        if not self._busy or not self.cycle.response_started:
+            body, said = write_error(error)
+            said |= {"connection": "close", "content-length": str(len(body))}
+            lines = [f"{name}: {value}" for name, value in said.items()]
+            status = HTTPStatus(error.status)
+            head = "\r\n".join([f"HTTP/1.1 {status} {status.phrase}", *lines, "", ""])
+            self.transport.write(head.encode() + body)
         self.transport.close()
 
     @property
@@ -84,15 +120,14 @@ class Connection(H11Protocol):
             self._timer = None
 
     def _expire(self) -> None:
-        """Ends what is unfinished: nothing asked, half a head, a body that nobody reads, or unread
-        answers. Between requests a client may wait longer. Where it is the server that was held up,
-        as a process that is stopped is, nobody could be heard: the time begins anew.
+        """Ends what is unfinished: nothing asked, half a request, a body that nobody reads, or
+        unread answers. Between requests a client may wait longer. Where it is the server that was
+        held up, as a process that is stopped is, nobody could be heard: the time begins anew.
         """
         timer, self._timer = self._timer, None
         if timer and self.loop.time() - timer.when() > HELD_SECONDS:
             self._watch()
             return
-        half = self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]
-        unread: Any = self.transport.get_write_buffer_size()
-        if not self._busy and (not self._asked or half or unread):
+        unread = self.transport.get_write_buffer_size()
+        if not self._busy and (not self._asked or self._half or unread):
             self.transport.abort()

@@ -21,7 +21,6 @@ from pvt_onnx.serve.web.app import make_app
 from pvt_onnx.serve.web.connections import Connection
 from pvt_onnx.serve.web.log import writer
 from pvt_spec.errors import PvtError
-from pvt_spec.files.limits import MAX_REQUEST_HEAD
 
 
 class Server(uvicorn.Server):
@@ -124,7 +123,6 @@ def _config(service: Service, options: ServeOptions, tell: Tell) -> uvicorn.Conf
         server_header=False,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=max(1, round(options.drain)),
-        h11_max_incomplete_event_size=MAX_REQUEST_HEAD,
     )
 
 

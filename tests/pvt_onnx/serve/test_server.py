@@ -151,6 +151,17 @@ def test_a_connection_goes_on_after_errors(server):
     assert re.findall(rb"HTTP/1.1 (\d+)", found) == [b"404", b"200"]
 
 
+def test_requests_sent_ahead_are_answered_in_their_order_but_not_any_number(server):
+    head = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n%s\r\n"
+    named = [head % b"x-request-id: %d\r\n" % n for n in range(5)]
+    found = server.talk(*named, head % b"connection: close\r\n")
+    assert re.findall(rb"x-request-id: (\d)\r", found) == [b"%d" % n for n in range(5)]
+    assert found.count(b"HTTP/1.1 200") == 6
+    with contextlib.suppress(ConnectionResetError):
+        assert b"HTTP/1.1 400" in server.talk(head % b"" * 1000)
+    assert server.get("/v2/health/live").status == 200
+
+
 @pytest.mark.parametrize(
     "sent",
     [
