@@ -7,6 +7,7 @@ from pathlib import Path
 import grimp
 import pytest
 
+from docs.building.arrows import draw_arrows, layers
 from docs.derive import DOCUMENTS, imports as draw
 from tests.support.processes import ROOT, run_python
 
@@ -79,3 +80,17 @@ def test_a_package_shows_its_folders_and_modules() -> None:
     picture = draw(graph_of(("a.x.deep", "a.y"), ("a.y", "b"), ("a.__main__", "a.y")), "a")
     assert arrows(picture) == {"a-x --> a-y"}
     assert 'a-x["x/"]' in picture and 'a-y["y"]' in picture and "main" not in picture
+
+
+def test_a_box_lies_below_all_that_lead_to_it_but_in_a_circle() -> None:
+    assert layers({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": 0, "b": 1, "c": 2}
+    assert layers({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"a": 0, "b": 1, "c": 2}
+    assert layers({"a": {"b"}, "b": {"a"}}) == {"a": 0, "b": 1}
+
+
+def test_a_picture_of_the_site_has_every_box_and_arrow() -> None:
+    mermaid = draw(graph_of(("a.x", "b"), ("b", "c.y"), ("a", "c"), ("d", "b")), "packages")
+    picture = draw_arrows(mermaid)
+    assert re.findall(r"<text[^>]*>([^<]+)</text>", picture) == ["a/", "b", "c/", "d"]
+    assert picture.count("<path") == len(arrows(mermaid)) == 3
+    assert "a/ imports b" in picture and "d imports b" in picture

@@ -10,6 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
+from docs.building.arrows import draw_arrows
 from tests.support.documents import PROMPT
 
 SESSION, SHELL = "pvt-session", "pvt-shell"
@@ -44,15 +45,16 @@ class NotRun(SphinxDirective):
 
 
 class Languages(SphinxTransform):
-    """Gives every block without a language the one that it is in."""
+    """Gives every block without a language the one that it is in, and draws those of Mermaid."""
 
     default_priority = 400
 
     def apply(self, **_: Any) -> None:
         """Sees whether there are prompts."""
-        for block in self.document.findall(nodes.literal_block):
+        for block in list(self.document.findall(nodes.literal_block)):
             if block.get("language") == "mermaid":
-                block["language"] = "text"
+                picture = draw_arrows(block.astext())
+                block.replace_self(nodes.raw("", picture, format="html"))
             elif block.get("language", "default") in ("default", "none", ""):
                 lines = block.astext().splitlines()
                 block["language"] = SESSION if any(map(PROMPT.match, lines)) else "bash"
