@@ -106,16 +106,18 @@ def write_pages(app: Sphinx) -> None:
             page.write_text(text)
 
 
-def describe_data(_: Sphinx, what: str, name: str, __: Any, ___: Any, lines: list[str]) -> None:
-    """Finds the words below a constant where it is defined, as it may be exported elsewhere."""
-    package, _, short = name.rpartition(".")
+def describe_data(_: Sphinx, what: str, name: str, value: Any, __: Any, lines: list[str]) -> None:
+    """Finds the words below a constant where it is defined, or else shows its value.
+
+    Sphinx would show those of its type.
+    """
+    package, _dot, short = name.rpartition(".")
     if what != "data" or package not in LIBRARIES:
         return
-    for module in [m for m in sys.modules if m.startswith(f"{package}.")]:
-        found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", short))
-        if found:
+    lines[:] = [f"``{value!r}``"]
+    for module in [module for module in sys.modules if module.startswith(f"{package}.")]:
+        if found := ModuleAnalyzer.for_module(module).find_attr_docs().get(("", short)):
             lines[:] = found
-            return
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
