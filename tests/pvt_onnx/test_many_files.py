@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
 import pvt_onnx
 from tests.support.documents import NOT_RUN, read_commands
@@ -50,14 +51,20 @@ def program(library):
     return text
 
 
+def command_of(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has ended
+        return []
+
+
 def write_files(folder, count):
-    """Writes a model and images, one of them no image; returns their records by name."""
+    """Writes a model and digits, and one file that is no image; returns their records by name."""
     save(folder / "digits.onnx")
-    rng = np.random.default_rng(0)
-    for number in range(count):
+    for number, pixels in enumerate(load_digits().images[:count]):
         path = folder / FILES / f"{number % 10}/{number:04}.{('png', 'jpg')[number % 2]}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)).save(path)
+        Image.fromarray(np.uint8(pixels * 15)).save(path)
     (folder / FILES / "7/none.png").write_bytes(b"none")
     paths = [str(path.relative_to(folder)) for path in (folder / FILES).rglob("*.*")]
     with pvt_onnx.load(folder / "digits.onnx") as predictor:
@@ -89,8 +96,8 @@ def test_ray_answers_as_one_process_does_though_a_worker_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **quiet}
     try:
         run_python("program.py", cwd=tmp_path, env=environment, timeout=900)
-        assert not [each for each in psutil.process_iter(["cmdline"]) if str(own) in
-                    " ".join(each.info["cmdline"] or [])]  # fmt: skip
+        left = [each for each in psutil.process_iter() if str(own) in " ".join(command_of(each))]
+        assert not psutil.wait_procs(left, timeout=60)[1]
     finally:
         shutil.rmtree(own)
     assert (tmp_path / "died").exists()
