@@ -117,7 +117,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = folder / "repository"
     for name in (*PACKAGES, "configs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pvt_packages.py", "setup.py", "pyproject.toml", "README.md"):
+    for name in ("pvt_packages.py", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     build = "from setuptools import build_meta; build_meta.build_wheel('..')"
     done = run(copy, "-c", build, home=copy)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from parity.report.taps import TAP_COLUMNS, explanations
 
-README = Path(__file__).parents[3] / "README.md"
+DOCUMENT = Path(__file__).parents[3] / "docs/howto/proving.md"
 
 
 def test_titles_are_told_apart() -> None:
@@ -16,7 +16,7 @@ def test_titles_are_told_apart() -> None:
         assert len(set(titles)) == len(titles) > 8
 
 
-def test_readme_says_what_the_titles_mean() -> None:
+def test_the_document_says_what_the_titles_mean() -> None:
     def code(title: str) -> str:
         return f"`{title}`" if title else ""
 
@@ -25,7 +25,7 @@ def test_readme_says_what_the_titles_mean() -> None:
         for column in TAP_COLUMNS
         if column.meaning
     ]
-    assert "\n".join(["|---|---|---|---|", *rows, ""]) in README.read_text(encoding="utf-8")
+    assert "\n".join(["|---|---|---|---|", *rows, ""]) in DOCUMENT.read_text(encoding="utf-8")
 
 
 def test_titles_of_one_meaning_are_explained_together() -> None:

@@ -87,7 +87,7 @@ def test_an_option_can_take_a_key_of_the_file_away(word):
         ("--epoch-size many", "'many', expected a whole number"),
         ("--distribute maybe", "'maybe', expected True or False"),
         ("--scale 0.2 x", "'x' is not a valid float"),
-        ("--pretrained True", "nothing is downloaded"),
+        ("--pretrained True", "expected a model file or"),
         ("--epochs 3", "--epoch-size"),
         ("--num_train_epochs=3", "--epoch-size"),
         ("--output-dir x", "--output"),
