@@ -24,6 +24,7 @@ from parity.options import (
     takes,
     tell_sideways,
 )
+from parity.published.command import published
 from parity.training.command import train_step
 from pvt_data.command_line import Commands, say
 from pvt_data.progress import progress_bar
@@ -38,7 +39,7 @@ def main() -> None:
     """Prove that a PVT answers the same in every runtime."""
 
 
-for _command in (train_step, certify, verify):
+for _command in (train_step, certify, verify, published):
     main.add_command(_command)
 
 

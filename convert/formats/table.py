@@ -16,7 +16,7 @@ from pvt_spec.errors import ConvertError
 from pvt_spec.files.models import check_model_file, first_bytes, reaching
 
 if TYPE_CHECKING:
-    from convert.certificates.record import CertificateFile
+    from convert.formats.huggingface.card import Known
     from convert.formats.weight_file import WeightFile
     from convert.options import OnnxOptions
     from pvt_spec import ModelInfo
@@ -109,7 +109,7 @@ class Format:
         force: bool,
         onnx: "OnnxOptions",
         ours: bool = True,
-        certificate: "CertificateFile | None" = None,
+        known: "Known | None" = None,
     ) -> list[Path]:
         """Writes a model, whole or not at all, and returns its files, the one to name first.
 
@@ -120,7 +120,7 @@ class Format:
             force: Whether files that are there are replaced.
             onnx: How an ``.onnx`` is written.
             ours: Whether the file is for our own code, not for that of the tensors' dialect.
-            certificate: What is told of how the model was proved, where there is a card for that.
+            known: What else is known of the model, for the card of what has one.
 
         Raises:
             ConvertError: The format cannot hold it, or a file cannot be written.
@@ -134,8 +134,8 @@ class Format:
                 self.module.write(stream, tensors, metadata, **wrapped)
             return [path]
         asked = self._asked(onnx)
-        if self.has_card:
-            asked["certificate"] = certificate
+        if self.has_card and known:
+            asked["known"] = known
         files: list[Path] = self.module.write(path, tensors, metadata, force, **asked)
         return files
 

@@ -21,6 +21,9 @@ from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_CHANNELS
 from pvt_spec.words import counted
 
+CHANGED = "profile before conversion"
+"""The key of a provenance that says that the maths was another one."""
+
 
 def apply(model: Model, changes: Changes) -> Model:
     """Returns the model with all changes made, their findings added.
@@ -209,7 +212,7 @@ def with_numerics(model: Model, numerics: Numerics, *, changed: bool) -> Model:
     info = model.info
     provenance = dict(info.provenance)
     if changed:
-        provenance["profile before conversion"] = info.profile
+        provenance[CHANGED] = info.profile
     info = dataclasses.replace(info, numerics=numerics, provenance=provenance)
     model = dataclasses.replace(model, info=info)
     if numerics.pos_embed_dtype == "float16":

@@ -6,7 +6,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from convert.certificates.record import CertificateFile
+from convert.formats.huggingface.card import HUB, Known, Reported
 from convert.formats.table import FORMATS, find_format
+from convert.hub.places import find_places
+from convert.hub.registry import read_registry
+from convert.model.changes import CHANGED
 from convert.model.maths import computes
 from convert.names.dialects import Dialect, find_dialect
 from convert.names.translation import from_canonical
@@ -93,7 +97,18 @@ def save_model(
     metadata[METADATA_KEY] = dataclasses.replace(info, hashes=known).to_json()
     if certificate:
         metadata[CERTIFICATE_KEY] = certificate.sha256
-    return row.write(path, tensors, metadata, force, onnx, dialect is None, certificate)
+    told = Known(certificate, find_reported(info))
+    return row.write(path, tensors, metadata, force, onnx, dialect is None, told)
+
+
+def find_reported(info: ModelInfo) -> Reported | None:
+    """Returns the accuracy that is reported of published weights; None of what was made of them."""
+    said = info.provenance
+    if HUB not in said or CHANGED in said or info.preprocessing.image_size != (224, 224):
+        return None
+    row = read_registry(find_places().registry).get(said[HUB])
+    same = row and row.variant == info.variant and info.config.num_classes
+    return Reported(row.top1, row.reported or "") if row and same and row.top1 else None
 
 
 def _check_maths(path: Path, names: Dialect, info: ModelInfo) -> None:

@@ -114,22 +114,27 @@ def verify(certificate: Path, files: tuple[Path, ...], rerun: bool, chosen: Chos
     images that were files are to be given with --images. Exit code 0 if all of it holds, 1 if not.
     """
     from convert.certificates.record import read_certificate
-    from parity.certificates.verify import describe, verify_files
+    from parity.certificates.verify import describe, suites_of, verify_files
+    from parity.report.data import encode_junit
 
     chosen.check_files()
-    if not rerun and (chosen.html or chosen.junit or chosen.images):
-        raise click.UsageError("--images, --html and --junit go with --rerun")
+    if not rerun and (chosen.html or chosen.images):
+        raise click.UsageError("--images and --html go with --rerun")
     read = read_certificate(certificate)
     verified = verify_files(read, files)
     lines = [*describe(read, verified)]
     good = verified.good and read.certificate.claim.same
     found: dict[str, Any] = {}
+    suites = [*suites_of(read, verified)]
     if rerun and good:
         found = _rerun(read, verified, chosen)
         lines += found.pop("lines")
+        suites += found.pop("suites")
         good = found["same_verdict"]
     elif rerun:
         lines.append("not run again: that would say nothing of what was certified")
+    if chosen.junit:
+        chosen.write(chosen.junit, encode_junit(suites))
     if chosen.as_json:
         click.echo(encode_json({**_as_json(read, verified, good), **found}, indent=1))
     else:
@@ -164,6 +169,7 @@ def _rerun(read: "CertificateFile", verified: "Verified", chosen: Chosen) -> dic
     from parity.certificates import verify as verifying
     from parity.inputs.samples import Inputs
     from parity.report import text
+    from parity.report.data import suite_of
 
     claim = read.certificate.claim
     plan = verifying.plan_rerun(claim, verified)
@@ -186,9 +192,10 @@ def _rerun(read: "CertificateFile", verified: "Verified", chosen: Chosen) -> dic
     with progress_bar("images") as show:
         result, others = verifying.rerun(claim, verified, plan, inputs, show)
     result = dataclasses.replace(result, certificate=read.sha256)
-    chosen.write_reports(result)
+    dataclasses.replace(chosen, junit=None).write_reports(result)
     lines = [*text.table(result, chosen.verbose)]
     lines.append(
         "; ".join(others) if others else "this machine gets the verdict that was certified"
     )
-    return {"same_verdict": not others, "not_run": list(plan.left_out), "lines": lines}
+    told = {"same_verdict": not others, "not_run": list(plan.left_out), "lines": lines}
+    return {**told, "suites": [*map(suite_of, result.comparisons)]}

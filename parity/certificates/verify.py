@@ -7,16 +7,17 @@ from pathlib import Path
 
 from convert.certificates.compare import Standing, certified_parts, compare_model
 from convert.certificates.record import CertificateFile, Claim, Inputs as CertifiedInputs, Ruling
+from convert.hub import find_model
 from convert.model.read import Model, read_model
 from parity.bundles.bundle import SUFFIX
 from parity.errors import ParityError
 from parity.inputs.samples import Inputs, Sample, default_samples, noise_samples
 from parity.measure.tolerance import FixedTolerance
+from parity.report.data import Suite
 from parity.result import Result
 from parity.run import EMULATED, run
 from parity.runtimes.table import RUNTIMES, missing_for
 from parity.selection import Terms, at_size
-from pvt_spec.files.models import find_model
 from pvt_spec.words import listed
 
 
@@ -85,6 +86,16 @@ def describe(read: CertificateFile, verified: Verified) -> Iterator[str]:
     for standing in verified.standings:
         for word in _sentences(claim, standing):
             yield f"{standing.path}: {word}"
+
+
+def suites_of(read: CertificateFile, verified: Verified) -> Iterator[Suite]:
+    """Yields a suite of JUnit for the certificate, and one for each file."""
+    words = "" if read.certificate.claim.same else "says that its runtimes DIFFER"
+    yield Suite(str(read.path), {"says same": words}, f"sha256 {read.sha256}")
+    for standing in verified.standings:
+        said = "; ".join(_sentences(read.certificate.claim, standing))
+        failed = "" if standing.good else "\n".join(standing.changes)
+        yield Suite(str(standing.path), {"is what was certified": failed}, said)
 
 
 def _sentences(claim: Claim, standing: Standing) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 import math
 import re
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 from xml.etree import ElementTree
 
@@ -109,36 +110,58 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+@dataclass(frozen=True)
+class Suite:
+    """A suite of JUnit.
+
+    Attributes:
+        name: What was checked.
+        cases: What of it, and why that failed; "" where it did not.
+        verdict: The words for all of it.
+        seconds: The duration.
+    """
+
+    name: str
+    cases: Mapping[str, str]
+    verdict: str
+    seconds: float = 0.0
+
+
 def to_junit(result: Result) -> str:
     """Returns JUnit XML: a suite per runtime, a case per tap and one for the structure."""
-    suites = ElementTree.Element("testsuites", name="parity")
-    for comparison in result.comparisons:
-        failures = {
-            name: explain(comparison, name)
-            for name in comparison.names
-            if not comparison.judge(name).within
-        }
-        if comparison.differences:
-            failures["structure"] = "\n".join(map(str, comparison.differences))
-        cases = ["structure", *comparison.names]
-        suite = ElementTree.SubElement(
-            suites,
+    return encode_junit(map(suite_of, result.comparisons))
+
+
+def suite_of(comparison: Comparison) -> Suite:
+    """Returns the suite of a runtime."""
+    cases = {"structure": "\n".join(map(str, comparison.differences))}
+    for name in comparison.names:
+        within = comparison.judge(name).within
+        cases[name] = "" if within else explain(comparison, name)
+    return Suite(comparison.name, cases, verdict(comparison), comparison.seconds)
+
+
+def encode_junit(suites: Iterable[Suite]) -> str:
+    """Returns JUnit XML of suites."""
+    root = ElementTree.Element("testsuites", name="parity")
+    for suite in suites:
+        element = ElementTree.SubElement(
+            root,
             "testsuite",
-            name=comparison.name,
-            tests=str(len(cases)),
-            failures=str(len(failures)),
+            name=suite.name,
+            tests=str(len(suite.cases)),
+            failures=str(sum(map(bool, suite.cases.values()))),
             errors="0",
-            time=f"{comparison.seconds:.3f}",
+            time=f"{suite.seconds:.3f}",
         )
-        for case in cases:
-            element = ElementTree.SubElement(
-                suite, "testcase", classname=comparison.name, name=case, time="0"
+        for name, problem in suite.cases.items():
+            case = ElementTree.SubElement(
+                element, "testcase", classname=suite.name, name=name, time="0"
             )
-            if case in failures:
-                message = failures[case].splitlines()[0]
-                failure = ElementTree.SubElement(element, "failure", message=message)
-                failure.text = failures[case]
-        ElementTree.SubElement(suite, "system-out").text = verdict(comparison)
-    ElementTree.indent(suites)
-    text = ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
+            if problem:
+                message = problem.splitlines()[0]
+                ElementTree.SubElement(case, "failure", message=message).text = problem
+        ElementTree.SubElement(element, "system-out").text = suite.verdict
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
     return _NO_XML.sub("\ufffd", text) + "\n"

@@ -1,6 +1,7 @@
 """A certificate's hash travels in every format, and a folder's card says what is known."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from huggingface_hub import ModelCard
 
 from convert import Changes, ConvertError, Options, convert_file, load_model, read_model, save_model
 from convert.command_line import main as convert_main
-from convert.formats.huggingface.card import Reported, make_card
+from convert.formats.huggingface.card import Known, Reported, make_card
+from convert.model.changes import CHANGED
+from convert.model.write import find_reported
 from parity.command_line import main as parity_main
 from pvt_data.sources.imagenet import imagenet_names
-from pvt_spec import ModelInfo
+from pvt_spec import ModelInfo, make_config
 from pvt_spec.errors import FileExists
 from tests.support.commands import invoke, refusal
 from tests.support.models import SMALL, enlarge, info_of, random_weights
@@ -91,7 +94,7 @@ def test_what_is_known_of_published_weights_is_on_the_card():
     info = info_of(config, "hf", *imagenet_names())
     said = {"hub": "official/x", "licence": "Apache-2.0", "a`b<c": "d\n---\nlicense: mit"}
     info = ModelInfo(info.config, info.numerics, info.preprocessing, info.labels, said)
-    card = make_card(info, reported=Reported(75.1, "https://example.org/results"))
+    card = make_card(info, Known(None, Reported(75.1, "https://example.org/results")))
     assert card.count("\n---\n") == 1, "nothing from outside ends the block of metadata"
     data = ModelCard(card).data
     assert data.license == "apache-2.0" and data.datasets == ["imagenet-1k"]
@@ -101,6 +104,22 @@ def test_what_is_known_of_published_weights_is_on_the_card():
     assert head_of(card)["model-index"][0]["results"][0]["dataset"]["split"] == "validation"
     bare = make_card(ModelInfo(info.config, info.numerics, info.preprocessing))
     assert not {"license", "datasets", "model-index"} & head_of(bare).keys()
+
+
+def test_an_accuracy_is_of_published_weights_as_they_were_published():
+    info = info_of(make_config("pvt_v2_b0"))
+    published = {"hub": "timm/pvt_v2_b0.in1k"}
+    found = find_reported(replace(info, provenance=published))
+    assert found and found.top1 == 70.654 and found.address.startswith("https://")
+    smaller = replace(info.preprocessing, image_size=(192, 192))
+    for other in (
+        info,
+        replace(info, provenance={**published, CHANGED: "official"}),
+        replace(info, provenance=published, preprocessing=smaller),
+        replace(info_of(make_config("pvt_v2_b1")), provenance=published),
+        replace(info, provenance={"hub": "nobody/nothing"}),
+    ):
+        assert find_reported(other) is None
 
 
 def test_a_readme_that_is_there_is_kept_unless_forced(certified, tmp_path):

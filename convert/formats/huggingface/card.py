@@ -21,7 +21,7 @@ CARD = "README.md"
 IMAGENET = "imagenet-1k"
 """What the hub calls ImageNet's 1,000 classes."""
 
-_LICENCE, _HUB = "licence", "hub"
+_LICENCE, HUB = "licence", "hub"
 """The keys of a provenance that :mod:`convert.hub` has for published weights."""
 
 
@@ -38,18 +38,27 @@ class Reported:
     address: str
 
 
-def make_card(
-    info: ModelInfo,
-    certificate: CertificateFile | None = None,
-    reported: Reported | None = None,
-) -> str:
+@dataclass(frozen=True)
+class Known:
+    """What is known of a model that does not travel with its weights.
+
+    Attributes:
+        certificate: The certificate that it is stamped with.
+        reported: Its accuracy, where one is reported.
+    """
+
+    certificate: CertificateFile | None = None
+    reported: Reported | None = None
+
+
+def make_card(info: ModelInfo, known: Known = Known()) -> str:
     """Returns the card of a model in Markdown.
 
     Args:
         info: What travels with its weights.
-        certificate: The certificate that it is stamped with.
-        reported: Its accuracy, where one is reported.
+        known: What else is known of it.
     """
+    reported = known.reported
     name = info.variant or f"pvt_v{info.config.version}"
     head = [f"{key}: {encode_json(value)}" for key, value in _metadata(info, name, reported)]
     sections = (
@@ -57,7 +66,7 @@ def make_card(
         ["## Use", "", *_use(info)],
         ["## Evaluation", "", _evaluation(reported)],
         ["## How it was made", "", *_made(info)],
-        ["## How it was proved", "", *_proved(certificate)],
+        ["## How it was proved", "", *_proved(known.certificate)],
         ["## Licence", "", _licence(info)],
     )
     lines = ["---", *head, "---", *(line for each in sections for line in ("", *each))]

@@ -11,9 +11,8 @@ from os.path import lexists
 from pathlib import Path
 from typing import Any
 
-from convert.certificates.record import CertificateFile
 from convert.formats import safetensors
-from convert.formats.huggingface.card import CARD, make_card
+from convert.formats.huggingface.card import CARD, Known, make_card
 from convert.formats.huggingface.config import make_config, parse_config
 from convert.formats.huggingface.files import (
     SAFETENSORS,
@@ -117,7 +116,7 @@ def write(
     metadata: Mapping[str, str],
     force: bool,
     *,
-    certificate: CertificateFile | None = None,
+    known: Known = Known(),
 ) -> list[Path]:
     """Writes a folder that ``from_pretrained`` loads: its files whole or not at all.
 
@@ -126,7 +125,7 @@ def write(
         tensors: Arrays under transformers' names.
         metadata: Texts of the safetensors file, which say what the model is.
         force: Whether files of :func:`planned` that are there are replaced. Others stay.
-        certificate: The certificate that the model's card is to tell of.
+        known: What the model's card is to tell of beside them.
 
     Returns:
         The files that were written.
@@ -143,7 +142,7 @@ def write(
         )
     info = ModelInfo.from_json(metadata[METADATA_KEY])
     texts = [_encode(make_config(info)), _encode(make_preprocessor(info.preprocessing))]
-    page = make_card(info, certificate).encode()
+    page = make_card(info, known).encode()
     files = planned(path)
     made = _make_folder(path)
     try:

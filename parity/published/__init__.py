@@ -1,0 +1,1 @@
+"""All published weights, one after the other: downloaded, converted, proved, certified, told."""
