@@ -42,7 +42,7 @@ def published(
     """
     from parity.published.page import to_dict, to_html, to_line
     from parity.published.work import Plan, work_through
-    from pvt_spec.files.replacing import replacing
+    from pvt_spec.files.replacing import check_target, replacing
 
     require("jinja2", "rfc8785")
     images = ", ".join(chosen.images) or chosen.random or "generated"
@@ -57,6 +57,8 @@ def published(
         f"images {images}, seed {chosen.seed}",
     )
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / TABLE).exists():
+        check_target(folder / PAGE, force=False)
     entries: list[Entry] = []
     tell = lambda entry, kept: say(to_line(entry, kept))  # noqa: E731
     for entries in work_through(plan, names, again, tell, say):

@@ -18,9 +18,18 @@ from convert.hub.places import find_places
 from convert.model.read import read_model
 from convert.options import Options
 from parity.certificates.certify import certify
+from parity.errors import ParityError
 from parity.inputs.samples import Inputs
 from parity.measure.compare import Comparison
-from parity.published.entry import CERTIFICATE, Entry, Proved, Written, read_entry, write_entry
+from parity.published.entry import (
+    CERTIFICATE,
+    RESULT,
+    Entry,
+    Proved,
+    Written,
+    read_entry,
+    write_entry,
+)
 from parity.report.taps import taps_of
 from parity.run import run
 from parity.selection import HOME, Terms, choose_runtimes, read_models
@@ -125,9 +134,13 @@ def _work(plan: Plan, listed: Listed, blank: Entry, say: Callable[[str], None]) 
     row = listed.row
     blank = replace(blank, top1=row.top1, reported=row.reported or "", licence=row.licence or "")
     folder.mkdir(parents=True, exist_ok=True)
+    if [*folder.iterdir()] and not any((folder / n).exists() for n in (RESULT, _FETCHING)):
+        raise ParityError(f"{folder}: holds what is none of ours: name another --output")
     _clear(folder, everything=True)
     if listed.path is None:
         (folder / _FETCHING).touch()
+    # Whatever ends the work, the next run knows the folder for its own.
+    write_entry(folder, replace(blank, problem="was not ended"))
     try:
         with clock.step("download"):
             fetched = fetch(row.name, say)
@@ -136,7 +149,9 @@ def _work(plan: Plan, listed: Listed, blank: Entry, say: Callable[[str], None]) 
         entry = replace(blank, problem=str(error))
     entry = replace(entry, seconds=clock.seconds)
     write_entry(folder, entry)
-    if not plan.keep:
+    if plan.keep:
+        (folder / _FETCHING).unlink(missing_ok=True)
+    else:
         _discard(folder, listed)
     return entry
 
@@ -236,7 +251,7 @@ def _discard(folder: Path, listed: Listed) -> None:
 
 def _clear(folder: Path, *, everything: bool) -> None:
     """Removes what a folder has but for results; or all, but for the note of what is downloaded."""
-    kept = {_FETCHING} if everything else {CERTIFICATE, "result.json"}
+    kept = {_FETCHING} if everything else {CERTIFICATE, RESULT}
     for path in folder.iterdir():
         if path.name not in kept:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -8,7 +8,7 @@ import pytest
 
 from convert.hub.registry import record
 from parity.command_line import main
-from tests.support.commands import invoke
+from tests.support.commands import invoke, refusal
 from tests.support.hub import LocalHub
 from tests.support.hub.published import publish
 from tests.support.models import SMALL
@@ -82,6 +82,20 @@ def test_what_fails_is_told_and_tried_again_and_what_was_here_stays(hub, tmp_pat
     again = invoke(main, "published", name, "--output", folder, *FAST, "--again")
     assert again.exit_code == 0, again.output
     assert [path for path in hub.cache.rglob("*.ckpt")] == cached, "it was here before"
+
+
+def test_what_is_the_users_own_stays(hub, tmp_path):
+    small(hub, NAMES[0])
+    mine = tmp_path / "table/official--pvt_v2_b0/mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    told = refusal(main, "published", NAMES[0], "--output", tmp_path / "table", *FAST)
+    assert str(mine.parent) in told and mine.read_text() == "mine"
+    page = tmp_path / "other/index.html"
+    page.parent.mkdir()
+    page.write_text("mine")
+    assert str(page) in refusal(main, "published", NAMES[0], "--output", page.parent, *FAST)
+    assert page.read_text() == "mine"
 
 
 @pytest.mark.long
