@@ -21,6 +21,7 @@ import argparse
 import asyncio
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -141,6 +142,7 @@ def measure(
         found: dict[str, list[float]] = {name: [] for name in turns}
         for name in in_turn(turns, rounds):
             found[name].append(turns[name]())
+            print(f"{name}: {found[name][-1]:.4g}", file=sys.stderr)
         rate = 0.7 * median(found["binary"])
         even, drawn = (arrivals(rate, LOAD * seconds, each) for each in (True, False))
         loads = {

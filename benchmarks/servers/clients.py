@@ -96,24 +96,22 @@ def queued(times: Sequence[float], each: float) -> list[float]:
 
 async def under_load(port: int, sent: bytes, times: Sequence[float]) -> list[float]:
     """Returns the latencies of requests that come at these times, come what may."""
-    free: asyncio.LifoQueue[Any] = asyncio.LifoQueue()
-    for _ in range(64):
-        free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
+    free: list[Any] = []
     found: list[float] = []
 
     async def one(due: float) -> None:
-        streams = await free.get()
+        streams = free.pop() if free else await asyncio.open_connection("127.0.0.1", port)
         await ask(*streams, sent)
         found.append(time.perf_counter() - due)
-        free.put_nowait(streams)
+        free.append(streams)
 
     tasks, began = [], time.perf_counter()
     for after in times:
         await asyncio.sleep(max(0, began + after - time.perf_counter()))
         tasks.append(asyncio.ensure_future(one(began + after)))
     await asyncio.gather(*tasks)
-    while not free.empty():
-        free.get_nowait()[1].close()
+    for _, writer in free:
+        writer.close()
     return found
 
 
