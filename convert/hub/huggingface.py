@@ -283,6 +283,8 @@ def _explained(row: Row, revision: str) -> Iterator[None]:
     place = f"{_place(row)}@{revision}"
     try:
         yield
+    except errors.LocalEntryNotFoundError as error:
+        raise _Unreached(f"{place}: cannot be reached ({_words(error)})") from error
     except errors.GatedRepoError as error:
         raise TransferError(
             f"{place}: is for those who have asked for it on its page: do, and give HF_TOKEN"

@@ -8,7 +8,7 @@ import pytest
 
 from convert.hub import fetching, network, transfer
 from tests.support.hub import LocalHub
-from tests.support.hub.asking import REAL, point_to
+from tests.support.hub.asking import REAL, point_to, point_to_real
 
 
 @pytest.fixture
@@ -38,8 +38,5 @@ def hosts(
     with LocalHub(tmp_path) as made:
         point_to(made, monkeypatch)
         if REAL:
-            from huggingface_hub import constants
-
-            monkeypatch.delenv("PVT_HUB_MIRROR")
-            monkeypatch.setattr(constants, "ENDPOINT", "https://huggingface.co")
+            point_to_real(monkeypatch)
         yield None if REAL else made
