@@ -2,8 +2,8 @@
 
 Every place that takes a model file takes such a name too, through :func:`find_model`. What is known
 of each is a row of :mod:`convert.hub.registry`; what a name stands for, :mod:`convert.hub.names`
-says. Files are downloaded by :mod:`convert.hub.files`, repositories of Hugging Face by
-:mod:`convert.hub.huggingface`; only these import what they need for that. To use it::
+says. Files are downloaded by :mod:`convert.hub.download.files`, repositories of Hugging Face by
+:mod:`convert.hub.download.huggingface`; only these import what they need for that. To use it::
 
     from convert.hub.fetching import fetch
     from convert.hub.listing import list_rows

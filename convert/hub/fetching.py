@@ -36,13 +36,13 @@ def _fetch(choice: Choice, places: Places, tell: Tell) -> Fetched:
     notes: tuple[str, ...] = ()
     if row.repository is None:
         require("requests", "pooch")
-        from convert.hub.files import fetch_file
+        from convert.hub.download.files import fetch_file
 
         path, kept, fresh = fetch_file(row, places, tell)
         known = against(row, places)
     else:
         require("huggingface_hub")
-        from convert.hub.huggingface import fetch_repository
+        from convert.hub.download.huggingface import fetch_repository
 
         found = fetch_repository(row, choice.revision, places, tell)
         path, kept, fresh = found.folder, found.kept, found.fresh

@@ -58,7 +58,7 @@ def _here(row: Row, places: Places) -> Path | None:
         return path if path.is_file() else None
     if not is_installed("huggingface_hub"):
         return None
-    from convert.hub.huggingface import cached_snapshot
+    from convert.hub.download.huggingface import cached_snapshot
 
     return cached_snapshot(row)
 

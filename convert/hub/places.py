@@ -52,13 +52,20 @@ def find_places(environment: Mapping[str, str] = os.environ) -> Places:
 
     def folder(variable: str, *usual: str) -> Path:
         said = environment.get(variable)
-        return Path(said) if said and Path(said).is_absolute() else Path.home().joinpath(*usual)
+        if said and Path(said).is_absolute():
+            return Path(said)
+        try:
+            return Path.home().joinpath(*usual)
+        except RuntimeError:
+            raise ConvertError(
+                f"it is not known where your home is: set HOME, or {CACHE} and {REGISTRY}"
+            ) from None
 
-    kept = folder("XDG_CACHE_HOME", ".cache") / "pvt-twins" / "hub"
-    known = folder("XDG_DATA_HOME", ".local", "share") / "pvt-twins" / "hub.json"
+    cache, registry = environment.get(CACHE), environment.get(REGISTRY)
+    known = registry or folder("XDG_DATA_HOME", ".local", "share") / "pvt-twins" / "hub.json"
     return Places(
-        cache=Path(environment.get(CACHE) or kept).absolute(),
-        registry=Path(environment.get(REGISTRY) or known).absolute(),
+        cache=Path(cache or folder("XDG_CACHE_HOME", ".cache") / "pvt-twins" / "hub").absolute(),
+        registry=Path(known).absolute(),
         mirror=_checked(environment.get(MIRROR, "")),
         offline=any(environment.get(name, "").lower() in _TRUE for name in OFFLINE),
     )

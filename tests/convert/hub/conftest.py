@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from convert.hub import fetching, network, transfer
+from convert.hub import fetching
+from convert.hub.download import network, transfer
 from tests.support.hub import LocalHub
 from tests.support.hub.asking import REAL, point_to, point_to_real
 

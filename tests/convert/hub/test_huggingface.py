@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from convert.hub import fetching, network
+from convert.hub import fetching
+from convert.hub.download import network
 from convert.hub.fetched import Fetched
 from convert.hub.fetching import fetch
 from convert.hub.registry import record

@@ -26,6 +26,7 @@ class Served:
         data: Its bytes.
         etag: Its ETag; "" for none.
         ranges: Whether parts are sent.
+        heeds: Whether a part is sent only of the file that the client has the beginning of.
         kind: Its Content-Type.
         cuts: How many bytes of a body are sent before the connection is cut, answer by answer.
         answers: What is answered in its place first: status and headers.
@@ -38,6 +39,7 @@ class Served:
     data: bytes
     etag: str = ""
     ranges: bool = True
+    heeds: bool = True
     kind: str = "application/octet-stream"
     cuts: list[int] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
@@ -251,7 +253,7 @@ def _start(handler: BaseHTTPRequestHandler, served: Served) -> int | None:
     """Where the part begins that is asked for; None where the whole is to be sent."""
     match = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
     asked = handler.headers.get("If-Range")
-    same = asked in (None, served.etag)
+    same = asked in (None, served.etag) or not served.heeds
     return int(match[1]) if match and served.ranges and same else None
 
 

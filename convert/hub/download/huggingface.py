@@ -7,32 +7,25 @@ for becomes a commit first, and every file is verified by the hash that the hub 
 import hashlib
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, errors, get_session, hf_hub_download
-from huggingface_hub.utils.tqdm import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
+from huggingface_hub import HfApi, constants, hf_hub_download
 
 from convert.formats.huggingface.files import WEIGHTS
 from convert.formats.huggingface.images import PREPROCESSOR
-from convert.hub.answers import seconds_to_wait
-from convert.hub.kept import Kept, is_unchanged, keep, read_note
-from convert.hub.network import Busy, Patience, TransferError
+from convert.hub.download.kept import Kept, is_unchanged, keep, read_note
+from convert.hub.download.library import Unreached, explained, guarded, quiet
+from convert.hub.download.network import Busy, Patience, TransferError
 from convert.hub.places import OFFLINE, Places
 from convert.hub.registry import Row
 from pvt_data.sources.labels import Tell
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.models import CONFIG, first_bytes
 from pvt_spec.published import PUBLISHED
-from pvt_spec.words import listed, reason, show
+from pvt_spec.words import listed, show
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -86,11 +79,11 @@ def fetch_repository(row: Row, revision: str, places: Places, tell: Tell) -> Rep
     patience = Patience(f"{constants.ENDPOINT}/{row.repository}", tell)
     while True:
         try:
-            with _explained(row, revision), _guarded(), _quiet():
+            with explained(f"{_place(row)}@{revision}"), guarded(), quiet():
                 return _from_hub(row, revision, places, tell)
         except Busy as busy:
             patience.wait(busy.seconds)
-        except _Unreached as unreached:
+        except Unreached as unreached:
             try:
                 return _from_cache(row, revision, places, str(unreached))
             except ConvertError as error:
@@ -98,14 +91,6 @@ def fetch_repository(row: Row, revision: str, places: Places, tell: Tell) -> Rep
 
 
 _AS_HUB, _AS_CACHE = "as the hub says of that commit", "as its file in the cache is called"
-
-
-_HTTP_ERROR: type[Exception] = errors.HfHubHTTPError.__bases__[0]
-"""What goes wrong with requests, as the library that this one uses for them calls it."""
-
-
-class _Unreached(Exception):
-    """A hub that cannot be reached, and why."""
 
 
 def _from_hub(row: Row, revision: str, places: Places, tell: Tell) -> Repository:
@@ -235,83 +220,3 @@ def _snapshot(row: Row, commit: str) -> Path:
 
 def _place(row: Row) -> str:
     return f"{constants.ENDPOINT}/{row.repository}"
-
-
-@contextmanager
-def _guarded() -> Iterator[None]:
-    """Has a host's wish to wait come to us, who know for how long to.
-
-    Raises:
-        Busy: It has one.
-    """
-
-    def check(response: Any) -> None:
-        seconds = seconds_to_wait(response.headers)
-        if response.status_code in (429, 503) and seconds is not None:
-            raise Busy(seconds)
-
-    session = get_session()
-    before = session.event_hooks
-    session.event_hooks = {**before, "response": [*before.get("response", ()), check]}
-    try:
-        yield
-    finally:
-        session.event_hooks = before
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Has no bars drawn where nobody looks at a terminal."""
-    if sys.stderr.isatty() or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
-
-
-@contextmanager
-def _explained(row: Row, revision: str) -> Iterator[None]:
-    """Tells what the library says in one line, and what to do.
-
-    Raises:
-        _Unreached: The hub cannot be reached.
-        TransferError: It has no such repository or revision, or hands out something else.
-    """
-    place = f"{_place(row)}@{revision}"
-    try:
-        yield
-    except errors.LocalEntryNotFoundError as error:
-        raise _Unreached(f"{place}: cannot be reached ({_words(error)})") from error
-    except errors.GatedRepoError as error:
-        raise TransferError(
-            f"{place}: is for those who have asked for it on its page: do, and give HF_TOKEN"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise TransferError(f"{place}: the repository has no such revision") from error
-    except errors.RepositoryNotFoundError as error:
-        raise TransferError(
-            f"{place}: there is no such repository, or none that may be seen without HF_TOKEN"
-        ) from error
-    except errors.HfHubHTTPError as error:
-        code = error.response.status_code if error.response is not None else 0
-        if not code or code >= 500:
-            raise _Unreached(f"{place}: {_words(error)}") from error
-        raise TransferError(f"{place}: the hub answered {code} ({_words(error)})") from error
-    except _HTTP_ERROR as error:
-        raise _Unreached(f"{place}: cannot be reached ({_words(error)})") from error
-    except (errors.FileMetadataError, ValueError, KeyError, TypeError) as error:
-        raise TransferError(
-            f"{place}: what answered is no hub of Hugging Face ({_words(error)}): log in to your "
-            "network if it asks for that, look at the proxy's settings and at HF_ENDPOINT"
-        ) from error
-    except OSError as error:
-        if error.errno:
-            raise
-        raise TransferError(f"{place}: was cut off ({_words(error)}): try again") from error
-
-
-def _words(error: Exception) -> str:
-    return reason(error).split("\n")[0]

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 import requests
 
-from convert.hub.answers import (
+from convert.hub.download.answers import (
     check_address,
     check_content,
     check_start,
@@ -24,7 +24,7 @@ from convert.hub.answers import (
     find_place,
     tag_of,
 )
-from convert.hub.network import Busy, Cut, Patience, TransferError, reached
+from convert.hub.download.network import Busy, Cut, Patience, TransferError, reached
 from pvt_data.progress import Show
 from pvt_data.sources.labels import Tell
 from pvt_spec.files.json_text import encode_json, parse_json

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pooch
 
+from convert.hub.download.kept import Kept, is_unchanged, keep, read_note
+from convert.hub.download.transfer import Wanted, discard, transfer
 from convert.hub.hashes import check_hash
-from convert.hub.kept import Kept, is_unchanged, keep, read_note
 from convert.hub.places import OFFLINE, Places
 from convert.hub.registry import Row
-from convert.hub.transfer import Wanted, discard, transfer
 from pvt_data.progress import Show, progress_bar
 from pvt_data.sources.labels import Tell
 from pvt_spec.errors import ConvertError
@@ -38,20 +38,18 @@ def fetch_file(row: Row, places: Places, tell: Tell) -> tuple[Path, Kept, bool]:
         ConvertError: It cannot be had, or is another than the one that is known.
     """
     path = places.folder(row.name) / row.file
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path, tell):
-            if kept := kept_file(row, places) or _look_again(row, path, places, tell):
-                check_hash(row, kept.hashes[row.file], _kept(path), places)
-                return path, kept, False
-            if places.offline:
-                raise ConvertError(
-                    f"{PUBLISHED}{row.name}: is not in {path.parent}, and nothing is downloaded "
-                    f"while {' or '.join(OFFLINE)} is set: unset it, or put {row.file} there"
-                )
-            return path, _download(row, path, places, tell), True
-    except OSError as error:
-        raise cannot_write([path], error, "nothing was downloaded") from error
+    kept, fresh = kept_file(row, places), False
+    if kept is None:  # only now is anything written: the cache may be somebody else's
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(path, tell):
+                kept = kept_file(row, places) or _look_again(row, path, places, tell)
+                if fresh := kept is None:
+                    kept = _download(row, path, places, tell)
+        except OSError as error:
+            raise cannot_write([path], error, "nothing was downloaded") from error
+    check_hash(row, kept.hashes[row.file], f"{path} (remove it to have it downloaded)", places)
+    return path, kept, fresh
 
 
 @contextmanager
@@ -65,10 +63,6 @@ def _alone(path: Path, tell: Tell) -> Iterator[None]:
             tell(f"{path.name}: {other or 'another process'} has it: waiting")
             stack.enter_context(held(lock, wait=True))
         yield
-
-
-def _kept(path: Path) -> str:
-    return f"{path} (remove it to have it downloaded again)"
 
 
 def _look_again(row: Row, path: Path, places: Places, tell: Tell) -> Kept | None:
@@ -86,13 +80,18 @@ def _look_again(row: Row, path: Path, places: Places, tell: Tell) -> Kept | None
     if noted and noted.hashes.get(row.file, sha256) != sha256:
         tell(f"{path}: is not what was downloaded, and is downloaded again")
         return None
-    check_hash(row, sha256, _kept(path), places)
+    check_hash(row, sha256, f"{path} (remove it to have it downloaded)", places)
     address = noted.address if noted else "a file that was put there"
     return keep(path.with_name(NOTE), path.parent, address, {row.file: sha256})
 
 
 def _download(row: Row, path: Path, places: Places, tell: Tell) -> Kept:
     """Downloads a row's file to its place, verified, and notes it."""
+    if places.offline:
+        raise ConvertError(
+            f"{PUBLISHED}{row.name}: is not in {path.parent}, and nothing is downloaded while "
+            f"{' or '.join(OFFLINE)} is set: unset it, or put {row.file} there"
+        )
     address = places.mirrored(str(row.address))
     hosts = () if places.mirror else row.hosts
     wanted = Wanted(address, hosts, row.size, sure=row.sha256 is not None)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from convert.hub.network import Busy, Cut, TransferError
+from convert.hub.download.network import Busy, Cut, TransferError
 from convert.hub.places import MIRROR
 from pvt_spec.files.models import LOOKED_AT, describe_other
 from pvt_spec.words import shortened
