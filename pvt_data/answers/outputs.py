@@ -121,7 +121,10 @@ def _read(stream: BinaryIO, form: Format, head: Head, target: Path) -> Output:
     except PvtError as error:
         raise PvtError(f"{target}: cannot be gone on with: {error}") from error
     if not whole and stream.seek(0, 2):
-        raise PvtError(f"{target}: cannot be gone on with: it has no whole line")
+        raise PvtError(
+            f"{target}: cannot be gone on with: it has no whole line; --force in "
+            "place of --resume begins again"
+        )
     stream.seek(whole)
     stream.truncate()
     output.begun, output.names = whole > 0, Names(bytes(digests))

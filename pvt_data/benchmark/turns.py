@@ -28,6 +28,9 @@ from pvt_spec.macs import list_products
 LEAST_CALLS = 3
 """Calls that a turn has at least, however long they take."""
 
+_TEXT = "utf-8"
+"""How both sides write, whatever the environment says of streams."""
+
 
 class ContestantFailed(PvtError):
     """A contestant's process has ended: what it said."""
@@ -114,8 +117,9 @@ class Worker:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None):
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, for as long as the process
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        alike = {**(os.environ if environment is None else environment), "PYTHONIOENCODING": _TEXT}
         self._process = subprocess.Popen(
-            command, stderr=self._errors, env=environment, text=True, encoding="utf-8", **pipes
+            command, stderr=self._errors, env=alike, text=True, encoding=_TEXT, **pipes
         )
 
     def __enter__(self) -> "Worker":

@@ -144,7 +144,8 @@ def open_file(
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise OnnxFileError(
-            f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
+            f"{path}: expected an .onnx file: make one with convert {path} "
+            f"{path.resolve().stem}.onnx"
         )
     check_model_file(path)
     stamps = stamp_files(path)

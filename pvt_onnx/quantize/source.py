@@ -125,7 +125,8 @@ def _load(path: Path) -> onnx.ModelProto:
     """Reads a graph of floats that takes images as they calibrate it; see :func:`read_source`."""
     if path.suffix.lower() != ".onnx":
         raise OnnxFileError(
-            f"{path}: expected an .onnx file: make one with convert {path} {path.stem}.onnx"
+            f"{path}: expected an .onnx file: make one with convert {path} "
+            f"{path.resolve().stem}.onnx"
         )
     check_model_file(path)
     model = load_proto(path)

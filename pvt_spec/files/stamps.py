@@ -33,8 +33,10 @@ def hash_files(source: Path) -> str:
 
 
 def _files_of(source: Path) -> list[Path]:
+    if source.is_dir():
+        return [path for path in source.iterdir() if path.is_file()]
     beside = [source, source.with_name(f"{source.name}.data")]
-    return [path for path in (source.iterdir() if source.is_dir() else beside) if path.is_file()]
+    return [path for path in beside if path.is_file()]
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -197,3 +197,16 @@ def test_preprocessing_that_cannot_be_is_refused(pair: str, tmp_path: Path) -> N
     said = refuse(source, tmp_path / "b.onnx", "--preprocessing", pair)
     assert tells(said, pair.partition("=")[0]) and len(said) < 3000
     assert said.replace("\n", "").isprintable()
+
+
+def test_the_folder_that_one_is_in_is_a_source(tmp_path: Path, monkeypatch) -> None:
+    info = info_of(SMALL["v2"], "hf")
+    save_model(tmp_path / "model", random_weights(info.config), info)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    done = CliRunner().invoke(main, [".", "../model.onnx"])
+    assert done.exit_code == 0, done.output
+    monkeypatch.chdir(tmp_path / "empty")
+    for line in ([".", "../other.onnx"], ["inspect", "."], ["/", "../other.onnx"]):
+        done = CliRunner().invoke(main, line)
+        assert done.exit_code == 1 and tells(done.output, "config.json"), done.output

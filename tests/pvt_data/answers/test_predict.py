@@ -230,7 +230,7 @@ class TestResume:
             part.write_bytes(data[:length])
             done = self.run(model, pictures, path)
             if b"\n" not in data[:length]:
-                assert done.exit_code == 1 and tells(done.stderr, path, "line")
+                assert done.exit_code == 1 and tells(done.stderr, path, "line", "--force")
                 assert part.read_bytes() == data[:length]
                 continue
             assert done.exit_code == 1 and tells(done.stderr, 1, 8), done.stderr

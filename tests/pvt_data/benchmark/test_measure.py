@@ -143,6 +143,12 @@ class TestWorker:
             with pytest.raises(ContestantFailed, match=naming("exit code 0")):
                 worker.turn(0.1)
 
+    def test_it_is_understood_whatever_streams_are_to_be(self, monkeypatch):
+        monkeypatch.setenv("PYTHONIOENCODING", "utf-16")
+        code = "input(); print('{\"seconds\": [0.5]}')"
+        with Worker([sys.executable, "-c", code]) as worker:
+            assert worker.turn(0.1) == [0.5]
+
     def test_it_is_ended_with_its_block(self):
         with Worker([sys.executable, "-c", "input()"]) as worker:
             process = worker._process
