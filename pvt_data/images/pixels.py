@@ -26,8 +26,11 @@ def mean_colour(preprocessing: Preprocessing) -> int | tuple[int, ...]:
 
 def normalise(pixels: Array, preprocessing: Preprocessing) -> Array:
     """Normalises pixels uint8 (H, W, C) of the model's size: float32 (C, H, W)."""
-    mean, std = pixel_mean(preprocessing), pixel_std(preprocessing)
-    return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1))
+    # A channel after the other: over the few of a pixel numpy takes ten times as long.
+    normalised: Array = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
+    normalised -= pixel_mean(preprocessing)[:, None, None]
+    normalised /= pixel_std(preprocessing)[:, None, None]
+    return normalised
 
 
 def to_pixels(array: Array, preprocessing: Preprocessing) -> Array:

@@ -71,9 +71,11 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         image = _resized_part(image, size, part, filter, rows_first)
         left, top = min(left, 0), min(top, 0)
     else:
-        for step in ((W, image.height), size) if rows_first else (size,):
-            if step != image.size:
-                image = _resize(image, step, filter, (0, 0, *image.size))
+        if rows_first:
+            image = _resize(image, (W, image.height), filter)
+            if left > 0:  # of the columns those that stay are enough
+                image, W, left = image.crop((left, 0, right, image.height)), right - left, 0
+        image = _resize(image, (W, H), filter)
     return _crop(image, left, top, preprocessing)
 
 
@@ -109,8 +111,12 @@ def _resize(
     image: Image.Image,
     size: tuple[int, int],
     filter: Image.Resampling,
-    box: tuple[float, float, float, float],
+    box: tuple[float, float, float, float] | None = None,
 ) -> Image.Image:
+    if box is None:
+        if size == image.size:
+            return image
+        box = (0, 0, *image.size)
     shrunk = max((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
     return image.resize(size, filter, box, 64.0 if shrunk > MOST_SHRUNK else None)
 
