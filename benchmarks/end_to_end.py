@@ -2,11 +2,11 @@
 
     python -m benchmarks.end_to_end --variants pvt_tiny,pvt_v2_b0 --sizes 500x375,2000x1500
 
-``validate`` decodes in worker threads while the session runs. No more images a second can come out
-than the session gives by itself with the threads it has, nor than the cores have time for: cores /
-(processor time of the session + that of decoding, for an image, on one thread each). The ratio is
-``validate``'s rate to the smaller of the two, of the same round; the target is 0.9. *one by one* is
-the rate if an image were decoded and then answered.
+``validate`` decodes in worker threads while the session runs. It is compared with what the session
+gives by itself, a call after the other with the threads it has, and with what the cores have time
+for: cores / (processor time of the session + that of decoding, for an image, on one thread each).
+The ratio is ``validate``'s rate to the smaller of the two, of the same round; the target is 0.9.
+*one by one* is the rate if an image were decoded and then answered.
 """
 
 import argparse
@@ -17,10 +17,13 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.input_speed import write_photos
 from benchmarks.processes import Worker, add_json_option, in_turn, python, quartiles, report, run
+
+if TYPE_CHECKING:
+    from pvt_onnx.engines.options import EngineOptions
 
 PAUSE = 0.5
 """Seconds before each turn: threads of the one before may spin for a while."""
@@ -40,9 +43,8 @@ def serve(
     requests: Connection,
     model: Path,
     batch: int,
-    threads: int | None,
-    workers: int | None,
-    spin: bool,
+    options: "EngineOptions",
+    workers: int | None = None,
 ) -> None:
     """Answers, as a worker, each (what, folder) with a measurement of it.
 
@@ -53,10 +55,9 @@ def serve(
 
     from pvt_data.answers.validate import Candidate, Options, validate
     from pvt_data.images.preprocessing import load_image
-    from pvt_onnx.engines.options import EngineOptions
     from pvt_onnx.engines.session import open_model
 
-    opened = open_model(model, None, EngineOptions(threads=threads, spin=spin))
+    opened = open_model(model, None, options)
     candidate = Candidate(model.name, opened)
     info = opened.info
     images = np.random.default_rng(0).standard_normal(
@@ -77,7 +78,7 @@ def serve(
             for photo in photos[:done]:
                 load_image(photo, info.preprocessing)
         else:
-            (run,) = validate([candidate], folder, Options(batch, workers=workers))
+            (run,) = validate([candidate], folder, Options(workers=workers))
             done = run.standing.done
         elapsed = time.perf_counter() - start
         requests.send((done / elapsed, (time.process_time() - busy) / done))
@@ -85,13 +86,14 @@ def serve(
 
 def measure(model: Path, folder: Path, cores: int, options: argparse.Namespace) -> dict[str, Any]:
     """Returns the figures of one model and one size of photos."""
-    threads, workers = options.threads, options.workers
-    batch = options.batch
-    rates: dict[str, list[float]] = {"validate": [], "session": [], "one by one": [], "bound": []}
+    from pvt_onnx.engines.options import EngineOptions
+
+    batch, own = options.batch, EngineOptions(threads=options.threads)
+    rates: dict[str, list[float]] = {"validate": [], "session": [], "one by one": [], "cores": []}
     with (
-        Worker(serve, model, batch, threads, workers, options.spin) as given,
-        Worker(serve, model, batch, threads, workers, True) as alone,
-        Worker(serve, model, batch, 1, 1, True) as single,
+        Worker(serve, model, batch, own.beside_decoding(), options.workers) as given,
+        Worker(serve, model, batch, own) as alone,
+        Worker(serve, model, batch, EngineOptions(threads=1)) as single,
     ):
         jobs = {
             "validate": (given, "validate"),
@@ -109,14 +111,16 @@ def measure(model: Path, folder: Path, cores: int, options: argparse.Namespace) 
                 rates["validate"].append(found["validate"][0])
                 rates["session"].append(session)
                 rates["one by one"].append(1 / (1 / session + decoding))
-                rates["bound"].append(min(session, cores / (found["work"][1] + decoding)))
-    middle, spread = quartiles(rates["validate"], rates["bound"])
+                rates["cores"].append(cores / (found["work"][1] + decoding))
+    bounds = [*map(min, rates["session"], rates["cores"])]
+    middle, spread = quartiles(rates["validate"], bounds)
     return {
         "decoding ms": 1e3 * found["decoding"][1],
         "session ms": 1e3 * found["work"][1],
         **{f"{name} /s": median(values) for name, values in rates.items()},
         "ratio": middle,
         "quartiles": spread,
+        "of the cores": quartiles(rates["validate"], rates["cores"])[0],
     }
 
 
@@ -129,7 +133,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, help="of the session; default: the engine's own")
     parser.add_argument("--workers", type=int, help="that decode; default: validate's own")
-    parser.add_argument("--spin", action="store_true", help="have threads wait busily")
     parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=5)
     add_json_option(parser)

@@ -34,7 +34,7 @@ def _open(
     from pvt_onnx.engines.session import open_model
 
     said, engine = apart(chosen)
-    return open_model(path, tell, EngineOptions(**engine, spin=False), size, said)
+    return open_model(path, tell, EngineOptions(**engine).beside_decoding(), size, said)
 
 
 def _open_contestant(

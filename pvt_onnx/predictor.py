@@ -183,9 +183,9 @@ class Predictor:
             OnnxFileError: The images are no such array, or the graph cannot be run.
             RuntimeUnusable: The graph takes no images of that size.
         """
-        forward, info, _ = self._open()
-        check_classes(info)
-        return forward(np.ascontiguousarray(images))["logits"]
+        opened = self._open()
+        check_classes(opened.info)
+        return opened.forward(np.ascontiguousarray(images))["logits"]
 
     @overload  # though a text is a sequence of texts
     def predict(  # type: ignore[overload-overlap]
@@ -223,7 +223,7 @@ class Predictor:
                 f"top_k {show(top_k)}, batch_size {show(batch_size)}: expected 1 or more, and a "
                 f"batch of up to {MOST_IMAGES} images"
             )
-        forward, info, _ = self._open()
+        opened = self._open()
         if not is_picture(images):
             if not isinstance(images, Iterable) or isinstance(images, bytearray | IOBase):
                 raise ImageError(
@@ -231,8 +231,8 @@ class Predictor:
                     "image of Pillow's, or several"
                 )
             several = cast(Iterable[Picture], images)
-            return [*predict(forward, info, several, batch_size, top_k, self._tell)]
-        (record,) = predict(forward, info, [images], 1, top_k, self._tell, workers=1)
+            return [*predict(opened, several, batch_size, top_k, self._tell)]
+        (record,) = predict(opened, [images], 1, top_k, self._tell, workers=1)
         if "error" in record:
             raise ImageError(f"{record['image']}: {record['error']}")
         return record

@@ -115,7 +115,7 @@ CALLS: dict[str, Callable[[Callable[[str], AnyPath]], Any]] = {
     ),
     "pvt_data.answers.predict.predict": lambda at: [
         *_of("pvt_data.answers.predict").predict(
-            *_of("pvt_torch").load_forward(at("model.pth")), [at("val/a/a.png")], 4, 2
+            candidate(at("model.pth")).opened, [at("val/a/a.png")], 4, 2
         )
     ],
 }

@@ -22,11 +22,15 @@ class Opened(NamedTuple):
         forward: What runs it.
         info: What travels with its weights.
         facts: What really runs it: ``framework``, ``device``, ``precision`` and others.
+        calls: How many calls it answers at once, each in a thread of its own.
+        batch: How many images in a call suit it; None where more are better.
     """
 
     forward: Forward
     info: ModelInfo
     facts: Mapping[str, str]
+    calls: int = 1
+    batch: int | None = None
 
 
 _T = TypeVar("_T")

@@ -12,7 +12,7 @@ import click
 
 from pvt_data.command_line import say
 from pvt_data.description import Description
-from pvt_data.images.ahead import MOST_THREADS
+from pvt_data.images.ahead import BATCHES, MOST_IMAGES, MOST_THREADS
 from pvt_data.options import as_option
 from pvt_spec.errors import ImageError, PvtError
 from pvt_spec.files.models import find_model
@@ -87,13 +87,27 @@ def orientation_option(default: str | None) -> Callable[[_Command], _Command]:
     )
 
 
-def workers_option(command: _Command) -> _Command:
-    """Adds the option that says how many threads decode images."""
-    return click.option(
-        "--workers",
-        type=click.IntRange(1, MOST_THREADS),
-        help="Threads that decode images while the model runs; default: one for each core.",
-    )(command)
+def batch_options(command_name: str) -> Callable[[_Command], _Command]:
+    """Returns the options that say how many images are answered and decoded at once.
+
+    Args:
+        command_name: A key of :data:`pvt_data.images.ahead.BATCHES`.
+    """
+
+    def add(command: _Command) -> _Command:
+        command = click.option(
+            "--workers",
+            type=click.IntRange(1, MOST_THREADS),
+            help="Threads that decode images while the model runs; default: one for each core.",
+        )(command)
+        return click.option(
+            "--batch-size",
+            type=click.IntRange(1, MOST_IMAGES),
+            help=f"Images in a call of the model; default: {BATCHES[command_name]}, or 1 where "
+            "calls are made side by side.",
+        )(command)
+
+    return add
 
 
 def output_options(forms: Mapping[str, str]) -> Callable[[_Command], _Command]:
@@ -213,7 +227,7 @@ def open_model(
             f"{path} holds {found or 'no named variant'}, expected {variant}: give {hint}"
             "another file"
         )
-    say(f"runs in {describe(opened.facts)}")
+    say(f"{path}: runs in {describe(opened.facts)}")
     return opened
 
 

@@ -1,15 +1,15 @@
 """The most probable classes of images, in any runtime."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, TypeGuard
 
 import numpy as np
 from PIL import Image
 
-from pvt_data.answers.accuracy import Forward, check_answers, probabilities, top_k
-from pvt_data.images.ahead import load_ahead
+from pvt_data.answers.accuracy import Opened, check_answers, probabilities, top_k
+from pvt_data.images.ahead import BATCHES, answer_ahead, load_ahead
 from pvt_data.images.decoding import check_channels
 from pvt_data.images.preprocessing import prepare, say_sideways
 from pvt_data.sources.imagenet import named
@@ -27,10 +27,9 @@ Record = dict[str, Any]
 
 
 def predict(
-    forward: Forward,
-    info: ModelInfo,
+    opened: Opened,
     pictures: Iterable[Picture],
-    batch_size: int,
+    batch_size: int | None,
     k: int,
     tell: Tell = ignore,
     progress: Callable[[int], None] = lambda done: None,
@@ -39,14 +38,12 @@ def predict(
     """Yields the ``k`` most probable classes of every image, most probable first.
 
     Images are decoded while those before them are answered; no more than some batches of paths,
-    images and records are in memory.
+    images and records for each call at once are in memory.
 
     Args:
-        forward: The runtime.
-        info: What travels with the weights that it runs: what is done with images, and with its
-            answers.
+        opened: The model, whose description says what is done with images and its answers.
         pictures: The images; they are taken as they are needed.
-        batch_size: Images per call; the last batch may hold fewer.
+        batch_size: Images per call, the last of which may hold fewer; None for what suits it.
         k: How many classes.
         tell: The function that is told what is done with answers and photos.
         progress: The function that is told how many images are done after every batch.
@@ -63,18 +60,25 @@ def predict(
         ImageError: The model takes images that no file holds.
         PvtError: An answer is not finite.
     """
+    info = opened.info
     check_classes(info)
+    size = batch_size or opened.batch or BATCHES["predict"]
     if isinstance(info.preprocessing, Untouched):  # each of a size of its own
-        batch_size = 1
+        size = 1
     check_channels(len(info.preprocessing.mean))
     if info.task != "single_label":
         tell(f"task {info.task}: {TASKS[info.task]}")
-    return _records(forward, named(info, tell), pictures, batch_size, k, tell, progress, workers)
+    opened = opened._replace(info=named(info, tell))
+    return _records(opened, pictures, size, k, tell, progress, workers)
+
+
+_Batch = list[tuple[Picture, tuple[Array, int] | ImageError]]
+"""Images with what they are for a model, and whether they are to be turned, or why they cannot be
+used."""
 
 
 def _records(
-    forward: Forward,
-    info: ModelInfo,
+    opened: Opened,
     pictures: Iterable[Picture],
     batch_size: int,
     k: int,
@@ -82,19 +86,23 @@ def _records(
     progress: Callable[[int], None],
     workers: int | None,
 ) -> Iterator[Record]:
+    info = opened.info
+
     def load(picture: Picture) -> tuple[Array, int]:
         sideways: set[str] = set()
         return prepare(picture, info.preprocessing, sideways), len(sideways)
 
+    def answer(batch: _Batch) -> Array:
+        images = [loaded[0] for _, loaded in batch if not isinstance(loaded, ImageError)]
+        return opened.forward(np.stack(images))["logits"] if images else np.empty((0, 1))
+
     done = sideways = 0
-    with closing(load_ahead(load, pictures, batch_size, workers)) as batches:
-        for batch in batches:
+    batches = load_ahead(load, pictures, batch_size, workers)
+    with closing(answer_ahead(answer, batches, opened.calls)) as answered:
+        for batch, logits in answered:
             records = [_begun(n, *loaded) for n, loaded in enumerate(batch, done)]
-            images = [loaded for _, loaded in batch if not isinstance(loaded, ImageError)]
-            if images:
-                sideways += sum(turned for _, turned in images)
-                read = [record for record in records if "error" not in record]
-                answer(forward, info, np.stack([image for image, _ in images]), read, k)
+            sideways += sum(each[1] for _, each in batch if not isinstance(each, ImageError))
+            _add_classes([record for record in records if "error" not in record], info, logits, k)
             done += len(batch)
             progress(done)
             yield from records
@@ -117,20 +125,20 @@ def _begun(number: int, picture: Picture, loaded: object) -> Record:
     return {"image": name}
 
 
-def answer(forward: Forward, info: ModelInfo, images: Array, records: list[Record], k: int) -> None:
+def _add_classes(records: Sequence[Record], info: ModelInfo, logits: Array, k: int) -> None:
     """Adds the most probable classes of images to their records.
 
     Args:
-        forward: The runtime.
-        info: What its answers mean.
-        images: float32 (B, C, H, W), normalised.
         records: The B records, which say what each image is called.
+        info: What the model's answers mean.
+        logits: float32 (B, num_classes).
         k: How many classes.
 
     Raises:
         PvtError: An answer is not finite.
     """
-    logits = forward(images)["logits"]
+    if not records:
+        return
     check_answers(logits, [record["image"] for record in records])
     key, shares = value_name(info), probabilities(logits, info.task)
     ranked = top_k(logits, k)

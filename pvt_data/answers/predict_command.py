@@ -7,17 +7,16 @@ import click
 
 from pvt_data.answers.commands import (
     Engines,
+    batch_options,
     choose_form,
     engine_options,
     model_options,
     open_model,
     orientation_option,
     output_options,
-    workers_option,
 )
 from pvt_data.answers.requests import STDIN, Request, count_images, run
 from pvt_data.command_line import parse_image_size
-from pvt_data.images.ahead import MOST_IMAGES
 
 
 def add_predict(group: click.Group, engines: Engines) -> None:
@@ -37,10 +36,7 @@ def add_predict(group: click.Group, engines: Engines) -> None:
     )
     @orientation_option(None)
     @click.option("--image-size", help="Pixels, S or HxW, in place of MODEL's own.")
-    @click.option(
-        "--batch-size", default=16, show_default=True, type=click.IntRange(1, MOST_IMAGES)
-    )
-    @workers_option
+    @batch_options("predict")
     @engine_options(engines)
     @output_options(
         {

@@ -35,7 +35,7 @@ class Request:
         sources: Files, folders, patterns, and :data:`STDIN`.
         null: Whether names on stdin end in zero bytes instead of lines.
         top_k: Classes of an image.
-        batch_size: Images per call.
+        batch_size: Images per call; None for what suits the model.
         workers: Threads that decode; None for one for each core.
         form: The name of a format; see :data:`pvt_data.answers.rows.FORMATS`.
         output: The file that answers go to; None for stdout.
@@ -46,7 +46,7 @@ class Request:
     sources: tuple[str, ...]
     null: bool
     top_k: int
-    batch_size: int
+    batch_size: int | None
     workers: int | None
     form: str
     output: Path | None
@@ -127,7 +127,7 @@ def run(request: Request, opened: "Opened", model: str, total: int | None) -> No
         before = _check_same_model(request, opened, output)
         names = (name for name in images_of(request) if not before or name not in output.names)
         records = predict(
-            opened.forward, info, names, request.batch_size, request.top_k, say,
+            opened, names, request.batch_size, request.top_k, say,
             lambda done: show(before + done, total), request.workers,
         )  # fmt: skip
         for text in form.write(replace(head, begun=output.begun), _told(records, counts)):
@@ -162,7 +162,7 @@ def _check_same_model(request: Request, opened: "Opened", output: "Output") -> i
     from pvt_data.answers.predict import predict, value_name
 
     for kept in output.first:
-        again = next(predict(opened.forward, opened.info, [kept["image"]], 1, request.top_k))
+        again = next(predict(opened, [kept["image"]], 1, request.top_k))
         if "error" in again:
             continue
         if not _is_same(kept, again, value_name(opened.info)):

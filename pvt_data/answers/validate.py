@@ -1,16 +1,18 @@
 """Accuracy over labelled images of one model or several, in any runtime."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
 from pvt_data.answers.accuracy import Opened, Tally, check_answers
 from pvt_data.answers.standings import Identity, Standing, StandingsFile, hash_images
+from pvt_data.images.ahead import BATCHES, answer_ahead
 from pvt_data.images.preprocessing import say_sideways
 from pvt_data.sources.folders import open_source
 from pvt_data.sources.labels import (
@@ -49,13 +51,14 @@ class Options:
     """How models are validated.
 
     Attributes:
-        batch_size: Images per call; the last batch may hold fewer.
+        batch_size: Images per call, the last of which may hold fewer; None for what suits the
+            models.
         orientation: What is done with a photo's EXIF orientation.
         limit: How many images, evenly spaced over all; 0 for all of them.
         workers: How many threads load images; see :func:`pvt_data.images.ahead.load_ahead`.
     """
 
-    batch_size: int = 64
+    batch_size: int | None = None
     orientation: str = "stored"
     limit: int = 0
     workers: int | None = None
@@ -77,18 +80,17 @@ class Validation:
     standing: Standing = field(default_factory=Standing)
     error: PvtError | None = None
 
-    def answer(self, names: Sequence[str], numbers: Sequence[int], images: Array) -> Standing:
-        """Returns what counts of a batch; where the model gives no answers, nothing does."""
-        begun = perf_counter()
+    def answer(self, batch: "_Batch") -> Standing | PvtError:
+        """Returns what counts of a batch, or why the model gives no answers."""
+        opened, begun = self.candidate.opened, perf_counter()
         try:
-            logits = self.candidate.opened.forward(images)["logits"]
-            check_answers(logits, names)
+            logits = opened.forward(batch.images)["logits"]
+            check_answers(logits, batch.names)
         except PvtError as error:
-            self.error = error
-            return Standing()
-        seconds = perf_counter() - begun
-        tally = Tally.of(logits, self.labelled.labels[numbers])
-        return Standing(len(names), tally, model_seconds=seconds)
+            return error
+        seconds = (perf_counter() - begun) / opened.calls
+        tally = Tally.of(logits, self.labelled.labels[batch.numbers])
+        return Standing(len(batch.names), tally, model_seconds=seconds)
 
 
 def validate(
@@ -211,32 +213,57 @@ def _run_all(
             yield sum(done), len(numbers) * len(groups)
 
 
+class _Batch(NamedTuple):
+    """Images as a model takes them, what they are called, and what was to be read before them."""
+
+    numbers: list[int]
+    names: list[str]
+    images: Array
+    unreadable: dict[str, str]
+
+
+def _load(
+    labelled: LabelledImages, numbers: Sequence[int], size: int, workers: int | None
+) -> Generator[_Batch, None, None]:
+    unreadable: dict[str, str] = {}
+    told = 0
+    with closing(labelled.batches(numbers, size, unreadable, workers)) as batches:
+        # Behind the last batch of which an image could be read may be more.
+        for batch, images in chain(batches, [([], np.empty(0))]):
+            failed = dict(islice(unreadable.items(), told, None))
+            told = len(unreadable)
+            if batch or failed:
+                yield _Batch(batch, [labelled.name(each) for each in batch], images, failed)
+
+
 def _run_together(
     group: Sequence[Validation], numbers: Sequence[int], options: Options
 ) -> Iterator[None]:
     """Yields after each batch; a model that gives no answers is left out from there."""
     labelled = group[0].labelled
-    unreadable: dict[str, str] = {}
+    models = [run.candidate.opened for run in group]
     # Images that a model resizes itself are each of a size of its own.
-    alone = isinstance(group[0].candidate.opened.info.preprocessing, Untouched)
-    size = 1 if alone else options.batch_size
-    batches = labelled.batches(numbers, size, unreadable, options.workers)
-    told, before = 0, perf_counter()
-    with closing(batches):
-        # Behind the last batch of which an image could be read may be more.
-        for batch, images in chain(batches, [([], np.empty(0))]):
-            names = [labelled.name(number) for number in batch]
-            able = [run for run in group if not run.error]
-            answers = [run.answer(names, batch, images) if batch else Standing() for run in able]
-            failed = dict(islice(unreadable.items(), told, None))
-            sideways = len(labelled.sideways.intersection(names))
+    alone = isinstance(models[0].info.preprocessing, Untouched)
+    size = options.batch_size or max(model.batch or BATCHES["validate"] for model in models)
+    batches = _load(labelled, numbers, 1 if alone else size, options.workers)
+
+    def answer(batch: _Batch) -> list[Standing | PvtError | None]:
+        asked = (not run.error and batch.numbers for run in group)
+        return [run.answer(batch) if able else None for run, able in zip(group, asked, strict=True)]
+
+    before = perf_counter()
+    with closing(answer_ahead(answer, batches, min(model.calls for model in models))) as answered:
+        for batch, answers in answered:
+            sideways = len(labelled.sideways.intersection(batch.names))
             now = perf_counter()
+            failed = batch.unreadable
             beside = Standing(len(failed), Tally(), failed, sideways, now - before)
-            told, before = len(unreadable), now
-            for run, answer in zip(able, answers, strict=True):
-                if not run.error:
-                    run.standing += answer + beside
+            before = now
+            for run, found in zip(group, answers, strict=True):
+                if isinstance(found, PvtError):
+                    run.error = run.error or found
+                elif not run.error:
+                    run.standing += (found or Standing()) + beside
             if all(run.error for run in group):
                 return
-            if batch or failed:
-                yield
+            yield

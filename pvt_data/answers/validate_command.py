@@ -9,6 +9,7 @@ import click
 
 from pvt_data.answers.commands import (
     Engines,
+    batch_options,
     choose_form,
     engine_options,
     model_options,
@@ -16,10 +17,8 @@ from pvt_data.answers.commands import (
     orientation_option,
     output_options,
     refuse_unreadable,
-    workers_option,
 )
 from pvt_data.command_line import say
-from pvt_data.images.ahead import MOST_IMAGES
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.replacing import check_target, replacing
@@ -46,16 +45,13 @@ def add_validate(group: click.Group, engines: Engines) -> None:
         "and its class on each line.",
     )
     @orientation_option("stored")
-    @click.option(
-        "--batch-size", default=64, show_default=True, type=click.IntRange(1, MOST_IMAGES)
-    )
+    @batch_options("validate")
     @click.option(
         "--limit",
         default=0,
         type=click.IntRange(0),
         help="Of the images at most, evenly spaced over all of them; default: all.",
     )
-    @workers_option
     @engine_options(engines)
     @click.option("--per-class", is_flag=True, help="The accuracy of each class too.")
     @output_options({"json": "One JSON document.", "csv": "A table in the columns of timm's."})
@@ -72,7 +68,7 @@ def add_validate(group: click.Group, engines: Engines) -> None:
         variant: str | None,
         data: Path,
         orientation: str,
-        batch_size: int,
+        batch_size: int | None,
         limit: int,
         workers: int | None,
         per_class: bool,

@@ -65,7 +65,7 @@ def answer_turns(name: str, open_: Callable[[], Opened], setting: Setting) -> No
     """
     with _own_stdout() as answers:
         start = time.perf_counter()
-        forward, info, facts = open_()
+        forward, info, facts, *_ = open_()
         opened = time.perf_counter() - start
         size = setting.image_size or info.preprocessing.image_size
         products = list_products(info.config, info.numerics, size)

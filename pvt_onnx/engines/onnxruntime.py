@@ -61,9 +61,9 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
         settings.log_severity_level = _SILENT  # what goes wrong is raised
         level = _LEVELS[options.optimization]
         settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-        if options.threads:
-            settings.intra_op_num_threads = options.threads
-        if not options.spin:
+        if options.each:
+            settings.intra_op_num_threads = options.each
+        if options.calls:
             settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         source = model if isinstance(model, bytes) else str(model)
         session = onnxruntime.InferenceSession(source, settings, providers=_providers(options))
@@ -99,6 +99,6 @@ def _facts(options: EngineOptions) -> dict[str, str]:
         "device": "CPU" if on_cpu else onnxruntime.get_device(),
         "mode": f"optimisation: {options.optimization}",
         "provider": PROVIDERS[options.provider].own,
-        "threads": str(options.threads or "one for each core"),
+        "threads": options.of_each(str(options.each or "one for each core")),
         "precision": options.computes,
     }

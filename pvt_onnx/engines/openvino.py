@@ -41,9 +41,12 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
         core = openvino.Core()
         read = core.read_model(model if isinstance(model, bytes) else str(model))
         settings = numbers(asked) | {"PERFORMANCE_HINT": "LATENCY"}
-        if options.threads:
-            settings["INFERENCE_NUM_THREADS"] = options.threads
+        if options.each:
+            settings["INFERENCE_NUM_THREADS"] = options.each * options.at_once
+        if options.at_once > 1:
+            settings["NUM_STREAMS"] = options.calls
         compiled = core.compile_model(read, "CPU", settings)
+    threads = compiled.get_property("INFERENCE_NUM_THREADS") // options.at_once
     found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if found != asked:
         raise RuntimeUnusable(f"{name}: asked for {asked}, OpenVINO computes in {found}")
@@ -62,7 +65,7 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
             "device": DEVICE,
             "mode": f"inference precision {found}",
             "provider": "CPU",
-            "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "threads": options.of_each(str(threads)),
             "precision": options.computes,
         },
     )

@@ -115,7 +115,9 @@ def open_model(
     engine, interface, info = open_file(path, tell, options, size, said)
     forward = checked_answers(engine.run, output_names(info.config), interface, info)
     precision = coarser(engine.facts["precision"], interface.precision)
-    return Opened(forward, info, {**engine.facts, "precision": precision})
+    facts = {**engine.facts, "precision": precision}
+    batch = interface.batch or (1 if options.at_once > 1 else None)
+    return Opened(forward, info, facts, options.at_once, batch)
 
 
 class OpenFile(NamedTuple):

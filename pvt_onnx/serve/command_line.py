@@ -65,7 +65,7 @@ def _serve(
     from pvt_onnx.serve.web.server import serve
 
     said, engine = apart({name: value for name, value in chosen.items() if value is not None})
-    engine_options_ = EngineOptions(**engine, spin=False)
+    engine_options_ = EngineOptions(**engine, calls=1)
     find_engine(engine_options_)
     files = list_repository(repository, say) if repository else name_files(models, say)
 

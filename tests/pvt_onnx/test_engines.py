@@ -75,6 +75,16 @@ def test_threads_are_what_was_asked_for(graph, monkeypatch):
     for threads in (None, 1, 3):
         open_engine(graph, "a model", EngineOptions(threads=threads))
     assert asked == [0, 1, 3]
+    monkeypatch.setattr("pvt_onnx.engines.options.usable_cores", lambda: 5)
+    for threads, calls in ((None, 5), (2, 2), (3, 1), (9, 1)):
+        options = EngineOptions(threads=threads).beside_decoding()
+        said = f"{threads or 1}" + (f" for each of {calls} calls" if calls > 1 else "")
+        assert options.calls == calls and asked == asked[:3]
+        assert open_engine(graph, "a model", options).facts["threads"] == said
+        assert asked.pop() == (threads or 1)
+    assert EngineOptions(provider="cuda").beside_decoding().calls == 1
+    options = EngineOptions("openvino").beside_decoding()
+    assert open_engine(graph, "a model", options).facts["threads"] == "1 for each of 5 calls"
     assert (
         open_engine(graph, "a model", EngineOptions("openvino", threads=1)).facts["threads"] == "1"
     )
@@ -91,6 +101,7 @@ def test_threads_are_what_was_asked_for(graph, monkeypatch):
         ({"engine": "openvino", "precision": "int8"}, ["int8", "openvino", "bf16"]),
         ({"threads": 0}, ["threads 0", "1"]),
         ({"threads": -2}, ["threads -2", "1"]),
+        ({"calls": 0}, ["calls 0", "1"]),
         ({"optimization": "most"}, ["most", "all", "disabled"]),
         ({"engine": "openvino", "optimization": "basic"}, ["basic", "OpenVINO"]),
     ],

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from convert import save_model
+from pvt_data.answers.accuracy import Opened
 from pvt_data.answers.predict import predict
 from pvt_data.answers.rows import FORMATS, Head
 from pvt_data.sources.imagenet import imagenet_names
@@ -328,7 +329,7 @@ def test_memory_does_not_grow_with_the_number_of_images(pictures):
     info = info_of(make_config("pvt_nano", num_classes=4))
     for form in FORMATS.values():
         taken = 0
-        records = predict(forward, info, endless(), 4, 2, workers=2)
+        records = predict(Opened(forward, info, {}), endless(), 4, 2, workers=2)
         lines = form.write(Head("m", {}, 2, "probability"), records)
         assert len([*islice(lines, 10)]) == 10
         assert taken < 150  # a table looks at a hundred rows at once
@@ -418,9 +419,27 @@ class TestEngines:
         assert done.exit_code == 0, done.output
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_calls_side_by_side_answer_as_one_after_the_other(engine, model, pictures, monkeypatch):
+    asked = (pvt_onnx, "predict", model, pictures, "--engine", engine, "--json")
+    monkeypatch.setattr("pvt_onnx.engines.options.usable_cores", lambda: 3)
+    several = invoke(*asked)
+    monkeypatch.setattr("pvt_onnx.engines.options.usable_cores", lambda: 1)
+    one = invoke(*asked, "--threads", 1)
+    assert several.exit_code == one.exit_code == 1  # of an image that is none
+    found, expected = (json.loads(done.stdout) for done in (several, one))
+    assert tells(several.stderr, "1 for each of 3 calls", "bad.png", "1 of 8 images")
+    assert found["engine"].pop("threads") == "1 for each of 3 calls"
+    assert expected["engine"].pop("threads") == "1"
+    for record in (*found["images"], *expected["images"]):
+        for each in record.get("classes", ()):
+            each["probability"] = pytest.approx(each["probability"], abs=1e-6)
+    assert found == expected
+
+
 def test_bad_images_are_named_when_they_are_met(pictures):
     info = info_of(make_config("pvt_nano", num_classes=4))
     with pytest.raises(ImageError, match=naming("stdin")):
         [*read_names(io.BytesIO(b"a\0b\n"))]
-    records = [*predict(lambda images: {}, info, [pictures / "bad.png"], 1, 1)]
+    records = [*predict(Opened(lambda images: {}, info, {}), [pictures / "bad.png"], 1, 1)]
     assert records[0]["image"] == str(pictures / "bad.png") and records[0]["error"]

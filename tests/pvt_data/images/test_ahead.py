@@ -8,7 +8,7 @@ import weakref
 import pytest
 from hypothesis import given, strategies as st
 
-from pvt_data.images.ahead import load_ahead, usable_cores
+from pvt_data.images.ahead import answer_ahead, load_ahead, usable_cores
 from pvt_spec import ImageError
 
 
@@ -92,7 +92,56 @@ def test_what_has_not_begun_never_does_once_nobody_wants_it() -> None:
     assert after <= 2 * 2 + 2
     time.sleep(0.02)
     assert len(begun) == after
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("load")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_calls_are_made_side_by_side_and_given_back_in_order() -> None:
+    """Each of three waits until all of them are there; one is made by the caller's own thread."""
+    together = threading.Barrier(3)
+
+    def answer(batch: list[tuple[int, int]]) -> int:
+        together.wait(10)
+        return sum(loaded for _, loaded in batch)
+
+    found = answer_ahead(answer, load_ahead(int, range(18), 2), 3)
+    assert [made for _, made in found] == [4 * first + 1 for first in range(9)]
+    threads = answer_ahead(lambda _: threading.current_thread(), load_ahead(int, range(6), 2), 1)
+    assert {made for _, made in threads} == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_what_a_call_raises_is_raised_in_its_turn_and_ends_the_others(calls: int) -> None:
+    begun = itertools.count()
+
+    def answer(batch: list[tuple[int, int]]) -> int:
+        next(begun)
+        time.sleep(0.001)
+        return 1 // (batch[0][0] - 5)
+
+    answers = answer_ahead(answer, load_ahead(int, itertools.count(), 1, 2), calls)
+    assert [next(answers)[1] for _ in range(5)] == [-1] * 5
+    with pytest.raises(ZeroDivisionError):
+        next(answers)
+    assert next(begun) <= 6 + calls
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_no_more_answers_wait_than_is_said() -> None:
+    alive: set[int] = set()
+    numbers = itertools.count()
+    most = 0
+
+    def answer(_: object) -> Image:
+        nonlocal most
+        image, number = Image(), next(numbers)
+        alive.add(number)
+        weakref.finalize(image, alive.discard, number)
+        most = max(most, len(alive))
+        return image
+
+    for _ in answer_ahead(answer, load_ahead(int, range(100), 1, 2), 3):
+        time.sleep(0.001)
+    assert 3 < most <= 3 + 2
 
 
 def test_there_is_a_core() -> None:

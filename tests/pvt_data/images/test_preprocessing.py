@@ -534,7 +534,7 @@ def colours(tmp_path: Path) -> Path:
 def test_predict_names_the_classes_most_probable_first(colours: Path) -> None:
     info = info_of(3, "red", "green", "blue")
     paths = [colours / "green" / "0.png", colours / "red" / "1.png", colours / "blue" / "2.png"]
-    rows = [*predict(channel_means, info, paths, batch_size=2, k=2)]
+    rows = [*predict(Opened(channel_means, info, {}), paths, batch_size=2, k=2)]
     assert [row["image"] for row in rows] == [str(path) for path in paths]
     assert [row["classes"][0]["label"] for row in rows] == ["green", "red", "blue"]
     assert [row["classes"][0]["index"] for row in rows] == [1, 0, 2]
@@ -560,7 +560,7 @@ def two_logits(images: np.ndarray) -> dict[str, np.ndarray]:
 def test_answers_are_what_the_task_says(task: str, shares: list[float], colours: Path) -> None:
     info = dataclasses.replace(info_of(2), task=task)
     said: list[str] = []
-    (row,) = predict(two_logits, info, [colours / "red" / "0.png"], 1, 2, said.append)
+    (row,) = predict(Opened(two_logits, info, {}), [colours / "red" / "0.png"], 1, 2, said.append)
     key = "value" if task == "regression" else "probability"
     assert [entry[key] for entry in row["classes"]] == shares
     assert (len(said) == 1 and task in said[0]) == (task != "single_label")
@@ -571,7 +571,7 @@ def test_the_numbers_of_a_regression_are_shown_whole_and_in_order(colours: Path)
         return {"logits": np.array([[1.0, 3.0, 2.0]] * len(images), np.float32)}
 
     info = dataclasses.replace(info_of(3), task="regression")
-    (row,) = predict(three, info, [colours / "red" / "0.png"], 1, 2)
+    (row,) = predict(Opened(three, info, {}), [colours / "red" / "0.png"], 1, 2)
     found = [(entry["index"], entry["value"]) for entry in row["classes"]]
     assert found == [(0, 1.0), (1, 3.0), (2, 2.0)]
 
@@ -581,7 +581,9 @@ def test_one_logit_is_a_probability_of_its_own(colours: Path) -> None:
         return {"logits": np.full((len(images), 1), np.log(3), np.float32)}
 
     said: list[str] = []
-    (row,) = predict(one, info_of(1, "defect"), [colours / "red" / "0.png"], 1, 5, said.append)
+    (row,) = predict(
+        Opened(one, info_of(1, "defect"), {}), [colours / "red" / "0.png"], 1, 5, said.append
+    )
     (found,) = row["classes"]
     assert found["label"] == "defect" and found["probability"] == pytest.approx(0.75)
     assert tells(said[0], "binary", "sigmoid")
@@ -605,7 +607,7 @@ def test_answers_that_are_no_numbers_are_refused(bad: float, colours: Path) -> N
 
     info, paths = info_of(3, "red", "green", "blue"), list_images([colours])
     with pytest.raises(PvtError, match=naming(str(colours / "green" / "0.png"), "1", "3")):
-        list(predict(broken, info, paths, 2, 3))
+        list(predict(Opened(broken, info, {}), paths, 2, 3))
     with pytest.raises(PvtError, match=naming(str(colours / "green" / "0.png"))):
         validate([candidate(broken, info)], colours, Options(2))
 
@@ -628,7 +630,7 @@ def test_photos_are_turned_where_it_is_said(tmp_path: Path) -> None:
     for orientation, first in (("exif", ["a", "b"]), ("stored", ["b", "b"])):
         said: list[str] = []
         paths = list_images([tmp_path / "a"])
-        rows = [*predict(upper, info.turned(orientation), paths, 2, 1, said.append)]
+        rows = [*predict(Opened(upper, info.turned(orientation), {}), paths, 2, 1, said.append)]
         assert [row["classes"][0]["label"] for row in rows] == first
         assert len(said) == 1 and tells(said[0], f"orientation {orientation}", "1 of 2")
         said.clear()
@@ -657,7 +659,7 @@ def test_columns_line_up_whatever_the_script() -> None:
 
 def test_predict_and_validate_need_a_head(colours: Path) -> None:
     with pytest.raises(PvtError, match=naming("head")):
-        predict(channel_means, info_of(0), [colours / "red" / "0.png"], 1, 1)
+        predict(Opened(channel_means, info_of(0), {}), [colours / "red" / "0.png"], 1, 1)
     maps = dataclasses.replace(info_of(0).config, features_only=True)
     info = dataclasses.replace(info_of(0), config=maps)
     with pytest.raises(PvtError, match=naming("stage1", "stage2", "stage3", "stage4")):

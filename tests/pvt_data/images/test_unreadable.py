@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from convert import save_model
+from pvt_data.answers.accuracy import Opened
 from pvt_data.answers.predict import predict
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ImageError, make_config
@@ -113,4 +114,4 @@ def test_validate_of_bad_images_alone_is_refused(model, folder):
 def test_a_model_of_other_channels_is_refused_once(folder):
     config = make_config("pvt_nano", num_classes=2, in_chans=4)
     with pytest.raises(ImageError, match=naming(4)):
-        predict(lambda images: {}, info_of(config), [*folder.glob("*/*.png")], 4, 2)
+        predict(Opened(lambda images: {}, info_of(config), {}), [*folder.glob("*/*.png")], 4, 2)

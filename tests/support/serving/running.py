@@ -20,7 +20,7 @@ from pvt_onnx.serve.repository import ModelFile
 from pvt_onnx.serve.service import Service
 from pvt_onnx.serve.web.server import Server, address_of, listen
 
-ONE = EngineOptions(threads=1, spin=False)
+ONE = EngineOptions(threads=1)
 
 
 class Answer(NamedTuple):
