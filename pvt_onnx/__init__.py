@@ -10,7 +10,7 @@ _HOMES = {
     "load": "pvt_onnx.predictor",
     "load_forward": "pvt_onnx.engines.session",
     "load_proto": "pvt_onnx.reading.files",
-    "open_taps": "pvt_onnx.engines.session",
+    "open_taps": "pvt_onnx.engines.tapped",
 }
 __all__ = list(_HOMES)
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -9,8 +9,9 @@ import onnx
 
 from pvt_data.images.preprocessing import load_pixels
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.engines.session import open_tapped, read_info
+from pvt_onnx.engines.session import read_info
 from pvt_onnx.engines.table import open_engine
+from pvt_onnx.engines.tapped import open_tapped
 from pvt_onnx.graph.layers import INPUT
 from pvt_onnx.graph.preprocess import CROPPED, NORMALISED
 from pvt_onnx.reading.files import load_proto

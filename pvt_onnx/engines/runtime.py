@@ -43,7 +43,7 @@ class OnnxEngine:
 
     def open(self, task: Task) -> OpenModel:
         """Opens a model; see :class:`pvt_spec.runtime.Runtime`."""
-        from pvt_onnx.engines.session import open_tapped
+        from pvt_onnx.engines.tapped import open_tapped
         from pvt_onnx.reading.precision import read_precision
 
         graph, name = load_graph(task), str(task.path)
@@ -82,7 +82,7 @@ class OnnxReference:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        from pvt_onnx.engines.session import with_outputs
+        from pvt_onnx.engines.tapped import with_outputs
         from pvt_onnx.reading.files import reporting
         from pvt_onnx.reading.interface import check_graph, checked_answers
 

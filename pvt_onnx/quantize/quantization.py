@@ -11,7 +11,7 @@ from pvt_data.images.pixels import normalise
 from pvt_data.progress import Show
 from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.engines.session import open_tapped, serialize
+from pvt_onnx.engines.tapped import open_tapped, serialize
 from pvt_onnx.graph.build import hash_graph
 from pvt_onnx.quantize.keeping import Attempt, keep_enough, shortfall
 from pvt_onnx.quantize.measuring.agreement import (

@@ -8,7 +8,7 @@ import onnx
 
 from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.engines.session import serialize
+from pvt_onnx.engines.tapped import serialize
 from pvt_onnx.graph.build import build
 from pvt_onnx.graph.preprocess import check_embeddable
 from pvt_onnx.reading.files import load_proto, places

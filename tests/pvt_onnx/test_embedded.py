@@ -20,8 +20,8 @@ from pvt_data.sources.digits import write_digits
 from pvt_onnx import build
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_onnx.embedded import without_preprocessing
-from pvt_onnx.engines.session import with_outputs
 from pvt_onnx.engines.table import open_engine
+from pvt_onnx.engines.tapped import with_outputs
 from pvt_onnx.graph.preprocess import CROPPED
 from pvt_onnx.reading.changes import find_changes
 from pvt_onnx.reading.precision import read_precision

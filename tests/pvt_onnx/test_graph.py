@@ -19,7 +19,8 @@ import pvt_onnx
 from convert import load_model
 from convert.formats.onnx.encoding import write_model
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto, open_taps
+from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto
+from pvt_onnx.engines.tapped import open_taps
 from pvt_onnx.graph.build import as_initializers, build, build_skeleton
 from pvt_onnx.graph.layers import INPUT
 from pvt_onnx.graph.model import RESIZES

@@ -18,8 +18,9 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from pvt_onnx.engines.options import EngineOptions
-from pvt_onnx.engines.session import read_info, serialize, with_outputs
+from pvt_onnx.engines.session import read_info
 from pvt_onnx.engines.table import open_engine
+from pvt_onnx.engines.tapped import serialize, with_outputs
 from pvt_onnx.reading.files import reporting
 from pvt_onnx.reading.interface import check_graph
 from pvt_spec.arrays import Array

@@ -17,7 +17,8 @@ from convert.formats.onnx import file as onnx_file, tensors as tensors_file
 from convert.formats.onnx.encoding import model_size, write_model
 from convert.formats.onnx.layout import ALIGNMENT, MAX_BYTES
 from convert.options import OnnxOptions
-from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto, open_taps
+from pvt_onnx.engines.session import OnnxFileError, load_forward, load_proto
+from pvt_onnx.engines.tapped import open_taps
 from pvt_onnx.graph.build import as_initializers, build_skeleton
 from pvt_onnx.graph.layers import INPUT
 from pvt_spec import (

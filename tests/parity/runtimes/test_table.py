@@ -32,8 +32,8 @@ from parity.runtimes.table import (
 )
 from parity.selection import choose_runtimes
 from pvt_onnx.engines.options import OPTIMIZATIONS, EngineOptions
-from pvt_onnx.engines.session import open_taps
 from pvt_onnx.engines.table import PROVIDERS, open_engine
+from pvt_onnx.engines.tapped import open_taps
 from pvt_onnx.reading.files import OnnxFileError
 from pvt_packages import LIBRARIES
 from pvt_spec import PVTConfig, tap_names

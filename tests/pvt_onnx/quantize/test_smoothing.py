@@ -7,7 +7,7 @@ import numpy as np
 
 from convert import save_model
 from parity.command_line import main as parity
-from pvt_onnx.engines.session import open_taps
+from pvt_onnx.engines.tapped import open_taps
 from pvt_onnx.graph.build import build
 from pvt_onnx.quantize.measuring.calibration import find_largest, open_values
 from pvt_onnx.quantize.smoothing import find_scales, folds, scale
