@@ -46,7 +46,7 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
         if options.at_once > 1:
             settings["NUM_STREAMS"] = options.calls
         compiled = core.compile_model(read, "CPU", settings)
-    threads = compiled.get_property("INFERENCE_NUM_THREADS") // options.at_once
+    threads = max(compiled.get_property("INFERENCE_NUM_THREADS") // options.at_once, 1)
     found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if found != asked:
         raise RuntimeUnusable(f"{name}: asked for {asked}, OpenVINO computes in {found}")
