@@ -91,6 +91,8 @@ def _plain(value: Any) -> Any:
 
 def _words(kind: Any) -> str:
     """Returns an annotation as it is written, without the modules of its types."""
+    if get_origin(kind) in (Union, UnionType):  # Python 3.10 writes one as Optional[…]
+        return " | ".join("None" if each is type(None) else _words(each) for each in get_args(kind))
     plain = isinstance(kind, type) and not get_args(kind)
     return kind.__name__ if plain else re.sub(r"[\w.]+[.](?=\w)", "", str(kind))
 

@@ -4,6 +4,7 @@ What cannot stand as it is (placeholders, sizes, counts of devices, these tests)
 :data:`TABLE`; what a reader is taken to have is in another, :data:`FILES`.
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -159,12 +160,14 @@ def files(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("document", RUN)
 def test_commands_do_what_the_document_shows(document, demo, files, few_digits, tmp_path) -> None:
     text = RUN[document].read_text()
+    commands = read_commands(text)
+    named = " ".join([text, *(substitute(command.text, TABLE)[0] for command in commands)])
     (tmp_path / "demo").symlink_to(demo)
     (tmp_path / "DIR").symlink_to(few_digits)
     for name in FILES:
-        if name in text and not re.search(MADE.format(re.escape(name)), text):
+        if name in named and not re.search(MADE.format(re.escape(name)), text):
             shutil.copy(files / name, tmp_path)
-    problems = list(run_commands(read_commands(text), tmp_path))
+    problems = list(run_commands(commands, tmp_path))
     assert not problems, "\n".join(problems)
 
 
@@ -181,13 +184,15 @@ def test_all_of_the_table_is_used() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_block_is_run_or_says_why_not(document: Path) -> None:
-    for line, language, _ in read_blocks(document.read_text()):
+    for line, language, lines in read_blocks(document.read_text()):
         run = document in RUN.values() or document.name in ("CONTRIBUTING.md", "CHANGELOG.md")
         of_the_site = language == "mermaid" or re.fullmatch(
             r"\{(toctree|include|image)\}.*", language
         )
         why = language.removeprefix(NOT_RUN) if language.startswith(NOT_RUN) else ""
-        known = language in ("", "python") and run
+        known = (language in ("", "python") and run) or (
+            language == "json" and json.loads("\n".join(lines))
+        )
         assert known or of_the_site or len(why) > 10, f"{document}: {line}: {language!r}"
 
 

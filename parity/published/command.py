@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from parity.options import Chosen, choose_inputs, path_argument, takes
-from pvt_data.command_line import say
+from pvt_data.command_line import Command, say
 from pvt_packages import require
 from pvt_spec.files.json_text import encode_json
 
@@ -17,7 +17,7 @@ PAGE, TABLE = "index.html", "published.json"
 """The files of the table."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--output",
