@@ -273,7 +273,7 @@ def _list_labelled(folder: Path, left_out: LeftOut) -> tuple[list[tuple[Path, in
 
 def class_folders(folder: Path, left_out: LeftOut) -> Iterator[str]:
     """Yields the names of a folder's folders, less hidden ones and those of systems."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder / name for name in os.listdir(folder)):
         if is_hidden(path.name):
             left_out.add("hidden", str(path))
         elif path.is_dir():
