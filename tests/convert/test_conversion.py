@@ -276,10 +276,10 @@ def test_names_that_cannot_be(
 def test_a_folder_keeps_what_else_is_in_it(tmp_path: Path) -> None:
     source, folder = save(tmp_path / "a.ckpt", SMALL["v2"], "hf"), tmp_path / "hf"
     folder.mkdir()
-    (folder / "README.md").write_text("mine")
+    (folder / "notes.txt").write_text("mine")
     succeed(source, folder)
     first = tree(folder)
-    assert len(first) == 4
+    assert len(first) == 5
     assert tells(refused(tmp_path, source, folder), "config.json")
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").unlink()
