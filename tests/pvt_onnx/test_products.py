@@ -13,9 +13,9 @@ from tests.support.models import info_of, random_weights
 def test_products_are_the_models(small: PVTConfig, tmp_path) -> None:
     info = info_of(small, "official")
     save_model(tmp_path / "m.onnx", random_weights(small), info)
-    run, opened, _ = open_products(tmp_path / "m.onnx", 1)
-    assert opened.config == small
-    answers = run(np.zeros((2, 3, 64, 64), np.float32))
+    opened = open_products(tmp_path / "m.onnx", 1)
+    assert opened.info.config == small
+    answers = opened.forward(np.zeros((2, 3, 64, 64), np.float32))
     products = [p for p in list_products(small, info.numerics, (64, 64)) if p.kind != "depthwise"]
     assert [*answers] == [product.layer for product in products]
     for product in products:
