@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,12 @@ class Runner:
         }
         found = {"GITHUB_OUTPUT": self.output, "GITHUB_STEP_SUMMARY": self.summary}
         found |= {"GITHUB_WORKSPACE": self.workspace, "RUNNER_TEMP": self.workspace}
+        # As setup-python leaves it: "python" is the one that has our packages.
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
             cwd=self.workspace,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **found, **told, **environment},
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **found, **told, **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -126,6 +129,16 @@ def test_nothing_of_an_input_is_run_or_obeyed(files, tmp_path):
     for extras in ("torch]; touch owned", "torch'", "A", "../x"):
         assert Runner(tmp_path, files="a", extras=extras).step("Install").returncode == 2
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_package_of_the_repository_is_not_run_in_its_place(files, tmp_path):
+    place = workspace(files, tmp_path)
+    (place / "parity").mkdir()
+    (place / "parity/__init__.py").write_text("")
+    (place / "parity/__main__.py").write_text("raise SystemExit(0)")
+    told = {"command": "verify", "certificate": "port.json"}
+    left, _ = Runner(place, files="port.json", **told).parity()
+    assert left["code"] == "1"
 
 
 def test_it_installs_itself_with_the_extras(tmp_path):

@@ -14,6 +14,10 @@ MODEL = GOLDEN / "model_info/format_2.ckpt"
 
 WITHOUT = """
 import os, signal, sys
+try:
+    import platformdirs  # of pooch: goes by sys.platform, not by what os has
+except ImportError:
+    pass
 
 for name in ("fcntl", "resource", "pwd", "grp", "termios", "syslog"):
     sys.modules[name] = None
