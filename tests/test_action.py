@@ -39,11 +39,12 @@ class Runner:
         found = {"GITHUB_OUTPUT": self.output, "GITHUB_STEP_SUMMARY": self.summary}
         found |= {"GITHUB_WORKSPACE": self.workspace, "RUNNER_TEMP": self.workspace}
         # As setup-python leaves it: "python" is the one that has our packages.
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        found["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        found["PYTHONPATH"] = ROOT
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
             cwd=self.workspace,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **found, **told, **environment},
+            env={**os.environ, **found, **told, **environment},
             capture_output=True,
             text=True,
             check=False,
