@@ -227,9 +227,8 @@ class TarFiles(Source):
         file = self._files.pop(tar, None) or open_regular(self._paths[tar])
         file.seek(offset)
         part = file.read(size)
-        if other := self._files.pop(tar, None):
-            other.close()
-        self._files[tar] = file
+        if self._files.setdefault(tar, file) is not file:
+            file.close()
         while len(self._files) > OPEN_FILES:
             self._files.popitem(last=False)[1].close()
         return part
