@@ -31,9 +31,7 @@ def test_every_hostile_image_is_an_answer_or_one_error(count, tmp_path):
     assert ends.inputs >= count and len(ends.distinct) > count * 0.6
     assert min(ends.codes[0], ends.codes[1]) > count * 0.1
     assert ends.codes[0] + ends.codes[1] == ends.inputs
-    # Of a few hundred none may be a PNG with damaged chunks.
-    kinds = {"number", "bytes", *(["chunks"] if count == MANY else [])}
-    assert len(ends.messages) >= 8 and kinds < {*ends.damage}
+    assert len(ends.messages) >= 8 and {"number", "bytes", "chunks"} < {*ends.damage}
 
 
 @pytest.mark.long

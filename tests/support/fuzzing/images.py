@@ -1,6 +1,7 @@
 """Hostile images: of every format that Pillow knows, under every ending, for all decoders."""
 
 import io
+import time
 import warnings
 import zlib
 from contextlib import suppress
@@ -49,6 +50,9 @@ OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
 }
 """Format -> other ways of writing it."""
 
+ALWAYS = {"PDF": {"creationDate": time.gmtime(0), "modDate": time.gmtime(0)}}
+"""Format -> what it is always written with: the same bytes each time."""
+
 OTHERS = {
     "PSD": b"8BPS\0\1" + bytes(6) + b"\0\3" + b"\0\0\0\x08" * 2 + b"\0\x08\0\3" + bytes(200),
     "FLI": bytes(4) + b"\x11\xaf\1\0\x08\0\x08\0\x08\0\3\0" + bytes(200),
@@ -83,7 +87,7 @@ def image_seeds() -> list[Seed]:
                 stream = io.BytesIO()
                 with suppress(Exception):  # what a format does not take
                     image = Image.fromarray(pixels).convert("RGB").convert(mode)
-                    image.save(stream, kind, **options)
+                    image.save(stream, kind, **options, **ALWAYS.get(kind, {}))
                     found.append(Seed(f"{kind} {mode} {[*options]}", stream.getvalue()))
     found += [Seed(name, data) for name, data in OTHERS.items()]
     return found
