@@ -1,6 +1,5 @@
 """``parity``: the command line. No logic lives here."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from parity.asked import emulate_option, run_asked, tell_remarks
 from parity.certificates.command import certify, verify
 from parity.options import (
     INPUTS,
@@ -31,7 +31,7 @@ from pvt_data.progress import progress_bar
 from pvt_spec.files.json_text import encode_json
 
 if TYPE_CHECKING:
-    from convert.model.read import Model
+    pass
 
 
 @click.group(cls=Commands)
@@ -46,12 +46,7 @@ for _command in (train_step, certify, verify, published):
 @main.command()
 @click.argument("models", nargs=-1, required=True, type=model_argument)
 @takes("runtime")
-@click.option(
-    "--emulate",
-    multiple=True,
-    type=NameIn("PRECISION", "pvt_torch.emulation:ROUNDINGS"),
-    help="Also run the reference with this precision's rounding at every operation; repeatable.",
-)
+@emulate_option
 @takes(*INPUTS, "detail", *JUDGING, *REPORT)
 def run(models: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> None:
     """Compare the answers of every runtime, tap by tap.
@@ -85,29 +80,15 @@ def check(bundle: Path, model: Path, chosen: Chosen) -> None:
     _run((model, bundle), (), chosen)
 
 
-def _tell_remarks(models: "Mapping[Path, Model]") -> None:
-    for model in models.values():
-        for remark in model.remarks():
-            say(remark)
-
-
 def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> None:
     from parity import selection
     from parity.bundles.bundle import open_bundles
-    from parity.run import EMULATED, run as run_all
 
     chosen.check_files()
     files, bundles = open_bundles(paths)
     pairs = selection.pair_up(files, chosen.runtime)
     read = selection.read_models(files, chosen.size)
-    _tell_remarks(read)
-    info = read[files[0]].info
-    inputs = choose_inputs(chosen, info, bundles)
-    pairs += [(files[0], f"{EMULATED}{name}") for name in emulate]
-    introduce(files[0], info, bundles)
-    with progress_bar("images") as show:
-        result = run_all(pairs, read, inputs, chosen.terms, show, bundles)
-    tell_sideways(inputs)
+    result, _ = run_asked(pairs, read, bundles, emulate, chosen)
     chosen.tell(result)
 
 
@@ -150,7 +131,7 @@ def capture(
 
     check_target(output, chosen.force)
     read = read_model(model)
-    _tell_remarks({model: read})
+    tell_remarks({model: read})
     inputs = choose_inputs(chosen, read.info)
     names = selection.wanted_taps(read.info.config, chosen.detail)
     if runtime != REFERENCE:
@@ -221,7 +202,7 @@ def validate(
     chosen.check_files()
     pairs = selection.pair_up(models, chosen.runtime)
     read = selection.read_models(models)
-    _tell_remarks(read)
+    tell_remarks(read)
     first = read[models[0]].info
     check_single_label(first)
     labelled = list(zip(*labelled_for(first, folder, say), strict=True))
@@ -281,7 +262,7 @@ def diagnose(
     if bundles and runtime:
         raise click.UsageError("--runtime is for a file, and the other side is a bundle")
     read = selection.read_models(files)
-    _tell_remarks(read)
+    tell_remarks(read)
     model = read[files[0]]
     side = sides.Trusted(files[0], model, choose_inputs(chosen, model.info, bundles))
     if bundles:

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import click
 
-from pvt_data.edge import edge, version_of
+from pvt_data.edge import edge
+from pvt_packages import DISTRIBUTION, installed_version
 from pvt_spec.errors import PvtError
 from pvt_spec.words import presentable, shortened
 
@@ -33,8 +34,8 @@ READ = "pvt_data.files that were read"
 
 def _tell_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
-        version = version_of("pvt-twins") or "(not installed)"
-        click.echo(f"{ctx.find_root().info_name}, of pvt-twins {version}")
+        version = installed_version(DISTRIBUTION) or "(not installed)"
+        click.echo(f"{ctx.find_root().info_name}, of {DISTRIBUTION} {version}")
         ctx.exit()
 
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from pvt_packages import HiddenPackage, explain_import
+from pvt_packages import HiddenPackage, explain_import, installed_version
 
 BAD_DATA = 1
 FAULT = 70
@@ -252,7 +252,7 @@ def _write_report(error: BaseException) -> str:
         (
             f"command line: {shlex.join(sys.argv)}",
             f"Python {sys.version} on {platform.platform()}",
-            *(f"{name} {version}" for name in _VERSIONS if (version := version_of(name))),
+            *(f"{name} {version}" for name in _VERSIONS if (version := installed_version(name))),
             "",
             "".join(traceback.format_exception(error)),
         )
@@ -266,16 +266,6 @@ def _write_report(error: BaseException) -> str:
         place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
         return f"at {place} (no report was written: {why})"
     return f"please send us the report {name} (traceback, versions and command line)"
-
-
-def version_of(name: str) -> str | None:
-    """Returns the version of a distribution that is installed, None of another."""
-    from importlib import metadata
-
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _leave(line: str, code: int) -> NoReturn:

@@ -2,7 +2,7 @@
 
 The file is canonical JSON (RFC 8785): one claim has one text, whoever writes it. What a reader
 takes is in the types of these records and, for other languages, in ``certificate.schema.json``
-beside this module; ``docs/bundle-format.md`` says all of it in words.
+beside this module; ``docs/reference/bundle-format.md`` says all of it in words.
 """
 
 import dataclasses

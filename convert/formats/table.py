@@ -134,7 +134,7 @@ class Format:
                 self.module.write(stream, tensors, metadata, **wrapped)
             return [path]
         asked = self._asked(onnx)
-        if self.has_card and known:
+        if known:
             asked["known"] = known
         files: list[Path] = self.module.write(path, tensors, metadata, force, **asked)
         return files

@@ -97,7 +97,7 @@ def save_model(
     metadata[METADATA_KEY] = dataclasses.replace(info, hashes=known).to_json()
     if certificate:
         metadata[CERTIFICATE_KEY] = certificate.sha256
-    told = Known(certificate, find_reported(info))
+    told = Known(certificate, find_reported(info)) if row.has_card else None
     return row.write(path, tensors, metadata, force, onnx, dialect is None, told)
 
 

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parity.asked import emulate_option, run_asked
 from parity.options import (
     INPUTS,
     JUDGING,
     REPORT,
     Chosen,
-    NameIn,
     choose_inputs,
-    introduce,
     model_argument,
     path_argument,
     takes,
-    tell_sideways,
 )
 from pvt_data.command_line import Command, say
 from pvt_data.progress import progress_bar
@@ -35,12 +33,7 @@ if TYPE_CHECKING:
 @click.argument("models", nargs=-1, required=True, type=model_argument)
 @click.option("-o", "--output", required=True, type=path_argument, help="The certificate, .json.")
 @takes("runtime")
-@click.option(
-    "--emulate",
-    multiple=True,
-    type=NameIn("PRECISION", "pvt_torch.emulation:ROUNDINGS"),
-    help="Also run the reference with this precision's rounding at every operation; repeatable.",
-)
+@emulate_option
 @takes(*INPUTS, "detail", *JUDGING, *REPORT)
 def certify(
     models: tuple[Path, ...], output: Path, emulate: tuple[str, ...], chosen: Chosen
@@ -57,7 +50,6 @@ def certify(
     from parity import selection
     from parity.bundles.bundle import open_bundles
     from parity.certificates.certify import certify as make
-    from parity.run import EMULATED, run
     from pvt_spec.files.replacing import check_target, replacing
 
     require("rfc8785")
@@ -67,15 +59,7 @@ def certify(
     pairs = selection.pair_up(files, chosen.runtime)
     own = selection.read_models(files)
     read = {path: selection.at_size(model, chosen.size) for path, model in own.items()}
-    for model in read.values():
-        for remark in model.remarks():
-            say(remark)
-    inputs = choose_inputs(chosen, read[files[0]].info, bundles)
-    pairs += [(files[0], f"{EMULATED}{name}") for name in emulate]
-    introduce(files[0], read[files[0]].info, bundles)
-    with progress_bar("images") as show:
-        result = run(pairs, read, inputs, chosen.terms, show, bundles)
-    tell_sideways(inputs)
+    result, inputs = run_asked(pairs, read, bundles, emulate, chosen)
     data = make(result, own, bundles, inputs, _source(chosen, inputs), chosen.terms).to_bytes()
     with replacing(output, chosen.force) as stream:
         stream.write(data)

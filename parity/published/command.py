@@ -60,7 +60,10 @@ def published(
     if not (folder / TABLE).exists():
         check_target(folder / PAGE, force=False)
     entries: list[Entry] = []
-    tell = lambda entry, kept: say(to_line(entry, kept))  # noqa: E731
+
+    def tell(entry: "Entry", kept: bool) -> None:
+        say(to_line(entry, kept))
+
     for entries in work_through(plan, names, again, tell, say):
         page = to_html(entries).encode()
         table = encode_json(to_dict(entries), indent=1).encode() + b"\n"

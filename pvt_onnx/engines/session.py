@@ -15,6 +15,7 @@ from pvt_onnx.reading.bounds import check_size
 from pvt_onnx.reading.files import (
     OnnxFileError,
     check_files,
+    check_onnx_file,
     check_pair_of,
     embedded,
     load_proto,
@@ -26,7 +27,6 @@ from pvt_onnx.reading.precision import describe_rounding
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, output_names
 from pvt_spec.arguments import checked
 from pvt_spec.errors import RuntimeUnusable
-from pvt_spec.files.models import check_model_file
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.files.stamps import check_unchanged, stamp_files
 from pvt_spec.hashes import PAIR_KEY, describe_changes
@@ -141,12 +141,7 @@ def open_file(
     """Opens a model file, as :func:`open_model` does, for who gives its graph its own inputs."""
     open_ = find_engine(options)
     path = Path(path)
-    if path.suffix.lower() != ".onnx":
-        raise OnnxFileError(
-            f"{path}: expected an .onnx file: make one with convert {path} "
-            f"{path.resolve().stem}.onnx"
-        )
-    check_model_file(path)
+    check_onnx_file(path)
     stamps = stamp_files(path)
     info, interface, paired = _inspect(path, tell, size, said)
     if isinstance(info.preprocessing, Untouched) and options.engine == "openvino":

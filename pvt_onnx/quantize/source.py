@@ -11,7 +11,13 @@ from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.session import read_info
 from pvt_onnx.graph.build import build
 from pvt_onnx.reading.changes import find_changes
-from pvt_onnx.reading.files import OnnxFileError, embedded, load_proto, read_metadata
+from pvt_onnx.reading.files import (
+    OnnxFileError,
+    check_onnx_file,
+    embedded,
+    load_proto,
+    read_metadata,
+)
 from pvt_onnx.reading.held import read_held
 from pvt_onnx.reading.interface import check_graph
 from pvt_onnx.reading.precision import read_precision
@@ -25,7 +31,6 @@ from pvt_onnx.targets import (
 )
 from pvt_spec import METADATA_KEY, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
-from pvt_spec.files.models import check_model_file
 from pvt_spec.hashes import GRAPH_KEY, describe_changes
 from pvt_spec.taps import tap_specs
 
@@ -123,12 +128,7 @@ def read_source(path: Path, tell: Tell) -> Source:
 
 def _load(path: Path) -> onnx.ModelProto:
     """Reads a graph of floats that takes images as they calibrate it; see :func:`read_source`."""
-    if path.suffix.lower() != ".onnx":
-        raise OnnxFileError(
-            f"{path}: expected an .onnx file: make one with convert {path} "
-            f"{path.resolve().stem}.onnx"
-        )
-    check_model_file(path)
+    check_onnx_file(path)
     model = load_proto(path)
     if (precision := read_precision(model)) != "fp32":
         done = "is quantised already" if precision == "int8" else f"computes in {precision}"

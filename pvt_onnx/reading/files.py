@@ -11,6 +11,7 @@ from onnx.external_data_helper import load_external_data_for_model
 from pvt_onnx.targets import EMBEDDED_KEY
 from pvt_spec.arguments import checked
 from pvt_spec.errors import PvtError
+from pvt_spec.files.models import check_model_file
 from pvt_spec.files.reading import check_source, open_regular
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.files.stamps import check_unchanged, stamp_files
@@ -44,6 +45,21 @@ def reporting(name: str, problem: str) -> Iterator[None]:
     except Exception as error:
         reason = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
         raise OnnxFileError(f"{name}: {problem} ({reason}); {AGAIN}") from error
+
+
+def check_onnx_file(path: Path) -> None:
+    """Refuses what is no ``.onnx`` by its ending, or no model by its first bytes.
+
+    Raises:
+        OnnxFileError: Its ending is another.
+        ConvertError: It is something else.
+    """
+    if path.suffix.lower() != ".onnx":
+        raise OnnxFileError(
+            f"{path}: expected an .onnx file: make one with convert {path} "
+            f"{path.resolve().stem}.onnx"
+        )
+    check_model_file(path)
 
 
 @checked
