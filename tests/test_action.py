@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,42 @@ def test_a_run_names_the_first_tap(files, tmp_path):
     assert done.returncode == 1 and "logits" in done.stdout
     errors = [line for line in done.stdout.splitlines() if line.startswith("::error")]
     assert errors and all("onnxruntime other.onnx" in line for line in errors)
+
+
+OF_LATER_BASHES = (
+    r"\b(mapfile|readarray|coproc)\b|\b(declare|local|typeset) -[\w]*[Ang]|&>>|\|&"
+    r"|\$\{\w+(\[@\])?(\^|,|@[A-Za-z])"
+)
+"""What bash 3.2 has not, as macOS has it."""
+
+
+def test_a_script_has_nothing_of_a_bash_after_that_of_macos():
+    assert re.search(OF_LATER_BASHES, "mapfile -t files < <(lines)")
+    for step in STEPS.values():
+        assert not re.search(OF_LATER_BASHES, step["run"])
+
+
+def test_it_runs_where_bash_has_no_mapfile(files, tmp_path):
+    (tmp_path / "older").write_text("enable -n mapfile readarray\n")
+    told = {"command": "verify", "certificate": "port.json"}
+    runner = Runner(workspace(files, tmp_path), files="a model.safetensors", **told)
+    runner.step = partial(runner.step, BASH_ENV=str(tmp_path / "older"))
+    left, printed = runner.parity()
+    assert left["code"] == "0" and "a model.safetensors" in printed
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+@pytest.mark.parametrize("arguments", ["--help", "--junit\n100%0A.xml\r"])
+def test_what_gives_no_verdict_fails_and_says_what_was_asked(command, arguments, files, tmp_path):
+    told = {"command": command, "certificate": "port.json", "arguments": arguments}
+    if command == "run":
+        told["arguments"] += "\n--taps\nlogits\n--random\n1\n--runtime\nonnxruntime"
+    runner = Runner(workspace(files, tmp_path), files="a model.safetensors", **told)
+    left, printed = runner.parity()
+    (line,) = (each for each in printed.splitlines() if each.startswith("::error"))
+    assert arguments.split("\n")[0] in line and "verdict" in line and "%0A" not in line
+    assert left == {"code": "2", "junit": ""}
+    assert runner.step("Annotate").returncode == 2
 
 
 def test_nothing_of_an_input_is_run_or_obeyed(files, tmp_path):
