@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 # torch's default build for Linux carries several GB of CUDA; the tests need none of it.
 STAMP := $(VENV)/.installed
 # A file's tests share what is dear to make; tests/conftest.py puts the longest files first.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Where a worker dies the run ends and says so: pytest-xdist would wait for ever for one started anew.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: demo test test-all lint types docs dist install clean
 
