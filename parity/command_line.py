@@ -212,7 +212,7 @@ def validate(
     samples = file_samples(paths, labels, sideways)
     introduce(models[0], first)
     size = chosen.size or first.preprocessing.image_size
-    inputs = Inputs(samples, size, chosen.batch_size, chosen.orientation, sideways)
+    inputs = Inputs(samples, size, chosen.batch_size, chosen.orientation, sideways, "files")
     terms = replace(chosen, detail="logits").terms
     with progress_bar("images") as show:
         result = run_all(pairs, read, inputs, terms, show)

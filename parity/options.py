@@ -282,6 +282,7 @@ def choose_inputs(
 
     size = chosen.size or info.preprocessing.image_size
     sideways: set[str] = set()
+    seed = 0
     if chosen.images and chosen.random:
         raise click.UsageError("--images and --random exclude each other")
     sources = [Bundle(Path(name)) for name in chosen.images if name.lower().endswith(SUFFIX)]
@@ -290,8 +291,10 @@ def choose_inputs(
     if not chosen.images and not chosen.random:
         sources = [bundle for bundle in bundles if bundle.record.inputs_kept][:1]
     if sources:
+        source = "bundle"
         samples, size = sources[0].samples(), sources[0].check_size(chosen.size)
     elif chosen.images:
+        source = "files"
         left_out = LeftOut()
         paths = list_images(chosen.images, left_out)
         if left_out:
@@ -299,11 +302,13 @@ def choose_inputs(
         shown = evenly_spaced(paths, chosen.limit or len(paths))
         samples = file_samples(shown, sideways=sideways)
     elif chosen.random:
-        samples = noise_samples(chosen.random, chosen.seed)
+        source, seed = "noise", chosen.seed
+        samples = noise_samples(chosen.random, seed)
     else:
+        source, seed = "generated", chosen.seed
         preprocessing = dataclasses.replace(info.preprocessing, image_size=size)
-        samples = default_samples(preprocessing, chosen.seed)
-    return Inputs(samples, size, chosen.batch_size, chosen.orientation, sideways)
+        samples = default_samples(preprocessing, seed)
+    return Inputs(samples, size, chosen.batch_size, chosen.orientation, sideways, source, seed)
 
 
 def tell_sideways(inputs: "Inputs") -> None:

@@ -53,7 +53,6 @@ def certify(
     models: Mapping[Path, Model],
     bundles: Sequence[Bundle],
     inputs: Inputs,
-    source: tuple[str, int],
     terms: Terms,
 ) -> Certificate:
     """Returns the certificate of a run.
@@ -63,8 +62,6 @@ def certify(
         models: What was compared, by file; the first is the reference.
         bundles: What was recorded elsewhere, and judged too.
         inputs: What was run.
-        source: Where that is from, one of :data:`convert.certificates.record.SOURCES`, and the
-            seed.
         terms: How it was compared.
 
     Raises:
@@ -80,8 +77,8 @@ def certify(
         models=tuple(held),
         files=tuple(files),
         inputs=CertifiedInputs(
-            source[0],
-            source[1],
+            inputs.source,
+            inputs.seed,
             inputs.image_size,
             inputs.orientation,
             certified_images(inputs, preprocessing),

@@ -26,7 +26,6 @@ from pvt_spec.files.json_text import encode_json
 if TYPE_CHECKING:
     from convert.certificates.record import CertificateFile
     from parity.certificates.verify import Verified
-    from parity.inputs.samples import Inputs
 
 
 @click.command(cls=Command)
@@ -60,22 +59,12 @@ def certify(
     own = selection.read_models(files)
     read = {path: selection.at_size(model, chosen.size) for path, model in own.items()}
     result, inputs = run_asked(pairs, read, bundles, emulate, chosen)
-    data = make(result, own, bundles, inputs, _source(chosen, inputs), chosen.terms).to_bytes()
+    data = make(result, own, bundles, inputs, chosen.terms).to_bytes()
     with replacing(output, chosen.force) as stream:
         stream.write(data)
     digest = hashlib.sha256(data).hexdigest()
     say(f"wrote {output} ({len(data):,} bytes, sha256 {digest})")
     chosen.tell(dataclasses.replace(result, certificate=digest))
-
-
-def _source(chosen: Chosen, inputs: "Inputs") -> tuple[str, int]:
-    """Returns where inputs are from, and the seed that makes them again."""
-    groups = {sample.group for sample in inputs.samples}
-    if chosen.random:
-        return "noise", chosen.seed
-    if chosen.images and groups == {"images"}:
-        return "files", 0
-    return ("bundle", 0) if chosen.images or groups == {"input"} else ("generated", chosen.seed)
 
 
 @click.command(cls=Command)

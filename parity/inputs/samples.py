@@ -122,6 +122,8 @@ class Inputs:
         batch_size: How many go through a model at a time.
         orientation: What is done with a photo's EXIF orientation, in place of what a model says.
         sideways: The names of the photos loaded so far that have one.
+        source: Where they come from, one of :data:`convert.certificates.record.SOURCES`.
+        seed: The seed of what was generated.
     """
 
     samples: Sequence[Sample]
@@ -129,6 +131,8 @@ class Inputs:
     batch_size: int = 4
     orientation: str = "stored"
     sideways: set[str] = field(default_factory=set)
+    source: str = "generated"
+    seed: int = 0
 
     def batches(self) -> list[Sequence[Sample]]:
         """Returns the samples in batches."""

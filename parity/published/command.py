@@ -46,11 +46,9 @@ def published(
 
     require("jinja2", "rfc8785")
     images = ", ".join(chosen.images) or chosen.random or "generated"
-    source = "files" if chosen.images else "noise" if chosen.random else "generated"
     plan = Plan(
         folder,
         lambda info: choose_inputs(chosen, info),
-        (source, chosen.seed),
         chosen.terms,
         chosen.runtime,
         keep,

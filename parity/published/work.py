@@ -56,7 +56,6 @@ class Plan:
     Attributes:
         output: The folder of all results.
         inputs: What a model is given, by its description.
-        source: Where that is from, and the seed.
         terms: How runtimes are compared.
         runtimes: Those that files are run in; all that are installed if empty.
         keep: Whether what was downloaded and written stays.
@@ -65,7 +64,6 @@ class Plan:
 
     output: Path
     inputs: Callable[[ModelInfo], Inputs]
-    source: tuple[str, int]
     terms: Terms
     runtimes: tuple[str, ...] = ()
     keep: bool = False
@@ -189,7 +187,7 @@ def _prove(plan: Plan, fetched: Fetched, entry: Entry, folder: Path, clock: _Clo
     with clock.step("prove"):
         inputs = plan.inputs(info)
         result = run(pairs, models, inputs, plan.terms)
-        made = certify(result, models, [], inputs, plan.source, plan.terms).to_bytes()
+        made = certify(result, models, [], inputs, plan.terms).to_bytes()
     path = folder / CERTIFICATE
     with replacing(path, force=True) as stream:
         stream.write(made)
