@@ -1,4 +1,4 @@
-"""Where every command starts and ends: what nobody foresaw, Ctrl-C, and streams that are closed.
+"""Where every command starts and ends: what nobody foresaw, signals, and streams that are closed.
 
 What takes time to import is imported inside the functions, as Ctrl-C may come before that ends.
 """
@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from _thread import get_ident, start_new_thread
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,19 @@ _OUT_OF_MEMORY = (
 _OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 """What the system may answer to a call on an open file, which names none."""
 
+SIGNALS = [
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+"""What asks a command to stop, of which the system has these; where workers of a run got different
+ones, the first here counts."""
+
+_SAME_SECONDS = 1.0
+"""Within it, a signal after another is the same request: a terminal that is closed, say, and its
+shell send one each. What the first has begun to clear up is not to be cut short."""
+
+_WHOLE = ("tempfile", "pvt_spec.files.temporary")
+"""Modules that no signal ends half-way: who calls them removes what they made, once it is known."""
+
 
 def run(package: str) -> None:
     """Runs a package's command as this process, and ends it with the exit code.
@@ -56,9 +70,13 @@ def run(package: str) -> None:
             main = import_module(f"{package}.command_line").main
             main(prog_name=package.replace("_", "-") if by_module else None)
     finally:
-        if _interrupted:
+        if _stopped:
             # What is half imported may not survive its own clearing up.
-            os._exit(128 + signal.SIGINT)
+            os._exit(128 + _stopped)
+        for each in SIGNALS:
+            # From here on the interpreter takes itself apart, and there is nothing to clear up.
+            if signal.getsignal(each) is _stop:
+                signal.signal(each, signal.SIG_DFL)
 
 
 def _fill_streams() -> None:
@@ -84,8 +102,9 @@ def edge(*passed: type[Exception]) -> Iterator[None]:
         passed: Exceptions that somebody outside of the block will tell.
 
     Raises:
-        SystemExit: With 130 after Ctrl-C, 141 where nobody reads what is printed, 1 where memory
-            or something of the system's is missing, 70 where it is a fault of ours.
+        SystemExit: With 128 and the signal's number after one of :data:`SIGNALS`, 141 where nobody
+            reads what is printed, 1 where memory or something of the system's is missing, 70 where
+            it is a fault of ours.
     """
     try:
         yield
@@ -95,26 +114,38 @@ def edge(*passed: type[Exception]) -> Iterator[None]:
         _end(error)
 
 
-_interrupted = False
-"""Whether Ctrl-C was pressed. A library may have made another error of it meanwhile."""
+_stopped: signal.Signals | None = None
+"""The signal that asked us to stop. A library may have made another error of it meanwhile."""
+
+_deaf_until = 0.0
+"""Until when a signal is taken for the one before it, in seconds of the monotonic clock."""
 
 
 def _listen() -> None:
-    """Has Ctrl-C end the process quietly from now on, unless it is ignored or somebody else's."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return
+    """Has signals end the process quietly from now on, unless ignored or somebody else's.
+
+    By default most would end it at once, with temporary files left where they were.
+    """
 
     def unraisable(given: Any) -> None:
+        global _deaf_until
         # In a destructor, say, Python prints it and goes on. We come back to it in a moment.
-        if given.exc_type is KeyboardInterrupt:
-            from threading import Timer
-
-            Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        if _stopped and given.exc_type is KeyboardInterrupt:
+            _deaf_until = 0.0
+            _come_again(_stopped)
         else:
             before(given)
 
     before, sys.unraisablehook = sys.unraisablehook, unraisable
-    signal.signal(signal.SIGINT, _interrupt)
+    for each in SIGNALS:
+        if signal.getsignal(each) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(each, _stop)
+    if signal.getsignal(signal.SIGINT) is _stop:
+        _take_ctrl_c()
+
+
+def _take_ctrl_c() -> None:
+    """Has Ctrl-C reach the main thread whatever a framework does with its signal."""
     if hasattr(signal, "pthread_sigmask"):
         # MindSpore takes SIGINT with every graph that it runs, and makes a SIGTERM of it. So no
         # thread gets it (each begins with the mask of the one that started it) but one of ours,
@@ -134,7 +165,7 @@ def expect_cuts() -> None:
     What is behind its end by then is a SIGBUS to whoever touches it, which ends a process without
     a word. A program that only uses our packages keeps its own way.
     """
-    if _kept or signal.getsignal(signal.SIGINT) is not _interrupt or not hasattr(signal, "SIGBUS"):
+    if _kept or signal.getsignal(signal.SIGINT) is not _stop or not hasattr(signal, "SIGBUS"):
         return
     import ctypes
 
@@ -147,10 +178,22 @@ def expect_cuts() -> None:
     ctypes.CDLL(None).signal(int(signal.SIGBUS), _kept[0])
 
 
-def _interrupt(*_: Any) -> NoReturn:
-    global _interrupted
-    _interrupted = True
+def _stop(number: int, frame: FrameType | None) -> None:
+    global _stopped, _deaf_until
+    if time.monotonic() < _deaf_until:
+        return
+    while frame:
+        if frame.f_globals.get("__name__") in _WHOLE:
+            return _come_again(number)
+        frame = frame.f_back
+    _stopped, _deaf_until = signal.Signals(number), time.monotonic() + _SAME_SECONDS
     raise KeyboardInterrupt
+
+
+def _come_again(number: int) -> None:
+    from threading import Timer
+
+    Timer(0.05, os.kill, (os.getpid(), number)).start()
 
 
 def _hand_on(main: int) -> None:
@@ -167,8 +210,10 @@ def _as_interrupt(_: int, frame: FrameType | None) -> None:
 
 
 def _end(error: BaseException) -> NoReturn:
-    if _interrupted or isinstance(error, KeyboardInterrupt):
-        _leave("interrupted", 128 + signal.SIGINT)
+    if _stopped or isinstance(error, KeyboardInterrupt):
+        number = _stopped or signal.SIGINT
+        said = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+        _leave(said, 128 + number)
     if isinstance(error, FileNotFoundError) and not _has_folder():
         _leave("Error: the folder that you are in is not there any more: go to another", BAD_DATA)
     if isinstance(error, HiddenPackage):

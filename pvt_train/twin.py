@@ -1,6 +1,5 @@
 """What the loop asks of a framework: one step of training, answers, and the whole state."""
 
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -8,12 +7,6 @@ from typing import Protocol
 
 from pvt_spec import PvtError
 from pvt_spec.arrays import Array
-
-SIGNALS = [
-    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-"""What asks a run to stop, of which the system has these; where several workers got different ones,
-the first here counts."""
 
 
 class TrainingError(PvtError):

@@ -25,9 +25,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from pvt_data.command_line import hush_pillow
+from pvt_data.edge import SIGNALS
 from pvt_data.images.ahead import usable_cores
 from pvt_spec.arrays import Array
-from pvt_train.twin import SIGNALS, TrainingError
+from pvt_train.twin import TrainingError
 
 RING = 3
 """Batches in shared memory: one that is taken, and two that are filled meanwhile."""

@@ -10,6 +10,7 @@ from math import isfinite
 
 import numpy as np
 
+from pvt_data.edge import SIGNALS
 from pvt_data.sources.labels import LabelledImages
 from pvt_train.input.loader import TrainingBatches
 from pvt_train.input.processes import process_count
@@ -20,7 +21,7 @@ from pvt_train.run.evaluation import Evaluation, evaluate
 from pvt_train.run.reporter import EpochResult, Reporter
 from pvt_train.run.standing import Standing
 from pvt_train.run.stopping import StopRequest, stop_request
-from pvt_train.twin import SIGNALS, Batch, StepResult, TrainingError, Twin
+from pvt_train.twin import Batch, StepResult, TrainingError, Twin
 
 MOST_SKIPPED = 50
 """Updates in a row that may be left out for gradients that are not finite.

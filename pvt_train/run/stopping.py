@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from pvt_train.twin import SIGNALS
+from pvt_data.edge import SIGNALS
 
 
 class StopRequest:

@@ -8,17 +8,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 from pvt_data.command_line import Commands
+from pvt_data.edge import SIGNALS
 from tests.support.commands import invoke
 from tests.support.models import GOLDEN
 from tests.support.processes import ROOT, launch_environment, run_python
 
 MODEL = GOLDEN / "model_info/format_2.ckpt"
+TRAINED = GOLDEN / "trained_v1_small.safetensors"
+
+LONG = pytest.mark.long
 
 PROGRAMS = ("convert", "parity", "pvt_ms", "pvt_onnx", "pvt_torch", "pvt_train")
 
@@ -198,3 +203,105 @@ def test_ctrl_c_reaches_us_where_a_framework_takes_the_signal(how: str, code: in
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     assert process.returncode == code
+
+
+KEEPING = """
+import os, sys, tempfile, time
+from pathlib import Path
+from pvt_data.edge import run
+from pvt_spec.files.replacing import replacing
+
+how, number, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+
+def signalling(call):
+    def called(*arguments, **options):
+        made = call(*arguments, **options)
+        os.kill(os.getpid(), number)
+        return made
+    return called
+
+def wait():
+    try:
+        os.write(1, b"x")
+        time.sleep(0.2 if how == "ignored" else 30)
+    finally:
+        os.write(1, b"y")
+        time.sleep(0.2)
+
+class Main:
+    def __call__(self, prog_name):
+        if how == "while a folder is made":
+            os.mkdir = signalling(os.mkdir)
+        if how == "while a file is made":
+            Path.open = signalling(Path.open)
+            with replacing(folder / "a", force=False):
+                wait()
+        with tempfile.TemporaryDirectory(dir=folder):
+            wait()
+
+sys.modules["keeping.command_line"] = sys.modules["keeping"] = sys.modules["__main__"]
+main = Main()
+run("keeping")
+"""
+"""A command with a temporary file or folder, which takes its time to clear up."""
+
+
+def ignore(*numbers: signal.Signals) -> Callable[[], None]:
+    """What has a process ignore signals from its start, as nohup does and a shell's ``&``."""
+    return lambda: [signal.signal(each, signal.SIG_IGN) for each in numbers] and None
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("how", ["twice", "while a folder is made", "while a file is made"])
+def test_a_signal_has_a_command_clear_up_whenever_it_comes(
+    how: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    words = ("-c", KEEPING, how, str(int(number)), str(tmp_path))
+    with started(*words, stdout=-1) as process:
+        assert process.stdout
+        for said in "xy":
+            assert process.stdout.read(1) in said
+            if how == "twice":
+                process.send_signal(number)
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == 128 + number and not [*tmp_path.iterdir()]
+    assert told == ("interrupted\n" if number == signal.SIGINT else f"stopped by {number.name}\n")
+
+
+def test_a_signal_that_is_ignored_stays_so_and_another_is_heard(tmp_path: Path) -> None:
+    ignored = ignore(signal.SIGHUP, signal.SIGINT)
+    for number, code, said in ((1, 0, ""), (2, 0, ""), (15, 143, "stopped by SIGTERM\n")):
+        words = ("-c", KEEPING, "ignored", "0", str(tmp_path))
+        with started(*words, stdout=-1, preexec_fn=ignored) as process:
+            assert process.stdout and process.stdout.read(1) == "x"
+            process.send_signal(number)
+            _, told = process.communicate(timeout=20)
+        assert (process.returncode, told, [*tmp_path.iterdir()]) == (code, said, [])
+
+
+QUANTISE = ("--threads", "1", "--no-latency", "--ranking", "0", "--calibration-images", "2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=LONG)])
+@pytest.mark.parametrize("command", ["benchmark", pytest.param("quantize", marks=LONG)])
+def test_a_command_that_is_stopped_leaves_nothing(
+    command: str, number: signal.Signals, few_digits: Path, tmp_path: Path
+) -> None:
+    work, scratch = tmp_path / "work", tmp_path / "scratch"
+    work.mkdir()
+    scratch.mkdir()
+    words = ["benchmark", str(MODEL)]
+    if command == "quantize":
+        model = tmp_path / "a.onnx"
+        run_python("-m", "convert", TRAINED, model)
+        words = ["quantize", str(model), str(work / "b.onnx"), "--calibration", str(few_digits)]
+        words += QUANTISE
+    scratch_here = {"TMPDIR": str(scratch)}
+    with started("-m", "pvt_onnx", *words, env=scratch_here, stdout=-1) as process:
+        while process.poll() is None and not [*scratch.iterdir()]:
+            time.sleep(0.001)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert told.splitlines()[-1] == f"stopped by {number.name}"
+    assert not [*scratch.iterdir(), *work.iterdir()]

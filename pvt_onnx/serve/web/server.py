@@ -13,6 +13,7 @@ from types import FrameType
 
 import uvicorn
 
+from pvt_data.edge import SIGNALS
 from pvt_data.sources.labels import Tell
 from pvt_onnx.serve.options import IDLE_SECONDS, ServeOptions
 from pvt_onnx.serve.repository import ModelFile
@@ -75,7 +76,10 @@ class Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {n: signal.signal(n, self.handle_exit) for n in (signal.SIGINT, signal.SIGTERM)}
+        asked = (signal.SIGINT, signal.SIGTERM)
+        # Under nohup, a terminal that is closed is ignored, and is to stay so.
+        taken = [n for n in SIGNALS if n in asked or signal.getsignal(n) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self.handle_exit) for number in taken}
         try:
             yield
         finally:

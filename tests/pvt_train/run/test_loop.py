@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pvt_data.edge import SIGNALS
 from pvt_data.sources.labels import LabelledImages
 from pvt_spec import PvtError
 from pvt_train.recipe.read import make_recipe
 from pvt_train.run.evaluation import evaluate
 from pvt_train.run.loop import MOST_SKIPPED
 from pvt_train.run.standing import Standing
-from pvt_train.twin import SIGNALS, TrainingError
+from pvt_train.twin import TrainingError
 from tests.support.messages import naming, tells
 from tests.support.scripted_run import Done, ScriptedBatches, ScriptedTwin, stopping_at
 
