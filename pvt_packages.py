@@ -6,8 +6,43 @@ that may be hidden itself, and each package calls it first.
 """
 
 import os
-import re
+import signal
 import sys
+
+PACKAGES = (
+    "pvt_spec",
+    "pvt_data",
+    "pvt_onnx",
+    "convert",
+    "pvt_train",
+    "pvt_ms",
+    "pvt_torch",
+    "parity",
+)
+"""The packages, lowest first: each may import those before it."""
+
+
+def _command() -> str:
+    """Returns the name of the program that is run, or of the module that is with ``python -m``."""
+    name = "".join(sys.argv[:1])
+    if name == "-m":  # as long as the module is looked for
+        return sys.orig_argv[-len(sys.argv)]
+    return os.path.basename(name)
+
+
+def _let_ctrl_c_end_commands() -> None:
+    """Has Ctrl-C end a command of ours without a traceback until :mod:`pvt_data.edge` listens.
+
+    In other programs it stays what it is.
+    """
+    ours = {_command().replace("-", "_"), _command().removeprefix("pvt-")} & {*PACKAGES}
+    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+_let_ctrl_c_end_commands()  # before what takes longer to import than Python to start
+
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -26,18 +61,6 @@ LIBRARIES = {
     "sklearn": "scikit-learn",
 }
 """The libraries that the packages import, and what to install for each."""
-
-PACKAGES = (
-    "pvt_spec",
-    "pvt_data",
-    "pvt_onnx",
-    "convert",
-    "pvt_train",
-    "pvt_ms",
-    "pvt_torch",
-    "parity",
-)
-"""The packages, lowest first: each may import those before it."""
 
 
 class HiddenPackage(ImportError):
