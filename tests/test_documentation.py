@@ -1,6 +1,7 @@
 """What the documents say of the repository is there: files, modules, pictures, commands."""
 
 import re
+from importlib.metadata import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from docs.building.arrows import draw_arrows, layers
 from docs.derive import DOCUMENTS, imports as draw
+from tests.support.documents import NOT_RUN, read_commands, read_spans
 from tests.support.processes import ROOT, run_python
 
 ROOMS = r"(?:pvt_\w+|convert|parity|tests|benchmarks|docs|configs)"
@@ -37,6 +39,33 @@ def test_modules_that_the_changelog_says_code_moved_to_are_there() -> None:
         assert places, before
         for place in places:
             assert (ROOT / place).exists() if "/" in place else find_spec(place), before
+
+
+INDEXES = sorted(ROOT.glob("docs/*/index.md"))
+
+
+@pytest.mark.parametrize("index", INDEXES, ids=lambda path: path.parent.name)
+def test_an_index_lists_every_page_beside_it_also_outside_the_site(index: Path) -> None:
+    listed = re.findall(r"^- \[.+\]\(([\w-]+\.md)\): \S", index.read_text(), re.M)
+    assert sorted([*listed, index.name]) == sorted(p.name for p in index.parent.glob("*.md"))
+
+
+def test_the_first_page_leads_to_every_index() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / "docs/index.md").read_text())
+    assert {str(index.relative_to(ROOT / "docs")) for index in INDEXES} <= {*links}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_installs_us_from_a_copy_of_the_repository(document: Path) -> None:
+    # We are on no index: a name alone would install nothing, or somebody else's package.
+    extras = metadata("pvt-twins").get_all("Provides-Extra")
+    text = document.read_text()
+    said = [*read_spans(text), *(each.text for each in read_commands(text, ["", NOT_RUN]))]
+    for what in re.findall(r"\bpip install ([^#&\n]+)", "\n".join(said)):
+        if "pvt-twins" in what or re.search(r"(?:^|[ '\"])\.", what):
+            found = re.fullmatch(r"-e (?:\.|'\.\[([\w,]+)\]')", what.strip())
+            assert found, what
+            assert {*(found[1] or "").split(",")} - {""} <= {*extras}, what
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

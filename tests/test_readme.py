@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -58,6 +59,8 @@ TABLE = (
     Substitution(r"--config …", "--data-dir DIR --output two", "left open"),
     Substitution(r"^pvt-onnx serve", "timeout 100 pvt-onnx serve --port $PORT", "it would go on"),
     Substitution(r"localhost:8000", "localhost:$PORT", "others may run"),
+    Substitution(r"python -m http\.server 8001", "timeout 100 python -m http.server $OTHER", "too"),
+    Substitution(r"localhost:8001", "localhost:$OTHER", "others may run"),
     Substitution(r"photos/", "DIR/val/3", "a folder of images"),
     Substitution(r"--runtime torch-compile", "--runtime torch", "compiling takes minutes"),
     Substitution(r"(?<=--images )val/", "DIR/val", "a folder of labelled images"),
@@ -103,7 +106,6 @@ FILES = {
     "pvt_v2_b2.pth": "cp model.pth pvt_v2_b2.pth",
     "other.onnx": "convert model.ckpt other.onnx --profile mindcv",
     "model.onnx": "convert model.ckpt model.onnx",
-    "downloaded.onnx": "convert model.ckpt downloaded.onnx",
     "digits.onnx": "convert model.ckpt digits.onnx",
 }
 """A file that a reader of the documents has -> how it is made of the demo's model."""
@@ -113,6 +115,12 @@ ENDS = {"parity diagnose": 1}
 
 MADE = r"(?m)^(?:\$ +)?(?:convert|pvt-onnx quantize) (?!inspect)\S+ {}\b"
 """What makes a file in a document, which then need not be there before."""
+
+ONE_FOLDER = [
+    *("README.md", *(name for name in RUN if name.startswith("docs/tutorials/"))),
+    *(f"docs/howto/{name}.md" for name in ("certificates", "hub", "serving")),
+]
+"""The documents whose commands follow the README's tour in its folder."""
 
 SECONDS = 600
 """The longest that a command may take."""
@@ -194,6 +202,15 @@ def test_every_block_is_run_or_says_why_not(document: Path) -> None:
             language == "json" and json.loads("\n".join(lines))
         )
         assert known or of_the_site or len(why) > 10, f"{document}: {line}: {language!r}"
+
+
+def test_no_document_makes_what_another_has_made_there() -> None:
+    texts = [
+        command.text for name in ONE_FOLDER for command in read_commands(RUN[name].read_text())
+    ]
+    made = [target for text in texts for target in re.findall(MADE.format(r"([\w.-]+)"), text)]
+    assert len(made) > 10
+    assert [target for target, count in Counter(made).items() if count > 1] == []
 
 
 def test_nothing_is_left_open() -> None:
