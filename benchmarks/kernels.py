@@ -120,11 +120,9 @@ def run_in_onnxruntime(model: bytes, inputs: Mapping[str, Array]) -> Array:
 
 def run_in_openvino(model: bytes, inputs: Mapping[str, Array]) -> Array:
     """Returns OpenVINO's answer, as ``pvt_onnx.engines.openvino`` sets it."""
-    import openvino
+    from pvt_onnx.engines.openvino import numbers, open_core
 
-    from pvt_onnx.engines.openvino import numbers
-
-    core = openvino.Core()
+    core = open_core()
     (answer,) = core.compile_model(core.read_model(model), "CPU", numbers("f32"))(inputs).values()
     return answer
 

@@ -1,5 +1,6 @@
 """Opening graphs in OpenVINO; it is imported when one is opened."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import local
@@ -17,13 +18,33 @@ DEVICE = "CPU by OpenVINO"
 """What its kernels are called; see :mod:`pvt_spec.kernels`."""
 
 
+_INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""The variables that say which instructions oneDNN may use, here or in any other framework."""
+
+
+def open_core() -> Any:
+    """Returns an ``openvino.Core`` whose kernels use what the CPU has, whatever is said elsewhere.
+
+    OpenVINO asks the CPU which kernels to take, and the oneDNN in it the environment: where that
+    allows less, as MindSpore's does on a CPU with AVX-512, it ends by SIGSEGV or answers zeros.
+    Its oneDNN reads the environment once, with the first property that is asked for.
+    """
+    import openvino
+
+    said = {name: os.environ.pop(name) for name in _INSTRUCTIONS if name in os.environ}
+    try:
+        core = openvino.Core()
+        core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    finally:
+        os.environ.update(said)
+    return core
+
+
 def obstacle(options: EngineOptions) -> str | None:
     """Returns why OpenVINO cannot run a graph as asked here, or None where it can."""
     if options.optimization != "all":
         return f"optimization {options.optimization}: OpenVINO has no levels, expected all"
-    import openvino
-
-    there = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    there = open_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if options.computes.upper() in there:
         return None
     return (
@@ -38,7 +59,7 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
 
     asked = OPENVINO_HINTS[options.computes]
     with reporting(name, "OpenVINO cannot load it"):
-        core = openvino.Core()
+        core = open_core()
         read = core.read_model(model if isinstance(model, bytes) else str(model))
         settings = numbers(asked) | {"PERFORMANCE_HINT": "LATENCY"}
         if options.each:

@@ -1,16 +1,18 @@
 """What runs a graph: what can be asked for, what is refused, and what is said to have run."""
 
 import dataclasses
+import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 
 from pvt_onnx import EngineOptions, build, load_forward
+from pvt_onnx.engines.openvino import open_core
 from pvt_onnx.engines.session import open_model
 from pvt_onnx.engines.table import ENGINES, open_engine
 from pvt_packages import LibraryMissing
@@ -18,6 +20,7 @@ from pvt_spec import output_names
 from pvt_spec.errors import RuntimeUnusable
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, info_of, random_images, weights_for
+from tests.support.processes import ROOT, run_python
 from tests.support.quantised import quantise_dynamically
 
 EACH = [EngineOptions(engine) for engine in ENGINES]
@@ -90,6 +93,32 @@ def test_threads_are_what_was_asked_for(graph, monkeypatch):
     )
 
 
+LIMITED = """
+import os, sys
+import numpy as np
+from pvt_onnx import EngineOptions, load_forward
+answers = load_forward(sys.argv[1], options=EngineOptions("openvino"))[0](np.load(sys.argv[2]))
+print(os.environ["ONEDNN_MAX_CPU_ISA"], answers["logits"].tolist())
+"""
+
+
+@pytest.mark.parametrize("instructions", ["SSE41", "AVX2"])
+def test_openvino_has_the_whole_cpu_whatever_other_frameworks_are_left(
+    instructions, path, tmp_path
+):
+    """MindSpore is left AVX2: where there is AVX-512, OpenVINO ended by SIGSEGV, or answered 0."""
+    images = random_images(SMALL["v2"])
+    np.save(tmp_path / "images.npy", images)
+    ended = run_python(
+        *("-c", LIMITED, path, tmp_path / "images.npy"),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ONEDNN_MAX_CPU_ISA": instructions},
+    )
+    said, _, answer = ended.stdout.partition(" ")
+    assert said == instructions
+    expected = load_forward(path)[0](images)["logits"]
+    assert np.abs(json.loads(answer) - expected).max() < 1e-5
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
@@ -123,7 +152,7 @@ def test_a_provider_that_is_not_there_is_refused_with_what_has_it(provider, grap
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_precision_that_the_cpu_has_not_is_refused(precision, graph):
-    there = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    there = open_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     options = EngineOptions("openvino", precision=precision)
     if precision.upper() in there:
         assert open_engine(graph, "a model", options).facts["precision"] == precision

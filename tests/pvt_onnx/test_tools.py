@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from pvt_onnx.engines.openvino import open_core
 from pvt_onnx.graph.build import build
 from pvt_onnx.graph.layers import INPUT
 from pvt_spec import profile_numerics
@@ -135,9 +136,7 @@ def test_quantisers_find_every_weight(model: Path, tmp_path: Path) -> None:
 
 
 def test_openvino_answers_the_same(model: Path) -> None:
-    import openvino
-
-    core = openvino.Core()
+    core = open_core()
     # The precision that it takes by itself is bfloat16 where the CPU has it.
     compiled = core.compile_model(
         core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}

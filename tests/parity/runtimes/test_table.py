@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 
 from convert import save_model
@@ -31,6 +30,7 @@ from parity.runtimes.table import (
     open_runner,
 )
 from parity.selection import choose_runtimes
+from pvt_onnx.engines.openvino import open_core
 from pvt_onnx.engines.options import OPTIMIZATIONS, EngineOptions
 from pvt_onnx.engines.table import PROVIDERS, open_engine
 from pvt_onnx.engines.tapped import open_taps
@@ -530,8 +530,7 @@ def test_choosing_runtimes_imports_no_framework():
 
 
 def test_openvino_never_goes_on_in_another_precision(saved, monkeypatch):
-    core = openvino.Core()
-    able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = "BF16" in open_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     message = missing_for("openvino-bf16")
     assert (message is None) == able and missing_for("openvino") is None
     if not able:
