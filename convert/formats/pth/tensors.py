@@ -51,6 +51,10 @@ OTHER_STORAGES = {
 """Bytes of an element of each typed storage that numpy has no dtype for."""
 
 
+_VALUES = {"data", "real", "imag"}
+"""Attributes of a tensor that are its values."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """Bytes that tensors are views of, and their dtype; None where each tensor says its own."""
@@ -72,6 +76,7 @@ class TensorReader:
     def __init__(self, path: Path, read: Callable[[str], memoryview], big_endian: bool = False):
         self._path, self._read, self._swap = path, read, big_endian
         self._values: dict[str, memoryview] = {}
+        self._asked_for: dict[str, tuple[Any, ...]] = {}
         self._swapped: dict[tuple[str, int], memoryview] = {}
 
     def names(self) -> dict[str, Known]:
@@ -106,10 +111,12 @@ class TensorReader:
 
         Raises:
             OfAnotherKind: It is of a type that numpy has no dtype for.
-            ConvertError: Its bytes are missing or damaged, or of another number.
+            ConvertError: Its bytes are missing or damaged, or of another number, or it was asked
+                for as another one before.
         """
         if identity[0] == "module":  # before torch 1.6: a class, and its source
             return identity[1]
+        self._check_asked_once(*identity[1:3], *identity[4:])
         key, dtype, count = storage_of(identity)
         if key not in self._values:
             self._values[key] = self._read(key)
@@ -127,6 +134,20 @@ class TensorReader:
             values = values[start * width : (start + length) * width]
             key = f"{key}, {start}, {length}"
         return Storage(key, values, dtype)
+
+    def _check_asked_once(self, kind: Any, key: Any, count: Any, part: Any = None) -> None:
+        """Refuses a storage that was another one before: torch gives the first one then, too.
+
+        Raises:
+            ConvertError: It was of another type or size, or another part of its storage.
+        """
+        asked = (kind.name.rpartition(".")[2], key, count, *(part or ()))
+        if asked != (first := self._asked_for.setdefault(part[0] if part else key, asked)):
+            raise ConvertError(
+                f"{self._path}: the storage {key:.100} is {asked[0]} of {count} here and "
+                f"{first[0]} of {first[2]} before, expected one of them for all its tensors: "
+                "copy or download the file again"
+            )
 
     def _rebuild(
         self, more: int, storage: Any, offset: Any, size: Any, stride: Any, *rest: Any
@@ -202,7 +223,19 @@ def _dtype(known: Any) -> np.dtype[Any]:
 def _rebuild_parameter(tensor: Any, requires_grad: Any, hooks: Any, state: Any = None) -> Any:
     if not isinstance(tensor, np.ndarray | Placeholder):
         raise TypeError("a parameter without a tensor")
+    _check_attributes(state)
     return tensor
+
+
+def _check_attributes(state: Any) -> None:
+    """Refuses attributes of a tensor that torch would set its values by: ``data``, say.
+
+    Args:
+        state: A dict of them, or a pair of those: the second is of slots.
+    """
+    for attributes in state if isinstance(state, tuple) else (state,):
+        if isinstance(attributes, dict) and _VALUES & attributes.keys():
+            raise OfAnotherKind
 
 
 def _rebuild_on_device(values: Any, dtype: Any, device: Any, requires_grad: Any) -> Array:
@@ -216,6 +249,7 @@ def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> 
     """Returns a tensor of a class of its own, or with attributes, as the plain one."""
     if not isinstance(function, Known) or not function.make or not function.tensor:
         raise OfAnotherKind
+    _check_attributes(state)
     return function.make(*arguments)
 
 

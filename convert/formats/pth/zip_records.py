@@ -2,6 +2,10 @@
 
 A record is a file in the zip, under one top folder: ``archive/data.pkl``, ``archive/data/0``, ….
 Reading maps the zip and answers views of it; writing streams.
+
+A zip can be made of which two readers see different records. What this module reads is what torch
+does, or refused: miniz there takes the directory from where the end says it is, and looks names up
+without regard to case, both otherwise than :mod:`zipfile` does.
 """
 
 import io
@@ -23,8 +27,9 @@ ALIGNMENT = 64
 _LOCAL_MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # magic, …, lengths of the name and of the extra field
 _END_MAGIC, _END_64_MAGIC = b"PK\x05\x06", b"PK\x06\x06"
-_END, _END_64 = struct.Struct("<12xI6x"), struct.Struct("<40xQ8x")  # the size of the directory
-_LOCATOR = 20  # bytes between the two
+_END, _END_64 = struct.Struct("<12xII2x"), struct.Struct("<40xQQ")  # the directory's size and place
+_LOCATOR_MAGIC = b"PK\x06\x07"
+_LOCATOR = struct.Struct("<8xQ4x")  # between the two: the place of the latter
 _END_BYTES = (1 << 16) + 200  # a comment of any length may follow
 _EXTRA_HEADER = struct.Struct("<2sH")
 _ZIP64_BYTES = 1 << 30  # well before the 2 GiB where zipfile itself would choose zip64
@@ -50,13 +55,14 @@ class Archive:
         if self._data[:4] != _LOCAL_MAGIC:
             raise ConvertError(f"{path}: {_other_format(self._data)}")
         entries = self._entries()
-        roots = [name[: -len("data.pkl")] for name in entries if name.endswith("data.pkl")]
+        lower = {name.lower(): info for name, info in entries.items()}
+        roots = [name[: -len("data.pkl")] for name in lower if name.endswith("data.pkl")]
         roots = [root for root in roots if root.count("/") == 1 and root.endswith("/")]
         if len(roots) != 1:
             raise ConvertError(f"{path}: {_other_zip(path, entries)}")
         self._by_name = {
             name.removeprefix(roots[0]): info
-            for name, info in entries.items()
+            for name, info in lower.items()
             if name.startswith(roots[0])
         }
         if "constants.pkl" in self._by_name:
@@ -74,7 +80,8 @@ class Archive:
         self.big_endian = order == b"big"
 
     def _entries(self) -> dict[str, zipfile.ZipInfo]:
-        if (size := _directory_bytes(self._data)) > MAX_DIRECTORY:
+        size, stop, expected = _directory(self._data)
+        if size > MAX_DIRECTORY:
             raise ConvertError(
                 f"{self.path}: a zip with a directory of {size} bytes, expected at most "
                 f"{MAX_DIRECTORY} for the records of a PVT"
@@ -88,11 +95,18 @@ class Archive:
                 f"{self.path}: its directory, at the end of the zip, cannot be read ({error}); "
                 f"{_AGAIN}"
             ) from error
-        entries = {info.filename: info for info in infos}
-        if len(entries) < len(infos):
+        if stop != expected:
             raise ConvertError(
-                f"{self.path}: its {len(infos)} records have {len(entries)} names, expected every "
-                f"record once; {_AGAIN}"
+                f"{self.path}: its directory is said to end at byte {stop}, expected {expected}, "
+                f"where its end begins; {_AGAIN}"
+            )
+        # Another filename than the original one is by a field that torch does not look at.
+        entries = {info.filename: info for info in infos if info.filename == info.orig_filename}
+        names = {name.lower() for name in entries}
+        if len(names) < len(infos):
+            raise ConvertError(
+                f"{self.path}: its {len(infos)} records have {len(names)} names, expected every "
+                f"record once, by one name, without regard to case; {_AGAIN}"
             )
         return entries
 
@@ -127,7 +141,7 @@ class Archive:
 
     def _read(self, name: str) -> memoryview:
         """Returns the bytes of a record, without the top folder. Its CRC-32 is verified."""
-        info = self._by_name.get(name)
+        info = self._by_name.get(name.lower())
         if info is None:
             raise ConvertError(f"{self.path}: record {name[:100]} is missing; {_AGAIN}")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
@@ -153,22 +167,29 @@ class Archive:
         return values
 
 
-def _directory_bytes(data: memoryview) -> int:
-    """Returns the bytes of a zip's directory, as its end says; 0 where there is no end.
+def _directory(data: memoryview) -> tuple[int, int, int]:
+    """Returns a zip's directory as its end says: size, where it stops, and where it should.
 
-    The end is where :mod:`zipfile` looks for it, which makes much of every entry's few bytes.
+    It should where the end begins; all are 0 where there is none. The end is where
+    :mod:`zipfile` looks for it, which makes much of every entry's few bytes.
     """
     tail = bytes(data[-_END_BYTES:])
     at = len(tail) - _END.size
     if tail[at : at + 4] != _END_MAGIC:
         at = tail.rfind(_END_MAGIC)
     if at < 0 or len(tail) - at < _END.size:
-        return 0
-    (size,) = _END.unpack_from(tail, at)
-    at -= _LOCATOR + _END_64.size
-    if tail[max(at, 0) : at + 4] == _END_64_MAGIC:
-        (size,) = _END_64.unpack_from(tail, at)
-    return int(size)
+        return 0, 0, 0
+    before = len(data) - len(tail)
+    size, start = _END.unpack_from(tail, at)
+    locator = at - _LOCATOR.size
+    if locator < 0 or tail[locator : locator + 4] != _LOCATOR_MAGIC:
+        return size, start + size, before + at
+    at = locator - _END_64.size
+    (said,) = _LOCATOR.unpack_from(tail, locator)
+    if at < 0 or tail[at : at + 4] != _END_64_MAGIC or said != before + at:
+        return 0, said, before + max(at, 0)
+    size, start = _END_64.unpack_from(tail, at)
+    return size, start + size, before + at
 
 
 def _other_format(data: memoryview) -> str:

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 from convert.formats.pth import budget
 from pvt_spec.errors import ConvertError
 from tests.support import formats
-from tests.support.fuzzing.seeds import by_torch as saved, zipped
+from tests.support.fuzzing.seeds import by_torch as saved, records_of, zipped
 from tests.support.messages import naming, tells
 
 read_bytes = partial(formats.read_bytes, "pth")
@@ -313,3 +313,65 @@ def test_refuses_damaged_values():
     data[at] ^= 1
     with pytest.raises(ConvertError, match=naming("data/0", at, "CRC-32")):
         read_bytes(bytes(data))
+
+
+ONES, ZEROS = torch.ones(4), torch.zeros(4)
+
+
+def with_a_record_in_capitals() -> bytes:
+    """torch looks a record up without regard to case, and finds the other one."""
+    names = [f"w{number}" for number in range(8)]
+    records = records_of(saved({name: ONES.clone() for name in names}))
+    zeros = {f"archive/DATA/{number}": bytes(16) for number in range(8)}
+    return zipped({**records, **zeros})
+
+
+def with_a_second_directory() -> bytes:
+    """torch takes the directory where the zip's end says it is, zipfile the one before the end."""
+    theirs, ours = (zipped(records_of(saved({"w": w}))) for w in (ZEROS, ONES))
+    starts = [data.index(b"PK\x01\x02") for data in (theirs, ours)]
+    body, directory = theirs[: starts[0]], theirs[starts[0] : -22]
+    gap = bytes(1000)  # so that no offset is below 0
+    second = bytearray(ours[starts[1] : -22])
+    at = 0
+    while at < len(second):
+        name, extra, offset = struct.unpack_from("<28xHH10xI", second, at)
+        offset += len(body) + len(gap) - len(directory)
+        struct.pack_into("<I", second, at + 42, offset)
+        at += 46 + name + extra
+    place = len(body) + len(gap) + starts[1]
+    end = theirs[-22:-6] + struct.pack("<IH", place, 0)
+    return body + gap + ours[: starts[1]] + directory + bytes(second) + end
+
+
+def with_a_storage_of_two_types() -> bytes:
+    """torch keeps a storage of the type that it was first asked for in."""
+    records = records_of(saved({"before": torch.zeros(4, dtype=torch.int32), "w": ONES}))
+    key = b"X\x01\x00\x00\x00"
+    pickle = records["archive/data.pkl"].replace(key + b"1", key + b"0")
+    ones = records["archive/data/1"]
+    return zipped({**records, "archive/data.pkl": pickle, "archive/data/0": ones})
+
+
+def with_other_values_as_an_attribute() -> bytes:
+    """torch sets a parameter's attributes, of which ``data`` are its values."""
+    parameter = torch.nn.Parameter(ONES.clone())
+    parameter.__dict__["data"] = ZEROS
+    return saved({"w": parameter})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        with_a_record_in_capitals,
+        with_a_second_directory,
+        with_a_storage_of_two_types,
+        with_other_values_as_an_attribute,
+    ],
+)
+def test_refuses_what_torch_reads_otherwise(make):
+    data = make()
+    read = torch.load(io.BytesIO(data), weights_only=True)
+    assert any(not torch.equal(w, ONES) for name, w in read.items() if name.startswith("w"))
+    with pytest.raises(ConvertError):
+        read_bytes(data)
