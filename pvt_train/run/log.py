@@ -91,9 +91,12 @@ def _stays(record: LogRecord, step: int, to_validate: bool) -> bool:
 def _replace_lines(folder: Path, records: Sequence[LogRecord]) -> None:
     fresh = folder / f"{LOG}.new"
     fresh.unlink(missing_ok=True)  # a link perhaps, of a folder that is a stranger's
-    with fresh.open("x", encoding="utf-8") as stream:
-        stream.writelines(encode_json(record) + "\n" for record in records)
-    fresh.replace(folder / LOG)
+    try:
+        with fresh.open("x", encoding="utf-8") as stream:
+            stream.writelines(encode_json(record) + "\n" for record in records)
+        fresh.replace(folder / LOG)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _open_events(folder: Path, step: int) -> Any:

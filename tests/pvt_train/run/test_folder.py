@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -193,6 +194,15 @@ class TestLog:
         write_epochs(tmp_path, 1, 2)
         assert [record["step"] for record in read_log(tmp_path)] == [1, 2]
         assert [step for step, _ in tensorboard_scalars(tmp_path, "epoch/loss")] == [1, 2]
+
+    def test_one_that_cannot_be_taken_up_is_as_it_was(self, tmp_path, monkeypatch):
+        write_epochs(tmp_path, 1, 4)
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        for error, expected in ((OSError(28, "full"), TrainingError), (KeyboardInterrupt,) * 2):
+            monkeypatch.setattr("pvt_train.run.log.encode_json", Mock(side_effect=["{}", error]))
+            with pytest.raises(expected):
+                RunLog(tmp_path, 4)
+            assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
     def test_a_full_disk_ends_in_one_message(self, tmp_path):
         log = RunLog(tmp_path, 0)
