@@ -6,7 +6,6 @@ Everything heavier than click is imported inside functions, so that ``--help`` s
 import dataclasses
 import functools
 import importlib
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import click
 
 from convert.hub import find_model
 from pvt_data.command_line import READ, parse_image_size, say
+from pvt_data.options import Finite
 from pvt_packages import explain_import, require
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.model_info import ORIENTATIONS
@@ -102,19 +102,6 @@ MAX_NOISE = 100_000
 """Images of noise that can be asked for."""
 
 
-class _Limit(click.FloatRange):
-    """A finite number from 0 on."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Returns the number."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
-        return number
-
-
-LIMIT = _Limit(0)
-
 INPUTS = ("images", "orientation", "limit", "random", "seed", "image_size", "batch_size")
 JUDGING = ("precision", "atol", "rtol")
 REPORT = ("verbose", "as_json", "junit", "html", "force")
@@ -171,8 +158,8 @@ class Chosen:
         help="Tolerance class (fp32, tf32, hf32, hf32-conv, fp16, fp16-graph, fp16-saturating, "
         "bf16, bf16-graph, int8); default: that of what ran.",
     )
-    atol: float | None = option(type=LIMIT, help="Judge by |difference| instead, …")
-    rtol: float | None = option(type=LIMIT, help="… at most atol + rtol |reference|.")
+    atol: float | None = option(type=Finite(0), help="Judge by |difference| instead, …")
+    rtol: float | None = option(type=Finite(0), help="… at most atol + rtol |reference|.")
     verbose: bool = option(
         *("-v", "--verbose"), default=False, is_flag=True, help="A line per tap, with every metric."
     )

@@ -1,5 +1,6 @@
 """Options of command lines that are fields of frozen dataclasses, and how their values are read."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -16,6 +17,17 @@ from pvt_spec.files.json_text import parse_json
 from pvt_spec.files.limits import MAX_CLASSES
 from pvt_spec.files.records import kinds_of, read_value
 from pvt_spec.words import show
+
+
+class Finite(click.FloatRange):
+    """A finite number between two, of which NaN is not beyond either."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Returns the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
 
 
 def _read_labels(ctx: click.Context, _: click.Parameter, path: Path | None) -> tuple[str, ...]:
@@ -81,7 +93,7 @@ def as_option(row: Field[Any], name: str, about: str = "") -> Callable[[Any], An
         settings["type"] = click.Choice(row.metadata["choices"])
     if row.metadata["within"]:
         least, most = row.metadata["within"]
-        of = click.IntRange if isinstance(least, int) else click.FloatRange
+        of = click.IntRange if isinstance(least, int) else Finite
         settings |= {"type": of(least, most), "metavar": row.metadata["unit"]}
     if row.default is False:
         settings["is_flag"] = True

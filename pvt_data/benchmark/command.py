@@ -12,7 +12,7 @@ from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, GRAPHS, Setting, o
 from pvt_data.command_line import parse_image_size, say
 from pvt_data.description import Description
 from pvt_data.images.ahead import MOST_IMAGES, MOST_THREADS, usable_cores
-from pvt_data.options import as_option
+from pvt_data.options import Finite, as_option
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.models import find_model
@@ -112,14 +112,14 @@ def add_benchmark(group: click.Group, package: str, open_: Open, find: Find = fi
     )
     @click.option(
         "--seconds",
-        type=click.FloatRange(0, 600),
+        type=Finite(0, 600),
         default=0.3,
         show_default=True,
         help="Of calls in a turn, three at least.",
     )
     @click.option(
         "--pause",
-        type=click.FloatRange(0, 600),
+        type=Finite(0, 600),
         default=0.2,
         show_default=True,
         help="Seconds before a turn, until the threads of the one before are asleep.",
