@@ -259,7 +259,7 @@ def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:
     """Prepares pixels as :func:`load_image` does a file with these pixels.
 
     Args:
-        pixels: uint8 (height, width, C), of any number of channels and any size.
+        pixels: uint8 (height, width, C), of any number of channels and any size but none.
         preprocessing: What the model expects.
 
     Returns:
@@ -268,6 +268,8 @@ def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:
     Raises:
         ImageError: The model takes another number of channels, or the size is none that it takes.
     """
+    if not pixels.size:
+        raise ImageError(f"an image of {pixels.shape[0]} x {pixels.shape[1]} has no pixels")
     mean, std = preprocessing.mean, preprocessing.std
     if pixels.shape[2] != len(mean):
         raise ImageError(f"the model takes {len(mean)} channels, the pixels have {pixels.shape[2]}")

@@ -168,6 +168,10 @@ def test_sizes_that_no_model_takes_are_refused(tmp_path):
     whole = open_served(save(tmp_path / "e.onnx", onnx=OnnxOptions(embed=True)), "e", "1", ONE)
     with pytest.raises(ProtocolError):  # all of it would be resized to 32 x 32 million
         answers(whole, asked(Tensor.of("images", np.zeros((1, 1, 1_000_000, 3), np.uint8))))
+    for shape in ((1, 0, 5, 3), (2, 5, 0, 3), (1, 0, 0, 3)):
+        with pytest.raises(ProtocolError) as caught:
+            answers(whole, asked(Tensor.of("images", np.zeros(shape, np.uint8))))
+        assert caught.value.status == 400
 
 
 def test_an_image_of_too_many_pixels_is_not_decoded(path):
