@@ -22,6 +22,7 @@ from pvt_onnx.serve.options import ServeOptions
 from pvt_onnx.serve.repository import ModelFile
 from pvt_onnx.serve.web import bodies, connections
 from pvt_onnx.serve.web.log import REQUEST_ID, writer
+from pvt_onnx.serve.web.server import listen
 from pvt_spec.errors import PvtError
 from tests.support.commands import invoke, refusal
 from tests.support.messages import tells
@@ -29,6 +30,7 @@ from tests.support.processes import ROOT, free_port
 from tests.support.serving.models import picture, save
 from tests.support.serving.running import ONE, running
 
+REQUEST_LENGTH = b"inference-header-content-length"
 RAW = {"Inference-Header-Content-Length": "0"}
 """What says that a body is nothing but an image."""
 
@@ -157,8 +159,9 @@ def test_requests_sent_ahead_are_answered_in_their_order_but_not_any_number(serv
     found = server.talk(*named, head % b"connection: close\r\n")
     assert re.findall(rb"x-request-id: (\d)\r", found) == [b"%d" % n for n in range(5)]
     assert found.count(b"HTTP/1.1 200") == 6
-    with contextlib.suppress(ConnectionResetError):
-        assert b"HTTP/1.1 400" in server.talk(head % b"" * 1000)
+    found = server.talk(head % b"" * 500)
+    answers = re.findall(rb"HTTP/1.1 (\d+)", found)
+    assert answers == [*[b"200"] * (connections.MOST_AHEAD + 1), b"503"], found[-300:]
     assert server.get("/v2/health/live").status == 200
 
 
@@ -174,6 +177,13 @@ def test_requests_sent_ahead_are_answered_in_their_order_but_not_any_number(serv
         b"POST /v2 HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
         b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nZ\r\n",
         b"GET /" + b"y" * 20_000,
+        b"GET /" + b"y" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /v2 HTTP/1.1\r\nhost: x\r\n" + b"y: z\r\n" * 4000 + b"\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n",
+        *(
+            b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\n%s: 0\r\n%s: 1\r\n\r\n" % (name, name)
+            for name in (REQUEST_LENGTH, b"content-type", b"content-encoding")
+        ),
     ],
 )
 def test_what_is_no_http_gets_an_error_as_any_other(server, sent):
@@ -182,6 +192,95 @@ def test_what_is_no_http_gets_an_error_as_any_other(server, sent):
     assert head.startswith(b"HTTP/1.1 4"), found
     assert json.loads(body)["error"]
     assert server.get("/v2/health/live").status == 200
+
+
+@pytest.mark.parametrize("lines", [b"0\r\n" + b"x: y\r\n", b"5;", b"0\r\nx: "])
+def test_lines_in_a_body_end(server, lines):
+    """Those behind a chunked body, say, which came without end were kept without end."""
+    head = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    more = (lines[3:] or b"y") * (1 << 15)
+    with contextlib.suppress(ConnectionError):
+        assert server.talk(head, lines, *[more] * 50).startswith(b"HTTP/1.1 400")
+    host, _, port = server.place.rpartition(":")
+    with socket.create_connection((host, int(port)), 5) as connection:
+        connection.sendall(head + lines)
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                connection.sendall(more)
+                time.sleep(0.01)
+
+
+def test_what_comes_behind_a_body_is_no_part_of_its_head(server):
+    image = picture()
+    head = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n%s\r\n"
+    sent = head % b"transfer-encoding: chunked\r\ninference-header-content-length: 0\r\n"
+    sent += b"%x\r\n%s\r\n0\r\ncontent-encoding: br\r\nx: y\r\n\r\n" % (len(image), image)
+    assert server.talk(sent).startswith(b"HTTP/1.1 200")
+
+
+GOOD = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\n%s\r\n%s"
+"""A request with an image, more headers than these and its bytes."""
+
+
+def whole(*headers):
+    image = picture()
+    lines = [b"inference-header-content-length: 0", b"content-length: %d" % len(image), *headers]
+    return GOOD % (b"".join(b"%s\r\n" % line for line in lines), image)
+
+
+@pytest.mark.parametrize("before", [1, 2, 5])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"hello\r\n\r\n",
+        b"GET /" + b"y" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        GOOD % (b"transfer-encoding: chunked\r\n", b"Z\r\n"),
+        GOOD % (b"content-length: 1\r\nhost: y\r\n", b"x"),
+    ],
+)
+def test_what_came_whole_is_answered_before_what_is_no_http(server, before, bad):
+    found = server.talk(whole() * before + bad)
+    assert re.findall(rb"HTTP/1.1 (\d+)", found) == [*[b"200"] * before, b"400"]
+    assert server.told[2:] == []
+
+
+@pytest.mark.parametrize("half", [b"", b"GET /v2", GOOD % (b"content-length: 9\r\n", b"x")])
+def test_a_client_that_sends_no_more_is_answered(server, half):
+    host, _, port = server.place.rpartition(":")
+    for count in (1, 3):
+        with socket.create_connection((host, int(port)), 10) as connection:
+            connection.sendall(whole() * count + half)
+            connection.shutdown(socket.SHUT_WR)
+            found = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert re.findall(rb"HTTP/1.1 (\d+)", found) == [b"200"] * count
+    until(lambda: not server.server.server_state.connections)
+
+
+def test_of_clients_that_are_gone_nothing_is_told(path):
+    slow = Slow(path)
+    with running([path], options(), slow.open) as server:
+        host, _, port = server.place.rpartition(":")
+        for _ in range(4):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, *[0] * 7)))
+                connection.sendall(whole() * 3)
+                until(lambda: slow.calls)
+        until(lambda: not server.server.server_state.connections)
+        slow.going.set()
+        until(lambda: not server.server.server_state.tasks)
+        assert server.infer(picture(), headers=RAW).status == 200
+        assert server.told[2:] == []
+
+
+@pytest.mark.parametrize("other", [b"h2c", b"websocket"])
+def test_who_asks_for_another_protocol_is_answered_in_this_one(server, other):
+    """As Java's clients do, and curl with --http2."""
+    asks = whole(b"connection: Upgrade, HTTP2-Settings", b"upgrade: " + other, b"http2-settings: A")
+    found = server.talk(asks * 3, whole(b"connection: close"))
+    assert re.findall(rb"HTTP/1.1 (\d+)", found) == [b"200"] * 4
+    head = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+    found = server.talk(head + b"content-length: 2\r\n\r\n", b"[", b"]" + b"hello\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+)", found) == [b"400"] * 2
 
 
 def test_an_answer_has_the_name_of_its_request(server):
@@ -282,6 +381,33 @@ def test_slow_clients_are_not_waited_for(path, monkeypatch):
             assert server.talk(head).startswith(b"HTTP/1.1 404")
         assert time.monotonic() - began < 4
         assert server.get("/v2/health/live").status == 200
+
+
+@pytest.mark.parametrize("steady", [False, True])
+@pytest.mark.parametrize("ahead", [0, 9])
+def test_answers_are_taken_or_their_connection_ends(path, monkeypatch, ahead, steady):
+    """Not only where the client goes on asking: also behind the last answer, and before others."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "LEAST_TAKEN", 2000)
+    page = b"GET / HTTP/1.1\r\nhost: x\r\n%s\r\n"
+
+    def small(host, port):
+        listener = listen(host, port)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return listener
+
+    monkeypatch.setattr("tests.support.serving.running.listen", small)
+    with running([path]) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host, _, port = server.place.rpartition(":")
+        connection.connect((host, int(port)))
+        connection.sendall(page % b"" * ahead + page % b"connection: close\r\n")
+        found = 0
+        while steady and (part := connection.recv(4000)):
+            found += part.count(b"HTTP/1.1 200")
+            time.sleep(0.02)
+        until(lambda: not server.server.server_state.connections)
+        assert found == (ahead + 1) * steady
 
 
 def test_what_holds_the_server_up_is_not_counted_as_the_clients(path, monkeypatch):
@@ -468,5 +594,6 @@ def test_what_cannot_be_served_is_one_error(path, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert tells(refusal(pvt_onnx, "serve", path, "--port", port), port)
-    for words in ([], [path, "--repository", tmp_path], [path, "--max-batch", 0]):
+    numbers = ([path, name, "nan"] for name in ("--max-delay", "--timeout", "--drain"))
+    for words in ([], [path, "--repository", tmp_path], [path, "--max-batch", 0], *numbers):
         assert invoke(pvt_onnx, "serve", *words).exit_code == 2
