@@ -15,6 +15,7 @@ from convert.certificates.record import (
 from convert.findings import describe_file
 from convert.formats.table import find_source
 from convert.model.read import Model
+from pvt_spec.files.models import CONFIG
 from pvt_spec.hashes import Hashes, changed_weights, hash_weights
 from pvt_spec.words import listed, printable, show
 
@@ -104,7 +105,7 @@ def compare_model(certificate: Certificate, sha256: str, path: Path, model: Mode
         if certified.digests == digests and certified.model is not None:
             return Standing(path, number, certified.model)
     number, found = _nearest(certificate, model)
-    changes = [*found, *_graph_changes(claim.files, path, model)]
+    changes = [*found, *_graph_changes(claim.files, path, model), *_folder_changes(model)]
     remarks = [] if changes else _remarks(model, sha256)
     return Standing(path, None, None if changes else number, tuple(changes), tuple(remarks))
 
@@ -165,6 +166,15 @@ def _label_changes(certified: Sequence[str], found: Sequence[str]) -> Iterator[s
 
 def _other(what: str, found: Any, certified: Any) -> str:
     return f"{what} is {show(found)}, certified {show(certified)}"
+
+
+def _folder_changes(model: Model) -> list[str]:
+    """Returns what the files of a folder of Hugging Face say beside what was compared."""
+    from convert.formats.huggingface.folder import more_than_described
+
+    folders = [path.parent for path in model.files if path.name == CONFIG]
+    dtypes = {array.dtype.name for array in model.weights.values()}
+    return [text for each in folders for text in more_than_described(each, model.info, dtypes)]
 
 
 def _graph_changes(files: Sequence[CertifiedFile], path: Path, model: Model) -> list[str]:

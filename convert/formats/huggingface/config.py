@@ -163,6 +163,8 @@ def _problems(keys: Mapping[str, Any], version: int) -> Iterator[str]:
     yield from _activation_problems(keys["hidden_act"], linear)
     if keys.get("quantization_config") is not None:
         yield "quantization_config is there, expected weights as they were trained"
+    if keys.get("pruned_heads"):
+        yield f"pruned_heads is {show(keys['pruned_heads'])}, expected none"
 
 
 def _kinds(version: int) -> dict[str, Any]:

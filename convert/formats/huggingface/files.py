@@ -35,6 +35,10 @@ from pvt_spec.words import listed, show
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
+_PROCESSOR, _ADAPTER = "processor_config.json", "adapter_config.json"
+_IMAGES = "image_processor"
+"""The key of the former that transformers goes by instead of ``preprocessor_config.json``."""
+
 WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, PICKLED, PICKLED_INDEX)
 """What the weights can be in; the first that is there is taken, as transformers does."""
 
@@ -47,9 +51,11 @@ def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Reads ``config.json``, of a PVT or timm, and ``preprocessor_config.json``, None without one.
 
     Raises:
-        ConvertError: The first is missing or of another model, or one is damaged.
+        ConvertError: The first is missing or of another model, one is damaged, or transformers
+            goes by a file beside them.
     """
     config = _read_json(folder / CONFIG)
+    _check_beside(folder)
     try:
         if not is_timm(config):
             model_version(config)
@@ -57,6 +63,24 @@ def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
         raise ConvertError(f"{folder}: {error}") from error
     has_preprocessor = lexists(folder / PREPROCESSOR)  # a link to nothing is not none
     return config, _read_json(folder / PREPROCESSOR) if has_preprocessor else None
+
+
+def _check_beside(folder: Path) -> None:
+    """Refuses files with which transformers makes another model, or other images, of a folder.
+
+    Raises:
+        ConvertError: There is one.
+    """
+    if lexists(folder / _ADAPTER):
+        raise ConvertError(
+            f"{folder}: holds {_ADAPTER}, by which transformers adds to the weights: merge the "
+            "adapter into them, or give a folder without it"
+        )
+    if lexists(folder / _PROCESSOR) and _IMAGES in _read_json(folder / _PROCESSOR):
+        raise ConvertError(
+            f"{folder}: {_PROCESSOR} has {_IMAGES}, by which transformers prepares images: "
+            f"expected it in {PREPROCESSOR} alone"
+        )
 
 
 def read_weights(folder: Path) -> WeightFile:

@@ -5,7 +5,7 @@ understood by :mod:`convert.formats.huggingface.config`.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from os.path import lexists
 from pathlib import Path
@@ -20,7 +20,12 @@ from convert.formats.huggingface.files import (
     read_configs,
     read_weights,
 )
-from convert.formats.huggingface.images import PREPROCESSOR, make_preprocessor, unfit
+from convert.formats.huggingface.images import (
+    PREPROCESSOR,
+    make_preprocessor,
+    parse_preprocessor,
+    unfit,
+)
 from convert.formats.huggingface.timm import is_timm, parse_timm
 from convert.formats.table import SUFFIXES
 from convert.formats.weight_file import WeightFile
@@ -31,7 +36,7 @@ from pvt_spec.errors import ConvertError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.models import CONFIG
 from pvt_spec.files.replacing import replacing_all
-from pvt_spec.words import listed, printable
+from pvt_spec.words import listed, printable, show
 
 
 def planned(path: Path) -> list[Path]:
@@ -108,6 +113,28 @@ def _described(
     beside = [CONFIG, *([] if preprocessor is None else [PREPROCESSOR])]
     files = (*file.files, *(folder / name for name in beside))
     return dataclasses.replace(file, described=info, files=files)
+
+
+def more_than_described(folder: Path, info: ModelInfo, dtypes: set[str]) -> Iterator[str]:
+    """Yields in words what transformers goes by in a folder that a model's description lacks.
+
+    Args:
+        folder: The folder.
+        info: The description of the model in it.
+        dtypes: The dtypes of its weights.
+
+    Raises:
+        ConvertError: A file of it cannot be read.
+    """
+    config, preprocessor = read_configs(folder)
+    if is_timm(config):
+        return
+    kept = ", ".join(sorted(dtypes))
+    for key in ("dtype", "torch_dtype"):
+        if (dtype := config.get(key)) not in (None, kept):
+            yield f"{CONFIG}: {key} is {show(dtype)}, its weights are {kept}"
+    for note in parse_preprocessor(preprocessor, info.config)[1] if preprocessor else ():
+        yield f"{PREPROCESSOR}: {note}"
 
 
 def write(

@@ -25,7 +25,10 @@ from pvt_spec.errors import ConvertError
 from pvt_spec.files.models import check_model_file
 from pvt_spec.files.wire import FIRST, NUMBER, SECOND
 from pvt_spec.hashes import PartsHash
-from pvt_spec.words import show
+from pvt_spec.words import listed, show
+
+_PLACE = ("location", "offset", "length", "checksum")
+"""What may be said of values in another file: onnxruntime has others, by which it computes."""
 
 
 @dataclass(slots=True)  # a hostile file has many
@@ -154,6 +157,10 @@ class ModelReader(TensorFields):
         try:
             if tensor.raw:
                 raise ConvertError("and its bytes are in the model too, expected one of both")
+            if others := tensor.place.keys() - {*_PLACE}:
+                raise ConvertError(
+                    f"with {listed(sorted(others), 4, show)}, expected {', '.join(_PLACE)} alone"
+                )
             if location not in self.beside:
                 path = find_beside(self.path.parent, location)
                 self.beside[location] = path, memoryview(map_file(path))

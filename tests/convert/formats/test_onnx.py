@@ -317,6 +317,7 @@ PLAIN, LINK = ("folder",), ("link", "secret")
         ("w.data", {"offset": "¹"}, ("offset", "'¹'")),
         ("w.data", {"length": ""}, ("length", "''")),
         ("w.data", {"offset": "9" * 5000}, ("offset",)),
+        ("w.data", {"prepacked_0": "w|0;8;1"}, ("prepacked_0", "offset", "length")),
         ("w.data", {"offset": "9" * 19}, (9999999999999999999, 100)),
     ],
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from parity.runtimes.table import machine_facts
 from pvt_data.images.preprocessing import encode_png
 from pvt_spec.hashes import hash_weights
 from tests.support.commands import invoke, refusal
-from tests.support.models import enlarge
+from tests.support.models import SMALL, enlarge, info_of, random_weights
 from tests.support.processes import run_blocked
 
 RUN = ("--runtime", "onnxruntime", "--taps", "stages")
@@ -128,6 +129,53 @@ def test_a_graph_that_nobody_certified_is_told_though_it_says_it_is_as_written(c
     texts[GRAPH_KEY].value = hash_graph(proto, texts[METADATA_KEY].value)
     onnx.save(proto, target)
     assert "graph" in changes(path, target)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> tuple[Path, Path]:
+    """A folder of Hugging Face, and its certificate."""
+    made = tmp_path_factory.mktemp("folder")
+    model, path = made / "model", made / "port.json"
+    save_model(model, random_weights(SMALL["v2"]), info_of(SMALL["v2"], "hf"))
+    done = invoke(main, "certify", model, "-o", path, *RUN, "--random", 1)
+    assert done.exit_code == 0, done.output
+    return model, path
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("config.json", {"dtype": "float16"}),
+        ("config.json", {"torch_dtype": "float16"}),
+        ("preprocessor_config.json", {"do_pad": True, "pad_size": {"height": 80, "width": 80}}),
+        ("preprocessor_config.json", {"image_processor_type": "BeitImageProcessor"}),
+    ],
+)
+def test_of_a_folder_what_is_not_compared_is_told(name, more, folder, tmp_path):
+    model, path = folder
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    said = json.loads((copy / name).read_text())
+    (copy / name).write_text(json.dumps(said))
+    (file,) = verified(path, copy)["files"]
+    assert file["good"] and not file["same_bytes"], file
+    (copy / name).write_text(json.dumps({**said, **more}))
+    assert name in (told := changes(path, copy)) and str(next(iter(more.values()))) in told
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("adapter_config.json", {"peft_type": "LORA"}),
+        ("processor_config.json", {"image_processor": {"image_mean": [0, 0, 0]}}),
+    ],
+)
+def test_a_folder_with_more_than_transformers_needs_is_refused(name, holds, folder, tmp_path):
+    model, path = folder
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    (copy / name).write_text(json.dumps(holds))
+    assert name in refusal(main, "verify", path, copy)
 
 
 def test_run_again_this_machine_gets_the_verdict(certified, tmp_path):

@@ -240,6 +240,7 @@ def test_whole_ratios_may_be_written_as_fractions() -> None:
         ({"architectures": ["PvtV2Model"]}, ("PvtForImageClassification", "PvtModel")),
         ({"architectures": "PvtModel"}, ("'PvtModel'",)),
         ({"quantization_config": {"bits": 4}}, ("quantization_config",)),
+        ({"pruned_heads": {"0": [0]}}, ("pruned_heads", "none")),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
