@@ -35,6 +35,9 @@ class RunLog:
         Raises:
             TrainingError: It cannot be read or written.
         """
+        # It takes its time, in which who is stopped leaves no file.
+        import tensorboardX  # noqa: F401, used below
+
         self._folder = folder
         known = read_log(folder) if step and (folder / LOG).exists() else []
         with self._writing():

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import sys
 from unittest.mock import Mock
 
 import numpy as np
@@ -203,6 +204,12 @@ class TestLog:
             with pytest.raises(expected):
                 RunLog(tmp_path, 4)
             assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_what_takes_long_to_import_is_there_before_any_file(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "tensorboardX", None)
+        with pytest.raises(ImportError):
+            RunLog(tmp_path, 0)
+        assert not [*tmp_path.iterdir()]
 
     def test_a_full_disk_ends_in_one_message(self, tmp_path):
         log = RunLog(tmp_path, 0)
