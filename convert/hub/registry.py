@@ -30,10 +30,16 @@ FORMAT = 1
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"{_WORD}/{_WORD}")
+_PART = r"[^\s/?#\\\x00-\x1f\x7f]"
+"""A character of a part of an address, whose last one becomes a file's name."""
+
 _FORMS = {
     "name": (_NAME, "SOURCE/NAME, of letters, digits, '.', '_' and '-'"),
     "repository": (_NAME, "ORGANISATION/NAME, as on the Hugging Face hub"),
-    "address": (re.compile(r"https?://[^\s/?#@\\]+/[^\s?#\\]+"), "an address, https://HOST/…/FILE"),
+    "address": (
+        re.compile(rf"https?://[^\s/?#@\\\x00-\x1f\x7f]+/(?:{_PART}*/)*(?!\.|hub\.json$){_PART}+"),
+        "an address, https://HOST/…/FILE, where FILE is no hub.json and begins with no '.'",
+    ),
     "sha256": (re.compile("[0-9a-f]{64}"), "64 hexadecimal digits"),
     "digits": (re.compile("[0-9a-f]{8,64}"), "the first of a sha256, at least 8"),
     "commit": (re.compile("[0-9a-f]{40}"), "40 hexadecimal digits"),

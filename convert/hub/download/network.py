@@ -8,6 +8,7 @@ from typing import Any
 import requests
 import urllib3
 
+from convert.hub.places import MIRROR
 from pvt_data.sources.labels import Tell
 from pvt_spec.errors import ConvertError
 from pvt_spec.words import reason
@@ -32,6 +33,9 @@ class Busy(Exception):
 MOST_WAIT = 300.0
 """Seconds that a host may have us wait in all."""
 
+LEAST_WAIT = 1.0
+"""Seconds that are waited at least, so that a host which always asks for none has an end too."""
+
 
 class Patience:
     """How long a host has had us wait, which has an end."""
@@ -51,14 +55,15 @@ class Patience:
         Raises:
             TransferError: It would be for too long.
         """
-        self._waited += seconds
+        least = max(seconds, LEAST_WAIT)
+        self._waited += least
         asks = f"{self._what}: its host asks to wait for {seconds:,.0f} s"
         if self._waited > MOST_WAIT:
             raise TransferError(
                 f"{asks}, and no more than {MOST_WAIT:.0f} s in all are waited for: try again later"
             )
         self._tell(asks)
-        time.sleep(seconds)
+        time.sleep(least)
 
 
 @contextmanager
@@ -85,6 +90,11 @@ def reached(address: str) -> Iterator[None]:
         raise TransferError(f"{address}: cannot be asked ({_words(error)})") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         raise Cut(f"the connection failed ({_words(error)})") from error
+    except ValueError as error:  # of the library, which reads where an answer leads before we do
+        raise TransferError(
+            f"{address}: is, or leads to, what is no address ({_words(error)}): look whether it "
+            f"has moved, or give a mirror by {MIRROR}"
+        ) from error
 
 
 def _words(error: Exception) -> str:

@@ -191,6 +191,20 @@ def test_nobody_waits_for_an_hour(when, hub, served):
     assert tells(refused(), f"{network.MOST_WAIT:.0f}") and left(hub) == []
 
 
+@pytest.mark.parametrize("when", ["0", "Mon, 01 Jan 2001 00:00:00 GMT"])
+def test_a_host_that_is_always_busy_for_no_time_is_given_up(when, hub, served):
+    served.answers = [(503, {"Retry-After": when})] * 20
+    assert tells(refused(), f"{network.MOST_WAIT:.0f}") and left(hub) == []
+    assert len(hub.asked) < 10
+
+
+@pytest.mark.parametrize("place", ["http://[", "http://ex\xe9/", "http://\xb2/x"])
+def test_what_leads_to_no_address_is_said(place, hub, served):
+    path = str(read_registry(hub.registry)[NAME].address).partition("://")[2]
+    hub.files[path] = Served(b"", location=place)
+    assert tells(refused(), "address", "PVT_HUB_MIRROR") and left(hub) == []
+
+
 @pytest.mark.parametrize("status, said", [(404, "no such file"), (403, "403"), (401, "login")])
 def test_what_is_not_there_is_said_at_once(status, said, hub, served):
     served.answers = [(status, {})]
