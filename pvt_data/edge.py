@@ -54,19 +54,11 @@ def run(package: str) -> None:
     Args:
         package: The package, whose ``command_line`` has ``main``, a :class:`click.Command`.
     """
-    _listen()
-    _fill_streams()
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that has not all letters gets the rest as codes; a file name may be no text.
-        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-        with suppress(OSError, ValueError, AttributeError):
-            # What does not fit into a pipe at once would be lost.
-            os.set_blocking(stream.fileno(), True)
-    # onnxruntime would tell its makers of each run, and complain where it cannot number it.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     by_module = os.path.basename(sys.argv[0]) == "__main__.py"
     try:
-        with edge():
+        with edge():  # signals may come as soon as they are listened to
+            _listen()
+            _prepare()
             main = import_module(f"{package}.command_line").main
             main(prog_name=package.replace("_", "-") if by_module else None)
     finally:
@@ -77,6 +69,19 @@ def run(package: str) -> None:
             # From here on the interpreter takes itself apart, and there is nothing to clear up.
             if signal.getsignal(each) is _stop:
                 signal.signal(each, signal.SIG_DFL)
+
+
+def _prepare() -> None:
+    """Has streams and libraries as commands expect them."""
+    _fill_streams()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has not all letters gets the rest as codes; a file name may be no text.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+        with suppress(OSError, ValueError, AttributeError):
+            # What does not fit into a pipe at once would be lost.
+            os.set_blocking(stream.fileno(), True)
+    # onnxruntime would tell its makers of each run, and complain where it cannot number it.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def _fill_streams() -> None:

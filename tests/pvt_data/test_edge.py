@@ -305,6 +305,18 @@ def test_a_signal_that_is_ignored_stays_so_and_another_is_heard(tmp_path: Path) 
         assert (process.returncode, told, [*tmp_path.iterdir()]) == (code, said, [])
 
 
+def test_a_signal_that_comes_at_once_is_heard() -> None:
+    """Once signals are listened to, before the command itself is imported."""
+    early = (
+        "import os, signal; from pvt_data import edge; before = edge._listen\n"
+        "edge._listen = lambda: before() or os.kill(os.getpid(), signal.SIGTERM)\n"
+        "edge.run('pvt_onnx')"
+    )
+    with started("-c", early, "--help", stdout=-1) as process:
+        stdout, told = process.communicate(timeout=20)
+    assert (process.returncode, stdout, told) == (143, "", "stopped by SIGTERM\n")
+
+
 QUANTISE = ("--threads", "1", "--no-latency", "--ranking", "0", "--calibration-images", "2")
 
 
