@@ -50,7 +50,7 @@ class Batcher:
         self._run, self._most, self._told = run, most, told
         self._delay, self._together = delay if together else 0.0, together
         self._waiting: deque[_Part] = deque()
-        self._calling = False
+        self._calling = self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, "model")
         self._loop = asyncio.get_running_loop()
@@ -63,7 +63,10 @@ class Batcher:
 
         Raises:
             Exception: What running the model raised.
+            CancelledError: It is closed.
         """
+        if self._closed:
+            raise asyncio.CancelledError
         parts = []
         for each in images:
             most = self._most(each.shape[1:])
@@ -78,7 +81,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Ends it; what still waits is not answered."""
-        self._calling = True  # nothing begins
+        self._closed = True
         for part in self._waiting:
             part.answers.cancel()
         self._waiting.clear()
@@ -86,7 +89,7 @@ class Batcher:
 
     def _go_on(self) -> None:
         """Begins a call, or a while for more images to come, where there is something to do."""
-        if self._calling or not self._waiting:
+        if self._calling or self._closed or not self._waiting:
             return
         if not self._delay or self._rows() >= self._most(self._waiting[0].images.shape[1:]):
             self._begin()
@@ -97,7 +100,7 @@ class Batcher:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        if not self._calling and (parts := self._take()):
+        if not (self._calling or self._closed) and (parts := self._take()):
             self._calling = True
             self._thread.submit(self._call, parts)
 

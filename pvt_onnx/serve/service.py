@@ -62,7 +62,7 @@ class Service:
         self._models: dict[str, dict[str, Entry]] = {}
         for file in files:
             self._models.setdefault(file.name, {})[file.version] = Entry(file)
-        self.metrics, self.closing = Metrics(), False
+        self.metrics, self.closing, self._closed = Metrics(), False, False
         self._opening = ThreadPoolExecutor(1, "open")
         self._decoding = ThreadPoolExecutor(min(usable_cores(), MOST_WORKERS), "decode")
 
@@ -95,7 +95,8 @@ class Service:
         )
 
     async def close(self) -> None:
-        """Ends what runs the models."""
+        """Ends what runs the models; what still waits is cancelled."""
+        self._closed = True
         self._opening.shutdown(cancel_futures=True)
         self._decoding.shutdown(cancel_futures=True)
         for entry in self.entries():
@@ -188,6 +189,8 @@ class Service:
 
     async def _answer(self, entry: Entry, images: Images) -> Answers:
         assert entry.batcher
+        if self._closed:
+            raise asyncio.CancelledError
         if images.quick:
             return await entry.batcher.answer([part() for part in images.parts])
         loop = asyncio.get_running_loop()

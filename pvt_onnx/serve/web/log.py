@@ -1,5 +1,6 @@
 """A line for each request, on stderr, and what a request is called."""
 
+import asyncio
 import re
 import sys
 import time
@@ -9,8 +10,11 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pvt_onnx.serve.protocol.answers import write_error
+from pvt_onnx.serve.protocol.messages import ProtocolError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.words import printable, shortened
 
@@ -54,6 +58,11 @@ class Logged:
 
         try:
             await self._app(scope, receive, named)
+        except asyncio.CancelledError:  # the server ends and waits no longer
+            if status != GONE:
+                raise
+            body, headers = write_error(ProtocolError(503, "the server ends", 1))
+            await Response(body, 503, headers)(scope, receive, named)
         finally:
             client = scope.get("client") or ("",)
             self._write(

@@ -502,6 +502,23 @@ def test_what_was_asked_is_answered_before_it_ends(path):
         assert found[0].status == 200
 
 
+def test_what_is_not_waited_for_at_its_end_is_told(path):
+    """At a second signal, say: as the server's own state, not as a fault."""
+    slow = Slow(path)
+    with running([path], options(max_batch=1), slow.open) as server:
+        with waiting(server, asked(), asked(3)) as found:
+            until(lambda: slow.calls and server.service.entries()[0].waiting == 4)
+            for _ in range(2):
+                server.server.handle_exit(signal.SIGTERM, None)
+            until(lambda: not server.server.servers[0].is_serving())
+            time.sleep(0.2)
+            slow.going.set()
+        assert {answer.status for answer in found} in ({200, 503}, {503})  # one was computed
+        for answer in found:
+            assert answer.status == 200 or (answer.body["error"] and answer.headers["retry-after"])
+        assert server.told[2:] == []
+
+
 def test_numbers_for_prometheus(path):
     with running([path, ModelFile("é", "2", path)]) as server:
         for images in (1, 3):
