@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pvt_onnx.engines.options import EngineOptions
 from pvt_packages import require
 from pvt_spec.errors import RuntimeUnusable
+from pvt_spec.words import is_unicode
 
 if TYPE_CHECKING:
     from pvt_spec.arrays import Array
@@ -135,7 +136,13 @@ def find_engine(options: EngineOptions) -> "Callable[[Path | bytes, str], Engine
 
 
 def open_engine(model: Path | bytes, name: str, options: EngineOptions = EngineOptions()) -> Engine:
-    """Opens a graph in an engine; see :func:`find_engine`."""
+    """Opens a graph in an engine; see :func:`find_engine`.
+
+    Raises:
+        RuntimeUnusable: Its path is no Unicode, in which engines are told of it.
+    """
+    if isinstance(model, Path) and not is_unicode(str(model)):
+        raise RuntimeUnusable(f"{name}: a path that is not Unicode throughout: rename it")
     return find_engine(options)(model, name)
 
 

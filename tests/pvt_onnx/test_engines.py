@@ -173,3 +173,10 @@ def test_an_engine_that_is_not_installed_is_one_line(graph, monkeypatch):
     monkeypatch.setattr("pvt_packages.is_installed", lambda name: name != "openvino")
     with pytest.raises(LibraryMissing, match=naming("pip install 'pvt-twins[openvino]'")):
         open_engine(graph, "a model", EngineOptions("openvino"))
+
+
+def test_a_path_that_is_no_unicode_is_one_error(graph, tmp_path):
+    for engine in ("onnxruntime", "openvino"):
+        with pytest.raises(RuntimeUnusable) as caught:
+            open_engine(tmp_path / os.fsdecode(b"\xff.onnx"), "m", EngineOptions(engine))
+        assert tells(caught.value, "m", "Unicode")
