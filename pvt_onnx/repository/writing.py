@@ -19,7 +19,7 @@ from pvt_onnx.serve.models import ServedModel, open_served
 from pvt_onnx.serve.repository import MODEL, ModelFile
 from pvt_spec import ConfigError
 from pvt_spec.errors import PvtError
-from pvt_spec.files.folders import check_new_folder, replacing_folder
+from pvt_spec.files.folders import check_new_folder, check_not_inside, replacing_folder
 from pvt_spec.files.replacing import check_folder
 from pvt_spec.files.stamps import made_of, stamp_files
 from pvt_spec.model_info import Untouched
@@ -56,6 +56,7 @@ def write_repository(
         raise PvtError(f"{target}: a file or a device, expected a folder to write models into")
     for name in names:
         check_new_folder(target / name, force)
+    check_not_inside([target / name for name in names], [file.path for file in files])
     for file in files:
         with made_of(stamp_files(file.path)):
             yield from _write(file, target, max_batch, force, tell)
@@ -66,6 +67,8 @@ def _write(file: ModelFile, target: Path, max_batch: int, force: bool, tell: Tel
     model = open_served(file.path, file.name, "1", EngineOptions(), tell=tell)
     model.warm_up(1)
     proto = load_proto(file.path, weights=False)
+    data = [file.path.parent / each for each in places(proto)]
+    check_not_inside([target / file.name, target / (file.name + PIXELS)], data)
     target.mkdir(exist_ok=True)
     with replacing_folder(target / file.name, force) as folder:
         _describe(file.name, model, proto.graph, max_batch, folder)

@@ -1,7 +1,7 @@
 """Folders that appear whole or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,6 +62,19 @@ def check_new_folder(target: Path, force: bool) -> None:
     check_target(target, force)
     if os.path.exists(target) and not os.path.isdir(target):
         raise ConvertError(f"{target}: a file or a device, expected a folder to write")
+
+
+def check_not_inside(folders: Iterable[Path], sources: Iterable[Path]) -> None:
+    """Refuses, before any of them is replaced, folders that something is read from.
+
+    Raises:
+        ConvertError: One is, however it is spelt.
+    """
+    sources = list(sources)
+    for folder in folders:
+        for source in sources:
+            if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(folder)):
+                raise ConvertError(f"{source} is in {folder}, which is to be replaced: move it")
 
 
 def _sync(folder: Path) -> None:

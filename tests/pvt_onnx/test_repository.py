@@ -5,6 +5,7 @@ import os
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import tritonclient.http as client
 import yaml
@@ -205,6 +206,30 @@ def test_what_cannot_be_written_is_one_error(tmp_path):
     ):
         assert tells(refusal(main, "repository", *words), *facts), words
     assert not (tmp_path / "r").exists() or not os.listdir(tmp_path / "r")
+
+
+@pytest.mark.parametrize("where", ["m/1/m.onnx", "m/m.onnx", "m_pixels/m.onnx"])
+def test_a_source_is_not_replaced_by_what_is_made_of_it(where, tmp_path):
+    path = save(tmp_path / "r" / where)
+    before = path.read_bytes()
+    other = save(tmp_path / "n.onnx")
+    (tmp_path / "linked").symlink_to(tmp_path / "r")
+    for words in ([path], [other, path], [tmp_path / "linked" / where]):
+        assert tells(refusal(main, "repository", *words, tmp_path / "r", "--force"), "m.onnx")
+    assert path.read_bytes() == before and not (tmp_path / "r/n").exists()
+
+
+def test_weights_beside_a_source_are_not_replaced(tmp_path):
+    path = save(tmp_path / "r/m.onnx", onnx=OnnxOptions(external_data=True))
+    proto = onnx.load(path, load_external_data=False)
+    (tmp_path / "r/m").mkdir()
+    (tmp_path / "r/m.onnx.data").rename(tmp_path / "r/m/w")
+    for each in proto.graph.initializer:
+        for entry in each.external_data:
+            entry.value = "m/w" if entry.key == "location" else entry.value
+    path.write_bytes(proto.SerializeToString())
+    refusal(main, "repository", path, tmp_path / "r", "--force")
+    assert (tmp_path / "r/m/w").stat().st_size
 
 
 @pytest.mark.parametrize("name", ["a", 'a "b" \\n', "é\n\x00", "名"])
