@@ -142,9 +142,10 @@ def find_place(response: requests.Response, have: int, tag: str) -> tuple[int, i
         raise Cut("what was here of it is no part of the file")
     given = response.headers.get("Content-Range", "")
     match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", given)
-    if not match or not have or int(match[1]) != have or tag_of(response) not in ("", tag):
+    start, last, total = map(int, match.groups()) if match else (0, 0, 0)
+    if not have or start != have or not have <= last < total or tag_of(response) not in ("", tag):
         raise Cut(f"its host sent other bytes than were asked for ({shortened(given)!a})")
-    return have, int(match[3])
+    return have, total
 
 
 def tag_of(response: requests.Response) -> str:

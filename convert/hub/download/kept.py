@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pvt_spec.errors import ConfigError, ConvertError
 from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.models import read_text
 from pvt_spec.files.records import read_record
 from pvt_spec.files.replacing import replacing
 
@@ -78,8 +79,8 @@ def keep(note: Path, folder: Path, address: str, hashes: Mapping[str, str], **fa
 
 def read_note(note: Path) -> Kept | None:
     """Returns what is noted; None where there is no note, or none of this kind."""
-    with suppress(OSError, ValueError, ConfigError):
-        return read_record(Kept, parse_json(note.read_bytes()), str(note))
+    with suppress(ValueError, ConfigError, ConvertError):
+        return read_record(Kept, parse_json(read_text(note)), str(note))
     return None
 
 

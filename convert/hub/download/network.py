@@ -90,7 +90,7 @@ def reached(address: str) -> Iterator[None]:
         raise TransferError(f"{address}: cannot be asked ({_words(error)})") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         raise Cut(f"the connection failed ({_words(error)})") from error
-    except ValueError as error:  # of the library, which reads where an answer leads before we do
+    except ValueError as error:
         raise TransferError(
             f"{address}: is, or leads to, what is no address ({_words(error)}): look whether it "
             f"has moved, or give a mirror by {MIRROR}"

@@ -9,8 +9,10 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from shutil import disk_usage
+from stat import S_ISREG
 from typing import BinaryIO
 from urllib.parse import urljoin
 
@@ -27,7 +29,9 @@ from convert.hub.download.answers import (
 from convert.hub.download.network import Busy, Cut, Patience, TransferError, reached
 from pvt_data.progress import Show
 from pvt_data.sources.labels import Tell
+from pvt_spec.errors import ConvertError
 from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.models import read_text
 from pvt_spec.files.replacing import cannot_write
 
 MOST_CUTS = 4
@@ -74,6 +78,7 @@ def transfer(wanted: Wanted, part: Path, tell: Tell, show: Show) -> None:
             nothing is left; else what is there, to go on with.
         ConvertError: The file cannot be written.
     """
+    _remove_others(part)
     try:
         _insist(wanted, part, tell, show)
     except OSError as error:
@@ -82,10 +87,24 @@ def transfer(wanted: Wanted, part: Path, tell: Tell, show: Show) -> None:
     _facts_of(part).unlink(missing_ok=True)
 
 
+def _remove_others(part: Path) -> None:
+    """Removes what is no file of ours: a link would have us write elsewhere, a pipe wait.
+
+    Raises:
+        ConvertError: It cannot be removed, as it is a folder, say.
+    """
+    for path in (part, _facts_of(part)):
+        try:
+            if lexists(path) and not S_ISREG(path.lstat().st_mode):
+                path.unlink()
+        except OSError as error:
+            raise cannot_write([path], error, "nothing was downloaded") from error
+
+
 def _insist(wanted: Wanted, part: Path, tell: Tell, show: Show) -> None:
     """Tries until all is there, or no more comes."""
     patience, cuts, most = Patience(wanted.address, tell), 0, _size(part)
-    with requests.Session() as session:
+    with _Session() as session:
         session.headers.update({"Accept-Encoding": "identity", "User-Agent": "pvt-twins"})
         while True:
             try:
@@ -122,8 +141,8 @@ def _facts_of(part: Path) -> Path:
 
 def _tag(wanted: Wanted, part: Path) -> str:
     """Returns what the host said of the file of which a part is here; "" of none."""
-    with suppress(OSError, ValueError, AttributeError):
-        facts = parse_json(_facts_of(part).read_bytes())
+    with suppress(ConvertError, ValueError, AttributeError):
+        facts = parse_json(read_text(_facts_of(part)))
         if facts.get("address") == wanted.address and isinstance(facts.get("tag"), str):
             return str(facts["tag"])
     return ""
@@ -133,6 +152,17 @@ def _size(part: Path) -> int:
     with suppress(OSError):
         return part.stat().st_size
     return 0
+
+
+class _Session(requests.Session):
+    """One that leaves it to us where an answer leads on to.
+
+    requests itself looks at that in any case, and leaves the answer open where it is no address.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Returns none."""
+        return None
 
 
 @dataclass

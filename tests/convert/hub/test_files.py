@@ -152,11 +152,46 @@ def test_another_process_goes_on_with_what_is_there(hub, served):
     assert hub.asked[-1].range is not None
 
 
+def test_a_part_that_ends_before_it_begins_is_no_whole(hub, served):
+    served.cuts = [400_000]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "MOST_CUTS", -1)
+        refused()
+    place = {"Content-Range": "bytes 400000-99/100", "ETag": served.etag}
+    served.answers = [(206, place)]
+    assert fetch(NAME).path.read_bytes() == served.data
+
+
 @pytest.mark.parametrize("etag", ["", 'W/"weak"'])
 def test_without_a_strong_tag_nothing_is_kept_of_a_cut_transfer(etag, hub, served):
     served.headers, served.cuts = {"ETag": etag}, [400_000] * 9
     refused()
     assert left(hub) == [] and {each.range for each in hub.asked} == {None}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+@pytest.mark.parametrize("name", [".{}.part", ".{}.part.json"])
+def test_pipes_and_links_in_the_cache_are_neither_waited_for_nor_followed(name, make, hub, served):
+    row = read_registry(hub.registry)[NAME]
+    folder = hub.cache / NAME
+    folder.mkdir(parents=True)
+    make(folder / name.format(row.file))
+    assert fetch(NAME).path.read_bytes() == served.data
+    assert sorted(each.name for each in folder.iterdir() if each.suffix != ".tmp") == sorted(
+        [row.file, "hub.json"]
+    )
+
+
+def test_a_pipe_where_the_note_is_to_be_is_said(hub, served):
+    (folder := hub.cache / NAME).mkdir(parents=True)
+    os.mkfifo(folder / "hub.json")
+    assert str(folder / "hub.json") in refused()
+
+
+def test_a_folder_where_a_part_is_to_be_is_said(hub, served):
+    row = read_registry(hub.registry)[NAME]
+    (part := hub.cache / NAME / f".{row.file}.part").mkdir(parents=True)
+    assert str(part) in refused()
 
 
 def test_a_host_that_sends_no_parts_sends_all_again(hub, served):
@@ -202,7 +237,8 @@ def test_a_host_that_is_always_busy_for_no_time_is_given_up(when, hub, served):
 def test_what_leads_to_no_address_is_said(place, hub, served):
     path = str(read_registry(hub.registry)[NAME].address).partition("://")[2]
     hub.files[path] = Served(b"", location=place)
-    assert tells(refused(), "address", "PVT_HUB_MIRROR") and left(hub) == []
+    assert tells(refused(), "PVT_HUB_MIRROR") and left(hub) == []
+    assert len(hub.asked) == 1
 
 
 @pytest.mark.parametrize("status, said", [(404, "no such file"), (403, "403"), (401, "login")])
