@@ -79,4 +79,9 @@ def _checked(mirror: str) -> str:
         known = False
     if not known or "?" in mirror or "#" in mirror:
         raise ConvertError(f"{MIRROR} is {show(mirror)}, expected an address: https://HOST/PATH")
+    if "@" in parts.netloc:  # addresses are printed, noted, and written into what is converted
+        raise ConvertError(
+            f"{MIRROR} has a login for {show(parts.hostname)}, which would be told to all who see "
+            "where a file is from: put it into ~/.netrc"
+        )
     return mirror.rstrip("/")

@@ -117,3 +117,9 @@ def test_places_are_what_the_environment_says(tmp_path):
     for mirror in ("m.example", "ftp://m.example", "https://", "https://[", "https://m.example?x"):
         with pytest.raises(ConvertError, match="PVT_HUB_MIRROR"):
             find_places({"PVT_HUB_MIRROR": mirror})
+
+
+def test_a_login_in_the_mirror_is_refused_and_not_told():
+    with pytest.raises(ConvertError, match="netrc") as error:
+        find_places({"PVT_HUB_MIRROR": "https://user:password@m.example/x"})
+    assert "password" not in str(error.value)
