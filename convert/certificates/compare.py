@@ -19,6 +19,9 @@ from pvt_spec.files.models import CONFIG
 from pvt_spec.hashes import Hashes, changed_weights, hash_weights
 from pvt_spec.words import listed, printable, show
 
+_BESIDE = ("averaged_weights", "left_out", "training_state")
+"""What findings of a model are called that are of tensors beside its own."""
+
 _SHOWN = 10
 """Names and labels that are listed of many that differ."""
 
@@ -124,11 +127,21 @@ def _nearest(certificate: Certificate, model: Model) -> tuple[int, list[str]]:
 
 
 def _remarks(model: Model, sha256: str) -> list[str]:
-    if not model.certificate:
-        return []
+    said = []
+    if any(finding.what in _BESIDE for finding in model.findings):
+        said.append(
+            "it holds more tensors beside these, which were not compared, and which other code may "
+            "take in their place: convert inspect names them"
+        )
     if model.certificate == sha256:
-        return ["stamped with this certificate since: what it holds beside the stamp was compared"]
-    return [f"stamped with another certificate ({model.certificate[:16]}…): see that one too"]
+        said.append(
+            "stamped with this certificate since: what it holds beside the stamp was compared"
+        )
+    elif model.certificate:
+        said.append(
+            f"stamped with another certificate ({model.certificate[:16]}…): see that one too"
+        )
+    return said
 
 
 def _changes(certified: CertifiedModel, model: Model, hashes: Hashes) -> Iterator[str]:

@@ -104,6 +104,20 @@ def test_what_differs_is_named(name, certified, tmp_path):
     assert "num_classes" in told and "head.weight" in told
 
 
+def test_weights_beside_those_that_were_compared_are_told(certified, tmp_path):
+    import torch
+
+    model, path = certified
+    convert_file(model, target := tmp_path / "a.pth")
+    held = torch.load(target, weights_only=True)
+    (file,) = verified(path, target)["files"]
+    assert file["good"] and not file["remarks"]
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in held["state_dict"].items()}
+    torch.save({**held, "state_dict_ema": zeros}, target)
+    (file,) = verified(path, target)["files"]
+    assert file["good"] and "beside" in file["remarks"][0]
+
+
 def test_a_changed_byte_of_a_weight_is_named(certified, tmp_path):
     model, path = certified
     data, target = bytearray(model.read_bytes()), tmp_path / "a.safetensors"
