@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -23,12 +24,21 @@ _INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
 def open_core() -> Any:
-    """Returns an ``openvino.Core`` whose kernels use what the CPU has, whatever is said elsewhere.
+    """Returns this process's ``openvino.Core``, whose kernels use what the CPU has.
+
+    There is one, for good: each has a stack for signals of its own, and where two end in the order
+    that they began in, the next signal that Python handles is a SIGSEGV.
 
     OpenVINO asks the CPU which kernels to take, and the oneDNN in it the environment: where that
     allows less, as MindSpore's does on a CPU with AVX-512, it ends by SIGSEGV or answers zeros.
     Its oneDNN reads the environment once, with the first property that is asked for.
     """
+    return _core_of(os.getpid())
+
+
+@cache
+def _core_of(process: int) -> Any:
+    """Returns a process's own, as threads of one that was forked off are not there any more."""
     import openvino
 
     said = {name: os.environ.pop(name) for name in _INSTRUCTIONS if name in os.environ}

@@ -7,6 +7,7 @@ are computed.
 import atexit
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -164,6 +165,16 @@ def choose_device(target: str | None) -> torch.device:
     return torch.device("cuda", local)
 
 
+def _leave() -> None:
+    """Leaves the group, and gives its threads the time to let go of what they sent last.
+
+    They need Python for that, and where it is ending the process aborts. They cannot be waited
+    for: DistributedDataParallel keeps the group as long as there is the process.
+    """
+    distributed.destroy_process_group()
+    time.sleep(0.1)
+
+
 def open_workers(distribute: bool, device: torch.device) -> Workers:
     """Joins the other workers of a run.
 
@@ -192,5 +203,5 @@ def open_workers(distribute: bool, device: torch.device) -> Workers:
             "with torchrun --nproc_per_node=N -m pvt_torch train …; for one alone give "
             "--distribute False)"
         ) from error
-    atexit.register(distributed.destroy_process_group)
+    atexit.register(_leave)
     return Several(device)

@@ -119,6 +119,22 @@ def test_openvino_has_the_whole_cpu_whatever_other_frameworks_are_left(
     assert np.abs(json.loads(answer) - expected).max() < 1e-5
 
 
+SIGNALLED = """
+import os, signal, sys
+from pvt_onnx import EngineOptions, load_forward
+opened = [load_forward(sys.argv[1], options=EngineOptions("openvino")) for _ in range(2)]
+while opened:
+    del opened[0]
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_signals_are_handled_when_models_in_openvino_were_closed_in_turn(path):
+    """Each core has a stack for signals: the first one's, unmapped, was the process's then."""
+    assert run_python("-c", SIGNALLED, path).stdout == "handled\n"
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
