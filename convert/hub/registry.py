@@ -40,6 +40,7 @@ _FORMS = {
         re.compile(rf"https?://[^\s/?#@\\\x00-\x1f\x7f]+/(?:{_PART}*/)*(?!\.|hub\.json$){_PART}+"),
         "an address, https://HOST/…/FILE, where FILE is no hub.json and begins with no '.'",
     ),
+    "reported": (re.compile(r"https?://\S+"), "an address, https://…: a page links to it"),
     "sha256": (re.compile("[0-9a-f]{64}"), "64 hexadecimal digits"),
     "digits": (re.compile("[0-9a-f]{8,64}"), "the first of a sha256, at least 8"),
     "commit": (re.compile("[0-9a-f]{40}"), "40 hexadecimal digits"),

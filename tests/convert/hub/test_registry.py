@@ -73,6 +73,17 @@ def test_threads_record_one_after_the_other(tmp_path):
         ([{"name": "a/b", "address": "file:///etc/passwd"}], "address"),
         ([{"name": "a/b", "address": "https://x.example/y.pth?z"}], "address"),
         ([{"name": "a/b", "address": "https://x.example/.."}], "address"),
+        (
+            [
+                {
+                    "name": "a/b",
+                    "address": "https://x.example/y.pth",
+                    "reported": "javascript:alert(1)",
+                    "top1": 75.0,
+                }
+            ],
+            "reported",
+        ),
         ([{"name": "a/b", "address": "https://x.example/a/."}], "address"),
         ([{"name": "a/b", "address": "https://x.example/hub.json"}], "address"),
         ([{"name": "a/b", "address": "https://x.example/a\0b.pth"}], "address"),
