@@ -19,6 +19,7 @@ from pvt_onnx.reading.files import (
     check_pair_of,
     embedded,
     load_proto,
+    places,
     read_metadata,
     reporting,
 )
@@ -33,6 +34,9 @@ from pvt_spec.hashes import PAIR_KEY, describe_changes
 from pvt_spec.model_info import Untouched
 from pvt_spec.precisions import FLOAT16, FLOAT32, coarser
 from pvt_spec.words import listed
+
+_MOST_BYTES = 1 << 30
+"""Bytes of a graph that is handed to an engine as such; protobuf has twice as many at most."""
 
 
 class InfoMissing(OnnxFileError):
@@ -150,11 +154,25 @@ def open_file(
             "a word: take engine onnxruntime, or write it without --embed-preprocess"
         )
     check_precision(options, interface)
-    engine = open_(path, str(path))
+    engine = open_(_whole(path), str(path))
     if paired:
         check_pair_of(path)
     check_unchanged(stamps)
     return OpenFile(engine, interface, info)
+
+
+def _whole(path: Path) -> Path | bytes:
+    """Returns a graph with the weights that it keeps in another file, as far as one can hold them.
+
+    Engines map such a file: who writes over it changes the answers of those that run, and who cuts
+    it off ends them.
+    """
+    beside = places(load_proto(path, weights=False))
+    size = sum((path.parent / each).stat().st_size for each in (path.name, *beside))
+    if not beside or size > _MOST_BYTES:
+        return path
+    whole: bytes = load_proto(path).SerializeToString()
+    return whole
 
 
 def check_precision(options: EngineOptions, interface: Interface) -> None:

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from convert.options import OnnxOptions
 from pvt_onnx import EngineOptions, build, load_forward
 from pvt_onnx.engines.openvino import open_core
 from pvt_onnx.engines.session import open_model
@@ -22,6 +23,7 @@ from tests.support.messages import naming, tells
 from tests.support.models import SMALL, info_of, random_images, weights_for
 from tests.support.processes import ROOT, run_python
 from tests.support.quantised import quantise_dynamically
+from tests.support.serving.models import save
 
 EACH = [EngineOptions(engine) for engine in ENGINES]
 
@@ -196,3 +198,16 @@ def test_a_path_that_is_no_unicode_is_one_error(graph, tmp_path):
         with pytest.raises(RuntimeUnusable) as caught:
             open_engine(tmp_path / os.fsdecode(b"\xff.onnx"), "m", EngineOptions(engine))
         assert tells(caught.value, "m", "Unicode")
+
+
+@pytest.mark.parametrize("options", EACH, ids=ENGINES)
+def test_who_writes_over_weights_changes_no_open_model(options, tmp_path):
+    path = save(tmp_path / "m.onnx", onnx=OnnxOptions(external_data=True))
+    images = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
+    model = open_model(path, options=dataclasses.replace(options, threads=1))
+    before = model.forward(images)["logits"]
+    for data in (bytes(os.path.getsize(f"{path}.data")), b""):
+        with open(f"{path}.data", "rb+") as stream:
+            stream.write(data)
+            stream.truncate(len(data) or 1)
+        assert np.array_equal(model.forward(images)["logits"], before)
