@@ -10,6 +10,7 @@ from typing import Any
 
 from pvt_spec import PROFILES, TASKS
 from pvt_spec.arguments import CheckedFields
+from pvt_spec.errors import PvtError
 
 
 def option(
@@ -72,6 +73,24 @@ class Description(CheckedFields):
         (),
         kind="preprocessing",
     )
+
+
+def check_variant(name: str, found: str | None, said: str | None) -> None:
+    """Refuses a file that holds another variant than the user says.
+
+    Args:
+        name: The file's.
+        found: The variant that it holds; None for none with a name.
+        said: What the user says; None for nothing.
+
+    Raises:
+        PvtError: They differ.
+    """
+    if said and found != said:
+        hint = f"--model {found} or " if found else ""
+        raise PvtError(
+            f"{name} holds {found or 'no named variant'}, expected {said}: give {hint}another file"
+        )
 
 
 def apart(chosen: Mapping[str, Any]) -> tuple[Description, dict[str, Any]]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pvt_data.command_line import say
-from pvt_data.description import Description
+from pvt_data.description import Description, check_variant
 from pvt_data.images.ahead import BATCHES, MOST_IMAGES, MOST_THREADS
 from pvt_data.options import as_option
-from pvt_spec.errors import ImageError, PvtError
+from pvt_spec.errors import ImageError
 from pvt_spec.files.models import find_model
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.model_info import ORIENTATIONS
@@ -220,13 +220,7 @@ def open_model(
     if engines.describes:
         given["model"] = variant
     opened = engines.open(path, say, given, size)
-    found = opened.info.variant
-    if variant and found != variant:
-        hint = f"--model {found} or " if found else ""
-        raise PvtError(
-            f"{path} holds {found or 'no named variant'}, expected {variant}: give {hint}"
-            "another file"
-        )
+    check_variant(str(path), opened.info.variant, variant)
     say(f"{path}: runs in {describe(opened.facts)}")
     return opened
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import onnx
 
 from pvt_data.answers.accuracy import Forward, Opened
-from pvt_data.description import Description
+from pvt_data.description import Description, check_variant
 from pvt_data.sources.labels import Tell, ignore
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.table import Engine, find_engine
@@ -148,6 +148,7 @@ def open_file(
     check_onnx_file(path)
     stamps = stamp_files(path)
     info, interface, paired = _inspect(path, tell, size, said)
+    check_variant(str(path), info.variant, said.model)
     if isinstance(info.preprocessing, Untouched) and options.engine == "openvino":
         raise RuntimeUnusable(
             f"{path}: its graph resizes images, of which OpenVINO leaves the averaging out without "

@@ -18,7 +18,7 @@ from pvt_onnx import load_forward
 from pvt_onnx.reading.files import OnnxFileError
 from pvt_packages import LibraryMissing
 from pvt_spec import ConfigError, ImageError, Preprocessing
-from pvt_spec.errors import RuntimeUnusable
+from pvt_spec.errors import PvtError, RuntimeUnusable
 from tests.support.commands import invoke
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, info_of, random_weights
@@ -241,6 +241,12 @@ def test_a_files_bytes_are_an_image_and_columns_of_tables_several(model, picture
     assert "classes" in good and tells(bad["error"], "cannot be read")
     with pytest.raises(ImageError, match=naming("none of PNG")):
         predictor.predict(b"none")
+
+
+def test_a_file_that_holds_another_variant_than_is_said_is_refused(model):
+    """A file that says what it is was taken whatever was said, by ``serve --model`` too."""
+    with pytest.raises(PvtError, match=naming("m.onnx", "pvt_tiny")):
+        pvt_onnx.load(model, model="pvt_tiny").logits(np.zeros((1, 3, 32, 32), np.float32))
 
 
 def test_numbers_below_one_are_refused(model, pictures):
