@@ -92,8 +92,10 @@ def check_request(request: Request) -> None:
     from pvt_data.answers.rows import FORMATS
     from pvt_spec.files.replacing import check_targets
 
-    if request.resume and (request.force or request.output is None):
-        raise click.UsageError("--resume goes on with --output FILE, which --force would replace")
+    if request.resume and request.output is None:
+        raise click.UsageError("--resume goes on with a file: give --output FILE")
+    if request.resume and request.force:
+        raise click.UsageError("--resume goes on with what --force would replace: give one of them")
     if request.resume and not FORMATS[request.form].read:
         raise click.UsageError(f"--resume: {request.form} cannot be gone on with, take --jsonl")
     if request.null and STDIN not in request.sources:

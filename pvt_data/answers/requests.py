@@ -134,6 +134,11 @@ def run(request: Request, opened: "Opened", model: str, total: int | None) -> No
             output.write(text)
         counts["images"] += before
         counts["errors"] += output.errors
+    if output.errors:
+        say(
+            f"{output.errors} of the earlier run's could not be read, and are not tried again: "
+            f"each has an error in its row of {request.output}"
+        )
     if not counts["images"]:
         say("the list on stdin names no image")
     if counts["errors"]:

@@ -147,7 +147,8 @@ def find_images(
             folder = os.path.isdir(source)
             what = "holds no image" if folder else "no such file, and no image matches it"
             named = shortened(str(source), 200)
-            raise ImageError(f"{named}: {what}; images end in {', '.join(SUFFIXES)}")
+            rest = f"; {left_out}" if left_out else ""
+            raise ImageError(f"{named}: {what}; images end in {', '.join(SUFFIXES)}{rest}")
         while first is not None:
             check_source(first)
             yield first

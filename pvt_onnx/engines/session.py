@@ -115,10 +115,8 @@ def open_model(
     """
     engine, interface, info = open_file(path, tell, options, size, said)
     forward = checked_answers(engine.run, output_names(info.config), interface, info)
-    precision = coarser(engine.facts["precision"], interface.precision)
-    facts = {**engine.facts, "precision": precision}
     batch = interface.batch or (1 if options.at_once > 1 else None)
-    return Opened(forward, info, facts, options.at_once, batch)
+    return Opened(forward, info, engine.facts, options.at_once, batch)
 
 
 class OpenFile(NamedTuple):
@@ -159,6 +157,9 @@ def open_file(
     if paired:
         check_pair_of(path)
     check_unchanged(stamps)
+    # What a graph computes in integers or float16, an engine's own precision does not say.
+    precision = coarser(engine.facts["precision"], interface.precision)
+    engine = replace(engine, facts={**engine.facts, "precision": precision})
     return OpenFile(engine, interface, info)
 
 
@@ -236,8 +237,8 @@ def read_or_describe(
     rows = (row for row in fields(said) if getattr(said, row.name) != row.default)
     if given := [row.name for row in rows if row.name != "model"]:  # which is compared
         tell(
-            f"{path}: says itself what it is, so {listed(given, 5)} of it are not used: convert "
-            "writes a file that says something else"
+            f"{path}: says itself what it is, so what is said of it ({listed(given, 5)}) is not "
+            "used: convert writes a file that says something else"
         )
     return own, True
 

@@ -45,7 +45,8 @@ def add_serve(group: click.Group, engines: Engines) -> None:
         """Serve models over HTTP, by the Open Inference Protocol, version 2."""
         options = ServeOptions(**{row.name: given.pop(row.name) for row in _OWN})
         if bool(models) == bool(repository):
-            raise click.UsageError("expected either MODEL or --repository", ctx)
+            got = "both MODEL and --repository" if models else "neither MODEL nor --repository"
+            raise click.UsageError(f"{got}, expected one of them", ctx)
         stopped = _serve(models, repository, options, given)
         if stopped:
             say("stopped")

@@ -42,8 +42,12 @@ def name_files(paths: Iterable[Path], tell: Tell) -> list[ModelFile]:
         if taken:
             tell(taken)
         if not path.is_file():
-            what = "a folder" if path.is_dir() else "no such file"
-            raise PvtError(f"{path}: {what}, expected an .onnx file")
+            if path.is_dir():
+                raise PvtError(
+                    f"{path}: a folder, expected an .onnx file, or --repository {path} with "
+                    "NAME/VERSION/model.onnx in it"
+                )
+            raise PvtError(f"{path}: no such file, expected an .onnx file")
         name = path.stem
         _check_name(name, path)
         if name in found:

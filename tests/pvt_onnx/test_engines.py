@@ -14,7 +14,7 @@ import pytest
 from convert.options import OnnxOptions
 from pvt_onnx import EngineOptions, build, load_forward
 from pvt_onnx.engines.openvino import open_core
-from pvt_onnx.engines.session import open_model
+from pvt_onnx.engines.session import open_file, open_model
 from pvt_onnx.engines.table import ENGINES, open_engine
 from pvt_packages import LibraryMissing
 from pvt_spec import output_names
@@ -184,7 +184,9 @@ def test_a_quantised_graph_is_said_to_be_int8(options, graph, tmp_path):
     images = random_images(SMALL["v2"])
     quantised = quantise_dynamically(onnx.load_model_from_string(graph), images)
     onnx.save(quantised, tmp_path / "q.onnx")
-    assert open_model(tmp_path / "q.onnx", options=options).facts["precision"] == "int8"
+    for open_ in (open_model, open_file):  # the second is what serve opens
+        engine = open_(tmp_path / "q.onnx", options=options)
+        assert getattr(engine, "engine", engine).facts["precision"] == "int8"
 
 
 def test_an_engine_that_is_not_installed_is_one_line(graph, monkeypatch):

@@ -34,6 +34,9 @@ CONTENT_TYPES = (
 )
 """What a body may be called, and nothing; the last is what curl calls any. It decides nothing."""
 
+_RAW = f"; an image, or a tensor's bytes, goes alone with the header {HEADER_LENGTH}: 0"
+"""What who sends an image as it is has likely left out."""
+
 Body = bytes | memoryview
 """The bytes of a body."""
 
@@ -64,16 +67,19 @@ def read_request(
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind and kind not in CONTENT_TYPES:
         raise ProtocolError(
-            415, f"a body of {show(kind)}, expected {CONTENT_TYPES[0]} or {CONTENT_TYPES[1]}"
+            415, f"a body of {show(kind)}, expected {CONTENT_TYPES[0]} or {CONTENT_TYPES[1]}{_RAW}"
         )
     body = decompressed(body, headers.get("content-encoding", ""), most_bytes)
     length = _json_length(headers, len(body))
-    if length == 0 and body:
+    if length == 0:
+        if not body:
+            raise refused(f"{HEADER_LENGTH}: 0 says that it has no JSON, and it is empty")
         return InferRequest((), raw=bytes(body))
     try:
         asked = parse_json(bytes(body[:length]), most_values=MAX_REQUEST_VALUES)
     except ValueError as error:
-        raise refused(f"its JSON cannot be read: {error}") from None
+        hint = "" if HEADER_LENGTH in headers else _RAW
+        raise refused(f"its JSON cannot be read: {error}{hint}") from None
     return _read(asked, memoryview(body)[length:])
 
 

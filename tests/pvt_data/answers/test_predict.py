@@ -245,8 +245,9 @@ class TestResume:
         assert tells(done.stderr, "1", "earlier") and done.stderr.count("left out") == 1
         before = path.read_bytes()
         done = self.run(model, pictures, path)
-        # The image that could not be read is in it, and still told.
+        # The image that could not be read is in it, and still told, with where it is named.
         assert path.read_bytes() == before and done.exit_code == 1 and tells(done.stderr, 1, 8)
+        assert tells(done.stderr, "not tried again", path)
         assert "left out" not in done.stderr
 
     def test_without_the_option_what_is_left_is_kept(self, form, model, pictures, tmp_path):
@@ -367,7 +368,8 @@ class TestEngines:
             found = json.loads(done.stdout)
             assert found["engine"]["framework"].startswith(expected)
             assert f"runs in {expected}" in done.stderr
-            assert not more or found["engine"]["threads"] == "1"
+            # On several cores that is of each call.
+            assert not more or found["engine"]["threads"].split()[0] == "1"
             answers.append([each["probability"] for each in found["images"][0]["classes"]])
         assert answers[0] == pytest.approx(answers[1], abs=1e-5)
         assert answers[0] == pytest.approx(answers[2], abs=1e-5)

@@ -101,6 +101,14 @@ def test_what_is_no_file_is_left_out_of_folders(tmp_path):
     assert len(open_source(tmp_path)) == 1
 
 
+def test_a_folder_of_links_to_folders_alone_is_told_to_be_one(tmp_path):
+    """predict said that it holds no image, and which endings those have."""
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a").symlink_to(tmp_path)
+    with pytest.raises(ImageError, match=naming("no image", "links to folders 1")):
+        list_images([tmp_path / "links"])
+
+
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".png", "x/" * 3000, "\0", "a\0.png"])
 def test_names_that_no_file_has_are_refused(model, tmp_path, name):
     given = tmp_path / name

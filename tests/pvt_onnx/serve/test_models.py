@@ -337,6 +337,8 @@ def test_files_are_called_by_their_names(tmp_path):
         name_files(files[3:], told.append)
     with pytest.raises(PvtError, match=naming("none.onnx")):
         name_files([tmp_path / "none.onnx"], told.append)
+    with pytest.raises(PvtError, match=naming("other", "--repository")):
+        name_files([tmp_path / "other"], told.append)
 
 
 def test_a_repository_has_names_and_versions(tmp_path):

@@ -273,6 +273,22 @@ def test_what_a_body_may_be_called():
         assert caught.value.status == 415
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"content-type": "image/png"}, {"content-type": "application/octet-stream"}],
+    ids=str,
+)
+def test_who_sends_an_image_as_it_is_is_told_of_the_header_for_that(headers):
+    with pytest.raises(ProtocolError) as caught:
+        read_request(b"\x89PNG\r\n", headers)
+    assert f"{HEADER_LENGTH}: 0" in str(caught.value)
+
+
+def test_a_body_of_nothing_is_not_called_json():
+    with pytest.raises(ProtocolError, match="empty"):
+        read_request(b"", {HEADER_LENGTH: "0"})
+
+
 def test_json_of_no_bounds_is_refused():
     with pytest.raises(ProtocolError) as caught:
         read_request(b"[" + b"[],[]," * limits.MAX_REQUEST_VALUES + b"0]", {})
