@@ -28,7 +28,7 @@ from pvt_spec import (
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.hashes import GRAPH_KEY, PAIR_KEY
+from pvt_spec.hashes import CERTIFICATE_KEY, GRAPH_KEY, PAIR_KEY, stamp_of
 from pvt_spec.unseen import UNSEEN_KEY
 from pvt_spec.words import show
 
@@ -98,7 +98,10 @@ def _settings(what: str, record: PVTConfig | Numerics | Preprocessing) -> Findin
 
 def _beside(file: WeightFile) -> Iterator[Finding]:
     beside = {**file.extras, **file.metadata}
-    hidden = (METADATA_KEY, GRAPH_KEY, PAIR_KEY, UNSEEN_KEY)
+    hidden = {METADATA_KEY, GRAPH_KEY, PAIR_KEY, UNSEEN_KEY}
+    if certificate := stamp_of(file.metadata):
+        yield Finding("certificate", certificate, text=f"sha256 {certificate}")
+        hidden.add(CERTIFICATE_KEY)
     entries = {name: show(value) for name, value in beside.items() if name not in hidden}
     text = ", ".join(f"{n} {v}" if len(v) < 20 else n for n, v in entries.items()) or "none"
     yield Finding("other_entries", entries, text=text)

@@ -68,7 +68,7 @@ STRICTEST = Kernels(
     "CPU",
     {
         "exp": 2.0,
-        "erf": 2.9,
+        "erf": 5.3,
         "tanh": 1.9,
         "norm": 2.4,
         "variance": 1.3,
@@ -77,7 +77,7 @@ STRICTEST = Kernels(
         "loss": 50,
         "bias": 2.7,
     },
-    "measured, PyTorch 2.13 with AVX2 and with ATEN_CPU_CAPABILITY=default",
+    "measured, PyTorch 2.13 with ATEN_CPU_CAPABILITY=default, AVX2 and AVX-512, whose erf is 5.3",
 )
 """What judges kernels of which nothing is known: they may err no more than these."""
 
@@ -104,13 +104,13 @@ _ROWS = (
         "onnx",
         "CPU",
         {"exp": 2.0, "erf": 1.7, "tanh": 3.1, "norm": 2.7, "variance": 1.1, "sum": 4.9},
-        "measured, onnxruntime 1.31 with AVX2",
+        "measured, onnxruntime 1.31 with AVX2 and AVX-512",
     ),
     Kernels(
         "onnx",
         "CPU by OpenVINO",
-        {"exp": 5.2, "erf": 2.7, "tanh": 2.0, "norm": 2.4, "variance": 1.3, "sum": 9.4},
-        "measured, OpenVINO 2026.4 with AVX2; sums go term by term",
+        {"exp": 5.2, "erf": 5.3, "tanh": 2.0, "norm": 2.8, "variance": 1.3, "sum": 9.4},
+        "measured, OpenVINO 2026.4 with AVX2, where sums go term by term, and AVX-512",
     ),
 )
 

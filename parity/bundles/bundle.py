@@ -236,6 +236,19 @@ class Bundle:
             held[name] = array
         return held[name]
 
+    @property
+    def _hint(self) -> str:
+        """What to do where it is of other images, in words."""
+        if self.record.inputs_kept:
+            return (
+                "leave --images out to take its own, or give those it was made of, in the same "
+                "size and order; of its own, they or their hashes were changed since"
+            )
+        return (
+            "it holds hashes alone: parity run MODEL BUNDLE --images takes those that it was made "
+            "of, in the same size and order"
+        )
+
     def in_order(self, names: Sequence[str]) -> Callable[[Array], dict[str, Array]]:
         """Returns a forward pass that answers what was recorded: the first images first.
 
@@ -252,8 +265,7 @@ class Bundle:
                 if hash_input(image) != seen.hash:
                     raise ParityError(
                         f"{self.path}: was made of other images: {seen.name!r} there has hash "
-                        f"{seen.hash[:8]}, here {hash_input(image)[:8]}; leave --images out to "
-                        "take its own, or give those it was made of, in the same size and order"
+                        f"{seen.hash[:8]}, here {hash_input(image)[:8]}; {self._hint}"
                     )
             taken += len(images)
             return self.rows(names, taken - len(images), len(images))

@@ -109,8 +109,11 @@ class Record:
                 "it is of a format that this version does not know: use the version that wrote it, "
                 "or a later one"
             )
-        if wrong := sorted(data.keys() ^ {"format", "info", *_KINDS}):
-            raise ConfigError(f"it has what is not known, or lacks it: {listed(wrong, 4, show)}")
+        expected = {"format", "info", *_KINDS}
+        if more := sorted(data.keys() - expected):
+            raise ConfigError(f"it has what is not known: {listed(more, 4, show)}")
+        if less := sorted(expected - data.keys()):
+            raise ConfigError(f"it lacks {listed(less, 4, show)}")
         info = ModelInfo.from_json(encode_json(data["info"]))
         said = read_values(_KINDS, _printable({**data, "info": None}), "")
         said["attributes"] = {n: _as_held(n, v) for n, v in said["attributes"].items()}

@@ -147,6 +147,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "notes": dict,
 }
 SOMETIMES = {
+    "certificate": str,
     "container": str,
     "training_state": dict,
     "averaged_weights": int,

@@ -31,7 +31,9 @@ def test_every_hostile_image_is_an_answer_or_one_error(count, tmp_path):
     assert ends.inputs >= count and len(ends.distinct) > count * 0.6
     assert min(ends.codes[0], ends.codes[1]) > count * 0.1
     assert ends.codes[0] + ends.codes[1] == ends.inputs
-    assert len(ends.messages) >= 8 and {"number", "bytes", "chunks"} < {*ends.damage}
+    # Which formats Pillow writes, and so which of a few seeds are PNGs, other libraries decide too.
+    kinds = {"number", "bytes"} if count < MANY else {"number", "bytes", "chunks"}
+    assert len(ends.messages) >= 8 and kinds < {*ends.damage}
 
 
 @pytest.mark.long

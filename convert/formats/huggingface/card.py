@@ -64,7 +64,7 @@ def make_card(info: ModelInfo, known: Known = Known()) -> str:
     sections = (
         [f"# {name}", "", _summary(info)],
         ["## Use", "", *_use(info)],
-        ["## Evaluation", "", _evaluation(reported)],
+        ["## Evaluation", "", _evaluation(reported, "top1" in info.provenance)],
         ["## How it was made", "", *_made(info)],
         ["## How it was proved", "", *_proved(known.certificate)],
         ["## Licence", "", _licence(info)],
@@ -120,8 +120,10 @@ def _use(info: ModelInfo) -> list[str]:
     ]
 
 
-def _evaluation(reported: Reported | None) -> str:
+def _evaluation(reported: Reported | None, measured: bool) -> str:
     if reported is None:
+        if measured:
+            return "What their training measured is below; nothing else is known of these weights."
         return "No accuracy is known of these weights."
     where = f", at {reported.address}" if reported.address else ""
     return (

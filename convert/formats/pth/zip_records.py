@@ -212,6 +212,8 @@ def _other_zip(path: Path, names: Iterable[str]) -> str:
             "a program of torch.export, which holds no names of ours; save its tensors alone: "
             f"torch.save(torch.export.load('{path.name}').state_dict, 'weights.pth')"
         )
+    if "bundle.json" in names:
+        return "a bundle of parity: parity check BUNDLE MODEL, or compare, takes it"
     held = listed(names, 4, lambda name: show(name[:60])) or "nothing"
     return (
         f"a zip without exactly one FOLDER/data.pkl, not what torch.save writes; it holds {held}: "

@@ -73,7 +73,7 @@ def check_status(response: requests.Response, address: str) -> None:
         raise Cut(f"its host answered {code} {response.reason}")
     raise TransferError(
         f"{address}: its host {_WORDS.get(code, 'refused')} ({code}): look whether it has moved, "
-        f"or give a mirror by {MIRROR}"
+        f"or give a mirror, another than one that is given, by {MIRROR}"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
+from PIL import Image
 
 from convert import load_model, save_model
 from parity.bundles.bundle import Bundle
@@ -26,6 +27,7 @@ from parity.inputs.samples import (
     noise_samples,
 )
 from parity.measure.envelope import MOST_ORDERS
+from parity.options import Chosen, choose_inputs
 from parity.selection import read_models
 from pvt_spec import tap_names
 from pvt_spec.precisions import PRECISIONS
@@ -478,3 +480,30 @@ class TestCapture:
         assert facts["MS_ASCEND_CHECK_OVERFLOW_MODE"] == "SATURATION_MODE"
         assert facts["amp"] == "O2, float16" and facts["hf32"] == "none on this device"
         assert facts["framework"].startswith("mindspore 2") and facts["device"] == "CPU"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ("generated", 7)),
+        ({"random": 3}, ("noise", 7)),
+        ({"images": "x.png"}, ("files", 0)),
+        ({"images": "a.npz"}, ("bundle", 0)),
+    ],
+)
+def test_where_inputs_come_from(options, expected, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "x.png")
+    write(tmp_path / "a.npz", what=shot(seed=3))
+    if "images" in options:
+        options = {"images": (str(tmp_path / options["images"]),)}
+    _, info = load_model(OFFICIAL_V2)
+    inputs = choose_inputs(Chosen(**options, seed=7), info)
+    assert (inputs.source, inputs.seed) == expected
+
+
+def test_inputs_of_a_bundle_that_is_compared_are_its_own(tmp_path):
+    """Noise that was kept with another seed is not what ``--seed`` would make again."""
+    bundle = write(tmp_path / "a.npz", what=shot(seed=3))
+    _, info = load_model(OFFICIAL_V2)
+    inputs = choose_inputs(Chosen(), info, [bundle])
+    assert (inputs.source, inputs.seed) == ("bundle", 0)
