@@ -109,8 +109,7 @@ def convert_file(
             hashes=model.hashes,
             certificate=certificate,
         )
-    size = f"{sum(file.stat().st_size for file in written):,} bytes"
-    log.add([Finding("wrote", [str(file) for file in written], size)])
+    log.add([Finding("wrote", [str(file) for file in written], _size_of(written))])
     if options.onnx.embed and "embed" in find_format(path).options:
         log.add(measure_preprocessing(written[0], model.info))
     steps = find_format(path).next_steps(written[0], model.info, options.onnx)
@@ -118,6 +117,14 @@ def convert_file(
     if options.report:
         _write_report(options.report, read.files, written, log.told, options.force)
     return model
+
+
+def _size_of(written: Iterable[Path]) -> str:
+    """Returns how large a target is; another process may be replacing it already."""
+    try:
+        return f"{sum(file.stat().st_size for file in written):,} bytes"
+    except FileNotFoundError:
+        return "another process is replacing them"
 
 
 def _certificate_of(

@@ -5,11 +5,12 @@ columns.
 """
 
 import csv
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, overload
 
 from pvt_data.sources.listing import SUFFIXES, LeftOut
 from pvt_data.sources.source import Files, are_numbers, number_classes
@@ -20,6 +21,8 @@ from pvt_spec.words import listed, show
 _EXPECTED = "expected an image and its class on each line, as in cat/1.jpg 3"
 
 _SHOWN = 3
+
+_T = TypeVar("_T")
 
 
 class Line(NamedTuple):
@@ -73,13 +76,13 @@ def read_list(path: Path, left_out: LeftOut) -> list[Line]:
     if len(first) > 1 and not _is_image(first[0]) and _is_image(first[1]):
         number, words = first.pop(0)
         left_out.add("header", f"{path}:{number}: {' '.join(words)}")
-    count, wrong, lines = 0, [], _Once(left_out)
+    count, wrong, lines = 0, _Counted[tuple[int, list[str]]](), _Once(left_out)
     for number, words in chain(first, fields):
         count += 1
         if len(words) == 2 and all(words):
             lines.add(Line(number, *words))
         else:
-            wrong.append((number, words))
+            wrong.add((number, words))
     if wrong or not count:
         shown = listed(wrong, _SHOWN, lambda line: f"line {line[0]}: {show(' '.join(line[1]))}")
         what = f"{len(wrong)} of its {count} lines are of another form ({shown})"
@@ -98,14 +101,18 @@ def _split(path: Path) -> Iterator[tuple[int, list[str]]]:
         text = read_text(path)
     except ConvertError as error:
         raise ImageError(f"{error}; expected a folder, a tar file or a list of images") from error
-    lines = text.splitlines()
-    some = [sign for sign in "\t," if all(sign in line for line in lines if line.strip())]
+    some = [sign for sign in "\t," if all(sign in line for line in _lines(text) if line.strip())]
     between = next(iter(some), None)
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(text), 1):
         if not line.strip():
             continue
         fields = _columns(line, between) if between else line.strip().rsplit(None, 1)
         yield number, [field.strip() for field in fields]
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yields the lines of a text one by one: all of them at once take many times its bytes."""
+    return (line.rstrip("\n") for line in io.StringIO(text, newline=None))
 
 
 def _columns(line: str, between: str) -> list[str]:
@@ -117,6 +124,34 @@ def _columns(line: str, between: str) -> list[str]:
 
 def _is_image(fields: tuple[int, list[str]]) -> bool:
     return fields[1][0].lower().endswith(SUFFIXES)
+
+
+class _Counted(Sequence[_T]):
+    """Items of which there may be millions: all are counted, those that are shown are kept."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: list[_T] = []
+
+    def add(self, item: _T) -> None:
+        """Adds an item."""
+        self._count += 1
+        if len(self._first) < _SHOWN:
+            self._first.append(item)
+
+    def __len__(self) -> int:
+        """Returns how many there are."""
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[_T]: ...
+
+    def __getitem__(self, index: int | slice) -> _T | list[_T]:
+        """Returns some of those that are kept."""
+        return self._first[index]
 
 
 class _Once:
@@ -131,7 +166,7 @@ class _Once:
         self._left_out = left_out
         self._labels: dict[str, str] = {}
         self.first: dict[str, Line] = {}
-        self.others: list[str] = []
+        self.others = _Counted[str]()
 
     def add(self, line: Line) -> None:
         """Adds a line."""
@@ -141,6 +176,6 @@ class _Once:
             self.first[place] = Line(line.number, line.image, label)
         elif before.label != line.label:
             said = f"line {before.number} says {show(before.label)}"
-            self.others.append(f"{line.image}: {said}, line {line.number} {show(line.label)}")
+            self.others.add(f"{line.image}: {said}, line {line.number} {show(line.label)}")
         else:
             self._left_out.add("listed twice", f"{line.image} on line {line.number}")

@@ -57,7 +57,7 @@ def check_onnx_file(path: Path) -> None:
     if path.suffix.lower() != ".onnx":
         raise OnnxFileError(
             f"{path}: expected an .onnx file: make one with convert {path} "
-            f"{path.resolve().stem}.onnx"
+            f"{Path(os.path.realpath(path)).stem}.onnx"
         )
     check_model_file(path)
 
@@ -147,10 +147,10 @@ def check_files(model: onnx.ModelProto, path: Path) -> None:
     Raises:
         OnnxFileError: They are outside the model's folder, or in no file.
     """
-    folder = path.parent.resolve()
+    folder = Path(os.path.realpath(path.parent))
     with reporting(str(path), "where it keeps its weights cannot be read"):
         for place in sorted(places(model)):
-            found = (folder / place).resolve()
+            found = Path(os.path.realpath(folder / place))
             if not found.is_relative_to(folder) or not found.is_file():
                 raise OnnxFileError(
                     f"{path}: it keeps weights in {show(place)}, expected a file in its folder: "

@@ -118,7 +118,7 @@ def state_file(path: Path) -> Path:
 def is_state(path: Path, folder: Path) -> bool:
     """Returns whether a file is the state of the run that is in a folder."""
     names = (folder / f"{LAST}{ending}" for ending in RUN_ENDINGS)
-    return any(path.resolve() == name.resolve() for name in names)
+    return any(os.path.realpath(path) == os.path.realpath(name) for name in names)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert import read_model, save_model
+from convert import conversion, read_model, save_model
 from convert.formats import safetensors as safetensors_file
 from convert.formats.table import read_file
 from convert.names.dialects import find_dialect
@@ -311,6 +311,19 @@ def test_a_conversion_that_fails_leaves_no_folder(
     (tmp_path / "hf" / "notes.txt").write_text("mine")
     refused(tmp_path, source, tmp_path / "hf")
     refused(tmp_path, source, tmp_path / "no" / "hf")
+
+
+def test_a_folder_that_another_process_replaces_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replaced(path: Path, *arguments: Any, **options: Any) -> list[Path]:
+        written = save_model(path, *arguments, **options)
+        (path / "config.json").unlink()  # first of all: it comes last
+        return written
+
+    source = save(tmp_path / "a.ckpt", SMALL["v2"], "hf")
+    monkeypatch.setattr(conversion, "save_model", replaced)
+    assert "another process" in succeed(source, tmp_path / "hf")
 
 
 def test_a_disk_that_fills_leaves_no_folder(

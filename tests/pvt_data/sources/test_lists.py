@@ -142,3 +142,16 @@ def test_memory_is_in_proportion_to_a_list_that_says_the_same_again(tmp_path: Pa
     finally:
         tracemalloc.stop()
     assert tuple(line) == (1, "val/3/0153.png", "3")
+
+
+@pytest.mark.parametrize("line", ["a\n", "a,\n", "a 1\na 2\n"], ids=["wrong", "column", "two"])
+def test_memory_is_in_proportion_to_a_list_of_wrong_lines(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("1.png 1\n" + line * 50_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PvtError, match=r"of another form|two classes"):
+            read_list(path, LeftOut())
+        assert tracemalloc.get_traced_memory()[1] < 10 * path.stat().st_size + 2_000_000
+    finally:
+        tracemalloc.stop()

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 
 from pvt_onnx import build, load_forward, load_proto, open_taps
 from pvt_onnx.command_line import main
-from pvt_onnx.reading.files import OnnxFileError
+from pvt_onnx.reading.files import OnnxFileError, check_onnx_file
 from pvt_spec import METADATA_KEY
 from tests.support.commands import invoke
 from tests.support.fuzzing import fuzz
@@ -319,3 +319,10 @@ def test_good_models_run_as_they_did(size, tmp_path):
 def test_a_good_model_answers(folder):
     done = invoke(main, "predict", folder / GOOD, folder / IMAGE)
     assert done.exit_code == 0 and "runs in onnxruntime" in done.stderr
+
+
+def test_a_link_that_leads_to_itself_is_no_model(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(OnnxFileError, match=r"expected an \.onnx file"):
+        check_onnx_file(loop)

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from pvt_spec import FileExists, PvtError
 from pvt_train.run.checkpoints import is_better
-from pvt_train.run.folder import check_output, clear, output_folder, state_file
+from pvt_train.run.folder import check_output, clear, is_state, output_folder, state_file
 from pvt_train.run.log import RunLog, read_log
 from pvt_train.run.plot import plot_run
 from pvt_train.run.standing import Kept, Standing
@@ -288,3 +289,9 @@ class TestStopRequest:
             assert request.signal == number
             assert signal.getsignal(number) == signal.SIG_DFL  # a second one ends the process
         assert signal.getsignal(number) == before
+
+
+def test_a_link_that_leads_to_itself_is_no_state_of_the_run(tmp_path: Path) -> None:
+    loop = tmp_path / "last.pth"
+    loop.symlink_to(loop)
+    assert not is_state(tmp_path / "other.pth", tmp_path)
