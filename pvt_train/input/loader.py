@@ -199,8 +199,8 @@ def image_order(recipe: Recipe, epoch: int, count: int) -> Array:
     """
     order = epoch_order(recipe.seed, epoch, count) if recipe.shuffle else np.arange(count)
     repeats = max(recipe.aug_repeats, 1)
-    repetition = np.tile(np.arange(repeats), len(order))
-    items: Array = np.stack([np.repeat(order, repeats), repetition], axis=1)[: len(order)]
+    places = np.arange(len(order))
+    items: Array = np.stack([order[places // repeats], places % repeats], axis=1)
     return items
 
 
@@ -212,4 +212,4 @@ def spread(size: int, repeats: int) -> Array:
     Returns:
         int64 (size,): a permutation.
     """
-    return np.concatenate([np.arange(first, size, repeats) for first in range(repeats)])
+    return np.concatenate([np.arange(first, size, repeats) for first in range(min(repeats, size))])

@@ -181,6 +181,13 @@ def test_an_order_says_which_repetition_each_is() -> None:
     assert image_order(recipe, 0, 8).tolist() == expected
 
 
+def test_repetitions_beyond_an_epoch_take_nothing() -> None:
+    """A thousand million of four images took gigabytes, and did not end."""
+    recipe = Recipe("pvt_nano", shuffle=False, aug_repeats=10**9)
+    assert image_order(recipe, 0, 4).tolist() == [[0, 0], [0, 1], [0, 2], [0, 3]]
+    assert spread(4, recipe.aug_repeats).tolist() == [0, 1, 2, 3]
+
+
 # --- however it is cut
 
 
