@@ -145,7 +145,7 @@ def open_file(
     path = Path(path)
     check_onnx_file(path)
     stamps = stamp_files(path)
-    info, interface, paired = _inspect(path, tell, size, said)
+    info, interface, paired, beside = _inspect(path, tell, size, said)
     check_variant(str(path), info.variant, said.model)
     if isinstance(info.preprocessing, Untouched) and options.engine == "openvino":
         raise RuntimeUnusable(
@@ -153,7 +153,7 @@ def open_file(
             "a word: take engine onnxruntime, or write it without --embed-preprocess"
         )
     check_precision(options, interface)
-    engine = open_(_whole(path), str(path))
+    engine = open_(_whole(path, beside), str(path))
     if paired:
         check_pair_of(path)
     check_unchanged(stamps)
@@ -163,13 +163,12 @@ def open_file(
     return OpenFile(engine, interface, info)
 
 
-def _whole(path: Path) -> Path | bytes:
+def _whole(path: Path, beside: set[str]) -> Path | bytes:
     """Returns a graph with the weights that it keeps in another file, as far as one can hold them.
 
     Engines map such a file: who writes over it changes the answers of those that run, and who cuts
     it off ends them.
     """
-    beside = places(load_proto(path, weights=False))
     size = sum((path.parent / each).stat().st_size for each in (path.name, *beside))
     if not beside or size > _MOST_BYTES:
         return path
@@ -193,8 +192,9 @@ def check_precision(options: EngineOptions, interface: Interface) -> None:
 
 def _inspect(
     path: Path, tell: Tell | None, size: tuple[int, int] | None, said: Description
-) -> tuple[ModelInfo, Interface, bool]:
-    """Returns what a file says, how its graph is used, and whether it is one of a pair.
+) -> tuple[ModelInfo, Interface, bool, set[str]]:
+    """Returns what a file says, how its graph is used, whether it is one of a pair, and the files
+    that it keeps weights in.
 
     If it was changed, that is told.
     """
@@ -217,7 +217,8 @@ def _inspect(
         if rounding := describe_rounding(model):
             tell(f"{path}: {rounding}")
     paired = PAIR_KEY in read_metadata(model)
-    return _as_given(info, path, tell) if embedded(model) else info, interface, paired
+    info = _as_given(info, path, tell) if embedded(model) else info
+    return info, interface, paired, places(model)
 
 
 def read_or_describe(
