@@ -220,6 +220,16 @@ def test_what_goes_on_is_a_file(place: Path, make) -> None:
 
 
 @pytest.mark.parametrize("make", ["symlink_to", "hardlink_to"])
+def test_a_part_is_not_written_through_a_link(place: Path, make: str) -> None:
+    mine = place / "mine.txt"
+    mine.write_text("mine")
+    getattr(place / "a.jsonl.part", make)(mine)
+    given = ("predict", place / "a.onnx", place / "val/0/a.png", "--output", place / "a.jsonl")
+    assert tells(refusal(pvt_onnx, *given, "--force"), "a.jsonl.part", "a link")
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("make", ["symlink_to", "hardlink_to"])
 def test_a_lock_is_not_written_through_a_link(place: Path, make: str) -> None:
     mine = place / "mine.txt"
     mine.write_text("mine")

@@ -2,14 +2,15 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from pvt_spec.errors import ConvertError, FileExists, PvtError
-from pvt_spec.files.locks import take
-from pvt_spec.files.reading import NO_FILE, TargetRead
+from pvt_spec.files.locks import is_at, take
+from pvt_spec.files.reading import TargetRead
 from pvt_spec.files.replacing import (
     cannot_write,
     check_folder,
@@ -49,9 +50,7 @@ def growing(target: Path, force: bool, resume: bool) -> Iterator[BinaryIO]:
     check_targets([target], force or resume)
     real, part = Path(os.path.realpath(target)), part_of(target)
     try:
-        if os.path.exists(part) and not os.path.isfile(part):
-            raise ConvertError(f"{part}: {NO_FILE}: name another target")
-        with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
+        with _open(part, real) as stream:
             new = _begin(stream, part, real, force, resume)
             before = os.fstat(stream.fileno()).st_size
             try:
@@ -62,24 +61,67 @@ def growing(target: Path, force: bool, resume: bool) -> Iterator[BinaryIO]:
                 if new and (not grown or isinstance(error, TargetRead)):
                     part.unlink()  # nobody goes on with what has nothing new, or reads the target
                 raise
-            file = NewFile(real, part, stream, None)
-            file.finish()
-            try:
-                put_in_place([file], [target], force or resume)
-            except PvtError as error:
-                raise type(error)(f"{error}; all of it is in {part}") from error
-            if not (force or resume):
-                part.unlink(missing_ok=True)  # which is the target's second name
+            with _locked(stream):
+                file = NewFile(real, part, stream, None)
+                file.finish()
+                try:
+                    put_in_place([file], [target], force or resume)
+                except PvtError as error:
+                    raise type(error)(f"{error}; all of it is in {part}") from error
+                if not (force or resume):
+                    part.unlink(missing_ok=True)  # which is the target's second name
     except OSError as error:
         if error.filename not in (None, str(part)):
             raise
         raise cannot_write([target], error) from error
 
 
+def _open(part: Path, real: Path) -> BinaryIO:
+    """Opens a part and locks it, so that nobody else writes it until it is in its place.
+
+    Raises:
+        FileExists: Another process writes it.
+        ConvertError: Something else stands in its place.
+        OSError: It cannot be opened.
+    """
+    while True:
+        if os.path.lexists(part) and not _is_own(part, real):
+            raise ConvertError(
+                f"{part}: a link, a folder, a pipe, a socket or a device, expected a file of its "
+                "own: name another target"
+            )
+        stream = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        if not take(stream.fileno()):
+            stream.close()
+            raise FileExists(f"{part}: another process is writing it: wait, or name another target")
+        if is_at(stream.fileno(), part):
+            if os.fstat(stream.fileno()).st_nlink == 1:
+                return stream
+            part.unlink()  # whoever was killed had put it in its place, under both names
+        stream.close()  # it has come to its place since it was opened
+
+
+def _is_own(part: Path, real: Path) -> bool:
+    """Returns whether to write to what stands for a part writes to nothing else of anybody's."""
+    found = part.lstat()
+    second = found.st_nlink > 1 and not (os.path.exists(real) and os.path.samefile(part, real))
+    return stat.S_ISREG(found.st_mode) and not second
+
+
+@contextmanager
+def _locked(stream: BinaryIO) -> Iterator[None]:
+    """Keeps the lock of a stream while the block lasts, which closes it."""
+    # Where no open file can be replaced, none is kept.
+    lock = None if os.name == "nt" else os.dup(stream.fileno())
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
 def _begin(stream: BinaryIO, part: Path, real: Path, force: bool, resume: bool) -> bool:
-    """Locks a part and fills it with what it begins with; returns whether none was left."""
-    if not take(stream.fileno()):
-        raise FileExists(f"{part}: another process is writing it: wait, or name another target")
+    """Fills a part with what it begins with; returns whether none was left."""
     left = os.fstat(stream.fileno()).st_size
     if left and not (force or resume):
         raise FileExists(

@@ -85,7 +85,7 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
             if not locked:
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 raise Held(os.read(descriptor, 300).decode(errors="replace").strip())
-            if _is_at(descriptor, path):
+            if is_at(descriptor, path):
                 break
         except BaseException:
             os.close(descriptor)
@@ -166,7 +166,7 @@ def take(descriptor: int, wait: bool = False) -> bool:
         return True
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
     """Returns whether an open file is still the one of a path."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))

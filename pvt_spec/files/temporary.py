@@ -81,12 +81,7 @@ def new_folder(beside: Path) -> Iterator[Path]:
     Raises:
         OSError: It cannot be made.
     """
-    temporary = beside.parent / _new_name()
-    temporary.mkdir()
-    lock = None
-    with suppress(OSError):  # no locks here, or none of folders: then nobody removes it if we die
-        lock = os.open(temporary, os.O_RDONLY)
-        try_lock(lock)
+    temporary, lock = _make_folder(beside)
     try:
         yield temporary
     finally:
@@ -95,9 +90,26 @@ def new_folder(beside: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+def _make_folder(beside: Path) -> tuple[Path, int | None]:
+    """Makes a temporary folder and locks it, where folders can be."""
+    while True:
+        temporary = beside.parent / _new_name()
+        temporary.mkdir()
+        lock, ours = None, True
+        with suppress(OSError):  # no locks here, or none of folders: nobody removes it if we die
+            lock = os.open(temporary, os.O_RDONLY)
+            ours = try_lock(lock)
+        if ours and temporary.exists():
+            return temporary, lock
+        if lock is not None:
+            os.close(lock)  # taken for one that was left
+
+
 def _clear(temporary: Path) -> None:
     """Removes a temporary folder, but for what was to be replaced and was not."""
-    for old in (temporary / OLD).glob("*"):
+    kept = temporary / OLD
+    # A link is none of ours: what it leads to is not to be moved.
+    for old in () if kept.is_symlink() else kept.glob("*"):
         if not (place := temporary.parent / old.name).exists():
             os.replace(old, place)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -112,7 +124,7 @@ def remove_left(folder: Path) -> None:
         with suppress(OSError):
             if entry.is_dir(follow_symlinks=False):
                 _remove_folder(Path(entry.path))
-            else:
+            elif entry.is_file(follow_symlinks=False):  # to open a pipe would wait
                 with open(entry.path, "rb") as stream:
                     if os.name == "nt" or try_lock(stream.fileno()):
                         os.unlink(entry.path)
