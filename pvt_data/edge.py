@@ -40,7 +40,7 @@ SIGNALS = [
 """What asks a command to stop, of which the system has these; where workers of a run got different
 ones, the first here counts."""
 
-_SAME_SECONDS = 1.0
+SAME_SECONDS = 1.0
 """Within it, a signal after another is the same request: a terminal that is closed, say, and its
 shell send one each. What the first has begun to clear up is not to be cut short."""
 
@@ -191,7 +191,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
         if frame.f_globals.get("__name__") in _WHOLE:
             return _come_again(number)
         frame = frame.f_back
-    _stopped, _deaf_until = signal.Signals(number), time.monotonic() + _SAME_SECONDS
+    _stopped, _deaf_until = signal.Signals(number), time.monotonic() + SAME_SECONDS
     raise KeyboardInterrupt
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 Show = Callable[..., None]
 """A function that is told what is done, what there is in all and, if need be, a text beside it."""
@@ -26,6 +26,11 @@ def progress_bar(title: str) -> Iterator[Show]:
 
     beside = TextColumn("{task.fields[text]}")
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), beside)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.start()
+    try:
         task = bar.add_task(title, total=None, text="")
         yield lambda done, total, text="": bar.update(task, completed=done, total=total, text=text)
+    finally:
+        with suppress(OSError):  # the terminal was closed, which is nothing to the work
+            bar.stop()

@@ -77,9 +77,16 @@ def train(run: Run) -> Outcome:
         TrainingError: The loss or the gradients are no longer finite.
         ImageError: Images cannot be read.
         PvtError: A checkpoint cannot be written.
+        OSError: What is said cannot be written; the state is saved then.
     """
     with stop_request() as request:
-        return _Training(run, request).to_the_end()
+        run = dataclasses.replace(run, say=request.told(run.say))
+        if reporter := run.reporter:
+            reporter.report, reporter.say = map(request.told, (reporter.report, reporter.say))
+        outcome = _Training(run, request).to_the_end()
+    if request.error:
+        raise request.error
+    return outcome
 
 
 class _Training:

@@ -1,6 +1,7 @@
 """``predict`` and ``validate``: the same commands in every runtime."""
 
 import dataclasses
+import errno
 import io
 import json
 
@@ -273,6 +274,22 @@ def test_a_terminal_shows_how_far_it_is(monkeypatch):
         show(2, 4, "loss 1.5")
     shown = terminal.getvalue()
     assert "images" in shown and "2/4" in shown and "loss 1.5" in shown
+
+
+def test_a_terminal_that_is_closed_is_nothing_to_the_work(monkeypatch):
+    from rich.progress import Progress
+
+    stop = Progress.stop
+
+    def fail(bar: Progress) -> None:
+        stop(bar)
+        raise OSError(errno.EIO, "closed")
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(Progress, "stop", fail)
+    with progress_bar("images") as show:
+        show(2, 4)
 
 
 def test_elsewhere_nothing_is_shown(capsys):

@@ -10,7 +10,7 @@ import pytest
 from pvt_data.sources.labels import LabelledImages
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
-from pvt_train.run import checkpoints
+from pvt_train.run import checkpoints, stopping
 from pvt_train.run.checkpoints import Checkpoints
 from pvt_train.run.loop import Run, train
 from pvt_train.run.reporter import Reporter
@@ -24,6 +24,12 @@ from tests.support.scripted_run import (
 )
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch) -> None:
+    """Whoever stops does not wait for a second signal of the same request."""
+    monkeypatch.setattr(stopping, "SAME_SECONDS", 0.0)
+
+
 @pytest.fixture
 def go(tmp_path, monkeypatch) -> Any:
     """Runs the loop with a twin that has a loss for each step, in one folder."""
@@ -35,6 +41,7 @@ def go(tmp_path, monkeypatch) -> Any:
         batches: Any = None,
         store: MemoryStore | None = None,
         load: Any = lambda number: images[number],
+        tell: Any = None,
         **keys: Any,
     ):
         recipe = dataclasses.replace(
@@ -51,10 +58,11 @@ def go(tmp_path, monkeypatch) -> Any:
         monkeypatch.setattr(checkpoints, "save_model", done.store.save_model)
         monkeypatch.setattr(checkpoints, "save_training", done.store.save_state)
         run.done = done  # of a run that raises
-        what = Run(twin, recipe, batches, validation, start, done.said.append)
+        tell = tell or done.said.append
+        what = Run(twin, recipe, batches, validation, start, tell)
         with ExitStack() as stack:
             if not twin.rank:
-                reporter = Reporter(recipe, start, STEPS, done.lines.append, done.said.append)
+                reporter = Reporter(recipe, start, STEPS, done.lines.append, tell)
                 stack.callback(reporter.log.close)
                 files = Checkpoints(recipe, info, STEPS, start.step, twin.ending)
                 what = dataclasses.replace(what, reporter=reporter, checkpoints=files)

@@ -290,6 +290,19 @@ class TestStopRequest:
             assert signal.getsignal(number) == signal.SIG_DFL  # a second one ends the process
         assert signal.getsignal(number) == before
 
+    def test_one_that_comes_with_the_first_is_the_same_request(self, monkeypatch):
+        """A terminal that is closed and its shell send one each: the second ended the run."""
+        ignored = []
+
+        def wait(seconds: float) -> None:
+            ignored.append(signal.getsignal(signal.SIGHUP))
+            os.kill(os.getpid(), signal.SIGHUP)
+
+        monkeypatch.setattr("time.sleep", wait)
+        with stop_request() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert request.signal == signal.SIGHUP and ignored == [signal.SIG_IGN]
+
 
 def test_a_link_that_leads_to_itself_is_no_state_of_the_run(tmp_path: Path) -> None:
     loop = tmp_path / "last.pth"

@@ -1,5 +1,6 @@
 """The loop and its records, with a twin whose losses are given."""
 
+import errno
 import re
 import signal
 from typing import Any
@@ -172,6 +173,14 @@ class TestStopping:
         done = go(stopping_at(3, signal.SIGTERM))
         assert len(done.records("epoch")) == 2
         assert done.store.states[-1][1]["run"]["step"] == 4
+
+    def test_where_nobody_can_be_told_any_more_the_state_is_saved_first(self, go):
+        def tell(line: str) -> None:
+            raise OSError(errno.EIO, "of a terminal that is closed")
+
+        with pytest.raises(OSError, match="closed"):
+            go(ScriptedTwin([1.0] * 8), tell=tell, log_interval=3)
+        assert go.done.store.states[-1][1]["run"]["step"] == 3
 
     def test_in_the_last_epoch_it_is_finished(self, go):
         assert go(stopping_at(7, signal.SIGTERM)).outcome.stopped is None
