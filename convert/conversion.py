@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from convert.certificates.compare import model_changes
 from convert.certificates.record import CertificateFile, read_certificate
-from convert.findings import Finding, describe_file, to_dict
+from convert.findings import Finding, to_dict
 from convert.formats.table import FOLDER, find_format
 from convert.hub import find_model
 from convert.model.answers import replaced_in_transformers
@@ -38,7 +40,14 @@ from pvt_spec.files.replacing import (
     check_target,
     replacing,
 )
-from pvt_spec.files.stamps import made_of, stamp_files
+from pvt_spec.files.stamps import (
+    Stamps,
+    check_unchanged,
+    describe_file,
+    describing,
+    made_of,
+    stamp_files,
+)
 from pvt_spec.hashes import describe_changes
 from pvt_spec.precisions import FLOAT16
 from pvt_spec.published import published_name
@@ -98,7 +107,7 @@ def convert_file(
     check_distinct([*planned, *reports])
     model = _prepare(read, path, changes, options, log)
     certificate = _certificate_of(model, path, options, log)
-    with made_of(read.stamps):
+    with _writing(read.stamps, options) as described:
         written = save_model(
             path,
             model.weights,
@@ -115,8 +124,15 @@ def convert_file(
     steps = find_format(path).next_steps(written[0], model.info, options.onnx)
     log.add(Finding("next_step", step) for step in steps)
     if options.report:
-        _write_report(options.report, read.files, written, log.told, options.force)
+        _write_report(options, read.files, read.stamps, described, log.told)
     return model
+
+
+@contextmanager
+def _writing(source: Stamps, options: Options) -> Iterator[dict[Path, dict[str, Any]]]:
+    """Yields what is to be reported of files that are written in the block, made of a source."""
+    with made_of(source), ExitStack() as stack:
+        yield stack.enter_context(describing()) if options.report else {}
 
 
 def _size_of(written: Iterable[Path]) -> str:
@@ -188,12 +204,12 @@ def _move_training(
     state = read_training(found)
     log.add(state.findings)
     check_finite(found, state.tensors)
-    with made_of(stamps):
+    with _writing(stamps, options) as described:
         save_training(path, state.tensors, state.info, state.facts, force=options.force)
     log.add(next_to_do(state, found, path))
     log.add([Finding("wrote", [str(path)], f"{path.stat().st_size:,} bytes")])
     if options.report:
-        _write_report(options.report, [found], [path], log.told, options.force)
+        _write_report(options, [found], stamps, described, log.told)
     return read_model(path)
 
 
@@ -267,15 +283,16 @@ def _check_places(source: Path, path: Path, options: Options) -> list[Path]:
 
 
 def _write_report(
-    path: Path,
+    options: Options,
     source: Iterable[Path],
-    target: Iterable[Path],
+    stamps: Stamps,
+    written: Mapping[Path, dict[str, Any]],
     told: Iterable[Finding],
-    force: bool,
 ) -> None:
-    files = {"source": source, "target": target}
-    facts = {what: [describe_file(file) for file in held] for what, held in files.items()}
-    with replacing(path, force) as stream:
+    assert options.report
+    facts = {"source": [*map(describe_file, source)], "target": [*written.values()]}
+    check_unchanged(stamps)
+    with replacing(options.report, options.force) as stream:
         stream.write(encode_json({**facts, **to_dict(told)}, indent=1).encode() + b"\n")
 
 

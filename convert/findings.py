@@ -1,10 +1,8 @@
 """What was found out about a file, to print and to put in a report."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from pvt_spec.words import listed, presentable
@@ -82,12 +80,3 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, list):
         return [_as_json(each) for each in value]
     return str(value) if isinstance(value, float) and not isfinite(value) else value
-
-
-def describe_file(path: Path) -> dict[str, Any]:
-    """Returns the name, size and hash of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return {"file": str(path), "bytes": path.stat().st_size, "sha256": digest.hexdigest()}

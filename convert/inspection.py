@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convert.conversion import count_not_finite
-from convert.findings import Finding, describe_file
+from convert.findings import Finding
 from convert.formats.table import read_file
 from convert.formats.weight_file import WeightFile, contents
 from convert.hub.find import find, find_model
@@ -27,7 +27,9 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.files.models import reaching
 from pvt_spec.files.replacing import AnyPath
+from pvt_spec.files.stamps import check_unchanged, describe_file, stamp_files
 from pvt_spec.hashes import CERTIFICATE_KEY, GRAPH_KEY, PAIR_KEY, stamp_of
 from pvt_spec.unseen import UNSEEN_KEY
 from pvt_spec.words import show
@@ -43,11 +45,14 @@ def inspect_file(path: AnyPath) -> Iterator[Finding]:
     """
     found = find(path)
     path = found.path
+    with reaching(path):
+        stamps = stamp_files(path)
     file = read_file(path)
     yield from found.findings()
     for facts in map(describe_file, file.files or (path,)):
         text = f"{facts['file']} ({facts['bytes']:,} bytes, sha256 {facts['sha256']})"
         yield Finding("file", facts, text=text)
+    check_unchanged(stamps)
     try:
         model = with_origin(understand(path, file), found)
     except ConvertError as error:

@@ -12,10 +12,10 @@ from convert.certificates.record import (
     CertifiedModel,
     Part,
 )
-from convert.findings import describe_file
 from convert.formats.table import find_source
 from convert.model.read import Model
 from pvt_spec.files.models import CONFIG
+from pvt_spec.files.stamps import describe_file
 from pvt_spec.hashes import Hashes, changed_weights, hash_weights
 from pvt_spec.words import listed, printable, show
 

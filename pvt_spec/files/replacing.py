@@ -11,7 +11,7 @@ from typing import BinaryIO
 from pvt_spec.errors import ConvertError, FileExists
 from pvt_spec.files.locks import held
 from pvt_spec.files.reading import check_not_source
-from pvt_spec.files.stamps import check_sources
+from pvt_spec.files.stamps import check_sources, note_written
 from pvt_spec.files.temporary import NewFile, open_new, remove_left
 
 _LONGEST = 255
@@ -125,8 +125,9 @@ def replacing_all(
         files = [stack.enter_context(_beside(target)) for target in targets]
         try:
             yield [file.stream for file in files]
-            for file in files:
+            for file, target in zip(files, targets, strict=True):
                 file.finish()
+                note_written(target, file.temporary)
             with held(files[0].real.parent / LOCK, wait=True):
                 check_targets(targets, force)
                 put_in_place(files, targets, force, bridge)
@@ -213,11 +214,15 @@ def _lead_over(main: NewFile, side: NewFile, bridge: Bridge) -> None:
     name = f"{side.real.name}{_WAITING}"
     waiting = side.real.with_name(f"{name}{os.urandom(4).hex()}")
     os.replace(side.temporary, waiting)
-    with _beside(main.real) as led:
-        led.stream.write(bridge(waiting.name))
-        led.finish()
-        os.replace(led.temporary, main.real)
-        _sync_folder(main.real.parent)
+    try:
+        with _beside(main.real) as led:
+            led.stream.write(bridge(waiting.name))
+            led.finish()
+            os.replace(led.temporary, main.real)
+            _sync_folder(main.real.parent)
+    except (OSError, ConvertError):  # before anything led to them
+        waiting.unlink()
+        raise
     _copy(waiting, side.temporary)
     os.replace(side.temporary, side.real)
     _sync_folder(side.real.parent)

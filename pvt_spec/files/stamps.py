@@ -1,10 +1,11 @@
-"""Whether files that are read are written to meanwhile, or are others than before."""
+"""Whether files that are read are written to meanwhile, and what was written of ours."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.reading import open_regular
@@ -26,10 +27,53 @@ def hash_files(source: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(_files_of(source)):
-        with open_regular(path) as stream:
-            while piece := stream.read(1 << 20):
-                digest.update(piece)
+        _add(digest, path)
     return digest.hexdigest()
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Returns the name, size and hash of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    size = _add(digest, path)
+    return {"file": str(path), "bytes": size, "sha256": digest.hexdigest()}
+
+
+def _add(digest: "hashlib._Hash", path: Path) -> int:
+    """Adds a file's bytes to a hash; returns how many there are."""
+    size = 0
+    with open_regular(path) as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+            size += len(piece)
+    return size
+
+
+_Described = dict[Path, dict[str, Any]]
+
+_written: ContextVar[_Described | None] = ContextVar("what is written", default=None)
+
+
+@contextmanager
+def describing() -> Iterator[_Described]:
+    """Yields what :func:`describe_file` says of the files that are written in the block, by target.
+
+    It is said before they come to their places, where another process may replace them at once.
+    """
+    before = _written.set(found := _Described())
+    try:
+        yield found
+    finally:
+        _written.reset(before)
+
+
+def note_written(target: Path, file: Path) -> None:
+    """Describes what is to become a target, for :func:`describing`."""
+    if (found := _written.get()) is not None:
+        found[target] = {**describe_file(file), "file": str(target)}
 
 
 def _files_of(source: Path) -> list[Path]:

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from convert import read_model, save_model
+from convert.command_line import main
 from convert.formats import ckpt, safetensors as safetensors_file
 from convert.formats.pth import file as pth
 from convert.formats.table import read_file
 from convert.names.dialects import find_dialect
 from pvt_spec import ModelInfo, tensor_specs
+from pvt_spec.files import replacing
+from tests.support.commands import refusal
 from tests.support.converting import (
     convert,
     describe,
@@ -106,6 +109,36 @@ def test_reports_count_what_became_of_the_names(
     counts["renamed"] = len(theirs - names - split - joined)
     assert {what: facts.get(what, 0) for what in counts} == counts
     assert (facts["dialect"], facts["names"]) == (before, after)
+
+
+def test_reports_are_of_what_was_written_not_of_what_is_there(tmp_path: Path, monkeypatch) -> None:
+    """Another process may have replaced it by then."""
+    source, target = save(tmp_path / "a.ckpt", SMALL["v2"], "official"), tmp_path / "b.pth"
+    expected = report_of(source, target)["target"]
+    put = replacing.put_in_place
+
+    def put_and_lose(*given: Any) -> None:
+        put(*given)
+        target.write_bytes(b"another's")
+
+    monkeypatch.setattr(replacing, "put_in_place", put_and_lose)
+    assert report_of(source, target, "--force")["target"] == expected
+
+
+def test_a_source_that_changes_before_it_is_reported_is_noticed(
+    tmp_path: Path, monkeypatch
+) -> None:
+    source, target = save(tmp_path / "a.ckpt", SMALL["v2"], "official"), tmp_path / "b.pth"
+    put = replacing.put_in_place
+
+    def put_and_change(*given: Any) -> None:
+        put(*given)
+        with source.open("ab") as stream:
+            stream.write(b"more")
+
+    monkeypatch.setattr(replacing, "put_in_place", put_and_change)
+    said = refusal(main, source, target, "--report", tmp_path / "r.json", "--force")
+    assert tells(said, "a.ckpt", "was written to") and not (tmp_path / "r.json").exists()
 
 
 def test_reports_do_no_harm(tmp_path: Path) -> None:

@@ -498,6 +498,19 @@ def test_with_a_bridge_there_is_a_whole_pair_at_every_step(tmp_path, monkeypatch
     assert found[-1] == "last" and names(tmp_path) == ["a", "b"]
 
 
+def test_a_bridge_without_space_leaves_nothing_beside_the_old_pair(tmp_path):
+    def bridge(name: str) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    pair = [tmp_path / "a", tmp_path / "b"]
+    for path in pair:
+        path.write_bytes(b"old")
+    with pytest.raises(ConvertError), replacing_all(pair, True, bridge) as streams:
+        for stream in streams:
+            stream.write(b"new")
+    assert names(tmp_path) == ["a", "b"] and {path.read_bytes() for path in pair} == {b"old"}
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_what_appears_at_the_last_moment_is_kept(tmp_path, monkeypatch, links):
     """Between the last look and the step that puts a file in its place."""
