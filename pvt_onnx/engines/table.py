@@ -112,7 +112,8 @@ def find_engine(options: EngineOptions) -> "Callable[[Path | bytes, str], Engine
     """Returns the function that opens graphs; refuses what cannot be had, before one is read.
 
     It takes a file, or a serialized model without weights elsewhere, and the model's name in an
-    error, and raises OnnxFileError where the engine cannot load the model.
+    error, and raises OnnxFileError where the engine cannot load the model, RuntimeUnusable where
+    its path is no Unicode, in which engines are told of it.
 
     Raises:
         RuntimeUnusable: No engine is or does what is asked, here or at all.
@@ -125,6 +126,8 @@ def find_engine(options: EngineOptions) -> "Callable[[Path | bytes, str], Engine
     open_session = _home(options).open_session
 
     def open_(model: Path | bytes, name: str) -> Engine:
+        if isinstance(model, Path) and not is_unicode(str(model)):
+            raise RuntimeUnusable(f"{name}: a path that is not Unicode throughout: rename it")
         if isinstance(model, Path) and not model.is_file():
             from pvt_onnx.reading.files import OnnxFileError
 
@@ -136,13 +139,7 @@ def find_engine(options: EngineOptions) -> "Callable[[Path | bytes, str], Engine
 
 
 def open_engine(model: Path | bytes, name: str, options: EngineOptions = EngineOptions()) -> Engine:
-    """Opens a graph in an engine; see :func:`find_engine`.
-
-    Raises:
-        RuntimeUnusable: Its path is no Unicode, in which engines are told of it.
-    """
-    if isinstance(model, Path) and not is_unicode(str(model)):
-        raise RuntimeUnusable(f"{name}: a path that is not Unicode throughout: rename it")
+    """Opens a graph in an engine; see :func:`find_engine`."""
     return find_engine(options)(model, name)
 
 

@@ -176,7 +176,7 @@ def large_values(
     }
     weights = sum(once.values())
     most = batch * MAX_GROWTH * largest + SMALL + weights
-    for output, count in _held(model.graph.node, shapes):
+    for output, count in _held(model.graph.node, shapes, images.name):
         if count > most:
             yield f"with {show(output)} it holds {count} values, expected at most {most}"
             break
@@ -202,7 +202,7 @@ def _sizes_of_values(nodes: Sequence[onnx.NodeProto], images: str) -> Iterator[s
             return
         draws = node.op_type in _DRAWING or node.op_type.startswith("Random")
         if draws or (node.op_type not in _MEASURING and not seen.isdisjoint(node.input)):
-            seen.update(node.output)
+            seen.update(filter(None, node.output))  # what is left out has no name
 
 
 def _outputs(nodes: Sequence[onnx.NodeProto]) -> Iterator[str]:
@@ -210,15 +210,17 @@ def _outputs(nodes: Sequence[onnx.NodeProto]) -> Iterator[str]:
 
 
 def _held(
-    nodes: Sequence[onnx.NodeProto], shapes: Mapping[str, Sequence[int]]
+    nodes: Sequence[onnx.NodeProto], shapes: Mapping[str, Sequence[int]], images: str
 ) -> Iterator[tuple[str, int]]:
-    """Yields each result with how many values there are once it is: those that are still used."""
+    """Yields each result with how many values there are once it is: the images and those that are
+    still used.
+    """
     last = {value: place for place, node in enumerate(nodes) for value in node.input}
     ending: dict[int, list[str]] = {}
     for node in nodes:
         for output in node.output:
             ending.setdefault(last.get(output, len(nodes)), []).append(output)
-    held = 0
+    held = math.prod(shapes.get(images, [1]))
     for place, node in enumerate(nodes):
         for output in node.output:
             held += math.prod(shapes.get(output, [1]))

@@ -83,6 +83,7 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         for place in kept:
             check_source(path.parent / place)
         if weights:
+            _check_sharing(path, model, kept)
             load_external_data_for_model(model, str(path.parent))  # which checks the places
             _check_pair(path, model, kept)
         check_unchanged(stamps)
@@ -121,10 +122,35 @@ def check_pair_of(path: Path) -> None:
 
 def places(model: onnx.ModelProto) -> set[str]:
     """Returns the names of the files that a model keeps weights in."""
-    tensors = [*model.graph.initializer]
-    tensors += [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]
-    kept = (tensor.external_data for tensor in tensors)
-    return {entry.value for place in kept for entry in place if entry.key == "location"}
+    return {place["location"] for place in _places(model.graph) if "location" in place}
+
+
+def _places(graph: onnx.GraphProto) -> Iterator[dict[str, str]]:
+    """Yields where each tensor is that is kept in another file: in what file, from where on."""
+    tensors = [*graph.initializer]
+    for attribute in (each for node in graph.node for each in node.attribute):
+        tensors += [*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors]
+        for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+            yield from _places(inner)
+    yield from ({e.key: e.value for e in each.external_data} for each in tensors)
+
+
+def _check_sharing(path: Path, model: onnx.ModelProto, beside: set[str]) -> None:
+    """Refuses tensors that have the same bytes of another file: each is read for itself.
+
+    Raises:
+        OnnxFileError: They have more bytes than the files.
+    """
+    sizes = {name: (path.parent / name).stat().st_size for name in beside}
+    taken = 0
+    for place in _places(model.graph):
+        size = sizes.get(place.get("location", ""), 0)
+        taken += int(place.get("length") or max(0, size - int(place.get("offset") or 0)))
+    if taken > sum(sizes.values()):
+        raise OnnxFileError(
+            f"{path}: its tensors take {taken:,} bytes of other files, which have "
+            f"{sum(sizes.values()):,}, expected each tensor's own; {AGAIN}"
+        )
 
 
 def _check_pair(path: Path, model: onnx.ModelProto, beside: set[str]) -> None:

@@ -84,7 +84,13 @@ def _unscaled(
 
 
 def _read(spec: TensorSpec, constant: Constant, *, turned: bool) -> tuple[Array, Array | None]:
-    """Returns a weight as the spec has it, and its steps."""
+    """Returns a weight as the spec has it, and its steps.
+
+    What integers stand for is many times as large, and its size anybody's word.
+    """
+    fitting = (spec.shape, spec.shape[::-1], (*spec.shape, 1, 1))
+    if constant.read_step and constant.dims not in fitting:
+        raise ValueError(f"{spec.name} is {constant.dims}, expected {spec.shape}")
     array, step = constant.read(), constant.step()
     if array.shape == (*spec.shape, 1, 1):  # a linear layer as a 1x1 convolution
         array = array.reshape(spec.shape)

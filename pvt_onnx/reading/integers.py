@@ -1,5 +1,6 @@
 """What integers of a quantised graph stand for: tensors with their scales and zero points."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -66,10 +67,11 @@ def dequantised(
         axis: As in that.
         block: As in that.
     """
-    whole = to_array(tensor).astype(np.float64)
+    whole = to_array(tensor).astype(np.float64)  # which is the largest by far
     if zero is not None:
-        whole = whole - _spread(to_array(zero).astype(np.float64), tensor.dims, axis, block)
-    return np.asarray(whole * step(), np.float32)
+        whole -= _spread(to_array(zero).astype(np.float64), tensor.dims, axis, block)
+    whole *= step()
+    return whole.astype(np.float32)
 
 
 def unpacked(
@@ -86,6 +88,9 @@ def unpacked(
     bits, block = form[0], min(form[1], dims[1])
     if bits not in (2, 4, 8):
         raise ValueError(f"weights of {bits} bits")
+    expected = dims[0] * -(-dims[1] // form[1]) * (form[1] * bits // 8)
+    if (held := math.prod(packed.dims)) != expected:  # of which each byte becomes many
+        raise ValueError(f"{held} bytes of {bits} bits for {dims}, expected {expected}")
     wholes = _bits(to_array(packed), bits).reshape(dims[0], -1)[:, : dims[1]]
     middle: Array = np.asarray(float(1 << (bits - 1)))
     for tensor in zeros:

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from onnx import helper, numpy_helper
 
 from pvt_onnx import build, load_forward, load_proto, open_taps
 from pvt_onnx.command_line import main
+from pvt_onnx.engines.session import read_info
+from pvt_onnx.reading.changes import find_changes
 from pvt_onnx.reading.files import OnnxFileError, check_onnx_file
 from pvt_spec import METADATA_KEY
+from pvt_spec.errors import RuntimeUnusable
 from tests.support.commands import invoke
 from tests.support.fuzzing import fuzz
 from tests.support.fuzzing.commands import Ends
@@ -156,6 +160,29 @@ def growing(model: onnx.ModelProto, operator: str, times: int, side: int) -> onn
     return model
 
 
+def of_many(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
+    """The model for so many images at a time, of which it looks at one."""
+    holding(model, start=[0], stop=[1], times=[count, 1])
+    for node in model.graph.node:
+        node.input[:] = ["a/one" if name == "images" else name for name in node.input]
+    first = helper.make_node("Slice", ["images", "a/start", "a/stop"], ["a/one"])
+    model.graph.node.insert(0, first)
+    answering(model, "Expand", "a/times")
+    return declared(declared(model, "images", 1, [count, 3, 32, 32]), "logits", 1, [count, 7])
+
+
+def packed(model: onnx.ModelProto, inner: int) -> onnx.ModelProto:
+    """The model with a weight of which a scale stands for as many inputs as it says."""
+    weight, attributes = "block1.0.mlp.fc1.weight", {"K": inner, "N": 1, "block_size": inner}
+    bytes_, one = np.zeros((1, 1, 16), np.uint8), np.ones(1, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(bytes_, f"{weight}_quantized"))
+    model.graph.initializer.append(numpy_helper.from_array(one, "a/scale"))
+    return answering(
+        model, "MatMulNBits", f"{weight}_quantized", "a/scale",
+        domain="com.microsoft", bits=4, **attributes,
+    )  # fmt: skip
+
+
 def with_function(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = helper.make_opsetid("", 20)
     calls = helper.make_node("f", ["x"], ["y"], domain="local")
@@ -242,6 +269,7 @@ STRANGE = {
     "many at a time": (lambda m: growing(m, "Exp", 40, 1000), ("holds", "values")),
     "many in a row": (lambda m: growing(m, "Mul", 300, 1000), ("results", "values")),
     "large products": (lambda m: growing(m, "MatMul", 30, 1000), ("multiplications",)),
+    "images at a time": (lambda m: of_many(m, 100_000), ("holds", "values")),
     "nodes": (crowded, ("nodes",)),
     "function": (with_function, ("functions",)),
     "custom operator": (renamed, ("evil",)),
@@ -291,6 +319,52 @@ def test_weights_beside_a_model_that_are_not_there(place, values, told, tmp_path
     path.write_bytes(model.SerializeToString())
     with pytest.raises(OnnxFileError, match=naming("a.onnx")):
         load_forward(path, (lambda line: None) if told else None)
+
+
+def test_a_file_that_every_weight_is_all_of_is_not_read_for_each(tmp_path):
+    model = small()
+    for number in range(30):
+        tensor = model.graph.initializer.add(name=f"a/{number}", data_type=1, dims=[1 << 18])
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="shared.bin")
+    (tmp_path / "shared.bin").write_bytes(bytes(1 << 20))
+    path = tmp_path / "a.onnx"
+    path.write_bytes(model.SerializeToString())
+    for opens in (load_forward, load_proto):
+        with pytest.raises(OnnxFileError, match=naming("a.onnx", "31,457,280", "1,048,576")):
+            opens(path)
+
+
+def test_weights_of_integers_are_read_as_far_as_they_are_there():
+    model = packed(small(), 50_000_000)
+    tracemalloc.start()
+    try:
+        (found,) = find_changes(model, read_info(model, "a"))
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+    assert tells(found, "block1.0.mlp.fc1.weight", "50000000")
+
+
+def test_a_result_that_is_left_out_is_none_that_a_size_comes_from(tmp_path):
+    model = holding(small(), sizes=[1, 3, 32, 32])
+    for node in model.graph.node:
+        node.input[:] = ["a/same" if name == "images" else name for name in node.input]
+    dropped = helper.make_node("Dropout", ["images"], ["a/kept", ""])
+    resized = helper.make_node("Resize", ["a/kept", "", "", "a/sizes"], ["a/same"])
+    model.graph.node.insert(0, resized)
+    model.graph.node.insert(0, dropped)
+    path = tmp_path / "a.onnx"
+    path.write_bytes(model.SerializeToString())
+    images = random_images(SMALL["v2"], (32, 32))[:1]
+    assert load_forward(path)[0](images)["logits"].shape == (1, 7)
+
+
+def test_a_path_that_is_no_unicode_is_one_error(tmp_path):
+    path = tmp_path / os.fsdecode(b"a\xff.onnx")
+    path.write_bytes(small().SerializeToString())
+    with pytest.raises(RuntimeUnusable, match="Unicode"):
+        load_forward(path)
 
 
 def test_taps_of_a_strange_graph(tmp_path):
