@@ -8,6 +8,7 @@ import onnx
 from onnx import AttributeProto
 
 from pvt_onnx.reading.files import OnnxFileError
+from pvt_onnx.reading.shapes import Shapes, find_shapes
 from pvt_spec import Numerics, PVTConfig
 from pvt_spec.arrays import Array
 from pvt_spec.config import PATCH_STRIDES, image_size_problems
@@ -160,12 +161,10 @@ def large_values(
         return
     largest = _most_values(config, size)
     yield from _sizes_of_values(model.graph.node, images.name)
-    inferred = onnx.shape_inference.infer_shapes(_skeleton(model, images), data_prop=True)
-    given = (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input)
-    shapes = {
-        value.name: [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
-        for value in given
-    }
+    shapes, untold = find_shapes(_skeleton(model, images))
+    for node in untold[:1]:
+        found = ", ".join(map(show, node.output[:1]))
+        yield f"how large {found} ({show(node.op_type)}) becomes cannot be told"
     batch = min(MAX_BATCH, images.type.tensor_type.shape.dim[0].dim_value)
     # Weights that are kept as integers are as many floats, which the file's own size bounds.
     kept = {tensor.name for tensor in model.graph.initializer}
@@ -210,7 +209,7 @@ def _outputs(nodes: Sequence[onnx.NodeProto]) -> Iterator[str]:
 
 
 def _held(
-    nodes: Sequence[onnx.NodeProto], shapes: Mapping[str, Sequence[int]], images: str
+    nodes: Sequence[onnx.NodeProto], shapes: Shapes, images: str
 ) -> Iterator[tuple[str, int]]:
     """Yields each result with how many values there are once it is: the images and those that are
     still used.
@@ -228,10 +227,10 @@ def _held(
         held -= sum(math.prod(shapes.get(value, [1])) for value in ending.get(place, ()))
 
 
-def _multiplications(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> int:
+def _multiplications(node: onnx.NodeProto, shapes: Shapes) -> int:
     """Returns how many a product or a convolution takes; 0 for what has no known shapes."""
     operands = [shapes.get(value) for value in (*node.input[:2], *node.output[:1])]
-    if len(operands) < 3 or not all(operands):
+    if len(operands) < 3 or any(not shape or 0 in shape for shape in operands):
         return 0
     first, second, answer = (shape or [1] for shape in operands)
     if node.op_type in ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger"):

@@ -160,6 +160,32 @@ def growing(model: onnx.ModelProto, operator: str, times: int, side: int) -> onn
     return model
 
 
+def multiplying(model: onnx.ModelProto, side: int, operator: str = "ReduceProd") -> onnx.ModelProto:
+    """The model with an array whose sides are products of what it holds."""
+    node = next(node for node in model.graph.node if "logits" in node.output)
+    node.output[0] = "before"
+    holding(model, sides=[2, side], axes=[0, 1])
+    _node(model, operator, "a/sides", "a/side", keepdims=1)
+    _node(model, "Concat", "a/side a/side", "a/shape", axis=0)
+    _node(model, "ReduceMax", "before", "a/most", keepdims=0)
+    _node(model, "Expand", "a/most a/shape", "a/grown")
+    _node(model, "ReduceMax", "a/grown a/axes", "a/end", keepdims=0)
+    _node(model, "Add", "before a/end", "logits")
+    return model
+
+
+def joining(model: onnx.ModelProto, times: int) -> onnx.ModelProto:
+    """The model with a sequence of its images, put together."""
+    node = next(node for node in model.graph.node if "logits" in node.output)
+    node.output[0] = "before"
+    holding(model, axes=[0, 1, 2, 3])
+    _node(model, "SequenceConstruct", "images " * times, "a/several")
+    _node(model, "ConcatFromSequence", "a/several", "a/grown", axis=0)
+    _node(model, "ReduceMax", "a/grown a/axes", "a/end", keepdims=0)
+    _node(model, "Add", "before a/end", "logits")
+    return model
+
+
 def of_many(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
     """The model for so many images at a time, of which it looks at one."""
     holding(model, start=[0], stop=[1], times=[count, 1])
@@ -269,6 +295,11 @@ STRANGE = {
     "many at a time": (lambda m: growing(m, "Exp", 40, 1000), ("holds", "values")),
     "many in a row": (lambda m: growing(m, "Mul", 300, 1000), ("results", "values")),
     "large products": (lambda m: growing(m, "MatMul", 30, 1000), ("multiplications",)),
+    "computed size": (lambda m: multiplying(m, 50_000), ("a/grown", "values")),
+    "size that nobody computes": (
+        lambda m: multiplying(m, 50_000, "ReduceLogSumExp"), ("a/grown", "Expand"),
+    ),
+    "sequence": (lambda m: joining(m, 1000), ("a/grown", "ConcatFromSequence")),
     "images at a time": (lambda m: of_many(m, 100_000), ("holds", "values")),
     "nodes": (crowded, ("nodes",)),
     "function": (with_function, ("functions",)),
@@ -344,6 +375,13 @@ def test_weights_of_integers_are_read_as_far_as_they_are_there():
     finally:
         tracemalloc.stop()
     assert tells(found, "block1.0.mlp.fc1.weight", "50000000")
+
+
+def test_sizes_are_computed_where_they_are_small(tmp_path):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(multiplying(small(), 4).SerializeToString())
+    images = random_images(SMALL["v2"], (32, 32))[:1]
+    assert load_forward(path)[0](images)["logits"].shape == (1, 7)
 
 
 def test_a_result_that_is_left_out_is_none_that_a_size_comes_from(tmp_path):

@@ -1,0 +1,111 @@
+"""The shapes of a graph's values for one image, as far as they can be told before it runs."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.helper import make_graph, make_model, make_tensor_value_info
+
+from pvt_spec.arrays import Array
+
+Shapes = dict[str, list[int]]
+"""The shape of each value that has a known one."""
+
+_FEW = 4096
+"""Numbers of a value that is computed itself, and not only its shape."""
+
+_PASSES = 16
+"""How many times sizes may be computed from shapes that follow from sizes."""
+
+_NAMES = """
+    Abs Add And Cast Ceil Concat Constant Div Equal Floor Gather Greater GreaterOrEqual Identity
+    Less LessOrEqual Max Min Mod Mul Neg Not Or Pow ReduceMax ReduceMin ReduceProd ReduceSum Reshape
+    Round Shape Size Slice Sqrt Squeeze Sub Unsqueeze Where
+"""
+
+_COMPUTED = frozenset(_NAMES.split())
+"""Operators that sizes are computed with; onnx's inference follows some of them alone."""
+
+_STANDARD = ("", "ai.onnx")
+
+
+def find_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[onnx.NodeProto]]:
+    """Returns the shapes of all values, and the operators whose answers' cannot be told.
+
+    Those are ONNX's own, given what is known, and what they answer may be of any size.
+
+    Args:
+        model: The graph, whose inputs have shapes, with the values of what is small; what can be
+            computed of it is held in place of its operators.
+    """
+    shapes = _infer(model)
+    for _ in range(_PASSES):
+        if all(_is_known(node, shapes) for node in model.graph.node):
+            break
+        made = _compute(model, shapes)
+        if not made:
+            break
+        left = [node for node in model.graph.node if node.output[0] not in made]
+        del model.graph.node[:]
+        model.graph.node.extend(left)
+        tensors = (numpy_helper.from_array(value, name) for name, value in made.items())
+        model.graph.initializer.extend(tensors)
+        shapes |= _infer(model)
+    untold = [
+        node
+        for node in model.graph.node
+        if node.domain in _STANDARD
+        and not _is_known(node, shapes)
+        and all(name in shapes for name in node.input if name)
+    ]
+    return shapes, untold
+
+
+def _infer(model: onnx.ModelProto) -> Shapes:
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    values = {value.name: value.type for value in (*graph.value_info, *graph.output, *graph.input)}
+    found = {tensor.name: [*tensor.dims] for tensor in model.graph.initializer}
+    for name, kind in values.items():
+        held = kind.sequence_type.elem_type if kind.HasField("sequence_type") else kind
+        dims = held.tensor_type.shape.dim
+        if held.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            found[name] = [dim.dim_value for dim in dims]
+    return found
+
+
+def _is_known(node: onnx.NodeProto, shapes: Shapes) -> bool:
+    return all(name in shapes for name in node.output if name)
+
+
+def _compute(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> dict[str, Array]:
+    """Returns the values of what follows from shapes and from what a graph holds, few numbers each.
+
+    Nothing that is large is made: what is asked for its shape is a zero that is shown as often.
+    """
+    from onnx.reference import ReferenceEvaluator  # few graphs need it
+
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    taken: dict[str, onnx.NodeProto] = {}
+    given: dict[str, Array] = {}
+    for node in model.graph.node:
+        few = [math.prod(shapes.get(name, [_FEW + 1])) <= _FEW for name in node.output]
+        if node.op_type not in _COMPUTED or node.domain not in _STANDARD or few != [True]:
+            continue
+        others = [name for name in node.input if name and name not in held and name not in taken]
+        if others and (node.op_type not in ("Shape", "Size") or others[0] not in shapes):
+            continue
+        given |= {name: np.broadcast_to(np.float32(0), shapes[name]) for name in others}
+        taken[node.output[0]] = node
+    if not taken:
+        return {}
+    needed = {name for node in taken.values() for name in node.input}
+    inputs = [make_tensor_value_info(name, 1, shapes[name]) for name in given]
+    outputs = [onnx.ValueInfoProto(name=name) for name in taken]
+    constants = [held[name] for name in needed if name in held]
+    graph = make_graph([*taken.values()], "sizes", inputs, outputs, constants)
+    part = make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    with np.errstate(all="ignore"):
+        values = ReferenceEvaluator(part).run(None, given)
+    return {name: np.asarray(value) for name, value in zip(taken, values, strict=True)}
