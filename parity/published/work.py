@@ -36,7 +36,8 @@ from parity.selection import HOME, Terms, choose_runtimes, read_models
 from pvt_packages import suite_version
 from pvt_spec import ModelInfo
 from pvt_spec.errors import PvtError
-from pvt_spec.files.replacing import replacing
+from pvt_spec.files.locks import sole
+from pvt_spec.files.replacing import cannot_write, replacing
 from pvt_spec.published import PUBLISHED
 
 RUN = ("ckpt", "pth", "onnx")
@@ -47,6 +48,9 @@ _FORMATS = (".ckpt", ".pth", ".onnx", ".safetensors", "")
 
 _FETCHING = "fetching"
 """The file that says that what is downloaded was not here before, so that it goes again."""
+
+_LOCK = ".published.lock"
+"""The lock that a process has on the folder of all results."""
 
 
 @dataclass(frozen=True)
@@ -113,17 +117,25 @@ def work_through(
         say: A function that is told what takes time.
 
     Raises:
-        PvtError: There is no such name, or nothing can be run here.
+        PvtError: There is no such name, nothing can be run here, or another process writes there.
     """
     rows, words, entries = list_rows(names), plan.words, []
-    for row in rows:
-        blank = Entry(row.row.name, suite_version(), words)
-        kept = read_entry(plan.output / blank.folder)
-        same = kept and (kept.suite, kept.terms, kept.problem) == (blank.suite, words, "")
-        entry = kept if kept and same and not again else _work(plan, row, blank, say)
-        tell(entry, entry is kept)
-        entries.append(entry)
-        yield entries
+    with sole(
+        plan.output / _LOCK,
+        lambda other: ParityError(
+            f"{plan.output}: {other} writes results there: wait for it to end, or name another "
+            "--output"
+        ),
+        lambda error: cannot_write([plan.output], error),
+    ):
+        for row in rows:
+            blank = Entry(row.row.name, suite_version(), words)
+            kept = read_entry(plan.output / blank.folder)
+            same = kept and (kept.suite, kept.terms, kept.problem) == (blank.suite, words, "")
+            entry = kept if kept and same and not again else _work(plan, row, blank, say)
+            tell(entry, entry is kept)
+            entries.append(entry)
+            yield entries
 
 
 def _work(plan: Plan, listed: Listed, blank: Entry, say: Callable[[str], None]) -> Entry:
@@ -132,7 +144,9 @@ def _work(plan: Plan, listed: Listed, blank: Entry, say: Callable[[str], None]) 
     row = listed.row
     blank = replace(blank, top1=row.top1, reported=row.reported or "", licence=row.licence or "")
     folder.mkdir(parents=True, exist_ok=True)
-    if [*folder.iterdir()] and not any((folder / n).exists() for n in (RESULT, _FETCHING)):
+    # Who was killed while it wrote its first file has left it under a name of our own.
+    there = [path for path in folder.iterdir() if not path.name.startswith(".pvt-")]
+    if there and not any((folder / n).exists() for n in (RESULT, _FETCHING)):
         raise ParityError(f"{folder}: holds what is none of ours: name another --output")
     _clear(folder, everything=True)
     if listed.path is None:
@@ -252,4 +266,5 @@ def _clear(folder: Path, *, everything: bool) -> None:
     kept = {_FETCHING} if everything else {CERTIFICATE, RESULT}
     for path in folder.iterdir():
         if path.name not in kept:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            linked = path.is_symlink()  # to a folder, say, which stays
+            shutil.rmtree(path) if path.is_dir() and not linked else path.unlink()

@@ -1,5 +1,6 @@
 """How far validations have come: counts that add up, and a file from which they go on."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -198,8 +199,9 @@ class StandingsFile:
         Raises:
             ConvertError: The file cannot be written, or another process keeps its own there.
         """
+        real = Path(os.path.realpath(self.path))  # which has one lock, under any name
         with sole(
-            self.path.with_name(f".{self.path.name}.lock"),
+            real.with_name(f".{real.name}.lock"),
             lambda other: ConvertError(
                 f"{self.path}: {other} keeps its counts there: wait for it to end, or name another "
                 "file"

@@ -22,7 +22,7 @@ from pvt_data.command_line import say
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.replacing import check_target, replacing
-from pvt_spec.files.stamps import hash_files
+from pvt_spec.files.stamps import check_unchanged, hash_files, stamp_files
 from pvt_spec.words import counted
 
 if TYPE_CHECKING:
@@ -120,12 +120,15 @@ def _open(
     """Opens a model; where it is ``named``, it can be told from any other, and how it is run."""
     from pvt_data.answers.validate import Candidate
 
+    if not named:
+        return Candidate(str(path), open_model(engines, path, variant, engine), "")
+    file = engines.find(path)[0]
+    stamps = stamp_files(file)
     opened = open_model(engines, path, variant, engine)
-    identity = ""
-    if named:
-        # However many threads share its work, it answers the same.
-        chosen = {name: value for name, value in engine.items() if name != "threads" and value}
-        identity = encode_json([hash_files(engines.find(path)[0]), *engines.choices, chosen])
+    # However many threads share its work, it answers the same.
+    chosen = {name: value for name, value in engine.items() if name != "threads" and value}
+    identity = encode_json([hash_files(file), *engines.choices, chosen])
+    check_unchanged(stamps)
     return Candidate(str(path), opened, identity)
 
 

@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from convert.hub.registry import record
 from parity.command_line import main
+from parity.published.work import _clear
+from pvt_spec.files.locks import held
 from tests.support.commands import invoke, refusal
 from tests.support.hub import LocalHub
 from tests.support.hub.published import publish
+from tests.support.messages import tells
 from tests.support.models import SMALL
 
 FAST = ("--runtime", "torch", "--runtime", "onnxruntime", "--random", "1", "--taps", "stages")
@@ -96,6 +100,25 @@ def test_what_is_the_users_own_stays(hub, tmp_path):
     page.write_text("mine")
     assert str(page) in refusal(main, "published", NAMES[0], "--output", page.parent, *FAST)
     assert page.read_text() == "mine"
+
+
+def test_two_do_not_write_into_one_folder(hub, tmp_path):
+    small(hub, NAMES[0])
+    (tmp_path / "table").mkdir()
+    with held(tmp_path / "table/.published.lock"):
+        told = refusal(main, "published", NAMES[0], "--output", tmp_path / "table", *FAST)
+    assert tells(told, f"process {os.getpid()}", "--output")
+    assert not [*(tmp_path / "table").iterdir()]
+
+
+def test_a_link_goes_and_what_it_leads_to_stays(tmp_path):
+    mine, folder = tmp_path / "mine", tmp_path / "row"
+    for path in (mine, folder):
+        path.mkdir()
+    (mine / "a.txt").write_text("mine")
+    (folder / "link").symlink_to(mine)
+    _clear(folder, everything=True)
+    assert not [*folder.iterdir()] and (mine / "a.txt").exists()
 
 
 @pytest.mark.long

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
+from pvt_data.answers import validate_command
 from pvt_data.answers.accuracy import Forward, Opened
+from pvt_data.answers.commands import Engines
 from pvt_data.answers.results import CSV_COLUMNS, class_table, shares, table, to_csv, to_dict
 from pvt_data.answers.standings import Identity, Standing, StandingsFile
 from pvt_data.answers.validate import Candidate, Options, Validation, validate
@@ -315,12 +317,16 @@ class TestGoingOn:
         with pytest.raises(ConvertError, match=naming(str(path), "4 classes")):
             self.go(folder, path, candidate())
 
-    def test_two_at_once(self, one: Path) -> None:
+    @pytest.mark.parametrize("linked", [False, True])
+    def test_two_at_once(self, one: Path, linked: bool, tmp_path: Path) -> None:
         mine, theirs = ((Identity(n, n, "images"), Standing()) for n in ("mine", "theirs"))
         early, late = StandingsFile(one), StandingsFile(one)
+        if linked:
+            (tmp_path / "link.json").symlink_to(one)
+            early = StandingsFile(tmp_path / "link.json")
         with (
             early.keeping(lambda: [mine]),
-            pytest.raises(ConvertError, match=naming(str(one), "process")),
+            pytest.raises(ConvertError, match=naming(str(late.path), "process")),
             late.keeping(lambda: [theirs]),
         ):
             pass
@@ -356,3 +362,20 @@ class TestGoingOn:
         with pytest.raises(ConvertError, match=naming("nowhere")):
             self.go(folder, tmp_path / "nowhere" / "kept.json", candidate())
         assert not reads
+
+
+def test_a_model_that_is_replaced_while_it_is_opened_has_no_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the one that was opened would be kept under the hash of the other."""
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"first")
+
+    def open_and_replace(*_: object) -> Opened:
+        model.write_bytes(b"another")
+        return candidate().opened
+
+    monkeypatch.setattr(validate_command, "open_model", open_and_replace)
+    engines = Engines({}, open_and_replace, find=lambda path: (path, ""))
+    with pytest.raises(ConvertError, match=naming(str(model), "was written to")):
+        validate_command._open(engines, model, None, {}, True)
