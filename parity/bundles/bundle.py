@@ -26,6 +26,7 @@ from pvt_spec import ConfigError, Preprocessing, PVTConfig, tap_names
 from pvt_spec.arrays import Array
 from pvt_spec.config import MIN_IMAGE_SIDE
 from pvt_spec.files.replacing import AnyPath
+from pvt_spec.files.stamps import stamp
 from pvt_spec.runtime import Taps
 from pvt_spec.words import listed, show
 
@@ -68,6 +69,7 @@ class Bundle:
 
     Attributes:
         path: The file.
+        stamp: What the system says of it as it is opened.
         record: What ran.
 
     Raises:
@@ -76,6 +78,7 @@ class Bundle:
 
     def __init__(self, path: AnyPath):
         self.path = Path(path)
+        self.stamp = stamp(self.path)
         self._entries = Entries(self.path)
         self._held: tuple[int, dict[str, Array]] = (0, {})
         self._plain = _DESCRIPTION not in self._entries

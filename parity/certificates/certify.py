@@ -38,6 +38,7 @@ from parity.result import Result
 from parity.runtimes.table import machine_facts
 from parity.selection import Terms
 from pvt_packages import installed_version, suite_version
+from pvt_spec.files.stamps import check_unchanged
 from pvt_spec.model_info import Preprocessing
 from pvt_spec.words import printable
 
@@ -109,6 +110,7 @@ def _certified(
         model.check_unchanged()
     for bundle in bundles:
         parts = certified_parts([bundle.path])
+        check_unchanged({bundle.path: bundle.stamp})
         files.append(CertifiedFile(parts[0].name, BUNDLE, parts, None, ""))
     return held, files
 

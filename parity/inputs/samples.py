@@ -13,7 +13,9 @@ from parity.inputs.drawing import SCENES, Stream, cloud, dots, edges, scene, wit
 from pvt_data.answers.accuracy import batched
 from pvt_data.images.pixels import pixel_mean, to_pixels
 from pvt_data.images.preprocessing import encode_png, load_image, load_pixels
+from pvt_spec import ImageError
 from pvt_spec.arrays import Array
+from pvt_spec.files.stamps import Stamp, stamp
 from pvt_spec.model_info import Preprocessing
 
 
@@ -41,7 +43,7 @@ def file_samples(
     labels: Sequence[int] | None = None,
     sideways: set[str] | None = None,
 ) -> list[Sample]:
-    """Returns image files, read anew at every ``load``.
+    """Returns image files, read anew at every ``load``, which refuses them once they change.
 
     Args:
         paths: The files.
@@ -50,9 +52,25 @@ def file_samples(
     """
     known: Sequence[int | None] = [None] * len(paths) if labels is None else labels
     return [
-        Sample(str(path), "images", partial(load_image, path, sideways=sideways), label)
+        Sample(str(path), "images", _ImageFile(path, sideways), label)
         for path, label in zip(paths, known, strict=True)
     ]
+
+
+@dataclass
+class _ImageFile:
+    """Loads an image file, the same one every time."""
+
+    path: Path
+    sideways: set[str] | None
+    first: Stamp | None = None
+
+    def __call__(self, preprocessing: Preprocessing) -> Array:
+        now = stamp(self.path)
+        if now != (self.first or now):
+            raise ImageError(f"{self.path}: was written to since it was read: try again after that")
+        self.first = now
+        return load_image(self.path, preprocessing, sideways=self.sideways)
 
 
 def noise_samples(count: int, seed: int) -> list[Sample]:

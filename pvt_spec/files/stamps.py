@@ -10,13 +10,15 @@ from typing import Any
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.reading import open_regular
 
-Stamps = dict[Path, tuple[int, int, int]]
-"""Files, and what the system says of each when it is written to or replaced."""
+Stamp = tuple[int, int, int]
+
+Stamps = dict[Path, Stamp]
+"""Files, and what :func:`stamp` says of each."""
 
 
 def stamp_files(source: Path) -> Stamps:
     """Returns those of what a model is read from; see :func:`hash_files`."""
-    return {path: _stamp(path) for path in _files_of(source)}
+    return {path: stamp(path) for path in _files_of(source)}
 
 
 def hash_files(source: Path) -> str:
@@ -83,10 +85,11 @@ def _files_of(source: Path) -> list[Path]:
     return [path for path in beside if path.is_file()]
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def stamp(path: Path) -> Stamp:
+    """Returns what the system says of a file when it is written to or replaced; zeros of none."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return 0, 0, 0
     return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -128,4 +131,4 @@ def check_unchanged(stamps: Stamps) -> None:
 
 def changed_since(stamps: Stamps) -> Path | None:
     """Returns a file that has changed since then, if any has."""
-    return next((path for path, stamp in stamps.items() if _stamp(path) != stamp), None)
+    return next((path for path, before in stamps.items() if stamp(path) != before), None)

@@ -12,11 +12,13 @@ import pytest
 
 from convert import Changes, Options, convert_file, load_model, save_model
 from convert.certificates.record import encode_canonical, read_certificate
+from parity.certificates import command
 from parity.command_line import main
 from parity.runtimes.table import machine_facts
 from pvt_data.images.preprocessing import encode_png
 from pvt_spec.hashes import hash_weights
 from tests.support.commands import invoke, refusal
+from tests.support.messages import tells
 from tests.support.models import SMALL, enlarge, info_of, random_weights
 from tests.support.processes import run_blocked
 
@@ -217,6 +219,21 @@ def test_image_files_are_to_be_the_same_ones(certified, tmp_path):
     assert verified(path, model, "--rerun", "--images", images)["same_verdict"]
     (images / "1.png").write_bytes((images / "0.png").read_bytes())
     assert "1.png" in refusal(main, "verify", path, model, "--rerun", "--images", images)
+
+
+def test_a_bundle_that_is_replaced_meanwhile_is_not_certified(certified, tmp_path, monkeypatch):
+    model, _ = certified
+    bundle, run = tmp_path / "b.npz", command.run_asked
+    assert invoke(main, "capture", model, *RUN, "-o", bundle).exit_code == 0
+
+    def run_and_replace(*given):
+        found = run(*given)
+        bundle.write_bytes(bundle.read_bytes())
+        return found
+
+    monkeypatch.setattr(command, "run_asked", run_and_replace)
+    told = refusal(main, "certify", model, bundle, "-o", tmp_path / "port.json", *RUN)
+    assert tells(told, "b.npz", "was written to") and not (tmp_path / "port.json").exists()
 
 
 def test_a_difference_is_certified_as_one(certified, tmp_path):

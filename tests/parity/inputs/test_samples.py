@@ -302,7 +302,7 @@ def save_image(path: Path, value: int) -> Path:
     return path
 
 
-def test_files_are_read_anew_and_in_order(tmp_path):
+def test_files_are_read_in_order_and_refused_once_they_change(tmp_path):
     given = preprocessing()
     paths = [save_image(tmp_path / name, value) for name, value in (("b.png", 9), ("a.png", 99))]
     samples = file_samples(paths)
@@ -310,9 +310,11 @@ def test_files_are_read_anew_and_in_order(tmp_path):
     assert {sample.group for sample in samples} == {"images"}
     before = load_batch(samples, given)
     assert np.array_equal(before, [load_image(path, given) for path in paths])
+    assert np.array_equal(load_batch(samples, given), before)
     save_image(paths[0], 200)
-    after = load_batch(samples, given)
-    assert np.array_equal(after[1], before[1]) and not np.array_equal(after[0], before[0])
+    with pytest.raises(ImageError, match=naming("b.png", "was written to")):
+        load_batch(samples, given)
+    assert np.array_equal(load_batch(samples[1:], given), before[1:])
 
 
 def test_a_file_that_cannot_be_loaded_is_named(tmp_path):
