@@ -17,7 +17,7 @@ from convert.hub import find_model
 from convert.model.answers import replaced_in_transformers
 from convert.model.changes import apply, halve, with_numerics
 from convert.model.embedded import measure_preprocessing
-from convert.model.maths import Differences, Gap, differences, estimate_gap
+from convert.model.maths import Differences, Gap, differences, estimate_gap, noise_size
 from convert.model.read import Model, read_model
 from convert.model.write import save_model, target_dialect
 from convert.names.dialects import Dialect
@@ -312,7 +312,7 @@ def _settle_maths(
     differing = differences(model, theirs)
     if differing:
         gap = estimate_gap(model, theirs)
-        log.add(_maths_findings(differing, gap, names))
+        log.add(_maths_findings(model, differing, gap, names))
         if not options.allow_different_maths:
             other = "no --to-dialect" if options.dialect else "a file instead of a folder"
             raise ConvertError(
@@ -324,12 +324,16 @@ def _settle_maths(
     return with_numerics(model, theirs, changed=bool(differing))
 
 
-def _maths_findings(differing: Differences, gap: Gap, names: Dialect) -> Iterator[Finding]:
+def _maths_findings(
+    model: Model, differing: Differences, gap: Gap, names: Dialect
+) -> Iterator[Finding]:
     """Yields what the code behind the target's dialect computes otherwise, and what it changes."""
     for what, (ours, other) in differing.items():
         facts = {"field": what, "here": ours, "there": other}
         yield Finding("maths_differ", facts, text=f"{what}: {ours} here, {other} in {names.name}")
-    note = "two images of noise, in onnxruntime"
+    size = noise_size(model)
+    smaller = "" if size == model.info.preprocessing.image_size else " of {}x{}".format(*size)
+    note = f"two images of noise{smaller}, in onnxruntime"
     yield Finding("estimated_gap", dataclasses.asdict(gap), note, str(gap))
 
 

@@ -4,6 +4,7 @@ Each is a row of :func:`pvt_data.description.option`. Nothing heavy is imported 
 """
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from convert.names.dialects import NAMES
@@ -206,5 +207,6 @@ class Options:
         # A program may say it as any path.
         for name in ("certificate", "report"):
             said = getattr(self, name)
-            object.__setattr__(self, name, None if said is None else Path(said))
+            if isinstance(said, str | PathLike):
+                object.__setattr__(self, name, Path(said))
         check_fields(self)

@@ -68,6 +68,12 @@ def count_macs(config: PVTConfig, numerics: Numerics, image_size: tuple[int, int
     return sum(product.macs for product in list_products(config, numerics, image_size))
 
 
+def largest_result(config: PVTConfig, numerics: Numerics, image_size: tuple[int, int]) -> int:
+    """Returns how many numbers the largest of the products' results has, for one image."""
+    products = list_products(config, numerics, image_size)
+    return max(product.times * product.rows * product.columns for product in products)
+
+
 def _of_layer(spec: TensorSpec, rows: int) -> Product:
     columns, inner = spec.shape[0], spec.size // spec.shape[0]
     if spec.layer == DEPTHWISE:

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from reprlib import Repr
 from typing import Any
 from unicodedata import combining, east_asian_width
 
-from pvt_spec.files.limits import MAX_LINE, MAX_MESSAGE, MAX_NEAR
+from pvt_spec.files.limits import MAX_KNOWN, MAX_LINE, MAX_MESSAGE, MAX_NEAR
 
 
 def counted(number: int, noun: str) -> str:
@@ -141,7 +142,7 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Returns the known name that is the most like another, or None; a long one is like none."""
     if len(name) > MAX_NEAR:
         return None
-    return next(iter(get_close_matches(name, known, 1, cutoff)), None)
+    return next(iter(get_close_matches(name, islice(known, MAX_KNOWN), 1, cutoff)), None)
 
 
 def reason(error: BaseException) -> str:

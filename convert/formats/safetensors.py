@@ -45,7 +45,7 @@ from convert.formats.weight_file import (
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.json_text import parse_json
-from pvt_spec.files.limits import MAX_ENTRIES, MAX_NAME, MAX_TEXT_BYTES
+from pvt_spec.files.limits import MAX_DIMS, MAX_ENTRIES, MAX_NAME, MAX_TEXT_BYTES
 from pvt_spec.words import show
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -205,7 +205,7 @@ def _entry(name: str, value: Any) -> _Place:
             f"{show(name)} is of dtype {show(key)}, expected one of {', '.join(DTYPES)}"
         )
     if not _are_counts(shape):
-        raise _damaged(f"{show(name)} has shape {show(shape)}, expected counts")
+        raise _damaged(f"{show(name)} has shape {show(shape)}, expected up to {MAX_DIMS} counts")
     if not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ConvertError(
             f"{show(name)} has data_offsets {show(offsets)}, expected [start, stop]; {_AGAIN}"
@@ -220,8 +220,9 @@ def _entry(name: str, value: Any) -> _Place:
 
 
 def _are_counts(value: Any) -> bool:
-    # Not isinstance: True is an int, too.
-    return isinstance(value, list) and all(type(n) is int and 0 <= n < _MAX_COUNT for n in value)
+    # Not isinstance: True is an int, too. A product of very many numbers takes long.
+    plain = isinstance(value, list) and len(value) <= MAX_DIMS
+    return plain and all(type(n) is int and 0 <= n < _MAX_COUNT for n in value)
 
 
 def _check_layout(entries: Mapping[str, _Place], size: int) -> None:

@@ -7,7 +7,7 @@ the same arrays in ``write``.
 import mmap
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -66,11 +66,18 @@ class WeightFile:
         """All arrays: by their names, and where they lie in several dicts with these before."""
         if len(self.places) == 1:
             return next(iter(self.places.values()))
-        return {
-            f"{place}.{name}" if place else name: array
-            for place, held in self.places.items()
-            for name, array in held.items()
-        }
+        found: dict[str, Array] = {}
+        for place, held in self.places.items():
+            for name, array in held.items():
+                found[other_name(f"{place}.{name}" if place else name, found)] = array
+        return found
+
+
+def other_name(name: str, taken: Container[str]) -> str:
+    """Returns a name, or one like it where it is taken: keys with dots in them may read alike."""
+    while name in taken:
+        name += "#"
+    return name
 
 
 def map_file(path: Path) -> mmap.mmap:

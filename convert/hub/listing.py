@@ -11,7 +11,7 @@ from convert.hub.registry import Row, read_registry, record
 from pvt_packages import is_installed
 from pvt_spec.errors import ConvertError
 from pvt_spec.published import PUBLISHED
-from pvt_spec.words import columns
+from pvt_spec.words import columns, printable, shortened
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def _here(row: Row, places: Places) -> Path | None:
 
 
 _HEADS = ("name", "variant", "from", "size", "dialect", "maths", "licence", "top-1", "cached")
+_WIDEST = 200
+"""Characters of a cell, which a registry may have of any length."""
 
 
 def show_rows(found: Sequence[Listed]) -> Iterator[str]:
@@ -77,7 +79,7 @@ def _cells(listed: Listed) -> list[str]:
     facts = (row.variant, place, row.size and f"{row.size:,}", row.dialect, row.profile)
     top1 = row.top1 and f"{row.top1:.2f}"
     cells = (row.name, *facts, row.licence, top1, "yes" if listed.path else "no")
-    return [cell or "" for cell in cells]
+    return [shortened(printable(cell or ""), _WIDEST) for cell in cells]
 
 
 def record_row(name: str, variant_of: Callable[[Path], str | None]) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 from convert.findings import Finding
 from pvt_packages import is_installed
 from pvt_spec import ModelInfo
+from pvt_spec.files.limits import MAX_TRIED
+from pvt_spec.macs import largest_result
 
 
 def measure_preprocessing(path: Path, info: ModelInfo) -> Iterator[Finding]:
@@ -19,6 +21,9 @@ def measure_preprocessing(path: Path, info: ModelInfo) -> Iterator[Finding]:
     """
     if not is_installed("sklearn"):
         yield Finding("preprocessing_gap", None, text="not measured: scikit-learn has the photos")
+        return
+    if largest_result(info.config, info.numerics, info.preprocessing.image_size) > MAX_TRIED:
+        yield Finding("preprocessing_gap", None, text="not measured: its images are very large")
         return
     from pvt_data.sources.digits import load_photos
     from pvt_onnx.embedded import compare_with_pillow

@@ -10,8 +10,10 @@ import numpy as np
 
 from convert.model.describe import pos_embeds
 from convert.model.read import Model
-from pvt_spec import Numerics, output_names
+from pvt_spec import MIN_IMAGE_SIDE, Numerics, output_names
 from pvt_spec.arrays import Array
+from pvt_spec.files.limits import MAX_TRIED
+from pvt_spec.macs import largest_result
 
 Differences = dict[str, tuple[object, object]]
 """Field of :class:`pvt_spec.Numerics` -> what it is, and what it would be."""
@@ -73,11 +75,25 @@ class Gap:
         )
 
 
+def noise_size(model: Model) -> tuple[int, int]:
+    """Returns (H, W) of the images that maths is estimated on: the model's, or smaller ones.
+
+    A file asks for any size, and attention takes the square of its pixels.
+    """
+    info = model.info
+    H, W = info.preprocessing.image_size
+    while largest_result(info.config, info.numerics, (H, W)) > MAX_TRIED and (H, W) != _SMALLEST:
+        H, W = (max(MIN_IMAGE_SIDE, side // 64 * 32) for side in (H, W))
+    return H, W
+
+
+_SMALLEST = (MIN_IMAGE_SIDE, MIN_IMAGE_SIDE)
+
+
 def estimate_gap(model: Model, target: Numerics) -> Gap:
     """Runs both maths with the same weights in onnxruntime, on two seeded images of noise."""
     rng = np.random.default_rng(0)
-    shape = (2, model.info.config.in_chans, *model.info.preprocessing.image_size)
-    images = rng.standard_normal(shape, np.float32)
+    images = rng.standard_normal((2, model.info.config.in_chans, *noise_size(model)), np.float32)
     ours, theirs = (_answer(model, numerics, images) for numerics in (model.info.numerics, target))
     norms = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
     return Gap(
@@ -94,8 +110,7 @@ def _answer(model: Model, numerics: Numerics, images: Array) -> Array:
     from pvt_onnx.graph.build import build
     from pvt_onnx.graph.layers import INPUT
 
-    info = model.info
-    size = info.preprocessing.image_size
+    info, size = model.info, (images.shape[2], images.shape[3])
     graph = build(info.config, numerics, model.weights, info=info, image_size=size)
     engine = open_engine(graph.SerializeToString(), "estimate")
     outputs = engine.run({INPUT: images}, output_names(info.config))

@@ -6,6 +6,7 @@ The currency is ``dict[str, Array]`` under canonical names.
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,9 @@ from pvt_spec.words import counted, nearest
 
 _SHOWN = 40
 """Problems that are listed; of another model than was asked for, every tensor is one."""
+
+_COMPARED = 10
+"""Unknown names to which the nearest known one is said."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,12 @@ def read_model(path: AnyPath, given: Given = Given(), *, keep_head: bool = True)
     path = found.path
     with reaching(path):
         stamps = stamp_files(path)
-    model = understand(path, read_file(path), given, keep_head=keep_head)
+    file = read_file(path)
+    with reaching(path):
+        # What is read beside it is known only now, before its weights are used.
+        for each in file.files:
+            stamps = {**stamp_files(each), **stamps}
+    model = understand(path, file, given, keep_head=keep_head)
     model = with_origin(model, found)
     findings = (*found.findings(), *model.findings)
     return dataclasses.replace(model, findings=findings, stamps=stamps)
@@ -315,9 +324,10 @@ def _check_tensors(weights: Mapping[str, Array], naming: Naming, asked: str | No
     if unknown:
         hint += remedy(unknown) or f". {_left_out_with(unknown[0], specs)}"
     shown = [f"{name} {problems[name]}" for name in sorted(problems)[:_SHOWN]]
-    for name in unknown:
-        # Comparing names takes long: only what is shown is worth it.
-        if (line := f"{name} is unknown") in shown and (near := nearest(name, specs)):
+    # Comparing names takes long: only what is shown is worth it, and the first of that.
+    lines = {line: name for name in unknown if (line := f"{name} is unknown") in shown}
+    for line, name in islice(lines.items(), _COMPARED):
+        if near := nearest(name, specs):
             shown[shown.index(line)] += f" (near {near})"
     if len(problems) > _SHOWN:
         shown.append(f"and {len(problems) - _SHOWN} more")

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
 from convert.certificates.record import CertificateFile
 from convert.formats.huggingface.card import HUB, Known, Reported
 from convert.formats.table import FORMATS, find_format
@@ -14,8 +16,8 @@ from convert.model.changes import CHANGED
 from convert.model.maths import computes
 from convert.names.dialects import Dialect, find_dialect
 from convert.names.translation import from_canonical
-from convert.options import OnnxOptions
-from pvt_spec import METADATA_KEY, ModelInfo
+from convert.options import WEIGHT_DTYPES, OnnxOptions
+from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, check_shapes
 from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
@@ -74,12 +76,15 @@ def save_model(
         The files that were written, the one to name first.
 
     Raises:
+        ConfigError: The weights are not those of ``info.config``.
         ConvertError: The target's ending or the dialect does not fit, the code behind the dialect
             computes other maths, or it cannot be written.
         FileExists: The target exists and ``force`` is not given.
     """
     path = Path(path)
     row = find_format(path)
+    weights = {name: np.asarray(array) for name, array in weights.items()}
+    _check_weights(weights, info)
     names = target_dialect(path, dialect, info.config.version)
     if dialect or not row.carries_maths:
         _check_maths(path, names, info)
@@ -109,6 +114,18 @@ def find_reported(info: ModelInfo) -> Reported | None:
     row = read_registry(find_places().registry).get(said[HUB])
     same = row and row.variant == info.variant and info.config.num_classes
     return Reported(row.top1, row.reported or "") if row and same and row.top1 else None
+
+
+def _check_weights(weights: Mapping[str, Array], info: ModelInfo) -> None:
+    """Refuses weights that are not exactly the model's, which could not be read back.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    check_shapes(info.config, {name: array.shape for name, array in weights.items()})
+    kinds = sorted({a.dtype.name for a in weights.values()} - {*WEIGHT_DTYPES, "float64"})
+    if kinds:
+        raise ConfigError(f"weights are {', '.join(kinds)}, expected {', '.join(WEIGHT_DTYPES)}")
 
 
 def _check_maths(path: Path, names: Dialect, info: ModelInfo) -> None:

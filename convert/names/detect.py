@@ -152,7 +152,7 @@ def _read_sizes(shapes: Shapes, features_only: bool) -> PVTConfig:
 def count_classes(shapes: Shapes) -> int | None:
     """Outputs of the head that tensors of these shapes have; None without one."""
     head = shapes.get("head.weight", shapes.get("head.bias"))
-    return None if head is None else head[0]
+    return head[0] if head else None
 
 
 _CLASSIFIES = {"cls_token", "norm.weight", "head.weight"}

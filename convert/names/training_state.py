@@ -7,6 +7,7 @@ MindCV's trainer.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import nan
 
 from pvt_spec.arrays import Array
 
@@ -54,9 +55,10 @@ def adam_moments(tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
 
 
 def counters(tensors: Mapping[str, Array]) -> dict[str, float]:
-    """Returns the single numbers among the training state, by their whole names."""
+    """Returns the single numbers among the training state, NaN for a complex one, by name."""
     bare = {name.removeprefix(OPTIMIZER): array for name, array in tensors.items()}
-    return {name: float(a.reshape(())) for name, a in bare.items() if name in WHOLE and a.size == 1}
+    single = {name: a for name, a in bare.items() if name in WHOLE and a.size == 1}
+    return {n: nan if a.dtype.kind == "c" else float(a.reshape(())) for n, a in single.items()}
 
 
 def averaged_name(name: str) -> str | None:

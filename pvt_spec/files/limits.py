@@ -25,6 +25,11 @@ MAX_CLASSES = 200_000
 MAX_IMAGE_SIDE = 4096
 """Pixels of a side of a model's input."""
 
+MAX_TRIED = 1 << 23
+"""Numbers of a layer's result, for one image, of a model that is run to see what it answers:
+PVT v2 b5 has as many at 512 pixels.
+"""
+
 # What an image may be.
 
 MAX_PIXELS = 178_956_970
@@ -96,6 +101,9 @@ MAX_PARTS = 20_000
 
 MAX_NEAR = 100
 """Characters of a name of which the nearest known one is looked for: that takes their square."""
+
+MAX_KNOWN = 2000
+"""Names that are looked at for it; a PVT has up to some 1,000."""
 
 # What a text may hold: JSON, YAML, names by line.
 

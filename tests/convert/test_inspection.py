@@ -389,3 +389,24 @@ def test_a_changed_folder_differs(tmp_path: Path) -> None:
     code, facts = inspect(source, "--diff", tmp_path / "b")
     assert code == 1 and "labels" in facts and "profile" not in facts
     assert read_model(tmp_path / "b").info.labels[0] == "other"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "gap"),
+    [
+        (np.array([1 + 1j]), np.array([1 + 3j]), 2.0),
+        (np.array([1 << 62]), np.array([(1 << 62) + 1]), 0.0),  # which float64 has not
+        (np.array([np.nan, 1.0]), np.array([np.nan, 2.0]), 1.0),
+        (np.array([np.nan]), np.array([1.0]), np.nan),
+    ],
+)
+def test_values_that_differ_are_counted_in_every_dtype(
+    one: np.ndarray, other: np.ndarray, gap: float, tmp_path: Path
+) -> None:
+    for name, array in (("a", one), ("b", other)):
+        with (tmp_path / f"{name}.pth").open("wb") as stream:
+            pth.write(stream, {"x": array}, {})
+    code, facts = inspect(tmp_path / "a.pth", "--diff", tmp_path / "b.pth")
+    assert code == 1
+    (found,) = facts["other_bytes"]
+    assert (found["values"], str(found["max_abs"])) == (1, str(gap))

@@ -4,6 +4,7 @@ What is costly per byte, alike or colliding, or asks for much, is given to the w
 to findings, as ``convert inspect`` has it.
 """
 
+import dataclasses
 import io
 import json
 import struct
@@ -16,13 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from convert import ConvertError, convert_file, save_model
+from convert.findings import Finding, to_dict
 from convert.formats import ckpt, safetensors as safetensors_file
 from convert.formats.pth import file as pth
-from convert.inspection import inspect_file
+from convert.inspection import compare_files, inspect_file
 from pvt_spec import METADATA_KEY, PvtError
 from pvt_spec.files.limits import MAX_FIELDS
 from pvt_spec.files.wire import encode_field
+from pvt_spec.hashes import GRAPH_KEY
 from tests.support.fuzzing.commands import _peak, _reset_peak
+from tests.support.messages import tells
 from tests.support.models import SMALL, info_of, random_weights
 
 MOST_SECONDS = 5.0
@@ -101,6 +106,35 @@ def deep_in_many_places() -> bytes:
     return written("ckpt", tensors, {METADATA_KEY: json.dumps(said)})
 
 
+def unknown_in_a_deep_one() -> bytes:
+    said = json.loads(INFO.to_json())
+    said["config"]["depths"] = [200] * 4
+    unknown = (f"block1.0.attn.a{number:02}.weight" for number in range(60))
+    tensors = {**WEIGHTS, **dict.fromkeys(unknown, ONE)}
+    return written("ckpt", tensors, {METADATA_KEY: json.dumps(said)})
+
+
+def same_bytes_beside(length: bool = True, again: int = 100) -> dict[str, bytes]:
+    """An ``.onnx``, said to be of another graph, with constants that all lie over one file."""
+    import onnx
+
+    model = onnx.ModelProto(ir_version=8, opset_import=[onnx.helper.make_opsetid("", 17)])
+    for key, value in ((METADATA_KEY, INFO.to_json()), (GRAPH_KEY, "another")):
+        model.metadata_props.add(key=key, value=value)
+    place = {"location": "w", **({"length": str(2 * MB)} if length else {})}
+    for number in range(again):
+        made = model.graph.initializer.add(name=f"/{number}", data_type=1, dims=[MB // 2])
+        made.data_location = made.EXTERNAL
+        for key, value in place.items():
+            made.external_data.add(key=key, value=value)
+    return {"m.onnx": model.SerializeToString(), "w": bytes(2 * MB)}
+
+
+def framed_dims() -> bytes:
+    shape = ",".join([str(1 << 62)] * 100_000)
+    return framed(f'{{"a":{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,4]}}}}'.encode())
+
+
 def single_values() -> bytes:
     names = (f"counter{number}" for number in range(9500))
     return written("ckpt", {**WEIGHTS, **dict.fromkeys(names, np.ones(1, np.int32))})
@@ -124,7 +158,11 @@ CASES: dict[str, Callable[[], Any]] = {
     "pth: records": lambda: crowded(),
     "safetensors: spaces": lambda: framed(b"{" + b" " * 20 * MB),
     "safetensors: escapes": lambda: framed(b'{"' + b"\\u0001" * 3 * MB + b'":1}'),
+    "safetensors: dims": framed_dims,
     "ckpt: single values": single_values,
+    "ckpt: unknown names in a deep one": unknown_in_a_deep_one,
+    "onnx: the same bytes beside it": same_bytes_beside,
+    "onnx: the same file beside it": lambda: same_bytes_beside(length=False),
     "hub: a key twice": lambda: hub(MANY_KEYS),
     "hub: channels": lambda: hub({"num_channels": 10**9}),
     "hub: widths": lambda: hub({"hidden_sizes": HUGE}),
@@ -187,7 +225,8 @@ def test_time_and_memory_are_in_proportion_to_the_file(case: str, tmp_path: Path
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     size = sum(map(len, files.values()))
-    path = tmp_path if isinstance(made, dict) else next(tmp_path.iterdir())
+    name = next((each for each in files if each.startswith(("file.", "m.onnx"))), "")
+    path = tmp_path / name
     del made, files
     before, started = _reset_peak(), time.process_time()
     try:
@@ -199,3 +238,27 @@ def test_time_and_memory_are_in_proportion_to_the_file(case: str, tmp_path: Path
     assert taken < MOST_SECONDS
     assert grown < 10 * size + 50 * MB
     assert said.replace("\n", "").isprintable() and len(said) < 50_000
+
+
+def test_two_files_are_compared_within_limits(tmp_path: Path) -> None:
+    for name, value in (("a", 1), ("b", 2)):
+        tensors = {"x": np.full(8 * MB, value, np.uint8)}
+        (tmp_path / f"{name}.ckpt").write_bytes(written("ckpt", tensors))
+    before = _reset_peak()
+    found = to_dict(compare_files(tmp_path / "a.ckpt", tmp_path / "b.ckpt"))
+    assert _peak() - before < 10 * 16 * MB
+    facts = {"tensor": "x", "values": 8 * MB, "of": 8 * MB, "max_abs": 1.0}
+    assert found["other_bytes"] == [facts]
+
+
+def test_a_gap_in_maths_is_estimated_on_images_within_limits(tmp_path: Path) -> None:
+    """A file may ask for images of any size, and attention takes the square of their pixels."""
+    config = dataclasses.replace(SMALL["v2"], sr_ratios=(1, 1, 1, 1))
+    source = tmp_path / "a.pth"
+    save_model(source, random_weights(config), info_of(config, "mindcv").sized((640, 640)))
+    before, found = _reset_peak(), list[Finding]()
+    with pytest.raises(ConvertError, match="--allow-different-maths"):
+        convert_file(source, tmp_path / "hub", tell=found.append)
+    assert _peak() - before < 500 * MB
+    (gap,) = (each for each in found if each.what == "estimated_gap")
+    assert tells(gap.note, "160x160")

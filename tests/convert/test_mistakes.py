@@ -11,7 +11,7 @@ from convert import ConvertError, Given, convert_file, load_model, read_model, s
 from convert.findings import to_dict
 from convert.inspection import inspect_file
 from convert.options import OnnxOptions
-from pvt_spec import EPSILONS, PROFILES, make_config
+from pvt_spec import EPSILONS, PROFILES, ConfigError, make_config
 from tests.support.converting import refused, report_of, save, save_plain, succeed
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, golden_file, info_of, random_weights
@@ -200,3 +200,36 @@ def test_a_v2_without_a_head_may_be_a_backbone_which_is_said(tmp_path: Path) -> 
     assert tells(succeed(source, target), "guess  answers features", "--features")
     for asked in (("--features",), ("--num-classes", 0)):
         assert "guess  answers" not in succeed(source, target, "--force", *asked)
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_a_head_that_is_a_number_is_told_where_the_variant_is_given(
+    part: str, tmp_path: Path
+) -> None:
+    weights = random_weights(make_config("pvt_nano"))
+    for name in ("head.weight", "head.bias", "block2.0.mlp.fc1.weight"):
+        del weights[name]
+    weights[f"head.{part}"] = np.float32(1).reshape(())
+    source = save_plain(tmp_path / "a.pth", weights)
+    said = refused(tmp_path, source, tmp_path / "b.pth", "--model", "pvt_nano")
+    assert tells(said, f"head.{part}", "block2.0.mlp.fc1.weight")
+
+
+def test_weights_that_are_not_the_models_are_not_written(tmp_path: Path) -> None:
+    """``save_model`` is called by programs, with whatever they have."""
+    config = SMALL["v2"]
+    weights, info = random_weights(config), info_of(config)
+    without = {name: array for name, array in weights.items() if name != "head.bias"}
+    norm = weights["norm1.weight"]
+    for wrong in (
+        without,
+        {**weights, "more": norm},
+        {**weights, "norm1.weight": norm[:-1]},
+        {**weights, "norm1.weight": norm[None]},
+        {**weights, "norm1.weight": norm.astype(np.int64)},
+        {**weights, "norm1.weight": norm.astype(object)},
+    ):
+        for name in ("a.pth", "a.onnx"):
+            with pytest.raises(ConfigError, match="weights"):
+                save_model(tmp_path / name, wrong, info)
+    assert not [*tmp_path.iterdir()]

@@ -95,7 +95,14 @@ def read_weights(folder: Path) -> WeightFile:
     path = folder / source
     if source.endswith(".json"):
         return _read_shards(path)
-    return dataclasses.replace(find_source(path).read(path), files=(path,))
+    return dataclasses.replace(_read_part(path), files=(path,))
+
+
+def _read_part(path: Path) -> WeightFile:
+    """Reads a file of weights; a folder in its place, which may have one in its, is none."""
+    if path.is_dir():
+        raise ConvertError(f"{path}: a folder, expected a file of weights")
+    return find_source(path).read(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -120,7 +127,7 @@ def _read_shards(index: Path) -> WeightFile:
     """
     tensor_files = _weight_map(index)
     files = {
-        name: find_source(path).read(path)
+        name: _read_part(path)
         for name, path in _shards(index, sorted({*tensor_files.values()})).items()
     }
     held = {name: file.tensors for name, file in files.items()}

@@ -82,15 +82,14 @@ def read(path: Path) -> WeightFile:
     if coarse and (found := _read_coarse(path, metadata, graph_hash)):
         return found
     arrays = {name: reader.array(t) for name, t in tensors.items() if "/" not in name}
-    held = [reader.data, *(data for _, data in reader.beside.values())]
+    beside = dict(reader.beside.values())  # once each, by however many names
     try:
-        check_sharing(arrays.values(), sum(map(len, held)))
+        check_sharing(arrays.values(), len(reader.data) + sum(map(len, beside.values())))
     except ConvertError as error:
         raise ConvertError(f"{path}: {error}; {RECONVERT}") from None
-    for file, data in reader.beside.values():
+    for file, data in beside.items():
         check_pair(str(path), metadata, str(file), bytes(data[-PAIR_BYTES:]))
-    files = (path, *(file for file, _ in reader.beside.values()))
-    return WeightFile({"": arrays}, metadata, files=files, graph_hash=graph_hash)
+    return WeightFile({"": arrays}, metadata, files=(path, *beside), graph_hash=graph_hash)
 
 
 def _read_coarse(path: Path, metadata: dict[str, str], graph_hash: str) -> WeightFile | None:

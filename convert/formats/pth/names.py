@@ -57,8 +57,8 @@ class NumpyArray(Deferred):
     def set_state(self, state: Any) -> None:
         """Makes the array of (version, shape, dtype, whether it is in Fortran order, bytes)."""
         _, shape, dtype, fortran_order, values = state
-        if not isinstance(dtype, np.dtype) or not isinstance(values, bytes):
-            raise TypeError("an array of objects")
+        if not isinstance(dtype, np.dtype) or dtype.kind in "SU" or not isinstance(values, bytes):
+            raise TypeError("an array of objects or texts")
         if len(values) != math.prod(numbers(shape)) * dtype.itemsize:
             raise ValueError("an array's size")
         self.value = np.ndarray(shape, dtype, values, order="F" if fortran_order else "C")

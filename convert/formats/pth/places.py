@@ -9,7 +9,7 @@ import numpy as np
 
 from convert.formats.pth.tensors import state_dict
 from convert.formats.pth.values import Namespace, OrderedDict, Placeholder
-from convert.formats.weight_file import WeightFile
+from convert.formats.weight_file import WeightFile, other_name
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_ENTRIES, MAX_NAME, MAX_PARTS, MAX_PLACES
@@ -89,7 +89,7 @@ class _Search:
         return bool(tensors) or inside
 
     def add(self, keys: tuple[str, ...], tensors: dict[str, Array]) -> None:
-        self.found.places.setdefault(".".join(keys), tensors)
+        self.found.places[other_name(".".join(keys), self.found.places)] = tensors
         self.tensors += len(tensors)
         if self.tensors > MAX_ENTRIES:
             raise ConvertError(f"holds more than {MAX_ENTRIES} tensors, expected those of a PVT")

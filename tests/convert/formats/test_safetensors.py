@@ -223,7 +223,7 @@ FOUR = bytes(4)
         (file_of(FOUR, a=entry(shape=[1 << 63, 0])), ("64", "JSON")),
         (file_of(FOUR, a=entry(shape=[1 << 62, 1 << 62])), ("4", 1 << 126)),
         (file_of(FOUR, a=entry(shape=[2])), ("'a'", "4", "8", "F32", "2")),
-        (file_of(FOUR, a=entry(shape=[1] * 65)), ("array",)),
+        (file_of(FOUR, a=entry(shape=[1] * 65)), ("shape", "32")),
         (file_of(b"", a=entry(shape=[0, 1 << 62], data_offsets=[0, 0])), ("array",)),
         (file_of(FOUR, a=entry(data_offsets=[4, 0])), ("data_offsets",)),
         (file_of(FOUR, a=entry(data_offsets=[-4, 0])), ("data_offsets",)),
@@ -289,3 +289,9 @@ def test_refuses_to_write_headers_over_the_limit(monkeypatch):
     monkeypatch.setattr(safetensors_file, "MAX_TEXT_BYTES", 100)
     with pytest.raises(ConvertError, match=naming("100")):
         written({}, {"a": "x" * 100})
+
+
+def test_a_shape_of_more_dims_than_any_array_is_refused():
+    """Of a product of so many digits, Python would not even write them."""
+    with pytest.raises(ConvertError, match=naming("shape", "32")):
+        read_bytes(file_of(bytes(4), a=entry(shape=[1 << 62] * 300)))

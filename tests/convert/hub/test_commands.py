@@ -10,6 +10,7 @@ from PIL import Image
 from convert.command_line import main as convert
 from convert.hub.fetching import fetch
 from convert.hub.listing import list_rows
+from convert.hub.places import find_places
 from convert.hub.registry import DETECTION, read_registry
 from convert.model.read import read_model
 from pvt_spec import make_config
@@ -121,6 +122,15 @@ def test_weights_are_listed_with_what_is_known(hub):
     assert rows[1]["cached"] and rows[0]["cached"] is None and rows[0]["top1"] == 75.1
     assert len(json.loads(invoke(convert, "hub", "--json", "timm").stdout)) == 7
     assert "hub:pvt_tiny" in refusal(convert, "hub", "pvt_tinny")
+
+
+def test_what_a_registry_says_moves_no_cursor_and_fills_no_screen(hub):
+    row = {"name": "lab/x", "address": "https://a.example/x.pth", "top1": 1e308}
+    files = [{**row, "licence": "\x1b[2J" + "y" * 60_000}]
+    find_places().registry.write_text(json.dumps({"format": 1, "files": files}))
+    done = invoke(convert, "hub", "lab")
+    assert done.exit_code == 0 and len(done.stdout) < 3000
+    assert done.stdout.replace("\n", "").isprintable()
 
 
 def test_what_was_verified_is_recorded(hub):

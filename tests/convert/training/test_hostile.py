@@ -10,6 +10,7 @@ import torch
 
 from convert import save_model
 from convert.formats.ckpt import write
+from convert.formats.pth.file import write as write_pth
 from convert.training.state import read_training
 from convert.training.theirs import dynamic
 from pvt_spec import PvtError
@@ -122,3 +123,13 @@ def test_what_no_run_stands_at() -> None:
     for scale, good in ((0.5, 1), (float("nan"), 1), (2.0, -1)):
         with pytest.raises(ConvertError):
             dynamic(scale, good)
+
+
+def test_a_counter_that_is_complex(tmp_path) -> None:
+    weights = random_weights(CONFIG)
+    held = {f"{part}{n}": a for part in ("", "adam_m.", "adam_v.") for n, a in weights.items()}
+    path = tmp_path / "a.pth"
+    with path.open("wb") as stream:
+        write_pth(stream, {**held, "global_step": np.array(1 + 1j)}, {})
+    with pytest.raises(ConvertError, match=naming("global_step")):
+        read_training(path)

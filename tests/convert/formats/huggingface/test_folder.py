@@ -556,3 +556,16 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
         folder_format.read(tmp_path / "nowhere")
     with pytest.raises(ConvertError, match=naming("config.json")):
         folder_format.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "s"])
+def test_a_folder_in_the_place_of_weights_is_refused(name: str, tmp_path: Path) -> None:
+    """It could hold the next one, and so on, deeper than Python goes."""
+    index = json.dumps({"weight_map": {"a": "s"}})
+    for folder in (tmp_path, tmp_path / name):
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text('{"model_type": "pvt"}')
+        if name == "s":
+            (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ConvertError, match=naming(str(tmp_path / name), "folder")):
+        read_model(tmp_path)

@@ -261,3 +261,26 @@ def test_records_are_aligned_and_sound(monkeypatch, zip64_from):
             assert (info.header_offset + 30 + name + extra) % 64 == 0
     assert len(torch.load(io.BytesIO(data), weights_only=True)["state_dict"]) == 130
     assert len(read_bytes(data).tensors) == 130
+
+
+@pytest.mark.parametrize("keys", [("a.b", "a"), ("k" * 70 + "1", "k" * 70 + "2")])
+def test_dicts_whose_keys_read_alike_are_all_found(keys):
+    """What a reader does not show is what other code may take."""
+    first, second = keys
+    file = read_bytes(saved({first: W, second: {"b": EMA} if second == "a" else EMA}))
+    found, other = file.places.values()
+    assert_holds(found, W)
+    assert_holds(other, EMA)
+    assert len(file.tensors) == len(W) + len(EMA)
+
+
+def test_tensors_whose_names_read_alike_are_all_found():
+    file = read_bytes(saved({"a": {"b.head.weight": W["head.weight"], "b": W}}))
+    assert len(file.tensors) == 1 + len(W)
+
+
+@pytest.mark.parametrize("kind", ["U3", "S3", "U0", "S0"])
+def test_arrays_of_texts_are_no_tensors(kind):
+    file = read_bytes(saved({**W, "names": np.zeros(2, kind)}))
+    assert file.tensors.keys() == W.keys()
+    assert file.unread == ("numpy.ndarray",)
