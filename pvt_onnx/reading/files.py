@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx.external_data_helper import load_external_data_for_model
@@ -122,17 +123,19 @@ def check_pair_of(path: Path) -> None:
 
 def places(model: onnx.ModelProto) -> set[str]:
     """Returns the names of the files that a model keeps weights in."""
-    return {place["location"] for place in _places(model.graph) if "location" in place}
+    return {place["location"] for place in _places(model) if "location" in place}
 
 
-def _places(graph: onnx.GraphProto) -> Iterator[dict[str, str]]:
+def _places(model: onnx.ModelProto) -> Iterator[dict[str, str]]:
     """Yields where each tensor is that is kept in another file: in what file, from where on."""
-    tensors = [*graph.initializer]
-    for attribute in (each for node in graph.node for each in node.attribute):
-        tensors += [*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors]
-        for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-            yield from _places(inner)
-    yield from ({e.key: e.value for e in each.external_data} for each in tensors)
+    holders: list[Any] = [model.graph, *model.functions]
+    while holders:
+        holder = holders.pop()
+        tensors = [*getattr(holder, "initializer", ())]  # a function has none
+        for attribute in (each for node in holder.node for each in node.attribute):
+            tensors += [*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors]
+            holders += [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
+        yield from ({e.key: e.value for e in each.external_data} for each in tensors)
 
 
 def _check_sharing(path: Path, model: onnx.ModelProto, beside: set[str]) -> None:
@@ -142,14 +145,15 @@ def _check_sharing(path: Path, model: onnx.ModelProto, beside: set[str]) -> None
         OnnxFileError: They have more bytes than the files.
     """
     sizes = {name: (path.parent / name).stat().st_size for name in beside}
+    files = {os.path.realpath(path.parent / name): size for name, size in sizes.items()}
     taken = 0
-    for place in _places(model.graph):
+    for place in _places(model):
         size = sizes.get(place.get("location", ""), 0)
         taken += int(place.get("length") or max(0, size - int(place.get("offset") or 0)))
-    if taken > sum(sizes.values()):
+    if taken > (held := sum(files.values())):
         raise OnnxFileError(
-            f"{path}: its tensors take {taken:,} bytes of other files, which have "
-            f"{sum(sizes.values()):,}, expected each tensor's own; {AGAIN}"
+            f"{path}: its tensors take {taken:,} bytes of other files, which have {held:,}, "
+            f"expected each tensor's own; {AGAIN}"
         )
 
 

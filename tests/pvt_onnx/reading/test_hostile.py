@@ -366,6 +366,27 @@ def test_a_file_that_every_weight_is_all_of_is_not_read_for_each(tmp_path):
             opens(path)
 
 
+@pytest.mark.parametrize("place", ["in a function", "by other names"])
+def test_nor_is_one_that_is_read_elsewhere_or_by_other_names(place, tmp_path):
+    model = small()
+    function = onnx.FunctionProto(name="f", domain="d")
+    for number in range(30):
+        if place == "in a function":
+            tensor = function.node.add(op_type="Constant").attribute.add(name="value", type=4).t
+        else:
+            tensor = model.graph.initializer.add(name=f"a/{number}")
+        tensor.MergeFrom(onnx.TensorProto(data_type=1, dims=[1 << 18], data_location=1))
+        name = "./" * (number if place == "by other names" else 0) + "shared.bin"
+        tensor.external_data.add(key="location", value=name)
+    if function.node:
+        model.functions.append(function)
+    (tmp_path / "shared.bin").write_bytes(bytes(1 << 20))
+    path = tmp_path / "a.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(OnnxFileError, match=naming("a.onnx", "31,457,280", "1,048,576")):
+        load_proto(path)
+
+
 def test_weights_of_integers_are_read_as_far_as_they_are_there():
     model = packed(small(), 50_000_000)
     tracemalloc.start()
