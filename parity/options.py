@@ -101,6 +101,9 @@ model_argument = _ModelPath()
 MAX_NOISE = 100_000
 """Images of noise that can be asked for."""
 
+MAX_SEED = (1 << 53) - 1
+"""The largest seed: certificates hold no larger integer, as not every reader of JSON has them."""
+
 
 INPUTS = ("images", "orientation", "limit", "random", "seed", "image_size", "batch_size")
 JUDGING = ("precision", "atol", "rtol")
@@ -140,7 +143,7 @@ class Chosen:
         type=click.IntRange(1, MAX_NOISE), help="So many images of noise instead."
     )
     seed: int = option(
-        default=0, show_default=True, type=click.IntRange(0), help="Of generated images."
+        default=0, show_default=True, type=click.IntRange(0, MAX_SEED), help="Of generated images."
     )
     image_size: str | None = option(help="Pixels, S or HxW, in place of the model's own.")
     batch_size: int = option(

@@ -172,6 +172,7 @@ class Predictor:
         """
         return prepare(image, self.info.preprocessing)
 
+    @checked
     def logits(self, images: Array) -> Array:
         """Returns the model's answers, float32 (B, num_classes).
 
@@ -179,6 +180,7 @@ class Predictor:
             images: float32 (B, C, H, W), as :meth:`prepare` returns each of them.
 
         Raises:
+            ArgumentError: They are no array.
             ConfigError: The model has no classes.
             OnnxFileError: The images are no such array, or the graph cannot be run.
             RuntimeUnusable: The graph takes no images of that size.

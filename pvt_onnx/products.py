@@ -19,11 +19,16 @@ from pvt_data.sources.labels import ignore
 from pvt_onnx.engines.options import EngineOptions
 from pvt_onnx.engines.session import read_or_describe
 from pvt_onnx.engines.table import open_engine
-from pvt_onnx.reading.files import load_proto
+from pvt_onnx.reading.files import AGAIN, OnnxFileError, file_size, load_proto, places
+from pvt_onnx.reading.interface import check_graph
+from pvt_spec import tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.macs import Product, list_products
 
 OPSET = 13
+
+_MOST_OF_A_BYTE = 4
+"""Weights that a byte of a file holds at most, of 2 bits."""
 
 
 def open_products(path: Path, threads: int | None, said: Description = Description()) -> Opened:
@@ -36,8 +41,19 @@ def open_products(path: Path, threads: int | None, said: Description = Descripti
 
     Returns:
         What makes the products of as many images of the size as it is given; made anew for others.
+
+    Raises:
+        OnnxFileError: The file is no such model, or says that it has weights that it cannot hold.
     """
-    info, _ = read_or_describe(load_proto(path, weights=False), path, ignore, None, said)
+    model = load_proto(path, weights=False)
+    info, _ = read_or_describe(model, path, ignore, None, said)
+    check_graph(model, info, str(path))
+    # What is made has the size that metadata says.
+    size, weights = file_size(path, places(model)), sum(s.size for s in tensor_specs(info.config))
+    if weights > _MOST_OF_A_BYTE * size:
+        raise OnnxFileError(
+            f"{path}: has {size:,} bytes, by its metadata {weights:,} weights; {AGAIN}"
+        )
     options = EngineOptions(threads=threads)
 
     @cache

@@ -194,7 +194,8 @@ class Comparison:
             reference: The logits of the reference, float64 (B, num_classes).
         """
         if self.fixed:
-            bounds: Array = self.fixed.atol + self.fixed.rtol * np.abs(reference).max(axis=1)
+            with np.errstate(over="ignore"):
+                bounds: Array = self.fixed.atol + self.fixed.rtol * np.abs(reference).max(axis=1)
             return bounds
         unit = self._unit("logits", group)
         # By the logits of one image, so that no image's bound depends on those that came before.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from parity.errors import ParityError
 from parity.options import Chosen, choose_inputs, path_argument, takes
 from pvt_data.command_line import Command, say
 from pvt_packages import require
@@ -54,6 +55,8 @@ def published(
         keep,
         f"images {images}, seed {chosen.seed}",
     )
+    if folder.exists() and not folder.is_dir():
+        raise ParityError(f"{folder}: a file or a device, expected a folder for the table")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / TABLE).exists():
         check_target(folder / PAGE, force=False)

@@ -18,6 +18,7 @@ from pvt_onnx.reading.files import (
     check_onnx_file,
     check_pair_of,
     embedded,
+    file_size,
     load_proto,
     places,
     read_metadata,
@@ -169,8 +170,7 @@ def _whole(path: Path, beside: set[str]) -> Path | bytes:
     Engines map such a file: who writes over it changes the answers of those that run, and who cuts
     it off ends them.
     """
-    size = sum((path.parent / each).stat().st_size for each in (path.name, *beside))
-    if not beside or size > _MOST_BYTES:
+    if not beside or file_size(path, beside) > _MOST_BYTES:
         return path
     whole: bytes = load_proto(path).SerializeToString()
     return whole

@@ -11,7 +11,7 @@ from pvt_onnx.engines.session import check_precision, read_info
 from pvt_onnx.engines.table import Engine, find_engine
 from pvt_onnx.reading.files import OnnxFileError
 from pvt_onnx.reading.interface import check_graph, checked_answers
-from pvt_spec import output_names, tap_names
+from pvt_spec import ConfigError, output_names, tap_names
 from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.words import listed
@@ -41,6 +41,7 @@ def open_taps(
 
     Raises:
         OnnxFileError: The engine cannot load the model, or it lacks a tap.
+        ConfigError: No tap is wanted.
         RuntimeUnusable: The engine cannot do what is asked.
         LibraryMissing: The engine is not installed.
     """
@@ -68,6 +69,10 @@ def open_tapped(
     names = tap_names(config) if wanted is None else wanted
     outputs = [tap for tap in output_names(config) if tap in names]
     inner = [tap for tap in names if tap not in outputs]
+    if not names:
+        raise ConfigError(
+            f"{name}: no tap is wanted, expected some of {listed(tap_names(config), 4)}"
+        )
 
     check_precision(options, interface)
     open_ = find_engine(options)

@@ -1,7 +1,7 @@
 """Reading ``.onnx`` files as they are, whoever wrote them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,11 @@ def check_pair_of(path: Path) -> None:
 def places(model: onnx.ModelProto) -> set[str]:
     """Returns the names of the files that a model keeps weights in."""
     return {place["location"] for place in _places(model) if "location" in place}
+
+
+def file_size(path: Path, beside: Iterable[str]) -> int:
+    """Returns the bytes of a model's file, and of those that it keeps weights in."""
+    return sum((path.parent / each).stat().st_size for each in (path.name, *beside))
 
 
 def _places(model: onnx.ModelProto) -> Iterator[dict[str, str]]:

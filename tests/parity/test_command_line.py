@@ -230,6 +230,12 @@ def test_features_have_no_top1(tmp_path):
 class TestErrors:
     """One clear message, exit code 1."""
 
+    def test_a_seed_that_no_certificate_holds(self, tmp_path):
+        given = ["certify", str(GOLDEN / "v2.pth"), "-o", str(tmp_path / "c"), "--seed", 1 << 53]
+        done = CliRunner().invoke(main, [*map(str, given)])
+        assert done.exit_code == 2 and "--seed" in done.stderr
+        assert not [*tmp_path.iterdir()]
+
     def test_unknown_runtime(self):
         done = parity_run(OFFICIAL_V2, "--runtime", "tensorflow")
         assert done.exit_code == 2

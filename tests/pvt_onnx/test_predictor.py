@@ -18,7 +18,7 @@ from pvt_onnx import load_forward
 from pvt_onnx.reading.files import OnnxFileError
 from pvt_packages import LibraryMissing
 from pvt_spec import ConfigError, ImageError, Preprocessing
-from pvt_spec.errors import PvtError, RuntimeUnusable
+from pvt_spec.errors import ArgumentError, PvtError, RuntimeUnusable
 from tests.support.commands import invoke
 from tests.support.messages import naming, tells
 from tests.support.models import SMALL, info_of, random_weights
@@ -206,6 +206,11 @@ def test_what_cannot_be_had_is_told_when_it_is_loaded(model, tmp_path, monkeypat
     monkeypatch.setattr("pvt_packages.is_installed", lambda name: name != "openvino")
     with pytest.raises(LibraryMissing, match=naming("pvt-twins[openvino]")):
         pvt_onnx.load(model, engine="openvino")
+
+
+def test_lists_are_no_images_of_a_call(model):
+    with pytest.raises(ArgumentError, match="images"):
+        pvt_onnx.load(model).logits([[1.0], [1.0, 2.0]])
 
 
 def test_models_without_classes_have_no_logits(tmp_path):

@@ -1,11 +1,15 @@
 """A model's matrix products alone: as many, as large, and made."""
 
+import json
+
 import numpy as np
 import pytest
 
 from convert import save_model
+from pvt_onnx import load_proto
 from pvt_onnx.products import open_products, products_graph
-from pvt_spec import PVTConfig
+from pvt_onnx.reading.files import OnnxFileError
+from pvt_spec import METADATA_KEY, PVTConfig
 from pvt_spec.macs import list_products
 from tests.support.models import info_of, random_weights
 
@@ -21,6 +25,18 @@ def test_products_are_the_models(small: PVTConfig, tmp_path) -> None:
     for product in products:
         factor = 0.5 * 0.5 if product.kind == "attention" else 0.5 * 0.01
         assert answers[product.layer].item() == pytest.approx(product.inner * factor, rel=1e-4)
+
+
+def test_no_more_is_made_than_a_file_holds(small: PVTConfig, tmp_path) -> None:
+    path = tmp_path / "m.onnx"
+    save_model(path, random_weights(small), info_of(small, "official"))
+    model = load_proto(path)
+    said = next(entry for entry in model.metadata_props if entry.key == METADATA_KEY)
+    config = json.loads(said.value)["config"] | {"depths": [100] * 4, "mlp_ratios": [64] * 4}
+    said.value = json.dumps(json.loads(said.value) | {"config": config})
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(OnnxFileError, match="weights"):
+        open_products(path, 1)
 
 
 def test_what_is_multiplied(small: PVTConfig) -> None:

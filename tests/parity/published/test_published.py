@@ -139,3 +139,9 @@ def test_the_smallest_at_its_published_shapes_from_every_source(hub, tmp_path):
     assert written["huggingface"]["verified"] and len(written["huggingface"]["parts"]) == 3
     left = [path for path in tmp_path.joinpath("hf").rglob("*.safetensors")]
     assert left == [], "what was downloaded is gone"
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_error(hub, tmp_path):
+    (tmp_path / "table").write_text("mine")
+    assert "expected a folder" in refusal(main, "published", "--output", tmp_path / "table", *FAST)
+    assert (tmp_path / "table").read_text() == "mine"

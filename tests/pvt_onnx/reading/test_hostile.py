@@ -18,7 +18,7 @@ from pvt_onnx.command_line import main
 from pvt_onnx.engines.session import read_info
 from pvt_onnx.reading.changes import find_changes
 from pvt_onnx.reading.files import OnnxFileError, check_onnx_file
-from pvt_spec import METADATA_KEY
+from pvt_spec import METADATA_KEY, ConfigError
 from pvt_spec.errors import RuntimeUnusable
 from tests.support.commands import invoke
 from tests.support.fuzzing import fuzz
@@ -430,6 +430,11 @@ def test_taps_of_a_strange_graph(tmp_path):
     for kind in ("loop", "gigabytes", "classes", "custom operator"):
         with pytest.raises(OnnxFileError, match=naming("name")):
             open_taps(STRANGE[kind][0](small()), "name")
+
+
+def test_no_taps_are_none_that_a_graph_could_answer():
+    with pytest.raises(ConfigError, match="no tap"):
+        open_taps(small(), "name", [])
 
 
 def test_pipes_are_not_waited_for(tmp_path):
