@@ -5,6 +5,7 @@ Everything heavier than click is imported inside the commands, so that ``--help`
 
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import click
 from pvt_data.edge import edge
 from pvt_packages import DISTRIBUTION, installed_version
 from pvt_spec.errors import PvtError
-from pvt_spec.words import presentable, shortened
+from pvt_spec.words import presentable, printable, shortened
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -157,6 +158,12 @@ def hush_pillow() -> None:
 def say(message: str) -> None:
     """Writes a line on stderr, where everything goes that is not the result."""
     click.echo(presentable(message), err=True)
+
+
+def show_result(text: str, end: str = "\n") -> None:
+    """Writes a result on stdout: as it is for programs, on a terminal fit for one."""
+    shown = printable(text, keep="\n") if sys.stdout.isatty() else text
+    click.echo(f"{shown}{end}", nl=False)
 
 
 def parse_image_size(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pvt_data.command_line import Commands, say
+from pvt_data.command_line import Commands, say, show_result
 from pvt_packages import require
 from pvt_train.recipe.options import recipe_options
 
@@ -200,7 +200,7 @@ def _say_end(recipe: "Recipe", outcome: "Outcome", plot: bool) -> None:
     if outcome.rank:
         return
     if best is not None:
-        click.echo(f"best: epoch {best.epoch}, Top-1 {best.top1:.2f} %: {output / best.file}")
+        show_result(f"best: epoch {best.epoch}, Top-1 {best.top1:.2f} %: {output / best.file}")
     else:
         say(f"not validated; the last model: {output / outcome.standing.kept[-1].file}")
     if plot:
@@ -234,4 +234,4 @@ def plot(run: Path, output: Path | None, force: bool) -> None:
 
     target = output or run / CURVES
     plot_run(run, target, force=force)
-    click.echo(str(target))
+    show_result(str(target))

@@ -62,7 +62,7 @@ def save_training(
     kept = [part + spec.name for part in ("", AVERAGED) for spec in tensor_specs(info.config)]
     hashes = hash_weights({name: state[name] for name in kept if name in state})
     model = dataclasses.replace(info, hashes=hashes).to_json()
-    facts = parse_json(encode_json(dict(facts)))  # as they will be read
+    facts = parse_json(encode_json(dict(facts)), names=True)  # as they will be read
     described = {"facts": facts, "sha256": digest({**weights, **beside}, facts, model)}
     texts = {METADATA_KEY: model, STATE_KEY: encode_json(described)}
     with replacing(path, force) as stream:
@@ -99,7 +99,7 @@ def state_in(
         ConvertError: It is damaged.
     """
     try:
-        described = parse_json(file.metadata[STATE_KEY])
+        described = parse_json(file.metadata[STATE_KEY], names=True)
         facts, expected = dict(described["facts"]), str(described["sha256"])
         info = ModelInfo.from_json(file.metadata[METADATA_KEY])
     except (ValueError, KeyError, TypeError, PvtError) as error:

@@ -7,7 +7,7 @@ import click
 
 from parity.errors import ParityError
 from parity.options import Chosen, choose_inputs, path_argument, takes
-from pvt_data.command_line import Command, say
+from pvt_data.command_line import Command, say, show_result
 from pvt_packages import require
 from pvt_spec.files.json_text import encode_json
 
@@ -72,6 +72,6 @@ def published(
             with replacing(folder / name, force=True) as stream:
                 stream.write(data)
     good = sum(each.good for each in entries)
-    click.echo(f"{good} of {len(entries)} are the same everywhere: {folder / PAGE}")
+    show_result(f"{good} of {len(entries)} are the same everywhere: {folder / PAGE}")
     if good < len(entries):
         raise click.exceptions.Exit(1)

@@ -8,10 +8,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import click
 import numpy as np
 
 from pvt_data.answers.rows import Format, Head
+from pvt_data.command_line import show_result
 from pvt_spec.errors import PvtError
 from pvt_spec.files.growing import growing
 from pvt_spec.files.replacing import replacing
@@ -92,9 +92,9 @@ def open_output(
 
 
 def _stdout(form: Format) -> Callable[[str], None]:
-    if form.read and sys.stdout:  # for programs: names as they are, whatever a terminal can show
+    if form.read and not sys.stdout.isatty():  # for programs: names as they are
         return _to(sys.stdout.buffer)
-    return lambda text: click.echo(text, nl=False)
+    return lambda text: show_result(text, end="")
 
 
 def _to(stream: BinaryIO) -> Callable[[str], None]:

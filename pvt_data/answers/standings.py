@@ -246,7 +246,7 @@ def _read(path: Path) -> Iterator[tuple[Identity, Standing]]:
     """
     text = read_text(path)
     try:
-        file = read_record(_File, parse_json(text), "it")
+        file = read_record(_File, parse_json(text, names=True), "it")
         if file.format != FORMAT:
             raise ValueError(f"it has format {file.format}, expected {FORMAT}")
         for record in file.standings:

@@ -18,7 +18,7 @@ from pvt_data.answers.commands import (
     output_options,
     refuse_unreadable,
 )
-from pvt_data.command_line import say
+from pvt_data.command_line import say, show_result
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.replacing import check_target, replacing
@@ -108,9 +108,9 @@ def add_validate(group: click.Group, engines: Engines) -> None:
         text = results.write(runs, form, per_class)
         if output:
             with replacing(output, force) as stream:
-                stream.write(text.encode())
+                stream.write(text.encode("utf-8", "surrogateescape"))
         else:
-            click.echo(text, nl=False)
+            show_result(text, end="")
         _say_the_rest(runs)
 
 

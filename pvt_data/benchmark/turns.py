@@ -153,7 +153,8 @@ class Worker:
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        if not (line := self._process.stdout.readline()):
+        # Who is killed has perhaps said half of it.
+        if not (line := self._process.stdout.readline()).endswith("\n"):
             raise ContestantFailed(self._reason())
         answer: dict[str, Any] = parse_json(line)
         return answer
@@ -165,5 +166,6 @@ class Worker:
         lines = self._errors.read().decode("utf-8", "replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), "")
         if code < 0:
-            return f"ended by {signal.Signals(-code).name}"
+            known = {each.value: each.name for each in signal.Signals}
+            return f"ended by {known.get(-code, f'signal {-code}')}"
         return said.removeprefix("Error: ") or f"ended with exit code {code}"

@@ -3,9 +3,10 @@
 It is asked before Pillow opens the file; the limits are those of :mod:`pvt_spec.files.limits`.
 """
 
+import re
 from collections.abc import Iterator
 from operator import mul
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from pvt_spec.errors import ImageError
 from pvt_spec.files.limits import (
@@ -13,15 +14,23 @@ from pvt_spec.files.limits import (
     MAX_IMAGE_BYTES,
     MAX_PACKED_TEXTS,
     MAX_PADDING,
+    MAX_PARTS_BEFORE,
     MAX_PIXELS,
-    MAX_ROWS,
     MAX_SCANNED,
     MAX_SCANS,
+    MAX_SIDE,
+    MAX_TIFF_NUMBERS,
 )
 
 _CHUNK = 1 << 20
 _SEQUENTIAL, _PROGRESSIVE, _SCAN = (0xC0, 0xC1, 0xC9), (0xC2, 0xC6, 0xCA, 0xCE), 0xDA
 """Markers within a JPEG."""
+
+_ALONE = {0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
+"""Those that have no length and data behind them, to libjpeg or to Pillow."""
+
+_BYTES = (1, 2, 6, 7)
+"""TIFF's types of bytes and texts, which stay as they are."""
 
 
 def count_scans(stream: BinaryIO) -> int:
@@ -39,6 +48,8 @@ def count_scans(stream: BinaryIO) -> int:
         check_most(beyond, MAX_PADDING, "bytes behind its end")
     scans = _count_scans(stream) if start.startswith(b"\xff\xd8") else 1
     texts = _count_packed_texts(stream) if start[:8] == b"\x89PNG\r\n\x1a\n" else 0
+    if start[:2] in (b"II", b"MM"):
+        check_numbers(stream)
     stream.seek(0)
     check_most(texts, MAX_PACKED_TEXTS, "compressed texts")
     return scans
@@ -52,7 +63,7 @@ def check_size(width: int, height: int, scans: int) -> None:
     """
     size = f"{width} x {height} pixels"
     check_most(width * height, MAX_PIXELS, f"pixels ({size})")
-    check_most(height, MAX_ROWS, f"rows ({size})")
+    check_most(max(width, height), MAX_SIDE, f"pixels on a side ({size})")
     check_most(scans, MAX_SCANS, "scans")
     check_most(scans * width * height, MAX_SCANNED, f"pixels in all its scans ({scans} of {size})")
 
@@ -115,22 +126,65 @@ def _check_coefficients(stream: BinaryIO) -> None:
 
 
 def _segments(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yields the marker of each segment of a JPEG before its pixels, and the data of some."""
-    stream.seek(2)
-    while len(head := stream.read(4)) == 4 and head[0] == 255:
-        length = int.from_bytes(head[2:], "big") - 2
-        if head[1] in (*_PROGRESSIVE, *_SEQUENTIAL, _SCAN):
-            yield head[1], stream.read(length)
+    """Yields the marker of each segment of a JPEG before its pixels, and the data of some.
+
+    Raises:
+        ImageError: There are very many, or much between them.
+    """
+    for number, marker in enumerate(_markers(stream)):
+        check_most(number, MAX_PARTS_BEFORE, "parts before its pixels")
+        if marker in _ALONE:
+            continue
+        length = max(int.from_bytes(stream.read(2), "big") - 2, 0)
+        if marker in (*_PROGRESSIVE, *_SEQUENTIAL, _SCAN):
+            yield marker, stream.read(length)
         else:
             stream.seek(length, 1)
+
+
+def _markers(stream: BinaryIO) -> Iterator[int]:
+    """Yields the markers of a JPEG as decoders find them: whatever is before one is passed over."""
+    stream.seek(2)
+    passed, last = 0, 0
+    while byte := stream.read(1):
+        if last == 0xFF and byte[0] not in (0, 0xFF):
+            last = 0
+            yield byte[0]
+        else:
+            last = byte[0]
+            passed += 1
+            check_most(passed, MAX_PADDING, "bytes between its parts")
 
 
 def _count_packed_texts(stream: BinaryIO) -> int:
     texts = 0
     stream.seek(8)
     # Behind the last part, or damage, no decoder goes on.
-    while len(head := stream.read(8)) == 8 and head[4:].isalpha() and head[4:] != b"IEND":
+    while re.fullmatch(rb".{4}\w{4}", head := stream.read(8), re.DOTALL) and head[4:] != b"IEND":
         texts += head[4:] in (b"zTXt", b"iTXt")
         # Past the data, and their sum.
         stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
     return texts
+
+
+def check_numbers(stream: BinaryIO) -> None:
+    """Refuses a TIFF, or EXIF data, whose directory has numbers that take much time and memory.
+
+    Raises:
+        ImageError: It has.
+    """
+    length = stream.seek(0, 2)
+    stream.seek(0)
+    head = stream.read(16)
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    # BigTIFF is what Pillow takes for it.
+    offset, count, size = (8, 8, 20) if head[2:3] == b"+" else (4, 2, 12)
+    stream.seek(int.from_bytes(head[offset : 2 * offset], order))
+    left, numbers = int.from_bytes(stream.read(count), order), 0
+    while left and len(entry := stream.read(size)) == size:
+        left -= 1
+        many = int.from_bytes(entry[4 : 4 + offset], order)
+        # Of two bytes at least; those that the file has not are passed over.
+        if int.from_bytes(entry[2:4], order) not in _BYTES and 2 * many <= length:
+            numbers += many
+    check_most(numbers, MAX_TIFF_NUMBERS, "numbers in its directory")

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
-from pvt_data.images.cost import check_most, check_size, count_scans
+from pvt_data.images.cost import check_numbers, check_size, count_scans
+from pvt_data.images.decoders import check_decoder
 from pvt_data.sources.listing import FORMATS
 from pvt_spec.errors import ImageError
-from pvt_spec.files.limits import MAX_LOOPED, MAX_TILE, MAX_WEBP, WEBP_GROWTH
 from pvt_spec.files.reading import TargetRead, open_regular
 from pvt_spec.words import reason
 
@@ -77,21 +76,9 @@ def opened(source: Path | BytesIO) -> Iterator[Image.Image]:
     with own as stream:
         scans = count_scans(stream)
         with Image.open(stream, formats=_FORMATS) as image:
-            width, height = image.size
-            check_size(width, height, scans)
+            check_size(image.width, image.height, scans)
             check_mode(image.mode)
-            if image.format == "PPM" and image.tile[0][0] != "raw":
-                numbers = width * height * len(image.getbands())
-                check_most(
-                    numbers, MAX_LOOPED, "numbers that are not bytes", "with 8 bits, in binary"
-                )
-            if image.format == "WEBP":
-                most = MAX_WEBP + WEBP_GROWTH * stream.seek(0, 2)
-                check_most(width * height, most, "pixels for a WebP of so few bytes", "as a PNG")
-            if isinstance(image, TiffImageFile):
-                tile = [image.tag_v2.get(tag, 0) for tag in (TILEWIDTH, TILELENGTH)]
-                most = max(MAX_TILE, width * height)
-                check_most(tile[0] * tile[1], most, "pixels in each of its tiles")
+            check_decoder(image, stream.seek(0, 2))
             yield image
 
 
@@ -150,6 +137,8 @@ def open_image(
 def turn(image: Image.Image) -> Image.Transpose | None:
     """Returns what brings an image upright by its EXIF orientation, or None where it is."""
     try:
+        if isinstance(exif := image.info.get("exif"), bytes):
+            check_numbers(BytesIO(exif.removeprefix(b"Exif\0\0")))
         return _TURN.get(image.getexif().get(_ORIENTATION, 1))
     except MAY_RAISE:
         # Damaged EXIF data say nothing; the pixels may be whole.

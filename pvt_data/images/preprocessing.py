@@ -72,10 +72,10 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         left, top = min(left, 0), min(top, 0)
     else:
         if rows_first:
-            image = _resize(image, (W, image.height), filter)
+            image = resize(image, (W, image.height), filter)
             if left > 0:  # of the columns those that stay are enough
                 image, W, left = image.crop((left, 0, right, image.height)), right - left, 0
-        image = _resize(image, (W, H), filter)
+        image = resize(image, (W, H), filter)
     return _crop(image, left, top, preprocessing)
 
 
@@ -102,17 +102,18 @@ def _resized_part(
     image = image.crop((about[0], about[2], about[1], about[3]))
     W, H = part[2] - part[0], part[3] - part[1]
     if rows_first:
-        image = _resize(image, (W, image.height), filter, (left, 0, right, image.height))
+        image = resize(image, (W, image.height), filter, (left, 0, right, image.height))
         left, right = 0, W
-    return _resize(image, (W, H), filter, (left, top, right, bottom))
+    return resize(image, (W, H), filter, (left, top, right, bottom))
 
 
-def _resize(
+def resize(
     image: Image.Image,
     size: tuple[int, int],
     filter: Image.Resampling,
     box: tuple[float, float, float, float] | None = None,
 ) -> Image.Image:
+    """Resizes a box of an image, or all of it, in memory that is in proportion to it."""
     if box is None:
         if size == image.size:
             return image

@@ -95,7 +95,7 @@ def listing(what: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError) as error:  # a zero byte in the name
+    except (OSError, ValueError, RecursionError) as error:  # a zero byte in the name; pathlib's own
         where = shortened(str(getattr(error, "filename", None) or what), 200)
         raise ImageError(f"{where}: cannot be looked through: {reason(error)}") from error
 

@@ -13,6 +13,7 @@ import numpy as np
 from pvt_data.sources.listing import LeftOut
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
+from pvt_spec.files.limits import MAX_IMAGE_BYTES
 from pvt_spec.files.reading import open_regular
 from pvt_spec.words import reason
 
@@ -57,6 +58,18 @@ class Source(ABC):
     @abstractmethod
     def _read(self, index: int) -> bytes: ...
 
+    def _check_size(self, index: int, size: int) -> None:
+        """Refuses, before it is read, an image file of more bytes than any has.
+
+        Raises:
+            ImageError: It has.
+        """
+        if size > MAX_IMAGE_BYTES:
+            raise ImageError(
+                f"{self.name(index)}: has {size:,} bytes, expected an image of {MAX_IMAGE_BYTES:,} "
+                "at most"
+            )
+
 
 class Files(Source):
     """Images that are files of their own, a :class:`Source`."""
@@ -68,6 +81,7 @@ class Files(Source):
 
     def _read(self, index: int) -> bytes:
         with open_regular(self.name(index)) as file:
+            self._check_size(index, os.fstat(file.fileno()).st_size)
             return file.read()
 
     def name(self, index: int) -> str:

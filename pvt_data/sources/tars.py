@@ -17,7 +17,7 @@ import numpy as np
 from pvt_data.sources.listing import SUFFIXES, LeftOut, is_hidden
 from pvt_data.sources.source import Source, Texts, are_numbers, number_classes
 from pvt_spec.errors import ImageError
-from pvt_spec.files.limits import MAX_CLASS_NAME, MAX_IMAGE_BYTES
+from pvt_spec.files.limits import MAX_CLASS_NAME, MAX_TAR_HEADER, MAX_TAR_KEYS
 from pvt_spec.files.reading import open_regular
 from pvt_spec.words import reason
 
@@ -33,13 +33,20 @@ _LONG_NUMBER = re.compile(rb"\d{200}")
 
 
 class _Headers:
-    """A tar file as tarfile reads it here: its headers alone, without numbers that have no end."""
+    """A tar file as tarfile reads it here: its headers alone, without what has no end in them.
+
+    Attributes:
+        room: How many bytes the next member's may have.
+    """
 
     def __init__(self, stream: BinaryIO):
-        self._stream = stream
+        self._stream, self.room = stream, MAX_TAR_HEADER
         self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int) -> bytes:
+        self.room -= size
+        if self.room < 0:
+            raise ValueError(f"a member's headers have over {MAX_TAR_HEADER:,} bytes")
         data = self._stream.read(size)
         if _LONG_NUMBER.search(data):
             raise ValueError("a header has a number of 200 digits or more")
@@ -90,11 +97,15 @@ def index_tar(path: Path) -> TarIndex:
     try:
         with (
             open_regular(path) as stream,
-            tarfile.open(fileobj=cast(BinaryIO, _Headers(stream)), mode="r:") as tar,
+            tarfile.open(fileobj=cast(BinaryIO, headers := _Headers(stream)), mode="r:") as tar,
         ):
             seen: set[str] = set()
             place = -1
             while (info := tar.next()) is not None:
+                headers.room = MAX_TAR_HEADER
+                # Each is looked at again for each member.
+                if len(tar.pax_headers) > MAX_TAR_KEYS:
+                    raise ValueError(f"it says over {MAX_TAR_KEYS} things of all its members")
                 # A size below 0 would lead back to where we were.
                 if tar.offset <= place:
                     raise ValueError(f"the header before byte {place} has a size below 0")
@@ -204,11 +215,7 @@ class TarFiles(Source):
 
     def _read(self, index: int) -> bytes:
         size = int(self._size[index])
-        if size > MAX_IMAGE_BYTES:
-            raise ImageError(
-                f"{self.name(index)}: has {size:,} bytes, expected an image of {MAX_IMAGE_BYTES:,} "
-                "at most"
-            )
+        self._check_size(index, size)
         encoded = self._part(int(self._tar[index]), int(self._offset[index]), size)
         if len(encoded) < size:
             raise ImageError(

@@ -123,7 +123,7 @@ def open_workers(distribute: bool) -> Workers:
             wanted.
     """
     counts = (os.environ.get(name, "1") for name in WORKER_COUNTS)
-    started = max(int(count) if count.isdigit() else 1 for count in counts)
+    started = max(int(count) if count.isdecimal() else 1 for count in counts)
     if not distribute:
         if started > 1:
             raise TrainingError(

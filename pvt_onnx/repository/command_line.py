@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pvt_data.command_line import say
+from pvt_data.command_line import say, show_result
 
 
 def add_repository(group: click.Group) -> None:
@@ -45,8 +45,8 @@ def add_repository(group: click.Group) -> None:
             check_manifest(dst.name, kserve)
             check_target(manifest, force)
         for name in write_repository(name_files(models, say), dst, max_batch, force, say):
-            click.echo(dst / name)
+            show_result(str(dst / name))
         if kserve is not None:
             with replacing(manifest, force) as stream:
                 stream.write(write_manifest(dst.name, kserve).encode())
-            click.echo(manifest)
+            show_result(str(manifest))

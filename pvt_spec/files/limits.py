@@ -35,8 +35,9 @@ PVT v2 b5 has as many at 512 pixels.
 MAX_PIXELS = 178_956_970
 """Pixels of an image that is decoded: those of 512 MiB of RGB, Pillow's own limit."""
 
-MAX_ROWS = 3_000_000
-"""Rows of an image, of which each takes Pillow eight bytes more; JPEG and WebP end at 65,535."""
+MAX_SIDE = 3_000_000
+"""Pixels of a side: each row takes Pillow eight bytes more, and raw ones time with the square of
+their length; JPEG and WebP end at 65,535."""
 
 MAX_SCANS, MAX_SCANNED = 100, 2_000_000_000
 """Scans of a JPEG, and pixels in all of them, as each may go through all; encoders write about ten
@@ -49,8 +50,12 @@ coefficients, of two bytes: 25 megapixels in full colour, any number with colour
 resolution.
 """
 
+MAX_PARTS_BEFORE = 2000
+"""Parts of a JPEG before its pixels: Pillow copies the EXIF data that it has for each."""
+
 MAX_LOOPED = 2_000_000
-"""Numbers of a PPM that Pillow reads one by one, in Python: in digits, or of other than 8 bits."""
+"""Numbers that Pillow reads one by one, in Python: of a PPM in digits, or of other than 8 bits, and
+of a BMP in runs."""
 
 MAX_WEBP, WEBP_GROWTH = 5_000_000, 100
 """Pixels of a WebP, of which each takes 16 bytes to decode: so many, and so many more for each byte
@@ -60,17 +65,34 @@ of its file. Photos have some 5 to 20 for a byte.
 MAX_TILE = 4_000_000
 """Pixels of a TIFF's tile, or as many as its image has: tiles are decoded whole."""
 
+MAX_BANDS = 8
+"""How many times the pixels of a TIFF may be in its strips, which say themselves how many they are:
+once for each colour, of which there are six at most."""
+
+MAX_TIFF_NUMBERS = 100_000
+"""Numbers in a TIFF's directory or EXIF data: places of strips, of which each takes Pillow some 250
+bytes."""
+
+MAX_TIFF_JPEG, JPEG_GROWTH = 20_000_000, 10
+"""Pixels of a TIFF that is packed as JPEG, of which each may be in a hundred scans: so many, and so
+many more for each byte of its file."""
+
 MAX_IMAGE_BYTES = 1 << 30
 """Bytes of an image's file: a sparse one is as long as anybody says, and some are read at once."""
 
 MAX_PADDING = 1 << 20
-"""Bytes of a WebP behind those that its header tells of, which its decoder holds too."""
+"""Bytes of a WebP behind those that its header tells of, which its decoder holds too, and of a JPEG
+between its parts, over which decoders go one by one."""
 
 MAX_PACKED_TEXTS = 32
 """Compressed texts of a PNG, of which each may take a megabyte."""
 
 MAX_CLASS_NAME = 1000
 """Bytes of the name of a class in a tar file."""
+
+MAX_TAR_HEADER, MAX_TAR_KEYS = 1 << 20, 100
+"""Bytes of the headers of a member of a tar file, and what they say of all that follow: each takes
+tarfile many times that."""
 
 # What a file of weights may hold.
 

@@ -188,7 +188,7 @@ def open_workers(distribute: bool, device: torch.device) -> Workers:
     """
     count = os.environ.get(WORKER_COUNT, "")
     if not distribute:
-        if count.isdigit() and int(count) > 1:
+        if count.isdecimal() and int(count) > 1:
             raise TrainingError(
                 f"{count} workers were started, but distribute is False: each would train the "
                 "same by itself; give --distribute True, or start one"

@@ -22,6 +22,7 @@ from pvt_data.images.decoding import (
     decoding,
     opened,
 )
+from pvt_data.images.preprocessing import resize
 
 SPARE = 1.25
 """Least pixels of a crop that is decoded at a fraction, over the pixels that are asked for.
@@ -76,7 +77,7 @@ def decode_crop(
     with decoding(name):
         check_channels(channels)
         crop, box = _fast_part(encoded, chosen, size) or _part(encoded, chosen, size)
-        return convert_mode(crop, channels).resize((size[1], size[0]), resampling, box)
+        return resize(convert_mode(crop, channels), (size[1], size[0]), resampling, box)
 
 
 def _fast_part(

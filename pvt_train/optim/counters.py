@@ -3,12 +3,16 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
 from pvt_spec.arrays import Array
+from pvt_spec.files.limits import MAX_INTEGER
+from pvt_spec.words import show
 from pvt_train.optim.loss_scale import LossScale, first_loss_scale
 from pvt_train.recipe.keys import Recipe
+from pvt_train.twin import TrainingError
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,17 @@ class Counters:
         return counted
 
     def from_arrays(self, state: Mapping[str, Array]) -> "Counters":
-        """Returns what :meth:`to_arrays` gave, with this recipe's factor and window."""
+        """Returns what :meth:`to_arrays` gave, with this recipe's factor and window.
+
+        Raises:
+            TrainingError: Its numbers are none that updates come to.
+        """
+        for name in self.to_arrays():
+            least, most = (1, inf) if name == "loss_scale" else (0, MAX_INTEGER - 1)
+            if not least <= (value := state[name].item()) < most:
+                raise TrainingError(
+                    f"not the state of a run: {name} is {show(value)}, expected {least} or more"
+                )
         if not self.scale.dynamic:
             return dataclasses.replace(self, updates=int(state["updates"]))
         value, good_steps = float(state["loss_scale"]), int(state["good_steps"])

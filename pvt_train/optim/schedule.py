@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
-from math import ceil, cos, pi
+from math import ceil, cos, inf, pi
 
 from pvt_train.recipe.keys import Recipe
 
@@ -58,17 +58,25 @@ def _cosine(time: float, recipe: Recipe) -> float:
     return recipe.min_lr + 0.5 * (highest - recipe.min_lr) * share
 
 
+def _power(base: float, exponent: float) -> float:
+    """Returns a power, infinite where Python raises: the loss is then no number, which is told."""
+    try:
+        return float(base**exponent)
+    except OverflowError:
+        return inf
+
+
 def _step(time: float, recipe: Recipe) -> float:
-    return float(recipe.lr * recipe.decay_rate ** (time // decay_epochs(recipe)))
+    return recipe.lr * _power(recipe.decay_rate, time // decay_epochs(recipe))
 
 
 def _multi_step(time: float, recipe: Recipe) -> float:
     passed = bisect_right(sorted(recipe.multi_step_decay_milestones), time)
-    return float(recipe.lr * recipe.decay_rate**passed)
+    return recipe.lr * _power(recipe.decay_rate, passed)
 
 
 def _exponential(time: float, recipe: Recipe) -> float:
-    return float(recipe.lr * recipe.decay_rate**time)
+    return recipe.lr * _power(recipe.decay_rate, time)
 
 
 def _polynomial(time: float, recipe: Recipe) -> float:

@@ -1,12 +1,15 @@
 """What a row of the recipe's table says, and all that derives from it: reading, checks, words."""
 
 import dataclasses
+import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from pvt_spec.files.limits import MAX_INTEGER
 from pvt_spec.words import show
 
 _Value = TypeVar("_Value")
@@ -92,9 +95,18 @@ class Row:
 
     def problem(self, value: Any) -> str | None:
         """Returns what is wrong with a value of the right type; None where nothing is."""
+        if any(abs(number) >= MAX_INTEGER for number in _numbers(value)):
+            return f"{self.name} is {show(value)}, expected {self.expected} below 2**63"
         if value is None or self.check is None or self.check.holds(value):
             return None
         return f"{self.name} is {show(value)}, expected {self.check.expected}"
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yields the finite numbers that a value is or has, which a state and float32 are to hold."""
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, int) or (isinstance(each, float) and isfinite(each)):
+            yield each
 
 
 def key(
@@ -172,6 +184,8 @@ def _read(value: Any, kind: Any) -> Any:
     if kind is bool and isinstance(value, bool | int | str) and str(value).lower() in _BOOLEANS:
         return _BOOLEANS[str(value).lower()]
     if type(value) is kind:
+        if kind is str and "\0" in os.fsdecode(os.fsencode(value)):
+            raise ValueError(value)
         return value
     if type(value) in _TAKEN.get(kind, ()):
         return kind(value)

@@ -1,6 +1,7 @@
 """How fast a run goes, and how long it will take."""
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 
@@ -40,7 +41,9 @@ class Clock:
     def left(self) -> str:
         """Returns the time that is left, as ``1:23:45``, validation included."""
         rate = self._rate(*self._first)
-        return str(timedelta(seconds=round((self._total - self._done) / rate))) if rate else "?"
+        with suppress(OverflowError):  # a run without an end, of which its user knows
+            return str(timedelta(seconds=round((self._total - self._done) / rate))) if rate else "?"
+        return "?"
 
     def _rate(self, done: int, since: float) -> float:
         seconds = time.perf_counter() - since

@@ -1,7 +1,8 @@
 """A run's log: JSON lines, and event files that TensorBoard reads."""
 
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
@@ -39,9 +40,9 @@ class RunLog:
         import tensorboardX  # noqa: F401, used below
 
         self._folder = folder
-        known = read_log(folder) if step and (folder / LOG).exists() else []
+        known = read_log(folder) if step and (folder / LOG).exists() else ()
         with self._writing():
-            _replace_lines(folder, [one for one in known if _stays(one, step, to_validate)])
+            _replace_lines(folder, (one for one in known if _stays(one, step, to_validate)))
             self._lines = (folder / LOG).open("a", encoding="utf-8")
             self._events = _open_events(folder, step)
 
@@ -91,7 +92,7 @@ def _stays(record: LogRecord, step: int, to_validate: bool) -> bool:
     return bool(record["step"] <= step)
 
 
-def _replace_lines(folder: Path, records: Sequence[LogRecord]) -> None:
+def _replace_lines(folder: Path, records: Iterable[LogRecord]) -> None:
     fresh = folder / f"{LOG}.new"
     fresh.unlink(missing_ok=True)  # a link perhaps, of a folder that is a stranger's
     try:
@@ -126,40 +127,43 @@ def _event(**values: Any) -> bytes:
     return encoded
 
 
-def read_log(folder: Path) -> list[LogRecord]:
-    """Returns the records of a run, in order; a last line that was cut off is left out.
+def read_log(folder: Path) -> Iterator[LogRecord]:
+    """Yields the records of a run, in order; a last line that was cut off is left out.
 
     Raises:
         TrainingError: There is no log, it is no file or too long, or a line in it is no record.
     """
     path = folder / LOG
-    lines = _read_lines(path)
-    records = []
-    for number, line in enumerate(lines, start=1):
+    broken: TrainingError | None = None
+    for number, line in enumerate(_read_lines(path), start=1):
+        if broken:
+            raise broken
         try:
-            records.append(_to_record(line))
+            record = _to_record(line)
         except ValueError as error:
-            if number == len(lines):
-                break
-            raise TrainingError(
+            broken = TrainingError(
                 f"{path}: line {number} is no record of a run, {show(line)}: {error}"
-            ) from error
+            )
+            continue
         except ConfigError as error:
             raise TrainingError(f"{path}: line {number}: {error}") from error
-    return records
+        yield record
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> Iterator[str]:
+    """Yields the lines of a file one by one: all of them at once take many times its bytes."""
     try:
         with open_regular(path) as stream:
-            text = stream.read(MAX_TEXT_BYTES + 1)
+            if os.fstat(stream.fileno()).st_size > MAX_TEXT_BYTES:
+                raise TrainingError(
+                    f"{path}: has over {MAX_TEXT_BYTES} bytes, which no run's log has"
+                )
+            for line in stream:
+                yield line.decode(errors="replace").rstrip("\r\n")
     except OSError as error:
         raise TrainingError(
             f"{path}: cannot be read: {error.strerror}; name the folder of a training run"
         ) from error
-    if len(text) > MAX_TEXT_BYTES:
-        raise TrainingError(f"{path}: has over {MAX_TEXT_BYTES} bytes, which no run's log has")
-    return text.decode(errors="replace").splitlines()
 
 
 def _to_record(line: str) -> LogRecord:

@@ -1,5 +1,6 @@
 """The curves of a run as a picture."""
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 """What is drawn over the epochs: each panel's title, and the records' names with their labels."""
 
+
+Points = dict[str, "tuple[array[float], array[float]]"]
+"""Name of a record's number -> the epochs that have one, and the numbers."""
 
 LARGEST = float(np.finfo(np.float32).max)
 """The largest number that is drawn."""
@@ -43,46 +47,60 @@ def plot_run(folder: AnyPath, target: AnyPath, *, force: bool = False) -> None:
     check_target(target, force)
     check_picture(target)
     check_not_read([target], [folder / LOG])
-    records = [record for record in read_log(folder) if record["kind"] == "epoch"]
-    if not records:
-        raise TrainingError(f"{folder}: no epoch is finished: there is nothing to draw yet")
-    if without := [record["step"] for record in records if "epoch" not in record]:
-        raise TrainingError(f"{folder / LOG}: what ended at step {without[0]} is of no epoch")
-    _check_range(folder / LOG, records)
+    points = _read_points(folder)
 
     def draw(figure: Any) -> None:
         for axes, (title, curves) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-            _draw(axes, title, curves, records)
+            _draw(axes, title, curves, points)
 
     draw_picture(target, (10, 7), draw, force)
 
 
-def _check_range(log: Path, records: Sequence[LogRecord]) -> None:
-    """Refuses numbers that no training in float32 comes to, on which matplotlib breaks.
+def _read_points(folder: Path) -> Points:
+    """Returns what of a run's log is drawn, each number in eight bytes.
 
     Raises:
-        TrainingError: One is so large.
+        TrainingError: There is no log, or it has no finished epoch or what cannot be drawn.
     """
-    names = [name for _, curves in PANELS for name, _ in curves]
-    for record in records:
-        for name in names:
-            if abs(record.get(name) or 0) > LARGEST:
-                raise TrainingError(
-                    f"{log}: {name} of epoch {record['epoch']} is {record[name]}, expected at most "
-                    f"{LARGEST:.3g}"
-                )
-
-
-def _draw(
-    axes: Any, title: str, curves: Sequence[tuple[str, str]], records: Sequence[LogRecord]
-) -> None:
-    for name, label in curves:
-        points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
-        if points:
-            # One epoch is a point, which a line alone would not show.
-            axes.plot(
-                *zip(*points, strict=True), label=label, marker="." if len(points) < 20 else ""
+    points = {name: (array("d"), array("d")) for _, curves in PANELS for name, _ in curves}
+    finished = False
+    for record in read_log(folder):
+        if record["kind"] != "epoch":
+            continue
+        finished = True
+        if "epoch" not in record:
+            raise TrainingError(
+                f"{folder / LOG}: what ended at step {record['step']} is of no epoch"
             )
+        for name, (epochs, values) in points.items():
+            if (value := record.get(name)) is not None:
+                _check_range(folder / LOG, record, name)
+                epochs.append(record["epoch"])
+                values.append(value)
+    if not finished:
+        raise TrainingError(f"{folder}: no epoch is finished: there is nothing to draw yet")
+    return points
+
+
+def _check_range(log: Path, record: LogRecord, name: str) -> None:
+    """Refuses a number that no training in float32 comes to, on which matplotlib breaks.
+
+    Raises:
+        TrainingError: It is so large.
+    """
+    if abs(record[name]) > LARGEST:
+        raise TrainingError(
+            f"{log}: {name} of epoch {record['epoch']} is {record[name]}, expected at most "
+            f"{LARGEST:.3g}"
+        )
+
+
+def _draw(axes: Any, title: str, curves: Sequence[tuple[str, str]], points: Points) -> None:
+    for name, label in curves:
+        epochs, values = points[name]
+        if epochs:
+            # One epoch is a point, which a line alone would not show.
+            axes.plot(epochs, values, label=label, marker="." if len(epochs) < 20 else "")
     axes.set_title(title)
     axes.locator_params("x", integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")

@@ -12,6 +12,8 @@ from PIL import Image
 from convert import load_model, save_model
 from convert.command_line import main as convert
 from parity.command_line import main as parity
+from pvt_data.answers.outputs import open_output
+from pvt_data.answers.rows import FORMATS, Head
 from pvt_data.progress import progress_bar
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import make_config, output_names
@@ -290,6 +292,24 @@ def test_a_terminal_that_is_closed_is_nothing_to_the_work(monkeypatch):
     monkeypatch.setattr(Progress, "stop", fail)
     with progress_bar("images") as show:
         show(2, 4)
+
+
+@pytest.mark.parametrize("form", ["--csv", "--jsonl", "--json"])
+def test_names_of_files_do_not_write_to_a_terminal(monkeypatch, form):
+    row = FORMATS[form.strip("-")]
+    records = [{"image": "a\x1b[2J\udcff.png", "error": "no"}]
+    head = Head("m\x1b[2J.onnx", {}, 1, "probability")
+    whole = "".join(row.write(head, records))
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    with open_output(None, row, head, False, False) as output:
+        output.write(whole)
+    assert "\x1b" not in terminal.getvalue() and "[2J" in terminal.getvalue()
+    program = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr("sys.stdout", program)
+    with open_output(None, row, head, False, False) as output:
+        output.write(whole)
+    program.flush()
+    assert program.buffer.getvalue() == whole.encode("utf-8", "surrogateescape")
 
 
 def test_elsewhere_nothing_is_shown(capsys):

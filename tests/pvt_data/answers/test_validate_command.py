@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -152,3 +154,15 @@ def test_an_engines_threads_leave_the_cores_to_those_that_decode(models, images,
     load_forward(models / "a.onnx")
     with pytest.raises(RuntimeError, match="allow_spinning"):
         made[-1].get_session_config_entry(spinning)
+
+
+def test_names_need_not_be_unicode(models, images, tmp_path):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path / "m") + b"\xff.pth"))
+    shutil.copy(models / "a.pth", odd)
+    (images / "ant" / os.fsdecode(b"x\xff.png")).write_bytes(b"")
+    table, kept = tmp_path / "r.csv", tmp_path / "kept.json"
+    common = (pvt_torch, "validate", odd, "--data-dir", images, "--resume", kept)
+    assert tells(refusal(*common, "--output", table), "1 of 13 images")
+    assert os.fsencode(odd) in table.read_bytes()
+    again = invoke(*common)
+    assert again.exit_code == 1 and tells(again.stderr, "13 images", "goes on")

@@ -127,6 +127,8 @@ class TestWorker:
             ("import sys; sys.exit('warning: x\\nError: torch is not installed')", "torch"),
             ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
             ("raise SystemExit(7)", "7"),
+            ("import os; os.kill(os.getpid(), 40)", "signal 40"),
+            ("print('{\"seconds\": [0.', end='')", "exit code 0"),
         ],
     )
     def test_one_that_ends_says_why(self, code, said):

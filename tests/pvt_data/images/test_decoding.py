@@ -3,6 +3,7 @@
 import io
 import struct
 import tarfile
+import tracemalloc
 import zlib
 from contextlib import nullcontext
 from functools import partial
@@ -175,15 +176,48 @@ def test_jpegs_of_countless_scans_are_refused():
     assert open_image(io.BytesIO(data), 3).size == (50, 40)
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    [b"\xff", b"\xff" * 9, b"\0", b"\xff\0", b"\xff\xd0\x10\0", b"\xff\xe5\0\0"],
+)
+def test_what_decoders_pass_over_in_a_jpeg_hides_no_scans(hidden):
+    data = encoded("JPEG", progressive=True, subsampling=0)
+    frame = data.index(b"\xff\xc2")
+    odd = data[:frame] + hidden + data[frame:]
+    assert crop(odd).size == (32, 32)
+    assert count_scans(io.BytesIO(odd)) == 10
+    large = odd.replace(data[frame + 5 : frame + 9], struct.pack(">HH", 9000, 9000))
+    for read in (lambda: open_image(io.BytesIO(large), 3, "a.png"), lambda: crop(large)):
+        with pytest.raises(ImageError, match=naming("a.png", "baseline")):
+            read()
+
+
+def test_jpegs_of_countless_parts_are_refused():
+    """Pillow copies the EXIF data that it has for each part that it finds."""
+    data, part = encoded("JPEG"), b"\xff\xe1\0\x0eExif\0\0" + bytes(6)
+    for more, fine in ((part * 1900, True), (part * 2001, False), (bytes(2 << 20), False)):
+        odd = data[:2] + more + data[2:]
+        for read in (lambda d=odd: open_image(io.BytesIO(d), 3, "a.png"), lambda d=odd: crop(d)):
+            with (
+                nullcontext() if fine else pytest.raises(ImageError, match=naming("a.png", "parts"))
+            ):
+                read()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """As a PNG has it."""
+    total = zlib.crc32(kind + body)
+    return len(body).to_bytes(4, "big") + kind + body + total.to_bytes(4, "big")
+
+
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
-def test_pngs_of_countless_packed_texts_are_refused(kind):
+@pytest.mark.parametrize("before", [b"", chunk(b"a1_b", b"")])
+def test_pngs_of_countless_packed_texts_are_refused(kind, before):
     """A kilobyte each that becomes a megabyte."""
     data, body = encoded("PNG"), b"a\0\1\0\0\0"[: 6 if kind == b"iTXt" else 2]
     body += b"\0" * (kind == b"zTXt") + zlib.compress(bytes(1 << 20))
-    chunk = len(body).to_bytes(4, "big") + kind + body
-    chunk += zlib.crc32(kind + body).to_bytes(4, "big")
     for count, fine in ((MAX_PACKED_TEXTS, True), (MAX_PACKED_TEXTS + 1, False)):
-        many = data[:33] + chunk * count + data[33:]
+        many = data[:33] + before + chunk(kind, body) * count + data[33:]
         for read in (lambda d=many: open_image(io.BytesIO(d), 3, "a.png"), lambda d=many: crop(d)):
             if fine:
                 read()
@@ -193,7 +227,7 @@ def test_pngs_of_countless_packed_texts_are_refused(kind):
 
 
 @pytest.mark.parametrize(
-    ("limit", "most"), [("MAX_ROWS", 39), ("MAX_SCANS", 9), ("MAX_SCANNED", 40 * 50 * 9)]
+    ("limit", "most"), [("MAX_SIDE", 49), ("MAX_SCANS", 9), ("MAX_SCANNED", 40 * 50 * 9)]
 )
 def test_each_limit_holds(monkeypatch, limit, most):
     data = encoded("JPEG", progressive=True)  # of ten scans
@@ -221,22 +255,91 @@ def test_a_webp_of_few_bytes_and_many_pixels_is_refused():
     assert open_image(stream, 3).size == (4000, 2500)
 
 
-def tiff(width: int, height: int, tile: int) -> bytes:
-    """Grey, packed, of one tile of this side."""
-    packed = zlib.compress(bytes(tile * tile))
-    tags = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile}
-    tags |= {324: 8 + 2 + 12 * 10 + 4, 325: len(packed)}
+def tiff(width: int, height: int, tile: int, rows: int) -> bytes:
+    """Grey, packed, of tiles of this size, all of which are at the same place."""
+    packed = zlib.compress(bytes(tile * rows))
+    tags = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: rows}
+    count, start = -(-width // tile) * -(-height // rows), 8 + 2 + 12 * 10 + 4
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + packed
+    if count == 1:
+        numbers, places = b"", (start, len(packed))
+    else:
+        numbers = struct.pack("<I", start + 8 * count) * count
+        numbers += struct.pack("<I", len(packed)) * count
+        places = start, start + 4 * count
+    for tag, place in zip((324, 325), places, strict=True):
+        entries += struct.pack("<HHII", tag, 4, count, place)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", 10) + entries + bytes(4) + numbers + packed
 
 
 def test_a_tile_is_not_much_larger_than_its_image():
     """Which is decoded whole: kilobytes that become gigabytes."""
     for width, tile, fine in ((8, 16, True), (8, 2000, True), (8, 3008, False), (3008, 3008, True)):
-        data = tiff(width, width, tile)
+        data = tiff(width, width, tile, tile)
         for read in (lambda d=data: open_image(io.BytesIO(d), 3, "a.tif"), lambda d=data: crop(d)):
             with nullcontext() if fine else pytest.raises(ImageError, match=naming("tiles")):
                 read()
+
+
+def strips(side: int, rows: int, count: int) -> bytes:
+    """Black and white, of strips of these rows, all of which are at the same place."""
+    tags = {256: side, 257: side, 258: 1, 259: 1, 262: 1, 277: 1, 278: rows}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    entries += struct.pack("<HHII", 273, 3, count, 8 + 2 + 12 * 8 + 4)
+    places = struct.pack("<H", 8) * count
+    data = bytes(side * rows // 8)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", 8) + entries + bytes(4) + places + data
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (strips(64, 8, 8), None),
+        (strips(64, 8, 8 * 8), None),
+        (strips(64, 8, 8 * 9), "strips"),
+        (strips(64, 8, 100_000), "numbers"),
+        (tiff(16 * 1000, 1, 16, 250_000), "tiles"),
+        (tiff(16 * 40, 1, 16, 250_000), None),
+    ],
+)
+def test_a_tiff_is_gone_through_once(data, word):
+    """Each strip and tile is decoded, however many a file says that there are."""
+    for read in (lambda: open_image(io.BytesIO(data), 3, "a.tif"), lambda: crop(data)):
+        with pytest.raises(ImageError, match=naming(word)) if word else nullcontext():
+            read()
+
+
+def test_a_tiff_of_jpeg_is_not_of_countless_scans():
+    image = Image.new("L", (5000, 5000))
+    image.save(stream := io.BytesIO(), "TIFF", compression="jpeg")
+    for data, fine in ((stream.getvalue() + bytes(500_000), True), (stream.getvalue(), False)):
+        with nullcontext() if fine else pytest.raises(ImageError, match=naming("PNG")):
+            open_image(io.BytesIO(data), 3, "a.tif")
+
+
+def test_a_bmp_in_runs_that_takes_long_is_not_decoded():
+    """Pillow fills up each line in a loop of Python's."""
+    colours = b"".join(bytes([n, 0, 255 - n, 0]) for n in range(256))
+    for width, fine in ((2000, True), (2001, False)):
+        runs = b"\1\5\0\0" * 1000 + b"\0\1"
+        head = struct.pack("<IiiHHIIiiII", 40, width, 1000, 1, 8, 1, len(runs), 0, 0, 256, 0)
+        start = 14 + len(head) + len(colours)
+        data = b"BM" + struct.pack("<III", start + len(runs), 0, start) + head + colours + runs
+        with nullcontext() if fine else pytest.raises(ImageError, match=naming("runs")):
+            open_image(io.BytesIO(data), 3, "a.bmp")
+
+
+def test_exif_data_that_are_one_orientation_without_an_end_say_nothing():
+    """Each number of two bytes is many times that in memory."""
+    entry = struct.pack("<HHII", 0x0112, 3, 2_000_000, 26)
+    exif = b"II*\0\x08\0\0\0\1\0" + entry + bytes(4) + b"\7\7" * 2_000_000
+    data = encoded("PNG")
+    data = data[:33] + chunk(b"eXIf", exif) + data[33:]
+    tracemalloc.start()
+    open_image(io.BytesIO(data), 3)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 * len(exif)
 
 
 def test_bytes_in_memory_may_be_read_again():

@@ -5,8 +5,11 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ from pvt_data.sources.folders import open_source
 from pvt_data.sources.listing import LeftOut, list_images, list_labelled
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import ImageError, Preprocessing, make_config
-from pvt_spec.files.limits import MAX_CLASS_NAME
+from pvt_spec.files.limits import MAX_CLASS_NAME, MAX_IMAGE_BYTES
 from pvt_spec.files.reading import open_regular
 from tests.support.commands import invoke, refusal
 from tests.support.messages import naming, tells
@@ -209,6 +212,43 @@ def test_headers_within_headers_are_refused(tmp_path):
         open_source(tmp_path)
 
 
+def records(count: int) -> bytes:
+    """So many of a pax header, each of fifteen bytes."""
+    return b"".join(b"15 key%06d=a\n" % number for number in range(count))
+
+
+def pax(kind: bytes, data: bytes) -> bytes:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, len(data)
+    return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
+
+
+SPARSE = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "fine"),
+    [
+        (pax(tarfile.XGLTYPE, records(100)), True),
+        (pax(tarfile.XGLTYPE, records(101)), False),
+        (pax(tarfile.XHDTYPE, records(1000)), True),
+        (pax(tarfile.XHDTYPE, records(70_000)), False),
+        (
+            pax(tarfile.XHDTYPE, SPARSE) + pax(tarfile.REGTYPE, b"400000\n" + b"0\n" * 800_000),
+            False,
+        ),
+    ],
+)
+def test_what_a_tar_file_says_beside_its_members_is_bounded(tmp_path, start, fine):
+    """All that is said of all members is gone through for each; a number becomes an object."""
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        add(tar, "0.png", png())
+    data = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "a.tar").write_bytes(start + data)
+    with nullcontext() if fine else pytest.raises(ImageError, match=naming("a.tar")):
+        open_source(tmp_path)
+
+
 def test_a_class_of_many_bytes_is_no_name(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         add(tar, "0.png", png())
@@ -242,3 +282,34 @@ def test_tar_files_are_read_by_many_threads_and_on_any_system(tars, monkeypatch,
         for number, data in zip(numbers, pool.map(source.read, numbers), strict=True):
             assert data == expected[source.name(number)]
     assert len(source._files) <= 3
+
+
+def test_a_file_without_an_end_is_not_read(tmp_path):
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "0.png").open("wb") as stream:
+            stream.truncate(2 << 30)
+    with pytest.raises(ImageError, match=naming("0.png", f"{MAX_IMAGE_BYTES:,}")):
+        open_source(tmp_path).read(0)
+
+
+@pytest.fixture
+def deep(tmp_path, monkeypatch):
+    """Folders in each other, more than Python calls functions: nor would pytest remove them."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        Path("a").mkdir()
+        os.chdir("a")
+    Path("0.png").write_bytes(png())
+    os.chdir(tmp_path)
+    yield
+    subprocess.run(["rm", "-r", tmp_path / "a"], check=True)
+
+
+@pytest.mark.usefixtures("deep")
+def test_folders_in_each_other_without_an_end_are_one_error():
+    assert len(list_images(["a"])) == 1
+    # In a process of its own, as pathlib leaves open what it has begun.
+    code = "from pvt_data.sources.listing import list_images; list_images(['a/**/*.png'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ImageError: a/**/*.png: " in done.stderr

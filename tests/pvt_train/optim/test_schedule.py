@@ -225,3 +225,12 @@ def test_a_longer_run_follows_its_own_schedule_from_where_it_is():
     longer = Recipe("pvt_nano", epoch_size=50, warmup_epochs=10, lr=1e-3, min_lr=1e-5)
     middle = 1e-5 + (1e-3 - 1e-5) * (1 + cos(pi * 20 / 40)) / 2
     assert learning_rate(PEAK + SPAN, STEPS, longer) == pytest.approx(middle, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["step_decay", "multi_step_decay", "exponential_decay"])
+def test_a_rate_that_grows_beyond_all_numbers_is_infinite(name):
+    recipe = Recipe(
+        "pvt_tiny", scheduler=name, decay_rate=1e18, decay_epochs=1, warmup_epochs=0,
+        multi_step_decay_milestones=tuple(range(100)),
+    )  # fmt: skip
+    assert learning_rate(100, 1, recipe) == float("inf")

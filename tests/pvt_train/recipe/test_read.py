@@ -150,6 +150,12 @@ def test_a_number_may_be_written_as_mindcv_writes_it(tmp_path, text, lr):
         ("hflip", 1.5, "expected 0 to 1"),
         ("crop_pct", 0.0, "expected more than 0, up to 1"),
         ("seed", -1, "expected at least 0"),
+        ("seed", 2**63, "below 2**63"),
+        ("multi_step_decay_milestones", [1, 10**30], "below 2**63"),
+        ("weight_decay", 1e300, "below 2**63"),
+        ("drop_path_rate", 1e300, "below 2**63"),
+        ("ckpt_save_dir", "a\0b", "expected text"),
+        ("data_dir", "\ud800", "expected text"),
     ],
 )
 def test_values_that_cannot_be_are_refused(key, value, expected):

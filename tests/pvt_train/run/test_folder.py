@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+import tracemalloc
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pvt_spec import FileExists, PvtError
+from pvt_train.run import plot
 from pvt_train.run.checkpoints import is_better
 from pvt_train.run.folder import check_output, clear, is_state, output_folder, state_file
 from pvt_train.run.log import RunLog, read_log
@@ -191,6 +193,16 @@ class TestLog:
         assert [record["step"] for record in read_log(tmp_path)] == [1, 2, 3]
         assert [step for step, _ in tensorboard_scalars(tmp_path, "epoch/loss")] == [1, 2, 3]
 
+    def test_one_of_many_lines_is_read_in_proportion_to_its_bytes(self, tmp_path):
+        lines = b'{"kind":"epoch","step":1,"epoch":1,"loss":1}\n' * 50_000
+        (tmp_path / "log.jsonl").write_bytes(lines)
+        tracemalloc.start()
+        RunLog(tmp_path, 1).close()
+        plot._read_points(tmp_path)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 2 * len(lines)
+
     def test_a_new_one_replaces_the_old(self, tmp_path):
         write_epochs(tmp_path, 1, 4)
         write_epochs(tmp_path, 1, 2)
@@ -228,12 +240,12 @@ class TestLog:
 
     def test_a_folder_without_one_is_named(self, tmp_path):
         with pytest.raises(TrainingError, match=naming("log.jsonl")):
-            read_log(tmp_path)
+            [*read_log(tmp_path)]
 
     def test_a_damaged_line_is_named(self, tmp_path):
         (tmp_path / "log.jsonl").write_text('{"kind": "step", "step": 1}\nnonsense\n{}\n')
         with pytest.raises(TrainingError, match=naming("2", "nonsense")):
-            read_log(tmp_path)
+            [*read_log(tmp_path)]
 
 
 class TestPlot:

@@ -197,6 +197,19 @@ class TestStart:
         assert tells(said, f"{tmp_path}/p.safetensors")
         assert np.array_equal(AddingTwin.last.first["head.bias"], weights["head.bias"])
 
+    def test_names_of_folders_need_not_be_unicode(self, data, tmp_path):
+        odd = data.rename(os.fsdecode(os.fsencode(data) + b"\xff"))
+        done(start(odd, tmp_path / "run"))
+        done(go("--resume", tmp_path / "run", "--epoch-size", 3))
+
+    def test_a_run_may_have_no_end(self, data, tmp_path):
+        def stop(twin: AddingTwin) -> None:
+            if twin.steps == 3:
+                signal.raise_signal(signal.SIGTERM)
+
+        result = start(data, tmp_path / "run", "--epoch-size", 10**18, hook=stop)
+        assert result.exit_code == 128 + signal.SIGTERM and "ETA ?" in result.output
+
     def test_a_folder_that_may_not_be_written_to(self, tmp_path, monkeypatch):
         monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
         refused = pytest.raises(PvtError, match=naming("written"))
@@ -221,7 +234,7 @@ class TestForce:
 
         assert start(data, run, "--force", hook=fail).exit_code == 1
         assert not (run / "last.ckpt").exists() and not (run / "best.ckpt").exists()
-        assert read_log(run) == []
+        assert [*read_log(run)] == []
 
     def test_a_run_that_goes_on_in_its_place_has_its_own_log(self, data, run, tmp_path):
         done(start(data, tmp_path / "other", "--log-interval", 1))

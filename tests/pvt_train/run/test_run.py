@@ -291,12 +291,12 @@ class TestLog:
     def test_bytes_that_are_no_text_are_named_by_line(self, tmp_path):
         (tmp_path / "log.jsonl").write_bytes(b'{"kind": "step", "step": 1}\n\xff\n{}\n')
         with pytest.raises(TrainingError, match=naming("2", "record")):
-            read_log(tmp_path)
+            [*read_log(tmp_path)]
 
     def test_a_line_is_on_the_disk_once_it_is_written(self, tmp_path):
         log = RunLog(tmp_path, 0)
         log.write({"kind": "step", "step": 1, "loss": 1.0})
-        assert len(read_log(tmp_path)) == 1
+        assert len([*read_log(tmp_path)]) == 1
         log.close()
 
 
@@ -392,7 +392,7 @@ def test_a_loss_of_large_logits_is_exact():
 def test_a_number_that_is_not_finite_is_null(tmp_path):
     write_log(tmp_path, {"kind": "epoch", "step": 1, "val_loss": float("nan"), "lr": float("inf")})
     assert "NaN" not in (tmp_path / "log.jsonl").read_text()
-    assert read_log(tmp_path)[0] == {"kind": "epoch", "step": 1, "val_loss": None, "lr": None}
+    assert next(read_log(tmp_path)) == {"kind": "epoch", "step": 1, "val_loss": None, "lr": None}
 
 
 @pytest.mark.parametrize(
