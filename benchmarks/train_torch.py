@@ -56,16 +56,18 @@ class Contestant:
         return (open_ours if self.ours else open_theirs)(self, variant, batch, device)
 
 
-FAST = (("fused_attention", True), ("channels_last", True))
+LAST = (("channels_last", True),)
+FAST = (("fused_attention", True), *LAST)
 CONTESTANTS = {
     "ours": Contestant(True),
     "theirs": Contestant(False),
     "ours, sdpa and channels last": Contestant(True, changes=FAST),
     "ours compiled": Contestant(True, True),
+    "ours compiled, channels last": Contestant(True, True, changes=LAST),
     "theirs compiled": Contestant(False, True),
     "ours bf16": Contestant(True, False, True),
     "theirs bf16": Contestant(False, False, True),
-    "ours bf16 compiled": Contestant(True, True, True, FAST),
+    "ours bf16 compiled, sdpa and channels last": Contestant(True, True, True, FAST),
     "theirs bf16 compiled": Contestant(False, True, True),
 }
 
