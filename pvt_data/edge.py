@@ -31,7 +31,15 @@ _OUT_OF_MEMORY = (
 )
 """What a library's own error says where Python's would be a MemoryError."""
 
-_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+_OUTSIDE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ESTALE,
+    errno.EAGAIN,
+)
 """What the system may answer to a call on an open file, which names none."""
 
 SIGNALS = [
@@ -229,6 +237,12 @@ def _end(error: BaseException) -> NoReturn:
         _leave(f"Error: {_one_line(words, 1000)}", BAD_DATA)
     if isinstance(error, OSError):
         _check_streams()
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror):
+        _leave(
+            "Error: no folder for temporary files can be written to: make space in one, or name "
+            "another as TMPDIR",
+            BAD_DATA,
+        )
     if isinstance(error, OSError) and (error.filename or error.errno in _OUTSIDE):
         where = "" if error.filename is None else f"{_one_line(str(error.filename), 1000)}: "
         _leave(f"Error: {where}{error.strerror or type(error).__name__}", BAD_DATA)

@@ -15,6 +15,7 @@ from pvt_data.sources.labels import Tell
 from pvt_data.sources.source import Source
 from pvt_spec.errors import ConfigError, ConvertError
 from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.limits import MAX_CLASSES
 from pvt_spec.files.locks import sole
 from pvt_spec.files.models import read_text
 from pvt_spec.files.records import read_record
@@ -121,6 +122,8 @@ class _Record:
         Raises:
             ValueError: Its numbers are none of a standing.
         """
+        if max(row.count(" ") for row in self.by_class) >= MAX_CLASSES:
+            raise ValueError(f"it has over {MAX_CLASSES} classes")
         counts = np.array([row.split() for row in self.by_class], np.int64)
         tally = Tally(counts, self.loss)
         images, first, five, _ = counts

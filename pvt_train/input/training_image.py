@@ -42,6 +42,7 @@ class ImageMaker:
         epoch, index, repetition = map(int, item)
         place = (epoch, index, repetition)
         failed: dict[int, str] = {}
+        others: np.random.Generator | None = None
         while True:
             try:
                 rng = generator(recipe.seed, RandomUse.AUGMENTATION, *place)
@@ -51,9 +52,9 @@ class ImageMaker:
                 failed[index] = str(error).removeprefix(f"{self.source.name(index)}: ")
             if len(failed) > recipe.max_unreadable or len(failed) == len(self.source):
                 return NONE, list(failed.items())
-            rng = generator(recipe.seed, RandomUse.REPLACEMENT, *place)
+            others = others or generator(recipe.seed, RandomUse.REPLACEMENT, *place)
             while index in failed:
-                index = int(rng.integers(len(self.source)))
+                index = int(others.integers(len(self.source)))
 
     def _augmented(self, index: int, rng: np.random.Generator) -> Array:
         augmentation = self.augmentation

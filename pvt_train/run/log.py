@@ -1,6 +1,5 @@
 """A run's log: JSON lines, and event files that TensorBoard reads."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +11,6 @@ from typing import Any
 
 from pvt_spec import ConfigError
 from pvt_spec.files.json_text import encode_json, parse_json
-from pvt_spec.files.limits import MAX_TEXT_BYTES
 from pvt_spec.files.reading import open_regular
 from pvt_spec.words import show
 from pvt_train.run.folder import LOG
@@ -20,6 +18,10 @@ from pvt_train.twin import TrainingError
 
 LogRecord = dict[str, Any]
 """A line: ``kind`` is ``step`` or ``epoch``, ``step`` the updates done, the rest numbers."""
+
+
+_LONGEST = 1 << 16
+"""Bytes that no line of a log has; ours have some 300."""
 
 
 class RunLog:
@@ -131,13 +133,17 @@ def read_log(folder: Path) -> Iterator[LogRecord]:
     """Yields the records of a run, in order; a last line that was cut off is left out.
 
     Raises:
-        TrainingError: There is no log, it is no file or too long, or a line in it is no record.
+        TrainingError: There is no log, it is no file, or a line in it is no record.
     """
     path = folder / LOG
     broken: TrainingError | None = None
     for number, line in enumerate(_read_lines(path), start=1):
         if broken:
             raise broken
+        if len(line) >= _LONGEST:
+            raise TrainingError(
+                f"{path}: line {number} has {_LONGEST:,} bytes or more, as no record of a run has"
+            )
         try:
             record = _to_record(line)
         except ValueError as error:
@@ -151,14 +157,10 @@ def read_log(folder: Path) -> Iterator[LogRecord]:
 
 
 def _read_lines(path: Path) -> Iterator[str]:
-    """Yields the lines of a file one by one: all of them at once take many times its bytes."""
+    """Yields the lines of a file one by one, of one that is too long the start."""
     try:
         with open_regular(path) as stream:
-            if os.fstat(stream.fileno()).st_size > MAX_TEXT_BYTES:
-                raise TrainingError(
-                    f"{path}: has over {MAX_TEXT_BYTES} bytes, which no run's log has"
-                )
-            for line in stream:
+            while line := stream.readline(_LONGEST):
                 yield line.decode(errors="replace").rstrip("\r\n")
     except OSError as error:
         raise TrainingError(

@@ -21,7 +21,7 @@ from pvt_data.sources.folders import open_source
 from pvt_spec import ImageError, make_config
 from pvt_train.input.loader import TrainingBatches, image_order, spread
 from pvt_train.input.processes import ImageProcesses, process_count
-from pvt_train.input.randomness import drop_path_scales
+from pvt_train.input.randomness import RandomUse, drop_path_scales, generator
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import model_info
 from pvt_train.twin import Batch, TrainingError
@@ -322,6 +322,19 @@ def test_unreadable_images_are_named_and_replaced_by_others(folder: Path, worker
         next(batches.epoch(5))
         assert len(batches.unreadable) < 2
     assert_same(made, epoch_of(folder, 0, **PLAIN))
+
+
+def test_another_image_is_drawn_on_from_the_last(folder: Path, monkeypatch) -> None:
+    """Begun anew for each, the draws would be the square of the unreadable images."""
+    spoil(folder, *range(COUNT))
+    drawn = []
+    monkeypatch.setattr(
+        "pvt_train.input.training_image.generator",
+        lambda seed, use, *place: drawn.append(use) or generator(seed, use, *place),
+    )
+    with pytest.raises(ImageError, match=naming(COUNT)):
+        epoch_of(folder, 0, max_unreadable=10**6, batch_size=1, **PLAIN)
+    assert drawn.count(RandomUse.REPLACEMENT) == 1
 
 
 def test_a_repeated_image_that_is_unreadable_counts_once(folder: Path) -> None:

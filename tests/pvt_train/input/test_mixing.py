@@ -176,6 +176,11 @@ def test_no_mixing_changes_no_bit():
 # --- targets
 
 
+def test_targets_take_no_square_of_the_classes():
+    targets = smooth_labels(np.array([7, 199_999]), 200_000, 0.0)
+    assert targets.argmax(axis=1).tolist() == [7, 199_999] and targets.sum() == 2
+
+
 def test_smoothed_labels_are_szegedys():
     targets = smooth_labels(np.array([1, 3]), 4, 0.2)
     assert targets.dtype == np.float32
