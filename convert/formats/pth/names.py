@@ -68,7 +68,10 @@ def _numpy_scalar(dtype: Any, values: bytes) -> Any:
     if not isinstance(dtype, np.dtype) or not isinstance(values, bytes):
         raise TypeError("a scalar object")
     array: Array = np.frombuffer(values, dtype)
-    return array.reshape(()).item()
+    value = array.reshape(()).item()
+    if isinstance(value, str):
+        value.encode()  # fails on a lone surrogate, as the machine has it for its own texts
+    return value
 
 
 def _dict_of_pairs(pairs: Any = ()) -> OrderedDict:

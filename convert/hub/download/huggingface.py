@@ -23,7 +23,8 @@ from convert.hub.places import OFFLINE, Places
 from convert.hub.registry import Row
 from pvt_data.sources.labels import Tell
 from pvt_spec.errors import ConvertError
-from pvt_spec.files.models import CONFIG, first_bytes
+from pvt_spec.files.models import CONFIG, first_bytes, reaching
+from pvt_spec.files.reading import open_regular
 from pvt_spec.published import PUBLISHED
 from pvt_spec.words import listed, show
 
@@ -158,8 +159,8 @@ def _verified(row: Row, commit: str, name: str, said: Any) -> str:
 def _hashes(path: Path) -> tuple[str, str]:
     """Returns a file's sha256, and the sha1 by which git knows what it is not to store itself."""
     sha256, git = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
-    git.update(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
+        git.update(b"blob %d\0" % os.fstat(stream.fileno()).st_size)
         while piece := stream.read(1 << 20):
             sha256.update(piece)
             git.update(piece)
@@ -184,11 +185,12 @@ def _from_cache(row: Row, revision: str, places: Places, why: str) -> Repository
     notes = () if revision == commit else (f"{why}: {revision} is taken as it was last seen",)
     if kept := _noted(row, commit, places):
         return Repository(folder, kept, False, _AS_HUB, notes)
-    names = _choose(row, sorted(each.name for each in folder.iterdir()))
+    with reaching(folder):
+        names = _choose(row, sorted(each.name for each in folder.iterdir()))
+        hashes = {name: _hashes(folder / name) for name in names}
     found, against = {}, _AS_CACHE
-    for name in names:
-        called = Path(os.path.realpath(folder / name)).name
-        found[name], git = _hashes(folder / name)
+    for name, (sha256, git) in hashes.items():
+        called, found[name] = Path(os.path.realpath(folder / name)).name, sha256
         if called == name:  # a disk without links
             against = ""
         elif called not in (found[name], git):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +137,15 @@ def test_offline_takes_what_is_here_and_says_of_when(hub, data, monkeypatch):
     shutil.rmtree(hub.cache)  # what was noted: then names in the cache are hashes
     unnoted = again()
     assert unnoted.hashes == found.hashes and "cache" in unnoted.against
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_file_in_the_cache_is_not_waited_for(make, hub, data, monkeypatch):
+    path = fetch(NAME).path / "model.safetensors"
+    path.unlink()
+    make(path)
+    monkeypatch.setenv("PVT_HUB_OFFLINE", "1")
+    assert tells(refused(), path, "pipe")
 
 
 def test_a_damaged_cache_is_noticed(hub, data, monkeypatch):

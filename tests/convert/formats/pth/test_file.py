@@ -279,6 +279,14 @@ def test_tensors_whose_names_read_alike_are_all_found():
     assert len(file.tensors) == 1 + len(W)
 
 
+def test_a_text_of_numpy_that_is_no_unicode_is_left_unread():
+    lone = np.frombuffer(struct.pack("<I", 0xD800), "<U1")[0]
+    file = read_bytes(saved({**W, "arch": lone, "name": np.str_("b0")}))
+    assert file.metadata == {"name": "b0"}
+    (unread,) = file.unread
+    assert unread.endswith(".multiarray.scalar")
+
+
 @pytest.mark.parametrize("kind", ["U3", "S3", "U0", "S0"])
 def test_arrays_of_texts_are_no_tensors(kind):
     file = read_bytes(saved({**W, "names": np.zeros(2, kind)}))
