@@ -4,7 +4,7 @@ It is asked before Pillow opens the file; the limits are those of :mod:`pvt_spec
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import mul
 from typing import BinaryIO, Literal
 
@@ -25,6 +25,9 @@ from pvt_spec.files.limits import (
 _CHUNK = 1 << 20
 _SEQUENTIAL, _PROGRESSIVE, _SCAN = (0xC0, 0xC1, 0xC9), (0xC2, 0xC6, 0xCA, 0xCE), 0xDA
 """Markers within a JPEG."""
+
+_FRAMES = {*range(0xC0, 0xD0), 0xDE} - {0xC4, 0xC8, 0xCC}
+"""Those of frames, of which a JPEG has one."""
 
 _ALONE = {0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
 """Those that have no length and data behind them, to libjpeg or to Pillow."""
@@ -51,7 +54,7 @@ def count_scans(stream: BinaryIO) -> int:
     if start[:2] in (b"II", b"MM"):
         check_numbers(stream)
     stream.seek(0)
-    check_most(texts, MAX_PACKED_TEXTS, "compressed texts")
+    check_most(texts, MAX_PACKED_TEXTS, "compressed texts and profiles")
     return scans
 
 
@@ -82,9 +85,10 @@ def check_most(number: int, most: int, what: str, how: str = "anew") -> None:
 
 
 def _count_scans(stream: BinaryIO) -> int:
-    if _is_one_scan(stream):
+    segments = [*_segments(stream)]
+    if _is_one_scan(segments):
         return 1
-    _check_coefficients(stream)
+    _check_coefficients(segments)
     stream.seek(0)
     scans, last = 0, b""
     while chunk := stream.read(_CHUNK):
@@ -94,10 +98,14 @@ def _count_scans(stream: BinaryIO) -> int:
     return scans
 
 
-def _is_one_scan(stream: BinaryIO) -> bool:
+_Segment = tuple[int, bytes]
+"""The marker of a segment of a JPEG, and its data."""
+
+
+def _is_one_scan(segments: Sequence[_Segment]) -> bool:
     """Returns whether a JPEG's first scan has all of its pixels, after which decoders stop."""
     components = 0
-    for marker, data in _segments(stream):
+    for marker, data in segments:
         if marker in _PROGRESSIVE:
             return False
         if marker in _SEQUENTIAL:
@@ -107,13 +115,13 @@ def _is_one_scan(stream: BinaryIO) -> bool:
     return False
 
 
-def _check_coefficients(stream: BinaryIO) -> None:
+def _check_coefficients(segments: Sequence[_Segment]) -> None:
     """Refuses a JPEG all of whose coefficients take much memory, beside its pixels.
 
     Raises:
         ImageError: They do.
     """
-    for marker, data in _segments(stream):
+    for marker, data in segments:
         if marker in (*_PROGRESSIVE, *_SEQUENTIAL):
             height, width = int.from_bytes(data[1:3], "big"), int.from_bytes(data[3:5], "big")
             across, down = [byte >> 4 for byte in data[7::3]], [byte & 15 for byte in data[7::3]]
@@ -122,24 +130,28 @@ def _check_coefficients(stream: BinaryIO) -> None:
                 most = int(MAX_COEFFICIENTS / beyond)
                 what = "pixels in full colour and several scans"
                 check_most(width * height, most, what, "as a baseline JPEG")
-            return
 
 
-def _segments(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yields the marker of each segment of a JPEG before its pixels, and the data of some.
+def _segments(stream: BinaryIO) -> Iterator[_Segment]:
+    """Yields what a JPEG says of its frame and its first scan, behind which decoders read pixels.
 
     Raises:
-        ImageError: There are very many, or much between them.
+        ImageError: There are very many parts before, several frames, or much between them.
     """
+    frames = 0
     for number, marker in enumerate(_markers(stream)):
         check_most(number, MAX_PARTS_BEFORE, "parts before its pixels")
         if marker in _ALONE:
             continue
+        frames += marker in _FRAMES
+        check_most(frames, 1, "frames")
         length = max(int.from_bytes(stream.read(2), "big") - 2, 0)
-        if marker in (*_PROGRESSIVE, *_SEQUENTIAL, _SCAN):
+        if marker in _FRAMES or marker == _SCAN:
             yield marker, stream.read(length)
         else:
             stream.seek(length, 1)
+        if marker == _SCAN:
+            break
 
 
 def _markers(stream: BinaryIO) -> Iterator[int]:
@@ -161,7 +173,7 @@ def _count_packed_texts(stream: BinaryIO) -> int:
     stream.seek(8)
     # Behind the last part, or damage, no decoder goes on.
     while re.fullmatch(rb".{4}\w{4}", head := stream.read(8), re.DOTALL) and head[4:] != b"IEND":
-        texts += head[4:] in (b"zTXt", b"iTXt")
+        texts += head[4:] in (b"zTXt", b"iTXt", b"iCCP")
         # Past the data, and their sum.
         stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
     return texts

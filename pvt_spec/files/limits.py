@@ -85,7 +85,7 @@ MAX_PADDING = 1 << 20
 between its parts, over which decoders go one by one."""
 
 MAX_PACKED_TEXTS = 32
-"""Compressed texts of a PNG, of which each may take a megabyte."""
+"""Compressed texts and profiles of a PNG, of which each may take a megabyte."""
 
 MAX_CLASS_NAME = 1000
 """Bytes of the name of a class in a tar file."""

@@ -21,6 +21,7 @@ area = Check(lambda pair: 0 < pair[0] <= pair[1] <= 1, "0 < smallest <= largest 
 shape = Check(lambda pair: 0 < pair[0] <= pair[1] < inf, "0 < smallest <= largest")
 all_finite = Check(lambda values: all(map(isfinite, values)), "finite numbers")
 all_positive = Check(lambda values: all(0 < one < inf for one in values), "more than 0 each")
+not_many = Check(lambda patterns: len(patterns) <= 1000, "at most 1,000 patterns")
 not_negative = Check(lambda values: all(one >= 0 for one in values), "at least 0 each")
 
 
@@ -80,7 +81,10 @@ class Recipe:
         words={None: ""},
     )
     freeze: tuple[str, ...] = key(
-        (), "Patterns of tensors that stay, as 'patch_embed1.*,block1.*'.", on_resume=MOMENTS
+        (),
+        "Patterns of tensors that stay, as 'patch_embed1.*,block1.*'.",
+        check=not_many,
+        on_resume=MOMENTS,
     )
 
     mode: int = key(

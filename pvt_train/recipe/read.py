@@ -263,7 +263,8 @@ def _other(key: str, value: Any) -> Iterator[str]:
 
 
 def _model_problems(recipe: Recipe) -> Iterator[str]:
+    freeze = () if ROWS["freeze"].problem(recipe.freeze) else recipe.freeze
     try:
-        trainable_names(model_config(recipe, recipe.num_classes or 1), recipe.freeze)
+        trainable_names(model_config(recipe, recipe.num_classes or 1), freeze)
     except ConfigError as error:
         yield str(error)

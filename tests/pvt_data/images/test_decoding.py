@@ -194,14 +194,19 @@ def test_what_decoders_pass_over_in_a_jpeg_hides_no_scans(hidden):
 
 def test_jpegs_of_countless_parts_are_refused():
     """Pillow copies the EXIF data that it has for each part that it finds."""
-    data, part = encoded("JPEG"), b"\xff\xe1\0\x0eExif\0\0" + bytes(6)
-    for more, fine in ((part * 1900, True), (part * 2001, False), (bytes(2 << 20), False)):
-        odd = data[:2] + more + data[2:]
-        for read in (lambda d=odd: open_image(io.BytesIO(d), 3, "a.png"), lambda d=odd: crop(d)):
-            with (
-                nullcontext() if fine else pytest.raises(ImageError, match=naming("a.png", "parts"))
-            ):
-                read()
+    data = encoded("JPEG", progressive=True)
+    part = b"\xff\xe1\0\x0eExif\0\0" + bytes(6)
+    frame = data.index(b"\xff\xc2")
+    end = frame + 2 + int.from_bytes(data[frame + 2 : frame + 4], "big")
+    again = data[frame:end]
+    for more, word in (
+        (part * 1900, None), (part * 2001, "parts"), (bytes(2 << 20), "parts"), (again, "frames")
+    ):  # fmt: skip
+        for at in (2, end):
+            odd = data[:at] + more + data[at:]
+            for read in (lambda: open_image(io.BytesIO(odd), 3, "a.png"), lambda: crop(odd)):  # noqa: B023
+                with pytest.raises(ImageError, match=naming(word)) if word else nullcontext():
+                    read()
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -210,12 +215,12 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + kind + body + total.to_bytes(4, "big")
 
 
-@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
 @pytest.mark.parametrize("before", [b"", chunk(b"a1_b", b"")])
 def test_pngs_of_countless_packed_texts_are_refused(kind, before):
     """A kilobyte each that becomes a megabyte."""
     data, body = encoded("PNG"), b"a\0\1\0\0\0"[: 6 if kind == b"iTXt" else 2]
-    body += b"\0" * (kind == b"zTXt") + zlib.compress(bytes(1 << 20))
+    body += b"\0" * (kind != b"iTXt") + zlib.compress(bytes((1 << 20) - 1))
     for count, fine in ((MAX_PACKED_TEXTS, True), (MAX_PACKED_TEXTS + 1, False)):
         many = data[:33] + before + chunk(kind, body) * count + data[33:]
         for read in (lambda d=many: open_image(io.BytesIO(d), 3, "a.png"), lambda d=many: crop(d)):

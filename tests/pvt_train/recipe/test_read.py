@@ -151,6 +151,7 @@ def test_a_number_may_be_written_as_mindcv_writes_it(tmp_path, text, lr):
         ("crop_pct", 0.0, "expected more than 0, up to 1"),
         ("seed", -1, "expected at least 0"),
         ("seed", 2**63, "below 2**63"),
+        ("freeze", ["*"] * 1001, "at most 1,000 patterns"),
         ("multi_step_decay_milestones", [1, 10**30], "below 2**63"),
         ("weight_decay", 1e300, "below 2**63"),
         ("drop_path_rate", 1e300, "below 2**63"),
