@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convert.certificates.record import Part
-from pvt_spec.errors import ConfigError
+from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json, parse_json
-from pvt_spec.files.limits import MAX_TEXT_BYTES
+from pvt_spec.files.models import read_text
 from pvt_spec.files.records import read_record
 from pvt_spec.files.replacing import replacing
 
@@ -125,11 +125,9 @@ def read_entry(folder: Path) -> Entry | None:
     """Returns what is kept in a folder; None where nothing is that this version knows."""
     path = folder / RESULT
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            return None
-        said = parse_json(path.read_bytes())
+        said = parse_json(read_text(path))
         if not isinstance(said, dict) or said.pop("format", None) != FORMAT:
             return None
         return read_record(Entry, said, str(path))
-    except (OSError, ValueError, ConfigError):
+    except (ValueError, PvtError):
         return None

@@ -145,9 +145,8 @@ def _read_shards(index: Path) -> WeightFile:
     ]
     if problems:
         raise ConvertError(
-            f"{index}: its files hold other tensors:\n  "
+            f"{index}: its files hold other tensors: copy or download the folder again\n  "
             + listed(sorted(problems), _SHOWN, separator="\n  ")
-            + "\nCopy or download the folder again"
         )
     metadata: dict[str, str] = {}
     for file in files.values():

@@ -9,6 +9,7 @@ import pytest
 
 from convert.hub.registry import record
 from parity.command_line import main
+from parity.published.entry import read_entry
 from parity.published.work import _clear
 from pvt_spec.files.locks import held
 from tests.support.commands import invoke, refusal
@@ -139,6 +140,11 @@ def test_the_smallest_at_its_published_shapes_from_every_source(hub, tmp_path):
     assert written["huggingface"]["verified"] and len(written["huggingface"]["parts"]) == 3
     left = [path for path in tmp_path.joinpath("hf").rglob("*.safetensors")]
     assert left == [], "what was downloaded is gone"
+
+
+def test_a_pipe_in_the_place_of_what_is_kept_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "result.json")
+    assert read_entry(tmp_path) is None
 
 
 def test_a_file_in_the_place_of_the_folder_is_one_error(hub, tmp_path):

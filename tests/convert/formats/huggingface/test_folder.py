@@ -520,6 +520,7 @@ def test_shards_hold_what_the_index_says(sharded: Path) -> None:
     told = str(error.value)
     assert tells(told, moved, f"'{moved}'", "classifier.gain")
     assert tells(told, f"'{unknown}'") and tells(told, "nowhere")
+    assert "\\n" not in told, "its own lines are lines"
 
 
 @pytest.mark.parametrize("weight_map", [None, {}, [], {"a": 1}, "model.safetensors"])
