@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -213,3 +214,18 @@ def test_who_writes_over_weights_changes_no_open_model(options, tmp_path):
             stream.write(data)
             stream.truncate(len(data) or 1)
         assert np.array_equal(model.forward(images)["logits"], before)
+
+
+@pytest.mark.long
+def test_opening_takes_as_long_as_a_graph_is():
+    took = {}
+    for depth in (20, 60):
+        sizes = {"embed_dims": (8,) * 4, "num_heads": (1,) * 4, "mlp_ratios": (1,) * 4}
+        config = dataclasses.replace(SMALL["v2"], image_size=(32, 32), depths=(depth,) * 4, **sizes)
+        info = info_of(config)
+        weights = weights_for(config, info.numerics)
+        graph = build(config, info.numerics, weights, info=info).SerializeToString()
+        began = time.perf_counter()
+        open_engine(graph, "a model", EngineOptions(threads=1))
+        took[depth] = time.perf_counter() - began
+    assert took[60] < 6 * took[20], took  # 9 times where each result is compared with all before
