@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import onnx
@@ -57,9 +58,15 @@ def write_repository(
     for name in names:
         check_new_folder(target / name, force)
     check_not_inside([target / name for name in names], [file.path for file in files])
-    for file in files:
-        with made_of(stamp_files(file.path)):
-            yield from _write(file, target, max_batch, force, tell)
+    made = not target.exists()
+    try:
+        for file in files:
+            with made_of(stamp_files(file.path)):
+                yield from _write(file, target, max_batch, force, tell)
+    finally:
+        if made:
+            with suppress(OSError):  # there is something in it
+                target.rmdir()
 
 
 def _write(file: ModelFile, target: Path, max_batch: int, force: bool, tell: Tell) -> Iterator[str]:
