@@ -52,8 +52,14 @@ SAME_SECONDS = 1.0
 """Within it, a signal after another is the same request: a terminal that is closed, say, and its
 shell send one each. What the first has begun to clear up is not to be cut short."""
 
-_WHOLE = ("tempfile", "pvt_spec.files.temporary")
-"""Modules that no signal ends half-way: who calls them removes what they made, once it is known."""
+_WHOLE = (
+    ("tempfile", ""),
+    ("pvt_spec.files.temporary", ""),
+    ("pvt_spec.files.replacing", "put_in_place"),
+)
+"""Modules, or functions of them, that no signal ends half-way: who calls them removes what they
+made, once it is known, and files of a set come to their places all or none.
+"""
 
 
 def run(package: str) -> None:
@@ -196,7 +202,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if time.monotonic() < _deaf_until:
         return
     while frame:
-        if frame.f_globals.get("__name__") in _WHOLE:
+        module, function = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if not {(module, ""), (module, function)}.isdisjoint(_WHOLE):
             return _come_again(number)
         frame = frame.f_back
     _stopped, _deaf_until = signal.Signals(number), time.monotonic() + SAME_SECONDS

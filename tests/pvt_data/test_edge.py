@@ -14,8 +14,10 @@ from typing import Any, NoReturn
 
 import pytest
 
+from pvt_data import edge as edge_module
 from pvt_data.command_line import Commands
 from pvt_data.edge import SIGNALS
+from pvt_spec.files import replacing
 from tests.support.commands import invoke
 from tests.support.models import GOLDEN
 from tests.support.processes import ROOT, launch_environment, run_python
@@ -345,3 +347,15 @@ def test_a_command_that_is_stopped_leaves_nothing(
     assert process.returncode == 128 + number
     assert told.splitlines()[-1] == f"stopped by {number.name}"
     assert not [*scratch.iterdir(), *work.iterdir()]
+
+
+def test_files_of_a_set_come_to_their_places_before_a_signal_is_heeded(tmp_path, monkeypatch):
+    """One of them stayed there alone."""
+    again = []
+    monkeypatch.setattr(edge_module, "_come_again", again.append)
+    monkeypatch.setattr(
+        replacing, "check_sources", lambda: edge_module._stop(signal.SIGTERM, sys._getframe())
+    )
+    with replacing.replacing_all([tmp_path / "a", tmp_path / "b"], force=False):
+        pass
+    assert again == [signal.SIGTERM] and sorted(os.listdir(tmp_path)) == ["a", "b"]
