@@ -1,7 +1,7 @@
 """Intermediate results of the PyTorch twin, by the spec's names."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch.utils.hooks import RemovableHandle
 from pvt_spec import TapSpec, tap_specs
 from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array, fill_up
+from pvt_spec.errors import RuntimeUnusable
+from pvt_spec.words import reason
 from pvt_torch.model import PyramidVisionTransformer
 
 Taps = dict[str, Array]
@@ -98,11 +100,31 @@ def compiled_taps(model: PyramidVisionTransformer, names: Sequence[str]) -> Call
 
     def run(images: Array) -> Taps:
         count = len(next(iter(taps.values()))) if taps else len(images)
-        with torch.inference_mode():
+        with torch.inference_mode(), compiling():
             compiled(_like_weights(model, fill_up(images, count)))
         return {name: taps[name].cpu().numpy()[: len(images)] for name in names}
 
     return run
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Turns what torch says in the block where it cannot compile into one line.
+
+    Raises:
+        RuntimeUnusable: It cannot: there is no C++ compiler, say.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        from torch._dynamo.exc import TorchDynamoException
+
+        if not isinstance(error, TorchDynamoException):
+            raise
+        raise RuntimeUnusable(
+            f"torch cannot compile here: {reason(error).splitlines()[0]}: install what it asks for "
+            "(on a CPU a C++ compiler, as g++), or do without compiling"
+        ) from error
 
 
 def _like_weights(model: PyramidVisionTransformer, array: Array) -> Tensor:

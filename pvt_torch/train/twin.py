@@ -11,7 +11,7 @@ from torch import Tensor
 from pvt_data.sources.labels import check_classes
 from pvt_spec import ModelInfo, tap_names, tensor_specs
 from pvt_spec.arrays import Array, fill_up
-from pvt_torch.taps import add_hooks
+from pvt_torch.taps import add_hooks, compiling
 from pvt_torch.train.optimizer import Average, Optimizer
 from pvt_torch.train.parallel import choose_device, open_workers
 from pvt_torch.train.precision import (
@@ -122,7 +122,7 @@ class TorchTwin:
         for parameter in trained:
             parameter.grad = None
         losses = torch.zeros((), device=self._device)
-        with self._workers.told(), determined():
+        with self._workers.told(), determined(), compiling():
             for number, batch in enumerate(batches, start=1):
                 apart = self._workers.alone(self._loss) if number < len(batches) else nullcontext()
                 with apart:
@@ -175,7 +175,7 @@ class TorchTwin:
         self._batch = max(self._batch, len(images))
         # What is compiled would be compiled anew for a smaller last batch: it is filled up.
         given = fill_up(images, self._batch) if self._recipe.compile else images
-        with torch.no_grad():
+        with torch.no_grad(), compiling():
             logits = self._forward(torch.from_numpy(given).to(self._device))
         return _copy(logits)[: len(images)]
 

@@ -35,7 +35,7 @@ EXPECTED = {
     "n": "a whole number, 1 to 99: operations per image; with w0 at most 13",
     "p": "0 to 1: the probability that each is applied",
     "mstd": "at least 0, or inf: the standard deviation of the magnitude",
-    "mmax": "more than 0: the largest magnitude",
+    "mmax": "more than 0, up to 1000: the largest magnitude",
     "inc": "0, or 1: operations that are the stronger the higher the magnitude",
     "w": "0: operations are chosen by weights, each at most once",
 }
@@ -177,7 +177,7 @@ def _out_of_range(values: Mapping[str, float]) -> Iterator[str]:
         "n": values["n"] in range(1, 100) and values["n"] <= choices,
         "p": 0 <= values["p"] <= 1,
         "mstd": values["mstd"] >= 0,
-        "mmax": 0 < values["mmax"] < inf,
+        "mmax": 0 < values["mmax"] <= 1000,
         "inc": values["inc"] in (0, 1),
         "w": not weighted or values["w"] == 0,
     }

@@ -18,7 +18,9 @@ share = Check(lambda value: 0 <= value <= 1, "0 to 1")
 below_one = Check(lambda value: 0 <= value < 1, "0 <= share < 1")
 factor = Check(lambda value: 0 < value <= 1, "more than 0, up to 1")
 area = Check(lambda pair: 0 < pair[0] <= pair[1] <= 1, "0 < smallest <= largest <= 1")
-shape = Check(lambda pair: 0 < pair[0] <= pair[1] < inf, "0 < smallest <= largest")
+shape = Check(
+    lambda pair: 1e-9 <= pair[0] <= pair[1] <= 1e9, "0 < smallest <= largest, of 1e-9 to 1e9"
+)
 all_finite = Check(lambda values: all(map(isfinite, values)), "finite numbers")
 all_positive = Check(lambda values: all(0 < one < inf for one in values), "more than 0 each")
 not_many = Check(lambda patterns: len(patterns) <= 1000, "at most 1,000 patterns")

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import pvt_torch
+from pvt_spec.errors import RuntimeUnusable
+from pvt_torch.taps import compiling
 from tests.support.messages import naming
 from tests.support.models import info_of, random_images, random_weights
 
@@ -40,3 +42,16 @@ def test_scripting_says_what_to_use_instead(model):
         warnings.simplefilter("ignore")  # torch's own
         with pytest.raises(TypeError, match=naming("torch.jit.script", "torch.jit.trace")):
             torch.jit.script(model)
+
+
+def test_where_torch_cannot_compile_it_is_one_line():
+    def refuse(graph, inputs):
+        raise RuntimeError("no compiler\nand much more")
+
+    compiled = torch.compile(lambda x: x + 1, backend=refuse)
+    with pytest.raises(RuntimeUnusable, match=naming("no compiler", "without compiling")) as told:
+        with compiling():
+            compiled(torch.ones(1))
+    assert "\n" not in str(told.value)
+    with pytest.raises(RuntimeError, match="another"), compiling():
+        raise RuntimeError("another")
