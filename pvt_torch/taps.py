@@ -121,8 +121,9 @@ def compiling() -> Iterator[None]:
 
         if not isinstance(error, TorchDynamoException):
             raise
+        said = " ".join(reason(error).splitlines()[:2]).strip()
         raise RuntimeUnusable(
-            f"torch cannot compile here: {reason(error).splitlines()[0]}: install what it asks for "
+            f"torch cannot compile here: {said}: install what it asks for "
             "(on a CPU a C++ compiler, as g++), or do without compiling"
         ) from error
 

@@ -49,9 +49,9 @@ def test_where_torch_cannot_compile_it_is_one_line():
         raise RuntimeError("no compiler\nand much more")
 
     compiled = torch.compile(lambda x: x + 1, backend=refuse)
-    with pytest.raises(RuntimeUnusable, match=naming("no compiler", "without compiling")) as told:
-        with compiling():
-            compiled(torch.ones(1))
+    said = naming("no compiler", "without compiling")
+    with pytest.raises(RuntimeUnusable, match=said) as told, compiling():
+        compiled(torch.ones(1))
     assert "\n" not in str(told.value)
     with pytest.raises(RuntimeError, match="another"), compiling():
         raise RuntimeError("another")
