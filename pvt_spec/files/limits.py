@@ -112,8 +112,10 @@ MAX_DIMS = 32
 MAX_NAME = 500
 """Characters of a tensor's name; a PVT's have some 60."""
 
-MAX_SHARING = 16
-"""How many times the size of its files a file's tensors may have: some share their values."""
+MAX_SHARING = 8
+"""How many times the size of its files a file's tensors may have: some share their values, which
+each has for itself where a model is run.
+"""
 
 MAX_DIRECTORY = 4_000_000
 """Bytes of the directory of a zip, of some 150 for each of :data:`MAX_ENTRIES`."""

@@ -307,6 +307,13 @@ def test_refuses_records_in_one_place_or_of_one_name():
             read_bytes(data[:start] + directory + repeated + end)
 
 
+def test_refuses_values_that_more_tensors_share_than_a_model_may_have_in_memory():
+    shared = torch.ones(50_000)
+    assert len(read_bytes(saved({f"w{number}": shared for number in range(7)})).tensors) == 7
+    with pytest.raises(ConvertError, match=naming("share", "8")):
+        read_bytes(saved({f"w{number}": shared for number in range(10)}))
+
+
 def test_refuses_damaged_values():
     data = bytearray(SMALL)
     at = data.index(np.arange(5).tobytes())
