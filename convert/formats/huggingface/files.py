@@ -55,7 +55,7 @@ def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
             goes by a file beside them.
     """
     config = _read_json(folder / CONFIG)
-    _check_beside(folder)
+    check_beside(folder)
     try:
         if not is_timm(config):
             model_version(config)
@@ -65,7 +65,7 @@ def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     return config, _read_json(folder / PREPROCESSOR) if has_preprocessor else None
 
 
-def _check_beside(folder: Path) -> None:
+def check_beside(folder: Path) -> None:
     """Refuses files with which transformers makes another model, or other images, of a folder.
 
     Raises:

@@ -17,6 +17,7 @@ from convert.formats.huggingface.config import make_config, parse_config
 from convert.formats.huggingface.files import (
     SAFETENSORS,
     WEIGHTS,
+    check_beside,
     read_configs,
     read_weights,
 )
@@ -133,6 +134,9 @@ def more_than_described(folder: Path, info: ModelInfo, dtypes: set[str]) -> Iter
     for key in ("dtype", "torch_dtype"):
         if (dtype := config.get(key)) not in (None, kept):
             yield f"{CONFIG}: {key} is {show(dtype)}, its weights are {kept}"
+    for file, said in ((CONFIG, config), (PREPROCESSOR, preprocessor or {})):
+        if code := said.get("auto_map"):
+            yield f"{file}: auto_map is {show(code)}, code that transformers may run instead"
     for note in parse_preprocessor(preprocessor, info.config)[1] if preprocessor else ():
         yield f"{PREPROCESSOR}: {note}"
 
@@ -167,6 +171,7 @@ def write(
             f"{path}: holds the weights of another model ({', '.join(stale)}): remove them and "
             "what belongs to them, or name another folder"
         )
+    check_beside(path)
     info = ModelInfo.from_json(metadata[METADATA_KEY])
     texts = [_encode(make_config(info)), _encode(make_preprocessor(info.preprocessing))]
     page = make_card(info, known).encode()

@@ -163,6 +163,8 @@ def folder(tmp_path_factory) -> tuple[Path, Path]:
     [
         ("config.json", {"dtype": "float16"}),
         ("config.json", {"torch_dtype": "float16"}),
+        ("config.json", {"auto_map": {"AutoModelForImageClassification": "other.Model"}}),
+        ("preprocessor_config.json", {"auto_map": {"AutoImageProcessor": "other.Processor"}}),
         ("preprocessor_config.json", {"do_pad": True, "pad_size": {"height": 80, "width": 80}}),
         ("preprocessor_config.json", {"image_processor_type": "BeitImageProcessor"}),
     ],

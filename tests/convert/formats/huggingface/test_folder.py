@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert import ConvertError, read_model
+from convert import ConvertError, read_model, save_model
 from convert.formats.huggingface import folder as folder_format
 from convert.formats.huggingface.config import (
     CONFIG,
@@ -43,7 +43,7 @@ from tests.support.huggingface import (
     transformers_class,
 )
 from tests.support.messages import Facts, naming, tells
-from tests.support.models import SMALL, random_images
+from tests.support.models import SMALL, info_of, random_images, random_weights
 
 
 def described(folder: WeightFile) -> ModelInfo:
@@ -570,3 +570,16 @@ def test_a_folder_in_the_place_of_weights_is_refused(name: str, tmp_path: Path) 
             (folder / "model.safetensors.index.json").write_text(index)
     with pytest.raises(ConvertError, match=naming(str(tmp_path / name), "folder")):
         read_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [("adapter_config.json", {}), ("processor_config.json", {"image_processor": {}})],
+)
+def test_no_model_is_written_beside_what_would_make_another_of_it(
+    name: str, holds: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(json.dumps(holds))
+    with pytest.raises(ConvertError, match=naming(name)):
+        save_model(tmp_path, random_weights(SMALL["v2"]), info_of(SMALL["v2"], "hf"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
