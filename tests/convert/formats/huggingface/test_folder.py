@@ -43,7 +43,7 @@ from tests.support.huggingface import (
     transformers_class,
 )
 from tests.support.messages import Facts, naming, tells
-from tests.support.models import SMALL, info_of, random_images, random_weights
+from tests.support.models import SMALL, random_images, random_weights
 
 
 def described(folder: WeightFile) -> ModelInfo:
@@ -581,5 +581,5 @@ def test_no_model_is_written_beside_what_would_make_another_of_it(
 ) -> None:
     (tmp_path / name).write_text(json.dumps(holds))
     with pytest.raises(ConvertError, match=naming(name)):
-        save_model(tmp_path, random_weights(SMALL["v2"]), info_of(SMALL["v2"], "hf"))
+        save_model(tmp_path, random_weights(SMALL["v2"]), info_of(SMALL["v2"]))
     assert [path.name for path in tmp_path.iterdir()] == [name]
