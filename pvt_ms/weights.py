@@ -8,11 +8,12 @@ from mindspore import Parameter, Tensor, ops
 from convert.model.fit import load_fitting
 from convert.options import Given
 from pvt_ms.model import PyramidVisionTransformer
-from pvt_spec import Numerics, PVTConfig, check_shapes
+from pvt_spec import Numerics, PVTConfig
 from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import model_creator
+from pvt_spec.tensors import check_weights
 
 
 def build_model(
@@ -21,7 +22,7 @@ def build_model(
     """Returns a model with the given weights, in the framework's own initial mode.
 
     Raises:
-        ConfigError: The names or shapes are not the model's; all that differ are named.
+        ConfigError: The names, shapes or numbers are not the model's; all that differ are named.
     """
     model = PyramidVisionTransformer(config, numerics)
     set_weights(model, weights)
@@ -38,7 +39,7 @@ def model_from_weights(
     """Returns a model with the given weights, in evaluation mode.
 
     Raises:
-        ConfigError: The names or shapes are not the model's; all that differ are named.
+        ConfigError: The names, shapes or numbers are not the model's; all that differ are named.
     """
     return build_model(config, numerics, weights).set_train(False)
 
@@ -60,10 +61,10 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
     A parameter keeps its dtype; float16 and bfloat16 weights are widened, which is exact.
 
     Raises:
-        ConfigError: The names or shapes are not the model's; all that differ are named.
+        ConfigError: The names, shapes or numbers are not the model's; all that differ are named.
     """
     parameters = canonical_parameters(model)
-    check_shapes(model.config, {name: array.shape for name, array in weights.items()})
+    check_weights(model.config, weights)
     for name, parameter in parameters.items():
         dtype = "float16" if parameter.dtype.__str__() == "Float16" else "float32"
         # Not by set_data: it gives the parameter other memory, and what is compiled keeps the old.

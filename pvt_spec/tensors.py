@@ -171,3 +171,23 @@ def check_shapes(config: PVTConfig, shapes: Mapping[str, tuple[int, ...]]) -> No
     ]
     if wrong:
         raise ConfigError("\n  ".join(["weights do not fit:", *sorted(wrong)]))
+
+
+def check_weights(config: PVTConfig, weights: "Mapping[str, Array]") -> None:
+    """Refuses arrays that are not exactly the configuration's, or hold no real numbers.
+
+    Args:
+        config: The architecture.
+        weights: The arrays by canonical name.
+
+    Raises:
+        ConfigError: They are not; all that differ are named.
+    """
+    check_shapes(config, {name: array.shape for name, array in weights.items()})
+    wrong = [
+        f"{name} is of {array.dtype}, expected real numbers"
+        for name, array in weights.items()
+        if getattr(array.dtype, "kind", "f") not in "fiu" and array.dtype.name != "bfloat16"
+    ]
+    if wrong:
+        raise ConfigError("\n  ".join(["weights do not fit:", *sorted(wrong)]))

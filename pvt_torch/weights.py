@@ -7,11 +7,12 @@ import torch
 
 from convert.model.fit import load_fitting
 from convert.options import Given
-from pvt_spec import Numerics, PVTConfig, check_shapes
+from pvt_spec import Numerics, PVTConfig
 from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import model_creator
+from pvt_spec.tensors import check_weights
 from pvt_torch.model import PyramidVisionTransformer
 
 
@@ -21,7 +22,7 @@ def build_model(
     """Returns a model with the given weights, in the framework's own initial mode.
 
     Raises:
-        ConfigError: The names or shapes are not the model's; all that differ are named.
+        ConfigError: The names, shapes or numbers are not the model's; all that differ are named.
     """
     model = PyramidVisionTransformer(config, numerics)
     set_weights(model, weights)
@@ -38,7 +39,7 @@ def model_from_weights(
     """Returns a model with the given weights, in evaluation mode.
 
     Raises:
-        ConfigError: The names or shapes are not the model's; all that differ are named.
+        ConfigError: The names, shapes or numbers are not the model's; all that differ are named.
     """
     return build_model(config, numerics, weights).eval()
 
@@ -50,19 +51,22 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
     A parameter keeps its dtype; float16 and bfloat16 weights are widened, which is exact.
 
     Raises:
-        ConfigError: The names or shapes are not the model's; all that differ are named.
+        ConfigError: The names, shapes or numbers are not the model's; all that differ are named.
     """
     parameters = dict(model.named_parameters())
-    check_shapes(model.config, {name: array.shape for name, array in weights.items()})
+    check_weights(model.config, weights)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(torch.from_numpy(_native(weights[name])))
 
 
 def _native(array: Array) -> Array:
-    """Returns an array that torch takes: writable, contiguous, not numpy's add-on bfloat16."""
+    """Returns an array that torch takes: writable, contiguous, of this machine's order of bytes,
+    not numpy's add-on bfloat16.
+    """
     wide = array.dtype.name == "bfloat16"
-    return np.array(array, dtype=np.float32 if wide else array.dtype, order="C")
+    dtype = np.dtype(np.float32) if wide else array.dtype.newbyteorder("=")
+    return np.array(array, dtype=dtype, order="C")
 
 
 @checked

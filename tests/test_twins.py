@@ -14,6 +14,7 @@ from pvt_spec import (
     EPSILONS,
     PROFILES,
     VARIANTS,
+    ConfigError,
     Numerics,
     PVTConfig,
     PvtError,
@@ -695,3 +696,23 @@ def test_a_compiled_mindspore_model_takes_other_weights():
     pvt_ms.set_weights(model, random_weights(config, seed=5))
     expected = run_mindspore(config, numerics, random_weights(config, seed=5), images)["logits"]
     assert np.allclose(compiled(ms.Tensor(images)).asnumpy(), expected, atol=1e-5)
+
+
+def test_weights_are_of_any_order_of_bytes_and_of_real_numbers():
+    import_mindspore()
+    import pvt_ms
+    import pvt_onnx
+    import pvt_torch
+
+    config, numerics = SMALL["v2"], PROFILES["official"][2]
+    weights = random_weights(config)
+    turned = {name: array.astype(array.dtype.newbyteorder(">")) for name, array in weights.items()}
+    strange = {**weights, "norm1.bias": weights["norm1.bias"].astype(complex)}
+    for twin in (pvt_ms, pvt_torch):
+        model = twin.model_from_weights(config, numerics, turned)
+        kept = twin.get_weights(model)
+        assert all(np.array_equal(kept[name], array) for name, array in weights.items())
+        with pytest.raises(ConfigError, match=r"norm1.bias is of complex"):
+            twin.set_weights(model, strange)
+    with pytest.raises(ConfigError, match=r"norm1.bias is of complex"):
+        pvt_onnx.build(config, numerics, strange)

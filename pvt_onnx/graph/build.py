@@ -22,7 +22,6 @@ from pvt_spec import (
     ModelInfo,
     Numerics,
     PVTConfig,
-    check_shapes,
     default_preprocessing,
     output_names,
     stage_grids,
@@ -32,6 +31,7 @@ from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
 from pvt_spec.hashes import GRAPH_KEY, GRAPH_PARTS, PRECISION_KEY, PartsHash, encode_maths
 from pvt_spec.precisions import FLOAT16, FLOAT32
+from pvt_spec.tensors import check_weights
 
 
 def build_skeleton(
@@ -224,7 +224,7 @@ def build(
         ConfigError: The target is none, or has no such graph; or ``weights`` are not the
             configuration's.
     """
-    check_shapes(config, {name: array.shape for name, array in weights.items()})
+    check_weights(config, weights)
     if precision == FLOAT16:
         weights = as_halves(config, weights)
     info = info or ModelInfo(config, numerics, default_preprocessing(config, "official"))

@@ -37,7 +37,11 @@ def check_folder(target: Path) -> None:
     Raises:
         ConvertError: There is none, its name is too long, or no file can be made there.
     """
-    if (length := len(os.fsencode(target.name))) > _LONGEST:
+    try:
+        length = len(os.fsencode(target.name))
+    except UnicodeEncodeError as error:
+        raise cannot_write([target], error) from error
+    if length > _LONGEST:
         raise ConvertError(f"{target}: a name of {length} bytes, expected at most {_LONGEST}")
     if not target.parent.is_dir():
         raise ConvertError(f"{target}: there is no folder {target.parent}: make it first")

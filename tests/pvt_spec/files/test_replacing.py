@@ -20,7 +20,7 @@ from pvt_spec import FileExists, make_config
 from pvt_spec.errors import ConvertError
 from pvt_spec.files import replacing as files
 from pvt_spec.files.growing import growing, part_of
-from pvt_spec.files.replacing import check_target, replacing, replacing_all
+from pvt_spec.files.replacing import check_folder, check_target, replacing, replacing_all
 from tests.support.messages import naming
 from tests.support.models import random_weights
 
@@ -178,6 +178,11 @@ def test_refuses_targets_that_cannot_be(tmp_path, monkeypatch):
     ):
         pytest.fail("the block ran")
     assert names(tmp_path) == ["file"]
+
+
+def test_a_name_that_no_system_has_is_refused():
+    with pytest.raises(ConvertError, match="surrogates"):
+        check_folder(Path("\ud800"))
 
 
 def test_long_names_fit(tmp_path):
