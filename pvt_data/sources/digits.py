@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pvt_data.edge import edge
 from pvt_spec.arrays import Array
 from pvt_spec.files.replacing import AnyPath
 
@@ -47,5 +48,6 @@ def load_photos() -> list[Array]:
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python -m pvt_data.sources.digits DIR")
-    write_digits(Path(sys.argv[1]))
+    with edge():
+        write_digits(Path(sys.argv[1]))
     print(f"{sys.argv[1]}: train and val, one folder per digit")

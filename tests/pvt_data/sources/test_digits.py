@@ -50,3 +50,9 @@ def test_the_command_writes_the_same_bytes(folder, tmp_path):
 def test_anything_but_one_folder_is_answered_with_the_usage(arguments):
     done = run_python("-m", "pvt_data.sources.digits", *arguments, check=False)
     assert (done.returncode, done.stderr) == (1, "usage: python -m pvt_data.sources.digits DIR\n")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    done = run_python("-m", "pvt_data.sources.digits", tmp_path / "file", check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "file" in done.stderr
