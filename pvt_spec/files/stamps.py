@@ -1,6 +1,7 @@
 """Whether files that are read are written to meanwhile, and what was written of ours."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -81,8 +82,13 @@ def note_written(target: Path, file: Path) -> None:
 def _files_of(source: Path) -> list[Path]:
     if source.is_dir():
         return [path for path in source.iterdir() if path.is_file()]
-    beside = [source, source.with_name(f"{source.name}.data")]
-    return [path for path in beside if path.is_file()]
+    names = (source.name + more for more in ("", *_BESIDE))
+    # A name may be too long for that, which is no file then.
+    return [path for path in map(source.with_name, names) if os.path.isfile(path)]
+
+
+_BESIDE = (".data", "_data")
+"""What the file of weights is called beyond the name of its model: by us, and by others."""
 
 
 def stamp(path: Path) -> Stamp:
