@@ -135,9 +135,9 @@ def test_what_is_decoded_has_at_least_the_pixels_that_are_asked_for(
     seen = []
     resize = Image.Image.resize
 
-    def spy(self, size, resample, box):
+    def spy(self, size, resample, box, *gap):
         seen.append((box[2] - box[0], box[3] - box[1]))
-        return resize(self, size, resample, box)
+        return resize(self, size, resample, box, *gap)
 
     monkeypatch.setattr(Image.Image, "resize", spy)
     encoded = encode(Image.new("RGB", (1003, 997), "teal"), **options)
