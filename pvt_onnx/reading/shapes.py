@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 from onnx.helper import make_graph, make_model, make_tensor_value_info
 
 from pvt_spec.arrays import Array
@@ -30,11 +30,26 @@ _COMPUTED = frozenset(_NAMES.split())
 
 _STANDARD = ("", "ai.onnx")
 
+_KINDS = {
+    f"tensor({name})": number
+    for name, number in {
+        "float": TensorProto.FLOAT,
+        "float16": TensorProto.FLOAT16,
+        "uint8": TensorProto.UINT8,
+        "int8": TensorProto.INT8,
+        "int32": TensorProto.INT32,
+        "int64": TensorProto.INT64,
+        "bool": TensorProto.BOOL,
+    }.items()
+}
+"""What onnxruntime calls the kinds of values."""
+
 
 def find_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[onnx.NodeProto]]:
     """Returns the shapes of all values, and the operators whose answers' cannot be told.
 
-    Those are ONNX's own, given what is known, and what they answer may be of any size.
+    Those are ONNX's own, given what is known, and what they answer may be of any size. What others
+    answer onnxruntime is asked, as far as it can tell.
 
     Args:
         model: The graph, whose inputs have shapes, with the values of what is small; what can be
@@ -45,8 +60,13 @@ def find_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[onnx.NodeProto]]:
         if all(_is_known(node, shapes) for node in model.graph.node):
             break
         made = _compute(model, shapes)
-        if not made:
+        told = [] if made else _ask_engine(model, shapes)
+        if not (made or told):
             break
+        model.graph.value_info.extend(told)
+        answers = {value.name: value for value in told}
+        for output in model.graph.output:
+            output.MergeFrom(answers.get(output.name, onnx.ValueInfoProto()))
         left = [node for node in model.graph.node if node.output[0] not in made]
         del model.graph.node[:]
         model.graph.node.extend(left)
@@ -109,3 +129,33 @@ def _compute(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> dic
     with np.errstate(all="ignore"):
         values = ReferenceEvaluator(part).run(None, given)
     return {name: np.asarray(value) for name, value in zip(taken, values, strict=True)}
+
+
+def _ask_engine(model: onnx.ModelProto, shapes: Shapes) -> list[onnx.ValueInfoProto]:
+    """Returns what follows from operators that are not ONNX's own, which onnxruntime knows.
+
+    It is given the weights as inputs, and runs nothing. What it cannot open it will not run either.
+    """
+    nodes = model.graph.node
+    unknown = [name for node in nodes for name in node.output if name and name not in shapes]
+    if all(node.domain in _STANDARD for node in nodes) or not unknown:
+        return []
+    import onnxruntime
+
+    asked = onnx.ModelProto()
+    asked.CopyFrom(model)
+    del asked.graph.output[:]
+    asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in unknown)
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    settings.enable_mem_reuse = False
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(asked.SerializeToString(), settings)
+    except Exception:  # as it says nowhere what it raises
+        return []
+    return [
+        make_tensor_value_info(value.name, _KINDS[value.type], value.shape)
+        for value in session.get_outputs()
+        if value.type in _KINDS and all(isinstance(side, int) for side in value.shape)
+    ]
