@@ -139,7 +139,7 @@ def whose(output: Path, epochs: int) -> set[int]:
         found.add(load_model(path)[0]["head.bias"][0] / (epoch * STEPS))
     best, info = load_model(output / "best.ckpt")
     found.add(best["head.bias"][0] / (int(info.provenance["epoch"]) * STEPS))
-    records = read_log(output)
+    records = [*read_log(output)]
     found |= {record["loss"] for record in records}
     if [record["step"] for record in records if record["kind"] == "step"] != [
         *range(1, epochs * STEPS + 1)
