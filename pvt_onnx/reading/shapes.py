@@ -140,17 +140,17 @@ def _ask_engine(model: onnx.ModelProto, shapes: Shapes) -> list[onnx.ValueInfoPr
     unknown = [name for node in nodes for name in node.output if name and name not in shapes]
     if all(node.domain in _STANDARD for node in nodes) or not unknown:
         return []
-    import onnxruntime
-
     asked = onnx.ModelProto()
     asked.CopyFrom(model)
     del asked.graph.output[:]
     asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in unknown)
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
-    settings.enable_mem_reuse = False
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
+        import onnxruntime  # another engine needs none
+
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4
+        settings.enable_mem_reuse = False
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(asked.SerializeToString(), settings)
     except Exception:  # as it says nowhere what it raises
         return []
