@@ -72,10 +72,15 @@ _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
 def loops(model: onnx.ModelProto, blocks: int) -> Iterator[str]:
-    """Yields what may run for any time: loops are nodes that hold a graph; functions hide them."""
+    """Yields what may run for any time: loops are nodes that hold a graph; functions hide them.
+
+    And what may take any memory once it is read: sparse tensors, which engines make dense.
+    """
     most = min(MAX_NODES, NODES_OF_A_BLOCK * (blocks + 4))
     if model.functions:
         yield f"its graph has {len(model.functions)} functions of its own, expected operators alone"
+    if sparse := model.graph.sparse_initializer:
+        yield f"its graph has sparse tensors ({show(sparse[0].values.name)}), expected dense ones"
     if len(model.graph.node) > most:
         yield f"its graph has {len(model.graph.node)} nodes, expected at most {most}"
         return

@@ -202,6 +202,16 @@ def multiplied(model: onnx.ModelProto, operator: str) -> onnx.ModelProto:
     return model
 
 
+def sparse(model: onnx.ModelProto) -> onnx.ModelProto:
+    values, places = np.ones(1, np.float32), np.zeros(1, np.int64)
+    held = [numpy_helper.from_array(values, "a/sparse"), numpy_helper.from_array(places, "")]
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(*held, [10_000, 10_000]))
+    holding(model, axes=[0, 1])
+    last = helper.make_node("ReduceMax", ["a/sparse", "a/axes"], ["a/end"], keepdims=0)
+    model.graph.node.insert(0, last)
+    return answering(model, "Add", "a/end")
+
+
 def of_many(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
     """The model for so many images at a time, of which it looks at one."""
     holding(model, start=[0], stop=[1], times=[count, 1])
@@ -316,6 +326,7 @@ STRANGE = {
         lambda m: multiplying(m, 50_000, "ReduceLogSumExp"), ("a/grown", "Expand"),
     ),
     "onnxruntime's own": (lambda m: multiplied(m, "Gelu"), ("a/grown", "holds")),
+    "sparse": (sparse, ("sparse", "a/sparse")),
     "sequence": (lambda m: joining(m, 1000), ("a/grown", "ConcatFromSequence")),
     "images at a time": (lambda m: of_many(m, 100_000), ("holds", "values")),
     "nodes": (crowded, ("nodes",)),
