@@ -3,9 +3,9 @@
 import dataclasses
 import os
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -95,18 +95,22 @@ class Row:
 
     def problem(self, value: Any) -> str | None:
         """Returns what is wrong with a value of the right type; None where nothing is."""
-        if any(abs(number) >= MAX_INTEGER for number in _numbers(value)):
-            return f"{self.name} is {show(value)}, expected {self.expected} below 2**63"
+        if any(map(_is_too_large, value if isinstance(value, tuple) else (value,))):
+            return f"{self.name} is {show(value)}, expected {self.expected} in 64 bits or float32"
         if value is None or self.check is None or self.check.holds(value):
             return None
         return f"{self.name} is {show(value)}, expected {self.check.expected}"
 
 
-def _numbers(value: Any) -> Iterator[float]:
-    """Yields the finite numbers that a value is or has, which a state and float32 are to hold."""
-    for each in value if isinstance(value, tuple) else (value,):
-        if isinstance(each, int) or (isinstance(each, float) and isfinite(each)):
-            yield each
+_LARGEST = 3.4e38
+"""No more than float32 holds, in which frameworks compute."""
+
+
+def _is_too_large(value: Any) -> bool:
+    """Returns whether a value is a finite number that no state, or no framework, can hold."""
+    if isinstance(value, float):
+        return _LARGEST < abs(value) < inf
+    return isinstance(value, int) and abs(value) >= MAX_INTEGER
 
 
 def key(
