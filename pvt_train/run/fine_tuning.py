@@ -23,7 +23,15 @@ def read_pretrained(path: Path, weights: str) -> Model:
     Raises:
         ConvertError: It cannot be read, or is not a whole PVT.
     """
-    return read_model(path, Given(weights=weights), keep_head=False)
+    try:
+        return read_model(path, Given(weights=weights), keep_head=False)
+    except ConvertError as error:
+        raise ConvertError(_as_here(str(error))) from error
+
+
+def _as_here(text: str) -> str:
+    """Returns what convert says with the name that its option for weights has in a recipe."""
+    return text.replace("--weights", "--pretrained-weights")
 
 
 def read_variant(path: Path) -> str:
@@ -59,6 +67,7 @@ def fit_weights(
         ConvertError: The file holds a model of another architecture.
     """
     weights, notes = fit(model, info.config, info.numerics, fresh)
+    notes = [_as_here(note) for note in notes]
     theirs = model.info
     alike = theirs.config.num_classes == info.config.num_classes
     if alike and theirs.labels and theirs.labels != info.labels:

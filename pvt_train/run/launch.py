@@ -135,6 +135,11 @@ def train_recipe(
         check_output(output, force)
         _check_pretrained(recipe, output)
     check_own_files(output)
+    if not os.path.exists(data / recipe.train_split):
+        raise ConfigError(
+            f"{data / recipe.train_split}: there is no such folder or file: give --data-dir, a "
+            f"folder with {recipe.train_split} and {recipe.val_split} in it"
+        )
     images = open_source(data / recipe.train_split)
     weights, info, notes = starting_point(recipe, images.classes, resumed)
     notes += _beside(images, data / recipe.train_split)
@@ -149,6 +154,10 @@ def train_recipe(
         if begins:
             # What was kept so far is in another folder, and stays there.
             start = dataclasses.replace(start, best=None, kept=())
+        elif start.best and not (output / start.best.file).is_file():
+            lost = output / start.best.file
+            notes.append(f"{lost} is not there any more: the best from here on is kept")
+            start = dataclasses.replace(start, best=None)
         run = Run(twin, recipe, batches, validation, start, say)
         if twin.rank == 0:
             stack.enter_context(sole_run(output))
@@ -241,9 +250,10 @@ def _take_up(
     found, expected = (run.images, run.global_batch), (fresh.images, fresh.global_batch)
     if found != expected:
         raise TrainingError(
-            f"{resumed.path}: its run has {counted(found[0], 'image')} and {found[1]} per update, "
-            f"this one {expected[0]} and {expected[1]}: an epoch would be another; take the same "
-            "images and batch size times workers, or take its weights alone with --pretrained"
+            f"{resumed.path}: its run has {counted(found[0], 'image')} and {found[1]:,} per "
+            f"update, this one {expected[0]:,} and {expected[1]:,}: an epoch would be another; "
+            "take the same images and batch size times workers, or take its weights alone with "
+            "--pretrained"
         )
     done = run.step // batches.steps_per_epoch
     if run.to_validate and not (done and run.step % batches.steps_per_epoch == 0):

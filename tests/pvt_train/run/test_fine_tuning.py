@@ -148,6 +148,13 @@ def test_averaged_weights_are_taken_where_they_are_asked_for(tmp_path):
         fitted, notes = fit_weights(model, described(config), initial_weights(config, 1))
         assert_same(fitted, random_weights(config, seed=seed))
         assert tells(notes, "taken") and tells(notes, "not") == (weights == "raw")
+        assert tells(notes, "--pretrained-weights ema") == (weights == "raw")
+
+
+def test_averaged_weights_that_are_not_there_are_refused_by_the_options_name(tmp_path):
+    save_model(tmp_path / "model.ckpt", random_weights(SMALL["v2"]), described(SMALL["v2"]))
+    with pytest.raises(ConvertError, match=naming("model.ckpt", "--pretrained-weights raw")):
+        read_pretrained(tmp_path / "model.ckpt", "ema")
 
 
 def test_the_model_is_the_pretrained_files_where_none_is_named(tmp_path):

@@ -260,6 +260,19 @@ class TestResume:
         for name in ("best.ckpt", "pvt_nano-3.ckpt"):
             assert (new / name).exists()
 
+    def test_a_best_model_that_was_taken_away_is_not_named_as_there(self, run):
+        (run / "best.ckpt").unlink()
+        result = done(go("--resume", run, "--epoch-size", 3))
+        assert tells(result.stderr, run / "best.ckpt", "not there")
+        assert tells(result.stdout, "epoch 3", run / "best.ckpt")
+        assert (run / "best.ckpt").is_file()
+
+    def test_a_folder_of_images_that_is_elsewhere_now(self, data, run):
+        data.rename(data.parent / "moved")
+        result = go("--resume", run, "--epoch-size", 3)
+        assert result.exit_code == 1
+        assert tells(result.output, data / "train", "no such folder", "--data-dir")
+
     def test_a_link_to_the_folder_is_the_folder(self, run, tmp_path):
         (tmp_path / "link").symlink_to(run)
         done(go("--resume", tmp_path / "link", "--output", run, "--epoch-size", 3))
