@@ -96,7 +96,8 @@ def verdict(twin: TwinFound) -> str:
         return f"{twin.name}: DIFFERENT from the {outside.name} on: {units(outside)} ({allowed})"
     if twin.first_adrift:
         return f"{twin.name}: DIFFERENT. On its own it comes elsewhere: {twin.first_adrift}"
-    worst = worst_of(twin.figures)
+    # The most of all, as it says, though few values may be further off than many.
+    worst = max(twin.figures, key=lambda figure: figure.times)
     off = max(abs(a - b) / abs(b) for a, b in zip(twin.losses, twin.expected, strict=True))
     return (
         f"{twin.name}: same. At most {units(worst)} rounding ({worst.name}); on its own the loss "

@@ -1,6 +1,7 @@
 """``parity train-step`` says *same* of both twins' steps, and names the first tensor of another."""
 
 import json
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from parity.command_line import main
-from parity.training.figures import backward_order
-from parity.training.run import Trial, compare_training
+from parity.training.figures import Figure, backward_order
+from parity.training.report import verdict
+from parity.training.run import Trial, TwinFound, compare_training
 from tests.support.training import batch, described, detach, open_twin, recipe
 
 FULL = {
@@ -52,6 +54,13 @@ def test_both_twins_make_the_references_steps(kind, changes):
         vanishing = {figure.tensor for figure in found.figures if figure.vanishes}
         assert {f"block{i}.0.attn.kv.bias (keys)" for i in (1, 2, 3, 4)} <= vanishing
         assert max(figure.times for figure in found.figures) > 0.1
+
+
+def test_a_verdict_says_the_most_of_all_that_the_table_shows():
+    loss = Figure(1, "loss", "", times=2.3, allowed=16, error=0, unit=0, signal=0, vanishes=False)
+    gradient = replace(loss, kind="gradient", tensor="head.bias", times=1.2, allowed=4)
+    found = TwinFound("torch", "torch", [gradient, loss], [1.0], [1.0], {"head.bias": 0.1})
+    assert verdict(found).startswith("torch: same. At most 2.30× rounding (loss in step 1);")
 
 
 def test_the_backward_pass_comes_to_the_last_layers_first():
