@@ -45,7 +45,6 @@ def model_creator(
 ) -> Callable[..., Built]:
     """Returns a framework's ``create_model``, made of what builds a model with given weights."""
 
-    @checked
     def create_model(
         name: str,
         *,
@@ -93,7 +92,9 @@ def model_creator(
             model.prune_intermediate_layers(out_indices)
         return model
 
-    return create_model
+    # What it says of wrong arguments names it as its callers do.
+    create_model.__qualname__ = create_model.__name__
+    return checked(create_model)
 
 
 def initial_weights(config: PVTConfig, seed: int) -> dict[str, Array]:

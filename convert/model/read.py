@@ -100,7 +100,8 @@ class Model:
         """Returns what a user of its answers should know: what was changed, guessed, replaced."""
         told = [describe_changes(self.changed)] if self.changed else []
         told += [self.rounded] if self.rounded else []
-        told += [f"guess: {guess}" for guess in self.guesses.values()]
+        # Who asks a model has not the options of convert, which the guesses name.
+        told += [f"guess: {guess.replace('(--', '(convert --')}" for guess in self.guesses.values()]
         told += [finding.text for finding in self.findings if finding.what == "replaced"]
         return [f"{self.files[0]}: {text}" for text in told]
 

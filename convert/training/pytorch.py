@@ -117,7 +117,7 @@ def _states(optimizer: Mapping[Any, Any]) -> dict[int, Mapping[Any, Any]]:
     """
     states = optimizer.get("state")
     if not isinstance(states, Mapping) or not states:
-        raise ConvertError("its optimizer has no state: it has made no update yet")
+        raise ConvertError(f"its optimizer has no state, as before its first update: {_ALONE}")
     for place, state in states.items():
         moments = [state.get(n) for n in _MOMENTS] if isinstance(state, Mapping) else [None]
         if not isinstance(place, int) or not all(isinstance(m, np.ndarray) for m in moments):

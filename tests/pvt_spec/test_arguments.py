@@ -106,6 +106,12 @@ def test_numbers_of_numpys_and_lists_are_taken() -> None:
     assert pvt_onnx.EngineOptions(threads=np.int64(2)).threads == 2
 
 
+@pytest.mark.parametrize(("name", "value"), [("num_classes", "10"), ("img_size", 224)])
+def test_a_made_function_is_named_as_it_is_called(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"^create_model.*{name}"):
+        pvt_torch.create_model("pvt_nano", **{name: value})
+
+
 def test_python_says_what_is_no_argument() -> None:
     @checked
     def ask(name: str) -> str:

@@ -132,6 +132,12 @@ def test_what_is_not_taken_from_a_preprocessor_is_said(tmp_path: Path) -> None:
     assert any("do_flip_channel_order" in remark for remark in read_model(source).remarks())
 
 
+def test_a_guess_names_the_command_that_has_the_option(tmp_path: Path) -> None:
+    remarks = read_model(save_plain(tmp_path / "a.pth", random_weights(SMALL["v1"]))).remarks()
+    assert any("convert --preprocessing KEY=VALUE" in remark for remark in remarks)
+    assert not any("(--" in remark for remark in remarks)
+
+
 def test_a_folders_own_files_hold_where_they_were_changed(tmp_path: Path) -> None:
     info = describe(CONFIG, "hf")
     save_model(tmp_path / "a", random_weights(CONFIG), info, dialect="hf")

@@ -236,7 +236,7 @@ class TestOfficial:
         ("change", "facts"),
         [
             (lambda saved: saved.pop("epoch"), ("epoch", "--pretrained")),
-            (lambda saved: states(saved).clear(), ("state",)),
+            (lambda saved: states(saved).clear(), ("state", "--pretrained")),
             (lambda saved: groups(saved).pop(), ("groups", "once")),
             (lambda saved: groups(saved)[0]["params"].pop(), ("groups",)),
             (lambda saved: groups(saved)[0].update(weight_decay=0.5), ("groups",)),
