@@ -22,13 +22,15 @@ def check_embeddable(kept: Preprocessing) -> None:
         ConfigError: Another filter, or images that are not covered by what is resized.
     """
     (H, W), (rows, columns) = kept.image_size, kept.resized
+    if kept.resize == "shortest":
+        rows = columns = min(rows, columns)
     problems = []
     if kept.interpolation not in FILTERS:
         problems.append(f"interpolation {kept.interpolation}")
     if kept.resize not in ("cover", "shortest", "squash"):
         problems.append(f"resize {kept.resize}")
     if rows < H or columns < W:
-        problems.append(f"crop_pct {kept.crop_pct:g}")
+        problems.append(f"crop_pct {kept.crop_pct:g}, {H}x{W} pixels of images of {rows}x{columns}")
     if kept.crop_mode == "none" and (kept.resize != "squash" or (rows, columns) != (H, W)):
         problems.append(f"crop_mode {kept.crop_mode}")
     if problems:
