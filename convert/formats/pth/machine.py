@@ -130,7 +130,8 @@ class _Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError("a name that is no text")
         module = "builtins" if module == "__builtin__" else module  # Python 2's and protocol 2's
-        name = f"{module}.{name}"
+        # Cut, as no known one is as long: a long text may be named again and again.
+        name = f"{module[:_NAME]}.{name[:_NAME]}"
         return self.known.get(name) or self.placeholder(name)
 
     def placeholder(self, name: str) -> Placeholder:

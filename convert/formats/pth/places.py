@@ -51,6 +51,7 @@ class _Search:
         self.found = WeightFile({})
         self.seen: set[int] = set()
         self.texts: dict[tuple[str, str], None] = {}
+        self.said: set[int] = set()
         self.modules, self.parts, self.tensors = 0, MAX_PARTS, 0
 
     def look(self, value: Any, keys: tuple[str, ...]) -> bool:
@@ -83,7 +84,7 @@ class _Search:
                 beside[key] = item
         if tensors:
             self.add(keys, tensors)
-            self.texts.update(dict.fromkeys(_texts(value)))
+            self.texts.update(dict.fromkeys(self.texts_of(value)))
         if tensors or inside:
             self.note(keys, beside)
         return bool(tensors) or inside
@@ -104,6 +105,24 @@ class _Search:
         for key, item in islice(beside.items(), max(0, MAX_PLACES - len(extras))):
             extras[".".join((*keys, key[:_KEY]))] = item
 
+    def texts_of(self, state_dict: Any) -> Iterator[tuple[str, str]]:
+        """Yields the texts, with their keys, in the ``_metadata`` of a state dict.
+
+        What several state dicts or modules have in common is looked into once.
+        """
+        attributes = state_dict.attributes if isinstance(state_dict, OrderedDict) else {}
+        for each in self.unsaid(attributes.get("_metadata")).values():
+            for key, text in self.unsaid(each).items():
+                if isinstance(key, str) and isinstance(text, str):
+                    yield key, text
+
+    def unsaid(self, value: Any) -> dict[Any, Any]:
+        """Returns a dict when it is asked for first; {} of anything else."""
+        if not isinstance(value, dict) or id(value) in self.said:
+            return {}
+        self.said.add(id(value))
+        return value
+
     def module(self, value: Any) -> dict[str, Array]:
         """Returns the tensors of a value that is a module; none of another, or of too many."""
         if not isinstance(value, Placeholder) or "_modules" not in value:
@@ -113,13 +132,3 @@ class _Search:
             return {}
         tensors, self.parts = state_dict(value, self.parts)
         return tensors
-
-
-def _texts(state_dict: Any) -> Iterator[tuple[str, str]]:
-    """Yields the texts, with their keys, in the ``_metadata`` of a state dict."""
-    attributes = state_dict.attributes if isinstance(state_dict, OrderedDict) else {}
-    modules = attributes.get("_metadata")
-    for each in modules.values() if isinstance(modules, dict) else ():
-        for key, text in each.items() if isinstance(each, dict) else ():
-            if isinstance(key, str) and isinstance(text, str):
-                yield key, text

@@ -51,8 +51,11 @@ OTHER_STORAGES = {
 """Bytes of an element of each typed storage that numpy has no dtype for."""
 
 
-_VALUES = {"data", "real", "imag"}
+_VALUES = ("data", "real", "imag")
 """Attributes of a tensor that are its values."""
+
+_MOST_ARGUMENTS = 16
+"""More than any of torch's functions that make a tensor takes."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class TensorReader:
         """
         if identity[0] == "module":  # before torch 1.6: a class, and its source
             return identity[1]
+        _check_identity(identity)
         self._check_asked_once(*identity[1:3], *identity[4:])
         key, dtype, count = storage_of(identity)
         if key not in self._values:
@@ -129,8 +133,7 @@ class TensorReader:
                 "again"
             )
         if identity[5:] not in ((), (None,)):
-            _, *part = identity[5]
-            start, length = numbers(tuple(part))
+            _, start, length = identity[5]
             values = values[start * width : (start + length) * width]
             key = f"{key}, {start}, {length}"
         return Storage(key, values, dtype)
@@ -233,8 +236,11 @@ def _check_attributes(state: Any) -> None:
     Args:
         state: A dict of them, or a pair of those: the second is of slots.
     """
-    for attributes in state if isinstance(state, tuple) else (state,):
-        if isinstance(attributes, dict) and _VALUES & attributes.keys():
+    pair = state if isinstance(state, tuple) else (state,)
+    if len(pair) > 2:
+        raise TypeError("a tensor's state")
+    for attributes in pair:
+        if isinstance(attributes, dict) and any(name in attributes for name in _VALUES):
             raise OfAnotherKind
 
 
@@ -249,6 +255,8 @@ def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> 
     """Returns a tensor of a class of its own, or with attributes, as the plain one."""
     if not isinstance(function, Known) or not function.make or not function.tensor:
         raise OfAnotherKind
+    if len(arguments) > _MOST_ARGUMENTS:  # which were not counted, within those of this call
+        raise TypeError("a tensor's arguments")
     _check_attributes(state)
     return function.make(*arguments)
 
@@ -259,6 +267,19 @@ def storage_types() -> dict[str, Known]:
     return {name: Known(name) for name in (*typed, _UNTYPED)}
 
 
+def _check_identity(identity: Any) -> None:
+    """Refuses a persistent id that torch does not write, before any of it is hashed: a tuple that
+    has another twice, which has another twice … takes forever."""
+    kind, _, key, _, count, *part = identity
+    named = [(key, (count,)), *((each[0], each[1:]) for each in part if each is not None)]
+    for name, counts in named:
+        if kind != "storage" or not isinstance(name, str):
+            raise TypeError("a persistent id")
+        if not name.isprintable() or len(name) > 100:  # torch counts
+            raise ValueError(f"a storage named {name!r:.100}")
+        numbers(counts)
+
+
 def storage_of(identity: Any) -> tuple[str, np.dtype[Any] | None, int]:
     """Returns the key, dtype and number of elements of a storage, of its persistent id.
 
@@ -267,12 +288,8 @@ def storage_of(identity: Any) -> tuple[str, np.dtype[Any] | None, int]:
     Raises:
         OfAnotherKind: It is of a type that numpy has no dtype for.
     """
-    kind, storage_type, key, _, count = identity[:5]
-    numbers((count,))
-    if kind != "storage" or not isinstance(key, str):
-        raise TypeError("a persistent id")
-    if not key.isprintable() or len(key) > 100:  # torch counts
-        raise ValueError(f"a storage named {key!r:.100}")
+    _check_identity(identity)
+    _, storage_type, key, _, count = identity[:5]
     name = storage_type.name.rpartition(".")[2]
     if isinstance(storage_type, Placeholder) or name in OTHER_STORAGES:
         raise OfAnotherKind(storage_type.name)
@@ -295,20 +312,25 @@ def state_dict(module: Placeholder, most: int) -> tuple[dict[str, Array], int]:
     left = most
     while waiting:
         prefix, module = waiting.pop()
-        own = {**_dict_in(module, "_parameters"), **_dict_in(module, "_buffers")}
-        children = _dict_in(module, "_modules")
-        left -= 1 + len(own) + len(children)
+        parts = [_dict_in(module, key) for key in ("_parameters", "_buffers", "_modules")]
+        left -= 1 + sum(map(len, parts))
         if left < 0 or len(prefix) > MAX_NAME:
             raise ConvertError(f"{module!r} has over {MAX_PARTS} parts, more than any model")
-        tensors |= {f"{prefix}{n}": a for n, a in own.items() if isinstance(a, np.ndarray)}
+        left_out = module.get("_non_persistent_buffers_set") if any(parts) else None
+        unkept = left_out if isinstance(left_out, set) else set()
+        *own, children = (
+            {n: v for n, v in held.items() if isinstance(n, str) and n not in unkept}
+            for held in parts
+        )
+        # Many modules may share a long name, which each has behind its own prefix.
+        room = MAX_NAME - len(prefix)
+        for held in own:
+            arrays = {n: a for n, a in held.items() if isinstance(a, np.ndarray)}
+            tensors |= {f"{prefix}{n}": a for n, a in arrays.items() if len(n) <= room}
         waiting += [(f"{prefix}{name}.", child) for name, child in [*children.items()][::-1]]
     return tensors, left
 
 
-def _dict_in(module: Any, key: str) -> dict[str, Any]:
-    """Returns a dict of a module by name, less what the module would not keep."""
+def _dict_in(module: Any, key: str) -> dict[Any, Any]:
     held = module.get(key) if isinstance(module, Placeholder) else None
-    left_out = module.get("_non_persistent_buffers_set", ()) if held else ()
-    if not isinstance(held, dict) or not isinstance(left_out, set | tuple):
-        return {}
-    return {n: v for n, v in held.items() if isinstance(n, str) and n not in left_out}
+    return held if isinstance(held, dict) else {}

@@ -55,14 +55,13 @@ class Archive:
         if self._data[:4] != _LOCAL_MAGIC:
             raise ConvertError(f"{path}: {_other_format(self._data)}")
         entries = self._entries()
-        lower = {name.lower(): info for name, info in entries.items()}
-        roots = [name[: -len("data.pkl")] for name in lower if name.endswith("data.pkl")]
+        roots = [name[: -len("data.pkl")] for name in entries if name.endswith("data.pkl")]
         roots = [root for root in roots if root.count("/") == 1 and root.endswith("/")]
         if len(roots) != 1:
             raise ConvertError(f"{path}: {_other_zip(path, entries)}")
         self._by_name = {
             name.removeprefix(roots[0]): info
-            for name, info in lower.items()
+            for name, info in entries.items()
             if name.startswith(roots[0])
         }
         if "constants.pkl" in self._by_name:
@@ -141,7 +140,7 @@ class Archive:
 
     def _read(self, name: str) -> memoryview:
         """Returns the bytes of a record, without the top folder. Its CRC-32 is verified."""
-        info = self._by_name.get(name.lower())
+        info = self._by_name.get(name)
         if info is None:
             raise ConvertError(f"{self.path}: record {name[:100]} is missing; {_AGAIN}")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:

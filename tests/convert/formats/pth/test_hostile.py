@@ -20,6 +20,7 @@ from pvt_spec.errors import ConvertError
 from tests.support import formats
 from tests.support.fuzzing.seeds import by_torch as saved, records_of, zipped
 from tests.support.messages import naming, tells
+from tests.support.models import assert_cost_grows_with_the_file
 
 read_bytes = partial(formats.read_bytes, "pth")
 
@@ -265,6 +266,51 @@ HARM = {
     "numpy array without state": NUMPY_ARRAY + b".",
     "device of a dict": b"ctorch\ndevice\n(}tR.",
 }
+
+
+def with_many(pushed: bytes, count: int, also: bytes = b"") -> bytes:
+    """A tensor, and beside it a list of many that are all the same, before it what they share."""
+    return b"\x80\x02}(" + beside_tensor() + b"V_\n](" + also + pushed * count + b"eu."
+
+
+MEGABYTE = b"X" + struct.pack("<I", 1 << 20) + bytes(1 << 20)
+LONG_TUPLE = b"(N" + b"2" * 200_000 + b"tq\x01"
+TENSOR = beside_tensor()[3:]
+SHARED = {
+    "long name": with_many(b"h\1h\1\x93", 10_000, MEGABYTE + b"q\1"),
+    "tuple in a storage's key": with_many(
+        b"(Vstorage\nctorch\nFloatStorage\nNq\1" + b"2\x86" * 40 + b"Vcpu\nK\4tQ", 1
+    ),
+    "arguments within arguments": with_many(
+        b"h\2h\3R",
+        10_000,
+        LONG_TUPLE
+        + b"ctorch._tensor\n_rebuild_from_type_v2\nq\2ctorch._utils\n_rebuild_parameter_with_state"
+        + b"\nq\4(h\4N(" + TENSOR + b"\x89Nh\1t}tq\3",
+    ),
+    "texts of one module": b"\x80\x02ccollections\nOrderedDict\n)R(" + beside_tensor()
+    + b"u}V_metadata\n}(NN" + b"".join(b"M%c%cN" % (i & 255, i >> 8) for i in range(9000))
+    + b"uq\1}(Nh\1" + b"".join(b"M%c%ch\1" % (i & 255, i >> 8) for i in range(9000))
+    + b"usb.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_is_shared_is_looked_at_once(name):
+    """Each took from twenty seconds to forever."""
+    padding = bytes(10_000_000)
+    data = zipped(
+        {"archive/data.pkl": SHARED[name], "archive/data/0": bytes(16), "archive/_": padding}
+    )
+    assert_cost_grows_with_the_file(read_bytes, data)
+
+
+def test_a_storage_has_one_name():
+    """A record was verified for each way of writing its key in small and large letters."""
+    data = pickled(tensor_program(key="A"))
+    data = data.replace(b"data/0", b"data/a")
+    with pytest.raises(ConvertError, match=naming("data/A")):
+        read_bytes(data)
 
 
 @pytest.mark.parametrize("name", HARM)

@@ -22,6 +22,7 @@ from pvt_spec.files.limits import MAX_PARTS
 from tests.support import formats
 from tests.support.fuzzing.seeds import by_torch as saved, records_of, zipped
 from tests.support.messages import naming
+from tests.support.models import assert_cost_grows_with_the_file
 
 read_bytes = partial(formats.read_bytes, "pth")
 
@@ -255,6 +256,37 @@ def test_modules_without_end_are_refused(names):
     children = b"".join(b"V%s%d\nh\x01" % (names, i) for i in range(2))
     with pytest.raises(ConvertError, match=naming("file.pth", MAX_PARTS)):
         read_bytes(zipped({"archive/data.pkl": module_program(children)}))
+
+
+def shared_by(count: int, parameters: bytes, more: bytes = b"") -> bytes:
+    """A module with so many children, all the same one, which has these parameters."""
+    child = b"cgone\nNet\n)\x81q\x02}(" + more + b"V_modules\n}V_parameters\n" + parameters + b"ub0"
+    return module_program(b"".join(b"V%d\nh\x02" % i for i in range(count))).replace(
+        b"V_parameters", child + b"V_parameters", 1
+    )
+
+
+TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nK\4tQ"
+TENSOR += b"K\0K\4\x85K\1\x85\x89}tR"
+MANY = b"".join(b"V%d\nN" % i for i in range(4000))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        shared_by(1000, b"}V" + b"p" * 1_000_000 + b"\n" + TENSOR + b"s"),
+        shared_by(
+            4, b"}(" + MANY + b"u", b"V_non_persistent_buffers_set\n(N" + b"2" * 100_000 + b"t"
+        ),
+        shared_by(2000, b"}(" + MANY.replace(b"V", b"I") + b"u"),
+    ],
+    ids=["a long name", "a tuple of what is left out", "numbers for names"],
+)
+def test_modules_that_many_share_are_gone_through_within_bounds(program):
+    """A name of 1 MB was one of its own in each, parts that have no name were not counted."""
+    padding = bytes(10_000_000)
+    data = zipped({"archive/data.pkl": program, "archive/data/0": bytes(16), "archive/_": padding})
+    assert_cost_grows_with_the_file(read_bytes, data)
 
 
 # Before torch 1.6
