@@ -4,13 +4,17 @@ It is asked before Pillow opens the file; the limits are those of :mod:`pvt_spec
 """
 
 import re
+import struct
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from operator import mul
 from typing import BinaryIO, Literal
 
 from pvt_spec.errors import ImageError
 from pvt_spec.files.limits import (
     MAX_COEFFICIENTS,
+    MAX_DIRECTORIES,
+    MAX_EXIF,
     MAX_IMAGE_BYTES,
     MAX_PACKED_TEXTS,
     MAX_PADDING,
@@ -20,11 +24,14 @@ from pvt_spec.files.limits import (
     MAX_SCANS,
     MAX_SIDE,
     MAX_TIFF_NUMBERS,
+    MAX_TIFF_SHARED,
 )
 
 _CHUNK = 1 << 20
-_SEQUENTIAL, _PROGRESSIVE, _SCAN = (0xC0, 0xC1, 0xC9), (0xC2, 0xC6, 0xCA, 0xCE), 0xDA
-"""Markers within a JPEG."""
+_LOSSLESS = 0xC3
+_SEQUENTIAL, _PROGRESSIVE, _SCAN = (0xC0, 0xC1, _LOSSLESS, 0xC9), (0xC2, 0xC6, 0xCA, 0xCE), 0xDA
+_EXIF, _SEVERAL = (0xE1, b"Exif\0\0"), (0xE2, b"MPF\0")
+"""Markers within a JPEG, of data with how they begin: EXIF's, and what tells of several images."""
 
 _FRAMES = {*range(0xC0, 0xD0), 0xDE} - {0xC4, 0xC8, 0xCC}
 """Those of frames, of which a JPEG has one."""
@@ -32,8 +39,14 @@ _FRAMES = {*range(0xC0, 0xD0), 0xDE} - {0xC4, 0xC8, 0xCC}
 _ALONE = {0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
 """Those that have no length and data behind them, to libjpeg or to Pillow."""
 
-_BYTES = (1, 2, 6, 7)
+_BYTES = (1, 2, 7)
 """TIFF's types of bytes and texts, which stay as they are."""
+
+_WIDTHS = {3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4, 16: 8}
+"""Its types of whole numbers -> the bytes of each."""
+
+_DIRECTORIES = (34665, 34853, 40965)
+"""Its tags that say where other directories are, all of which Pillow reads."""
 
 
 def count_scans(stream: BinaryIO) -> int:
@@ -50,12 +63,17 @@ def count_scans(stream: BinaryIO) -> int:
         beyond = length - 8 - int.from_bytes(start[4:8], "little")
         check_most(beyond, MAX_PADDING, "bytes behind its end")
     scans = _count_scans(stream) if start.startswith(b"\xff\xd8") else 1
-    texts = _count_packed_texts(stream) if start[:8] == b"\x89PNG\r\n\x1a\n" else 0
+    if start[:8] == b"\x89PNG\r\n\x1a\n":
+        _check_parts(stream)
     if start[:2] in (b"II", b"MM"):
         check_numbers(stream)
     stream.seek(0)
-    check_most(texts, MAX_PACKED_TEXTS, "compressed texts and profiles")
     return scans
+
+
+def is_lossless(stream: BinaryIO) -> bool:
+    """Returns whether a JPEG holds pixels, not frequencies, so that it has no fractions."""
+    return any(marker == _LOSSLESS for marker, _ in _segments(stream))
 
 
 def check_size(width: int, height: int, scans: int) -> None:
@@ -138,7 +156,7 @@ def _segments(stream: BinaryIO) -> Iterator[_Segment]:
     Raises:
         ImageError: There are very many parts before, several frames, or much between them.
     """
-    frames = 0
+    frames, exif = 0, bytearray()
     for number, marker in enumerate(_markers(stream)):
         check_most(number, MAX_PARTS_BEFORE, "parts before its pixels")
         if marker in _ALONE:
@@ -146,12 +164,17 @@ def _segments(stream: BinaryIO) -> Iterator[_Segment]:
         frames += marker in _FRAMES
         check_most(frames, 1, "frames")
         length = max(int.from_bytes(stream.read(2), "big") - 2, 0)
-        if marker in _FRAMES or marker == _SCAN:
-            yield marker, stream.read(length)
-        else:
-            stream.seek(length, 1)
+        data = stream.read(length)
+        if (marker, data[:6]) == _EXIF:  # Pillow takes several for one
+            exif += data[6:]
+            check_most(len(exif), MAX_EXIF, "bytes of EXIF data")
+        elif (marker, data[:4]) == _SEVERAL:
+            check_numbers(BytesIO(data[4:]))
+        elif marker in _FRAMES or marker == _SCAN:
+            yield marker, data
         if marker == _SCAN:
             break
+    check_numbers(BytesIO(bytes(exif)))
 
 
 def _markers(stream: BinaryIO) -> Iterator[int]:
@@ -168,35 +191,59 @@ def _markers(stream: BinaryIO) -> Iterator[int]:
             check_most(passed, MAX_PADDING, "bytes between its parts")
 
 
-def _count_packed_texts(stream: BinaryIO) -> int:
-    texts = 0
+def _check_parts(stream: BinaryIO) -> None:
+    """Refuses a PNG with very many parts, each of which Pillow keeps.
+
+    Raises:
+        ImageError: It has.
+    """
+    texts = parts = 0
     stream.seek(8)
     # Behind the last part, or damage, no decoder goes on.
     while re.fullmatch(rb".{4}\w{4}", head := stream.read(8), re.DOTALL) and head[4:] != b"IEND":
         texts += head[4:] in (b"zTXt", b"iTXt", b"iCCP")
+        check_most(texts, MAX_PACKED_TEXTS, "compressed texts and profiles")
+        parts += head[4:] not in (b"IDAT", b"fcTL", b"fdAT")
+        check_most(parts, MAX_PARTS_BEFORE, "parts beside its pixels")
         # Past the data, and their sum.
         stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
-    return texts
 
 
 def check_numbers(stream: BinaryIO) -> None:
-    """Refuses a TIFF, or EXIF data, whose directory has numbers that take much time and memory.
+    """Refuses a TIFF, or EXIF data, whose directories have what takes much time and memory.
 
     Raises:
-        ImageError: It has.
+        ImageError: They have.
     """
     length = stream.seek(0, 2)
     stream.seek(0)
     head = stream.read(16)
     order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
     # BigTIFF is what Pillow takes for it.
-    offset, count, size = (8, 8, 20) if head[2:3] == b"+" else (4, 2, 12)
-    stream.seek(int.from_bytes(head[offset : 2 * offset], order))
-    left, numbers = int.from_bytes(stream.read(count), order), 0
-    while left and len(entry := stream.read(size)) == size:
-        left -= 1
-        many = int.from_bytes(entry[4 : 4 + offset], order)
-        # Of two bytes at least; those that the file has not are passed over.
-        if int.from_bytes(entry[2:4], order) not in _BYTES and 2 * many <= length:
+    word, count, form = (8, 8, "HHQ8s") if head[2:3] == b"+" else (4, 2, "HHL4s")
+    entry = struct.Struct(("<" if order == "little" else ">") + form)
+    places, seen, numbers, shared = [int.from_bytes(head[word : 2 * word], order)], 0, 0, -length
+    while places:
+        if (place := places.pop()) >= length:
+            continue
+        seen += 1
+        check_most(seen, MAX_DIRECTORIES, "directories")
+        stream.seek(place)
+        size = int.from_bytes(stream.read(count), order) * entry.size
+        entries = stream.read(min(size, length))
+        for tag, kind, many, value in entry.iter_unpack(
+            entries[: len(entries) // entry.size * entry.size]
+        ):
+            if many > length:  # which the file has not
+                continue
+            if kind in _BYTES:
+                shared += many
+                continue
             numbers += many
-    check_most(numbers, MAX_TIFF_NUMBERS, "numbers in its directory")
+            if tag in _DIRECTORIES and many and (width := _WIDTHS.get(kind)):
+                if many * width > word:
+                    stream.seek(min(int.from_bytes(value, order), length))
+                    value = stream.read(width)
+                places.append(int.from_bytes(value[:width], order))
+    check_most(numbers, MAX_TIFF_NUMBERS, "numbers in its directories")
+    check_most(shared, MAX_TIFF_SHARED, "bytes in its directories, beyond those that it has")

@@ -137,12 +137,20 @@ def open_image(
 def turn(image: Image.Image) -> Image.Transpose | None:
     """Returns what brings an image upright by its EXIF orientation, or None where it is."""
     try:
-        if isinstance(exif := image.info.get("exif"), bytes):
-            check_numbers(BytesIO(exif.removeprefix(b"Exif\0\0")))
+        check_numbers(BytesIO(_exif(image).removeprefix(b"Exif\0\0")))
         return _TURN.get(image.getexif().get(_ORIENTATION, 1))
     except MAY_RAISE:
         # Damaged EXIF data say nothing; the pixels may be whole.
         return None
+
+
+def _exif(image: Image.Image) -> bytes:
+    """Returns an image's EXIF data where Pillow looks for them."""
+    exif = image.info.get("exif")
+    if exif is None and "Raw profile type exif" in image.info:
+        # What ImageMagick makes of them: hexadecimal digits, below what they are and how many.
+        exif = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
+    return exif if isinstance(exif, bytes) else b""
 
 
 def convert_mode(image: Image.Image, channels: int, own: bool = False) -> Image.Image:

@@ -50,8 +50,9 @@ coefficients, of two bytes: 25 megapixels in full colour, any number with colour
 resolution.
 """
 
-MAX_PARTS_BEFORE = 2000
-"""Parts of a JPEG before its pixels: Pillow copies the EXIF data that it has for each."""
+MAX_PARTS_BEFORE, MAX_EXIF = 2000, 4 << 20
+"""Parts of a JPEG before its pixels, and of a PNG beside them, of which Pillow keeps each; and the
+bytes of a JPEG's EXIF data, of which Pillow copies what it has with each part."""
 
 MAX_LOOPED = 2_000_000
 """Numbers that Pillow reads one by one, in Python: of a PPM in digits, or of other than 8 bits, and
@@ -70,8 +71,12 @@ MAX_BANDS = 8
 once for each colour, of which there are six at most."""
 
 MAX_TIFF_NUMBERS = 100_000
-"""Numbers in a TIFF's directory or EXIF data: places of strips, of which each takes Pillow some 250
-bytes."""
+"""Numbers in a TIFF's directories or EXIF data: places of strips, of which each takes Pillow some
+250 bytes."""
+
+MAX_DIRECTORIES, MAX_TIFF_SHARED = 8, 8 << 20
+"""Directories of those, of which there are four kinds, and bytes that their texts may have beyond
+what the file has: several may be at one place, and Pillow reads each for itself."""
 
 MAX_TIFF_JPEG, JPEG_GROWTH = 20_000_000, 10
 """Pixels of a TIFF that is packed as JPEG, of which each may be in a hundred scans: so many, and so

@@ -13,7 +13,7 @@ from math import ceil, inf
 import simplejpeg
 from PIL import Image
 
-from pvt_data.images.cost import check_size, count_scans
+from pvt_data.images.cost import check_size, count_scans, is_lossless
 from pvt_data.images.decoding import (
     MAY_RAISE,
     MODES,
@@ -91,7 +91,7 @@ def _fast_part(
             return None
         check_size(width, height, count_scans(BytesIO(encoded)))
         box = choose(width, height)
-        fraction, (colours, channels) = _fraction(box, size), COLOURS[space]
+        fraction, (colours, channels) = _fraction(encoded, box, size), COLOURS[space]
         W, H = ceil(width / fraction), ceil(height / fraction)
         pixels = simplejpeg.decode_jpeg(encoded, colours, min_height=H, min_width=W)
     except MAY_RAISE:
@@ -111,7 +111,7 @@ def _part(encoded: bytes, choose: Callable[[int, int], Box], size: tuple[int, in
     with opened(BytesIO(encoded)) as image:
         width, height = image.size
         box = choose(width, height)
-        fraction = _fraction(box, size)
+        fraction = _fraction(encoded, box, size)
         if fraction > 1:
             # None for the formats that know no fractions.
             drafted = image.draft(None, (width // fraction, height // fraction))
@@ -121,11 +121,14 @@ def _part(encoded: bytes, choose: Callable[[int, int], Box], size: tuple[int, in
         return image.crop(whole), inner
 
 
-def _fraction(box: Box, size: tuple[int, int]) -> int:
+def _fraction(encoded: bytes, box: Box, size: tuple[int, int]) -> int:
     """Returns 1 / the smallest fraction that a box can be decoded at for a result of ``size``."""
     left, top, right, bottom = box
     room = min((right - left) / size[1], (bottom - top) / size[0]) / SPARE
-    return next((fraction for fraction in FRACTIONS if fraction <= room), 1)
+    fraction = next((fraction for fraction in FRACTIONS if fraction <= room), 1)
+    # simplejpeg, asked for one of a lossless JPEG, writes beyond the end of its memory.
+    is_jpeg = encoded.startswith(b"\xff\xd8")
+    return 1 if fraction > 1 and is_jpeg and is_lossless(BytesIO(encoded)) else fraction
 
 
 def _within(

@@ -347,6 +347,98 @@ def test_exif_data_that_are_one_orientation_without_an_end_say_nothing():
     assert most < 8 * len(exif)
 
 
+def with_directories(directories: list[list[tuple[int, int, int, int]]], behind: bytes) -> bytes:
+    """One of 8 x 8 grey pixels; entries are (tag, type, count, place), directories places too.
+
+    A place below 0 is that of a directory, the last but one, say; what is ``behind`` lies at 8.
+    """
+    data, places = b"II*\0    " + behind, []
+    tags = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 8)]
+    first = [*tags, (278, 3, 1, 8), (279, 4, 1, 64)]
+    for entries in (*directories[1:], [*first, *directories[0]]):
+        placed = [(*rest, place if place >= 0 else places[place]) for *rest, place in entries]
+        places.append(len(data))
+        data += struct.pack("<H", len(placed))
+        data += b"".join(struct.pack("<HHII", *entry) for entry in sorted(placed)) + bytes(4)
+    return data[:4] + struct.pack("<I", places[-1]) + data[8:]
+
+
+EXIF, PLACES = 34665, 34853
+MANY = bytes(range(256)) * 4000
+
+
+@pytest.mark.parametrize(
+    ("directories", "word"),
+    [
+        ([[(EXIF, 4, 1, -1)], [(2, 3, 5000, 8)]], None),
+        ([[(EXIF, 4, 1, -1)], [(2, 3, 100_001, 8)]], "numbers"),
+        ([[(PLACES, 13, 1, -1)], [(2, 5, 100_001, 8)]], "numbers"),
+        (
+            [[(EXIF, 4, 1, -2), (PLACES, 4, 1, -1)], [(2, 3, 60_000, 8)], [(2, 6, 60_000, 8)]],
+            "numbers",
+        ),
+        ([[(EXIF, 4, 1, -1)], [(EXIF, 4, 1, 8)]], None),
+        ([[(40000 + i, 7, len(MANY), 8) for i in range(5)]], None),
+        ([[(40000 + i, 7, len(MANY), 8) for i in range(20)]], "bytes"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of which commands say nothing
+def test_all_directories_of_a_tiff_count(directories, word):
+    """Pillow reads those of EXIF and places whole, each number as an object."""
+    data = with_directories(directories, MANY)
+    for read in (lambda: open_image(io.BytesIO(data), 3, "a.tif"), lambda: crop(data)):
+        with pytest.raises(ImageError, match=naming(word)) if word else nullcontext():
+            read()
+
+
+def test_directories_that_lead_to_one_another_have_an_end():
+    leading = struct.pack("<H", 1) + struct.pack("<HHII", EXIF, 4, 1, 8) + bytes(4)
+    data = with_directories([[(EXIF, 4, 1, 8)]], leading + bytes(64))
+    with pytest.raises(ImageError, match=naming("directories")):
+        open_image(io.BytesIO(data), 3, "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("marker", "start", "entries", "word"),
+    [
+        (b"\xff\xe1", b"Exif\0\0", 2500, "bytes"),
+        (b"\xff\xe2", b"MPF\0", 2500, "numbers"),
+        (b"\xff\xe1", b"Exif\0\0", 100, None),
+        (b"\xff\xe2", b"MPF\0", 2, None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_directories_in_a_jpeg_count_too(marker, start, entries, word):
+    """Pillow reads them when it opens one, whose texts and numbers may all be at one place."""
+    kind = 3 if start == b"MPF\0" else 7
+    listed = b"".join(struct.pack("<HHII", 40000 + i, kind, 15000, 8) for i in range(entries))
+    body = start + b"II*\0\x08\0\0\0" + struct.pack("<H", entries) + listed + bytes(34000)
+    data = encoded("JPEG")
+    data = data[:2] + marker + struct.pack(">H", len(body) + 2) + body + data[20:]
+    for read in (lambda: open_image(io.BytesIO(data), 3, "a.jpg"), lambda: crop(data)):
+        with pytest.raises(ImageError, match=naming(word)) if word else nullcontext():
+            read()
+
+
+def test_exif_data_of_many_parts_are_refused():
+    """Pillow copies what it has with each: 130 MB took it four minutes."""
+    part, data = b"\xff\xe1\xff\xffExif\0\0" + bytes(65527), encoded("JPEG")
+    for count, fine in ((60, True), (70, False)):
+        with nullcontext() if fine else pytest.raises(ImageError, match=naming("EXIF")):
+            open_image(io.BytesIO(data[:2] + part * count + data[2:]), 3)
+
+
+def test_pngs_of_countless_parts_are_refused():
+    """Pillow keeps each, and goes over them in Python: a million took nine seconds."""
+    data = encoded("PNG")
+    for kind, body in ((b"prVt", b""), (b"tEXt", b"a\0")):
+        for at in (33, len(data) - 12):
+            for count, fine in ((1900, True), (2100, False)):
+                odd = data[:at] + chunk(kind, body) * count + data[at:]
+                with nullcontext() if fine else pytest.raises(ImageError, match=naming("parts")):
+                    open_image(io.BytesIO(odd), 3)
+
+
 def test_bytes_in_memory_may_be_read_again():
     stream = io.BytesIO(encoded("PNG"))
     first, second = (np.asarray(open_image(stream, 3)) for _ in range(2))

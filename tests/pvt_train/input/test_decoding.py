@@ -1,5 +1,6 @@
 """Resized crops of image files against Pillow's whole decoding, cropping and resizing."""
 
+import struct
 from io import BytesIO
 
 import numpy as np
@@ -72,6 +73,36 @@ def test_crops_without_pixels_to_spare_are_pillows_bit_for_bit(file: str, mode: 
         expected = whole(encoded, box, (224, 200), mode)
         ours = cut(encoded, box, (224, 200), len(mode))
         assert np.array_equal(np.asarray(ours), np.asarray(expected))
+
+
+def lossless(side: int, channels: int, scans: int = 1) -> bytes:
+    """A JPEG of pixels, not frequencies, each of them as the one before it; one bit each."""
+
+    def part(marker: int, body: bytes) -> bytes:
+        return bytes([255, marker]) + struct.pack(">H", len(body) + 2) + body
+
+    of_frame = b"".join(bytes([number, 0x11, 0]) for number in range(channels))
+    of_scan = b"".join(bytes([number, 0]) for number in range(channels))
+    data = b"\xff\xd8" + part(0xC3, struct.pack(">BHHB", 8, side, side, channels) + of_frame)
+    data += part(0xC4, bytes([0, 1, *[0] * 15, 0]))
+    pixels = bytes(side * side * channels // 8 + 1)
+    data += part(0xDA, bytes([channels]) + of_scan + b"\1\0\0") + pixels
+    return data + part(0xDA, b"\1\0\0\1\0\0") * (scans - 1) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_lossless_jpeg_has_no_fractions(channels: int) -> None:
+    """simplejpeg, asked for one, writes beyond the end of its memory."""
+    encoded, box = lossless(512, channels), (3, 5, 500, 510)
+    expected = whole(encoded, box, (24, 24))
+    assert difference(cut(encoded, box, (24, 24)), expected) == 0
+
+
+def test_scans_of_a_lossless_jpeg_are_counted() -> None:
+    first = lossless(512, 3, 200)
+    one = first.replace(b"\xff\xda\0\x0c\3\0\0\1\0\2\0", b"\xff\xda\0\x08\1\0\0")
+    with pytest.raises(ImageError, match=naming("200", "scans")):
+        cut(one, (0, 0, 512, 512), (24, 24))
 
 
 def test_16_bits_are_their_upper_8() -> None:
