@@ -100,7 +100,7 @@ def choose(file: WeightFile, given: Given, find: FindNaming) -> Choice:
     kept, ignored = _without_ignored(file, given.ignore)
     places = tuple(_places(kept))
     there = [*_candidates(places)]
-    found = [each for each in there if _is_asked_for(each, given)]
+    found = _asked_for(there, given)
     if there and not found:
         raise ConvertError(f"no PVT is where it is asked for: there is {_listed(there)}")
     averaged = [each for each in found if each.averaged]
@@ -148,9 +148,9 @@ def _places(tensors: Mapping[str, Mapping[str, Array]]) -> Iterator[Place]:
         for weights, averaged in ((raw, False), (averages, True)):
             written: dict[str, str] = {}
             for name in weights:
-                # Of two names that are one without wrappers, the second stays as it is.
+                # Of two names that are one without wrappers, the plain or the first one is it.
                 bare = unwrap(name)
-                written[name if bare in written else bare] = name
+                written[name if bare in written or bare in weights else bare] = name
             if weights:
                 named = {bare: weights[name] for bare, name in written.items()}
                 yield Place(keys, named, written, averaged)
@@ -162,9 +162,14 @@ def _candidates(places: Iterable[Place]) -> Iterator[Candidate]:
             yield Candidate(place, prefix, tuple(names))
 
 
-def _is_asked_for(candidate: Candidate, given: Given) -> bool:
-    asked = None if given.prefix is None else unwrap(_dotted(given.prefix) + "x")[:-1]
-    return given.container in (None, candidate.place.keys) and asked in (None, candidate.prefix)
+def _asked_for(candidates: Iterable[Candidate], given: Given) -> list[Candidate]:
+    inside = [each for each in candidates if given.container in (None, each.place.keys)]
+    if given.prefix is None:
+        return inside
+    # Without its wrappers only where none is called so: they stay where two names would be one.
+    prefix = _dotted(given.prefix)
+    exact = [each for each in inside if each.prefix == prefix]
+    return exact or [each for each in inside if each.prefix == unwrap(f"{prefix}x")[:-1]]
 
 
 def _dotted(prefix: str) -> str:

@@ -106,6 +106,13 @@ def test_what_is_known_of_published_weights_is_on_the_card():
     assert not {"license", "datasets", "model-index"} & head_of(bare).keys()
 
 
+def test_a_card_shows_no_image_and_no_link_that_a_file_says():
+    said = {"[page](https://x.example)": "a", "licence": "MIT ![](https://x.example/seen.png)"}
+    card = make_card(replace(info_of(SMALL["v2"], "hf"), provenance=said))
+    _, _, page = card.split("---\n", 2)
+    assert page.count("x.example") == 3 and "](" not in page
+
+
 def test_an_accuracy_is_of_published_weights_as_they_were_published():
     info = info_of(make_config("pvt_v2_b0"))
     published = {"hub": "timm/pvt_v2_b0.in1k"}

@@ -181,4 +181,5 @@ def _licence(info: ModelInfo) -> str:
 
 def _plain(text: str) -> str:
     """Returns a text from outside on one line, which neither ends a span of code nor is markup."""
-    return printable(text).replace("`", "'").replace("<", "(").replace(">", ")")
+    text = printable(text).replace("`", "'").replace("<", "(").replace(">", ")")
+    return text.replace("](", "] (")  # a link, or an image that is fetched from where it says

@@ -265,6 +265,21 @@ def test_wrappers_are_taken_out_wherever_they_stand(
     assert f"wrappers removed  {wrapper} x" in said
 
 
+@pytest.mark.parametrize("wrapped_first", [True, False])
+def test_names_that_are_one_without_wrappers_are_two_models(
+    tmp_path: Path, wrapped_first: bool
+) -> None:
+    """The wrapped ones were left out in silence where they came first; asked for, never taken."""
+    plain, wrapped = WEIGHTS["v2"], prefixed("module.", random_weights(V2, seed=1))
+    both = {**wrapped, **plain} if wrapped_first else {**plain, **wrapped}
+    file = put(tmp_path / "a.pth", both)
+    with pytest.raises(ConvertError, match=naming("--prefix module.")):
+        read_model(file)
+    for prefix, head in (("module.", wrapped["module.head.bias"]), ("", plain["head.bias"])):
+        model = read_model(file, Given(prefix=prefix))
+        np.testing.assert_array_equal(model.weights["head.bias"], head)
+
+
 @pytest.mark.parametrize("prefix", ["", "encoder.model."])
 @pytest.mark.parametrize("kind", ["v2", "linear"])
 def test_timms_features_only_is_read(prefix: str, kind: str, tmp_path: Path) -> None:
