@@ -124,7 +124,7 @@ class _Record:
         """
         if max(row.count(" ") for row in self.by_class) >= MAX_CLASSES:
             raise ValueError(f"it has over {MAX_CLASSES} classes")
-        counts = np.array([row.split() for row in self.by_class], np.int64)
+        counts = np.array([row.split(" ") for row in self.by_class], np.int64)
         tally = Tally(counts, self.loss)
         images, first, five, _ = counts
         if (

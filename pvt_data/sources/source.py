@@ -93,13 +93,14 @@ class Texts:
     """Many short texts in little memory, quick to send to another process."""
 
     def __init__(self, names: Iterable[str]):
-        encoded = [os.fsencode(name) for name in names]
+        # Not as this system's names are: a tar file or a list may have others.
+        encoded = [name.encode("utf-8", "surrogateescape") for name in names]
         self._text = b"".join(encoded)
         self._ends = np.cumsum([0, *map(len, encoded)])
 
     def __getitem__(self, index: int) -> str:
         start, end = self._ends[index : index + 2]
-        return os.fsdecode(self._text[start:end])
+        return self._text[start:end].decode("utf-8", "surrogateescape")
 
 
 def number_classes(names: Sequence[str]) -> tuple[tuple[str, ...], Array]:

@@ -181,7 +181,9 @@ class Recipe:
         "or rand (one colour).",
     )
     re_max_attempts: int = key(
-        10, "How often a box is drawn before the image stays as it is.", check=at_least(1)
+        10,
+        "How often a box is drawn before the image stays as it is.",
+        check=Check(range(1, 1001).__contains__, "1 to 1,000"),
     )
     aug_repeats: int = key(
         0,

@@ -24,6 +24,10 @@ _LOCK = ".run.lock"
 _ROTATED = re.compile(rf"pvt_\w+-\d+({'|'.join(map(re.escape, RUN_ENDINGS))})")
 
 
+_EVENTS = re.compile(r"events\.out\.tfevents\.\d+\.\d+")
+"""What a run's event files are called; others' have a machine's name."""
+
+
 def is_rotated(name: str) -> bool:
     """Returns whether a file's name is that of a model which a run has kept, and may remove."""
     return _ROTATED.fullmatch(name) is not None
@@ -71,12 +75,13 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def clear(folder: Path) -> None:
-    """Removes a run's checkpoints and log, so that nothing is taken for the next run's.
+    """Removes a run's checkpoints and logs, so that nothing is taken for the next run's.
 
     Raises:
         PvtError: Something cannot be.
     """
-    for path in [*model_files(folder), *folder.glob(LOG), *folder.glob("events.out.tfevents.*")]:
+    events = [path for path in folder.glob("events.*") if _EVENTS.fullmatch(path.name)]
+    for path in [*model_files(folder), *folder.glob(LOG), *events]:
         try:
             path.unlink()
         except OSError as error:

@@ -37,6 +37,7 @@ from pvt_train.run.folder import (
     sole_run,
     state_file,
 )
+from pvt_train.run.log import check_log
 from pvt_train.run.loop import Outcome, Run, train
 from pvt_train.run.reporter import Reporter
 from pvt_train.run.standing import HandedOver, Standing
@@ -133,6 +134,8 @@ def train_recipe(
     begins = resumed is None or not is_state(resumed.path, output)
     if begins:
         check_output(output, force)
+        if not force:
+            check_log(output)
         _check_pretrained(recipe, output)
     check_own_files(output)
     if not os.path.exists(data / recipe.train_split):

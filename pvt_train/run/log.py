@@ -9,7 +9,7 @@ from sys import intern
 from types import NoneType
 from typing import Any
 
-from pvt_spec import ConfigError
+from pvt_spec import ConfigError, FileExists
 from pvt_spec.files.json_text import encode_json, parse_json
 from pvt_spec.files.reading import open_regular
 from pvt_spec.words import show
@@ -154,6 +154,22 @@ def read_log(folder: Path) -> Iterator[LogRecord]:
         except ConfigError as error:
             raise TrainingError(f"{path}: line {number}: {error}") from error
         yield record
+
+
+def check_log(folder: Path) -> None:
+    """Refuses, before any work, a folder with another program's log, which a run would replace.
+
+    Raises:
+        FileExists: It has one.
+    """
+    if not (folder / LOG).exists():
+        return
+    try:
+        next(read_log(folder), None)
+    except TrainingError as error:
+        raise FileExists(
+            f"{error}: name another --output, or give --force to replace {LOG} there"
+        ) from error
 
 
 def _read_lines(path: Path) -> Iterator[str]:

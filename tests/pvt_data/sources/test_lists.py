@@ -1,5 +1,8 @@
 """Lists of images and their classes, and tar files that are named themselves."""
 
+import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from pvt_data.sources.lists import read_list
 from pvt_spec.errors import ImageError, PvtError
 from tests.support.labelled import read_all, write_folder, write_tar
 from tests.support.messages import Facts, naming, tells
+from tests.support.processes import ROOT
 
 
 def lines_of(path: Path, text: str) -> list[tuple[int, str, str]]:
@@ -155,3 +159,19 @@ def test_memory_is_in_proportion_to_a_list_of_wrong_lines(tmp_path: Path, line: 
         assert tracemalloc.get_traced_memory()[1] < 10 * path.stat().st_size + 2_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_names_need_not_be_as_this_systems_are(tmp_path):
+    """They are UTF-8 in a list, whatever a terminal has."""
+    (tmp_path / "a.txt").write_text("ä.jpg cat\n日本.jpg dog\n", "utf-8")
+    told = "from pvt_data.sources.folders import open_source as o; print(ascii(o('a.txt').name(1)))"
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    done = subprocess.run(
+        [sys.executable, "-c", told],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **plain},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == ascii("./日本.jpg")

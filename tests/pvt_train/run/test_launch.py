@@ -210,6 +210,15 @@ class TestStart:
         result = start(data, tmp_path / "run", "--epoch-size", 10**18, hook=stop)
         assert result.exit_code == 128 + signal.SIGTERM and "ETA ?" in result.output
 
+    def test_another_programs_log_is_not_replaced(self, data, tmp_path):
+        log = tmp_path / "run" / "log.jsonl"
+        log.parent.mkdir()
+        log.write_text('{"epoch": 1, "loss": 2.0}\n')
+        result = start(data, log.parent)
+        assert result.exit_code == 1 and tells(result.output, log, "--force")
+        assert [*log.parent.iterdir()] == [log] and "loss" in log.read_text()
+        done(start(data, log.parent, "--force"))
+
     def test_a_folder_that_may_not_be_written_to(self, tmp_path, monkeypatch):
         monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
         refused = pytest.raises(PvtError, match=naming("written"))

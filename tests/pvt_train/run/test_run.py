@@ -255,10 +255,12 @@ class TestWorkers:
 
 class TestRunFolder:
     def test_clear_leaves_nothing_to_go_on_from(self, tmp_path):
-        for name in ("best.ckpt", "last.ckpt", "log.jsonl", "events.out.tfevents.1", "notes.txt"):
+        events = "events.out.tfevents.1700000000"
+        others = [f"{events}.host", f"{events}.host.42.0", "notes.txt"]
+        for name in ("best.ckpt", "last.ckpt", "log.jsonl", f"{events}.0", *others):
             (tmp_path / name).write_text("old")
         clear(tmp_path)
-        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == others
 
     @pytest.mark.parametrize(
         "file", ["../victim.ckpt", "/victim.ckpt", "a/b.ckpt", "", "..", "photo.jpg"]
