@@ -10,10 +10,16 @@ import numpy as np
 
 from convert.conversion import count_not_finite
 from convert.findings import Finding
-from convert.formats.table import read_file
 from convert.formats.weight_file import WeightFile, contents
-from convert.hub.find import find, find_model
-from convert.model.read import Model, format_of, left_unread, understand, with_origin
+from convert.hub.find import Found, find, find_model
+from convert.model.read import (
+    Model,
+    format_of,
+    left_unread,
+    read_stamped,
+    understand,
+    with_origin,
+)
 from convert.names.training_state import count_leading_parts, is_training_state
 from pvt_spec import (
     METADATA_KEY,
@@ -27,9 +33,8 @@ from pvt_spec import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files.models import reaching
 from pvt_spec.files.replacing import AnyPath
-from pvt_spec.files.stamps import check_unchanged, describe_file, stamp_files
+from pvt_spec.files.stamps import check_unchanged, describe_file
 from pvt_spec.hashes import CERTIFICATE_KEY, GRAPH_KEY, PAIR_KEY, stamp_of
 from pvt_spec.unseen import UNSEEN_KEY
 from pvt_spec.words import show
@@ -41,18 +46,20 @@ def inspect_file(path: AnyPath) -> Iterator[Finding]:
     A file that is no whole PVT ends in a finding ``problem``, after what can be said of it.
 
     Raises:
-        ConvertError: The file cannot be read.
+        ConvertError: The file cannot be read, or was written to meanwhile.
     """
     found = find(path)
-    path = found.path
-    with reaching(path):
-        stamps = stamp_files(path)
-    file = read_file(path)
+    file, stamps = read_stamped(found.path)
     yield from found.findings()
+    yield from _facts(found, file)
+    check_unchanged(stamps)
+
+
+def _facts(found: Found, file: WeightFile) -> Iterator[Finding]:
+    path = found.path
     for facts in map(describe_file, file.files or (path,)):
         text = f"{facts['file']} ({facts['bytes']:,} bytes, sha256 {facts['sha256']})"
         yield Finding("file", facts, text=text)
-    check_unchanged(stamps)
     try:
         model = with_origin(understand(path, file), found)
     except ConvertError as error:
@@ -132,19 +139,22 @@ def compare_files(path: AnyPath, other: AnyPath) -> Iterator[Finding]:
     under the files' own names. Where nothing differs there are no findings but ``same``.
 
     Raises:
-        ConvertError: A file cannot be read.
+        ConvertError: A file cannot be read, or was written to meanwhile.
     """
-    files = [(each, read_file(each)) for each, _ in map(find_model, (path, other))]
+    paths = [each for each, _ in map(find_model, (path, other))]
+    files, stamps = zip(*map(read_stamped, paths), strict=True)
     try:
-        models = [understand(each, file) for each, file in files]
+        models = [understand(each, file) for each, file in zip(paths, files, strict=True)]
     except ConvertError as error:
         reason = str(error).partition("\n")[0]
         yield Finding("warning", f"compared under the files' own names: {reason}")
-        first, second = (file.tensors for _, file in files)
+        first, second = (file.tensors for file in files)
     else:
         first, second = (model.weights for model in models)
         yield from _described_differently(*models)
     yield from _tensor_differences(first, second)
+    for each in stamps:
+        check_unchanged(each)
 
 
 def _described_differently(first: Model, second: Model) -> Iterator[Finding]:

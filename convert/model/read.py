@@ -138,6 +138,22 @@ def read_model(path: AnyPath, given: Given = Given(), *, keep_head: bool = True)
     """
     found = find(path)
     path = found.path
+    file, stamps = read_stamped(path)
+    model = understand(path, file, given, keep_head=keep_head)
+    model = with_origin(model, found)
+    findings = (*found.findings(), *model.findings)
+    return dataclasses.replace(model, findings=findings, stamps=stamps)
+
+
+def read_stamped(path: Path) -> tuple[WeightFile, Stamps]:
+    """Reads a file, whose weights are read as they are used; see :func:`check_unchanged`.
+
+    Returns:
+        What it holds, and what the system said of all files that it was read from.
+
+    Raises:
+        ConvertError: It cannot be read.
+    """
     with reaching(path):
         stamps = stamp_files(path)
     file = read_file(path)
@@ -145,10 +161,7 @@ def read_model(path: AnyPath, given: Given = Given(), *, keep_head: bool = True)
         # What is read beside it is known only now, before its weights are used.
         for each in file.files:
             stamps = {**stamp_files(each), **stamps}
-    model = understand(path, file, given, keep_head=keep_head)
-    model = with_origin(model, found)
-    findings = (*found.findings(), *model.findings)
-    return dataclasses.replace(model, findings=findings, stamps=stamps)
+    return file, stamps
 
 
 def with_origin(model: Model, found: Found) -> Model:

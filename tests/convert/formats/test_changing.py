@@ -13,6 +13,7 @@ import pytest
 import pvt_onnx
 import pvt_torch
 from convert import OnnxOptions, Options, conversion, convert_file, read_model, save_model
+from convert.inspection import compare_files, inspect_file
 from parity.judge import Judge
 from pvt_spec import VARIANTS
 from pvt_spec.errors import ConvertError
@@ -87,6 +88,8 @@ def touching(monkeypatch: pytest.MonkeyPatch, where: str, path: Path) -> None:
         (lambda path: pvt_torch.load_weights(twin(), path), "convert.model.read.read_file"),
         (lambda path: judged(path), "convert.model.read.read_file"),
         (lambda path: trained_from(path), "convert.model.read.read_file"),
+        (lambda path: [*inspect_file(path)], "convert.inspection.understand"),
+        (lambda path: [*compare_files(path, path)], "convert.inspection.understand"),
         (pvt_onnx.load_proto, "onnx.load_model_from_string"),
         (pvt_onnx.load_forward, "pvt_onnx.engines.onnxruntime.open_session"),
     ],
