@@ -9,6 +9,7 @@ from onnx import AttributeProto
 
 from pvt_onnx.reading.files import OnnxFileError
 from pvt_onnx.reading.shapes import Shapes, find_shapes
+from pvt_onnx.reading.work import in_order, is_known, work_of
 from pvt_spec import Numerics, PVTConfig
 from pvt_spec.arrays import Array
 from pvt_spec.config import PATCH_STRIDES, image_size_problems
@@ -38,23 +39,14 @@ MAX_BATCH = 64
 _CONSTANT = 4096  # bytes of an initializer that may be a shape
 
 _SIZES: Mapping[str, Sequence[int]] = {
-    "AffineGrid": (1,),
-    "BlackmanWindow": (0,),
     "CenterCropPad": (1,),
-    "Col2Im": (1, 2),
     "ConstantOfShape": (0,),
-    "DFT": (1,),
     "Expand": (1,),
-    "HammingWindow": (0,),
-    "HannWindow": (0,),
-    "MaxUnpool": (2,),
-    "MelWeightMatrix": (0, 1, 2, 3, 4),
     "OneHot": (1,),
     "Pad": (1,),
     "Range": (0, 1, 2),
     "Reshape": (1,),
     "Resize": (1, 2, 3),
-    "STFT": (1, 3),
     "Slice": (1, 2, 3, 4),
     "Split": (1,),
     "Tile": (1,),
@@ -63,10 +55,6 @@ _SIZES: Mapping[str, Sequence[int]] = {
 }
 """The inputs by which an operator decides how large its answer is, by their places."""
 
-_FINDING = frozenset({"Compress", "NonMaxSuppression", "NonZero", "StringSplit", "Unique"})
-"""Operators whose answer's size is a matter of the values that they are given."""
-
-_DRAWING = frozenset({"Bernoulli", "Multinomial"})
 _MEASURING = frozenset({"Shape", "Size"})
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
@@ -87,6 +75,11 @@ def loops(model: onnx.ModelProto, blocks: int) -> Iterator[str]:
     for node in model.graph.node:
         if any(attribute.type in _GRAPHS for attribute in node.attribute):
             yield f"its graph has a node {show(node.op_type)} that runs another graph"
+            return
+    for node in model.graph.node:
+        if not is_known(node):
+            called = show(".".join(filter(None, (node.domain, node.op_type))))
+            yield f"its graph has a node {called}, whose work cannot be told and no PVT has"
             return
 
 
@@ -165,8 +158,9 @@ def large_values(
         yield from problems
         return
     largest = _most_values(config, size)
-    yield from _sizes_of_values(model.graph.node, images.name)
-    shapes, untold = find_shapes(_skeleton(model, images))
+    nodes = in_order(model.graph.node)
+    yield from _sizes_of_values(nodes, images.name)
+    shapes, untold = find_shapes(_skeleton(model, nodes, images))
     for node in untold[:1]:
         found = ", ".join(map(show, node.output[:1]))
         yield f"how large {found} ({show(node.op_type)}) becomes cannot be told"
@@ -175,20 +169,20 @@ def large_values(
     kept = {tensor.name for tensor in model.graph.initializer}
     once = {
         node.input[0]: math.prod(shapes.get(node.output[0], [1]))
-        for node in model.graph.node
+        for node in nodes
         if node.op_type == "DequantizeLinear" and node.input[0] in kept
     }
     weights = sum(once.values())
     most = batch * MAX_GROWTH * largest + SMALL + weights
-    for output, count in _held(model.graph.node, shapes, images.name):
+    for output, count in _held(nodes, shapes, images.name):
         if count > most:
             yield f"with {show(output)} it holds {count} values, expected at most {most}"
             break
-    results = sum(math.prod(shapes.get(output, [1])) for output in _outputs(model.graph.node))
+    results = sum(math.prod(shapes.get(output, [1])) for output in _outputs(nodes))
     most = batch * MAX_RESULTS * sum(config.depths) * largest + MAX_GROWTH * SMALL + weights
     if results > most:
         yield f"its results have {results} values in all, expected at most {most}"
-    products = sum(_multiplications(node, shapes) for node in model.graph.node)
+    products = sum(work_of(node, shapes).products for node in nodes)
     most = batch * MAX_GROWTH * (count_macs(config, numerics, size) + SMALL * MAX_GROWTH)
     if products > most:
         yield f"its products take {products} multiplications, expected at most {most}"
@@ -200,12 +194,11 @@ def _sizes_of_values(nodes: Sequence[onnx.NodeProto], images: str) -> Iterator[s
     for node in nodes:
         places = _SIZES.get(node.op_type, ())
         deciding = [node.input[place] for place in places if place < len(node.input)]
-        if node.op_type in _FINDING or not seen.isdisjoint(deciding):
+        if not seen.isdisjoint(deciding):
             found = ", ".join(map(show, node.output[:1]))
             yield f"how large {found} ({node.op_type}) becomes depends on what is in an image"
             return
-        draws = node.op_type in _DRAWING or node.op_type.startswith("Random")
-        if draws or (node.op_type not in _MEASURING and not seen.isdisjoint(node.input)):
+        if node.op_type not in _MEASURING and not seen.isdisjoint(node.input):
             seen.update(filter(None, node.output))  # what is left out has no name
 
 
@@ -216,8 +209,8 @@ def _outputs(nodes: Sequence[onnx.NodeProto]) -> Iterator[str]:
 def _held(
     nodes: Sequence[onnx.NodeProto], shapes: Shapes, images: str
 ) -> Iterator[tuple[str, int]]:
-    """Yields each result with how many values there are once it is: the images and those that are
-    still used.
+    """Yields each result with how many values there are until it is: the images, those that are
+    still used, and what its operator holds.
     """
     last = {value: place for place, node in enumerate(nodes) for value in node.input}
     ending: dict[int, list[str]] = {}
@@ -228,26 +221,8 @@ def _held(
     for place, node in enumerate(nodes):
         for output in node.output:
             held += math.prod(shapes.get(output, [1]))
-            yield output, held
+            yield output, held + work_of(node, shapes).held
         held -= sum(math.prod(shapes.get(value, [1])) for value in ending.get(place, ()))
-
-
-def _multiplications(node: onnx.NodeProto, shapes: Shapes) -> int:
-    """Returns how many a product or a convolution takes; 0 for what has no known shapes."""
-    operands = [shapes.get(value) for value in (*node.input[:2], *node.output[:1])]
-    if len(operands) < 3 or any(not shape or 0 in shape for shape in operands):
-        return 0
-    first, second, answer = (shape or [1] for shape in operands)
-    if node.op_type in ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger"):
-        rows = math.prod(answer) // answer[-1]
-        return math.prod(answer) * (math.prod(first) // rows)
-    if node.op_type in ("Conv", "FusedConv", "ConvInteger"):
-        return math.prod(answer) * math.prod(second[1:])
-    if node.op_type == "ConvTranspose":
-        return math.prod(first) * math.prod(second[1:])
-    if node.op_type == "Einsum":
-        return math.prod(first) * math.prod(second)
-    return 0
 
 
 def _too_large(config: PVTConfig, size: tuple[int, ...]) -> Iterator[str]:
@@ -271,15 +246,17 @@ def _most_values(config: PVTConfig, size: tuple[int, ...]) -> int:
     return max(most, config.in_chans * size[0] * size[1])
 
 
-def _skeleton(model: onnx.ModelProto, images: onnx.ValueInfoProto) -> onnx.ModelProto:
-    """Returns a model that takes these images alone, without the values of its weights."""
+def _skeleton(
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], images: onnx.ValueInfoProto
+) -> onnx.ModelProto:
+    """Returns a model of operators that takes these images alone, without its weights' values."""
     found = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     graph = found.graph
-    graph.node.extend(model.graph.node)
+    graph.node.extend(nodes)
     graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in model.graph.output)
     graph.input.append(images)
     for tensor in model.graph.initializer:
-        if tensor.ByteSize() <= _CONSTANT:
+        if tensor.ByteSize() <= _CONSTANT and not tensor.external_data:
             graph.initializer.append(tensor)
         else:
             kind, dims = tensor.data_type, tensor.dims

@@ -20,9 +20,9 @@ _PASSES = 16
 """How many times sizes may be computed from shapes that follow from sizes."""
 
 _NAMES = """
-    Abs Add And Cast Ceil Concat Constant Div Equal Floor Gather Greater GreaterOrEqual Identity
-    Less LessOrEqual Max Min Mod Mul Neg Not Or Pow ReduceMax ReduceMin ReduceProd ReduceSum Reshape
-    Round Shape Size Slice Sqrt Squeeze Sub Unsqueeze Where
+    Abs Add And Cast Ceil Concat Constant ConstantOfShape Div Equal Expand Floor Gather Greater
+    GreaterOrEqual Identity Less LessOrEqual Max Min Mod Mul Neg Not Or Pow ReduceMax ReduceMin
+    ReduceProd ReduceSum Reshape Round Shape Size Slice Sqrt Squeeze Sub Unsqueeze Where
 """
 
 _COMPUTED = frozenset(_NAMES.split())

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from pvt_onnx import load_forward
 from pvt_onnx.engines.openvino import open_core
 from pvt_onnx.graph.build import build
 from pvt_onnx.graph.layers import INPUT
@@ -70,6 +71,18 @@ def to_float16(path: Path, target: Path) -> None:
     onnx.save(float16.convert_float_to_float16(onnx.load(path), keep_io_types=True), target)
 
 
+def to_float16_by_onnxruntime(path: Path, target: Path) -> None:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    # Which puts the first operator last.
+    onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), target)
+
+
+def keep_beside(path: Path, target: Path) -> None:
+    model = onnx.load(path)
+    onnx.save(model, target, save_as_external_data=True, location="all")
+
+
 def optimise(path: Path, target: Path) -> None:
     from onnxruntime.transformers import optimizer
 
@@ -83,6 +96,8 @@ TOOLS: dict[str, tuple[Callable[[Path, Path], None], float]] = {
     "onnxslim": (slim, EXACT),
     "onnxsim": (simplify, EXACT),
     "float16": (to_float16, HALF),
+    "onnxruntime.float16": (to_float16_by_onnxruntime, HALF),
+    "external data": (keep_beside, EXACT),
     "transformers.optimizer": (optimise, EXACT),
 }
 """What makes another file of a model, and how far its answers may be off."""
@@ -123,6 +138,9 @@ def test_a_tool_makes_a_model_of_the_same_answers(
         change(model, tmp_path / model.name)
     expected, found = answers(model), answers(tmp_path / model.name)
     assert np.abs(found - expected).max() <= most * np.abs(expected).max()
+    forward, _ = load_forward(tmp_path / model.name)  # as ours opens it, too
+    ours = forward(images_of(model))["logits"]
+    assert np.abs(ours - expected).max() <= most * np.abs(expected).max()
 
 
 def test_quantisers_find_every_weight(model: Path, tmp_path: Path) -> None:

@@ -235,6 +235,30 @@ def packed(model: onnx.ModelProto, inner: int) -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def working(model: onnx.ModelProto, operator: str, *inputs: str, **given: Any) -> onnx.ModelProto:
+    """The model with an operator that takes more time or memory than its values are."""
+    shapes = {
+        "square": [1000, 1000], "map": [1, 1, 1000, 1000], "kernel": [1, 1, 31, 31],
+        "rows": [1, 1, 30_000, 32], "few": [150, 150], "matrix": [128, 8000], "turned": [8000, 128],
+    }  # fmt: skip
+    holding(model, **{name: shapes[name] for name in inputs})
+    model.opset_import[0].version = 23 if operator == "Attention" else 20
+    kind = np.uint8 if operator.endswith("Integer") else np.float32
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1, kind), "a/value"))
+    given.setdefault("times", 1)
+    for name in dict.fromkeys(inputs):
+        _node(model, "Expand", f"a/value a/{name}", f"b/{name}")
+    times = given.pop("times")
+    for number in range(times):
+        _node(model, operator, " ".join(f"b/{name}" for name in inputs), f"c/{number}", **given)
+        _node(model, "Cast", f"c/{number}", f"d/{number}", to=1)
+        _node(model, "ReduceMax", f"d/{number}", f"e/{number}", keepdims=0)
+    answer = next(node for node in model.graph.node if "logits" in node.output)
+    answer.output[0] = "before"
+    _node(model, "Sum", " ".join(["before", *(f"e/{n}" for n in range(times))]), "logits")
+    return model
+
+
 def with_function(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = helper.make_opsetid("", 20)
     calls = helper.make_node("f", ["x"], ["y"], domain="local")
@@ -326,6 +350,29 @@ STRANGE = {
         lambda m: multiplying(m, 50_000, "ReduceLogSumExp"), ("a/grown", "Expand"),
     ),
     "onnxruntime's own": (lambda m: multiplied(m, "Gelu"), ("a/grown", "holds")),
+    "a large window": (
+        lambda m: working(m, "MaxPool", "map", kernel_shape=[401, 401], pads=[200] * 4),
+        ("multiplications",),
+    ),
+    "what a convolution gathers": (
+        lambda m: working(m, "ConvInteger", "map", "kernel", pads=[15] * 4), ("c/0", "holds"),
+    ),
+    "what a convolution scatters": (
+        lambda m: working(m, "ConvTranspose", "map", "kernel", pads=[15] * 4), ("c/0", "holds"),
+    ),
+    "scores of attention": (
+        lambda m: working(m, "Attention", "rows", "rows", "rows"), ("c/0", "holds"),
+    ),
+    "between four matrices": (
+        lambda m: working(m, "Einsum", *["few"] * 4, equation="ij,kl,ik,jl->"),
+        ("multiplications",),
+    ),
+    "products of integers": (
+        lambda m: working(m, "MatMulInteger", "matrix", "turned", times=10), ("multiplications",),
+    ),
+    "work that nobody knows": (
+        lambda m: working(m, "LRN", "map", size=1999), ("LRN", "work"),
+    ),
     "sparse": (sparse, ("sparse", "a/sparse")),
     "sequence": (lambda m: joining(m, 1000), ("a/grown", "ConcatFromSequence")),
     "images at a time": (lambda m: of_many(m, 100_000), ("holds", "values")),
@@ -431,6 +478,44 @@ def test_sizes_are_computed_where_they_are_small(tmp_path):
     path.write_bytes(multiplying(small(), 4).SerializeToString())
     images = random_images(SMALL["v2"], (32, 32))[:1]
     assert load_forward(path)[0](images)["logits"].shape == (1, 7)
+
+
+@pytest.mark.parametrize("size", ["static", "dynamic"])
+def test_operators_of_a_good_model_may_be_in_another_order(size, tmp_path, folder):
+    plain, turned = (tmp_path / f"{name}.onnx" for name in ("plain", "turned"))
+    model = small(dynamic=size == "dynamic")
+    onnx.save(model, plain)
+    nodes = [*model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))  # which engines put in order
+    onnx.save(model, turned)
+    answers = {invoke(main, "predict", path, folder / IMAGE).stdout for path in (plain, turned)}
+    assert len(answers) == 1 and "".join(answers)
+
+
+def test_a_size_may_come_by_way_of_a_constant_of_a_shape(tmp_path):
+    model = holding(small(), one=[1])  # as torch writes what is repeated for each image
+    answer = next(node for node in model.graph.node if "logits" in node.output)
+    answer.output[0] = "before"
+    _node(model, "Shape", "images", "a/sides")
+    _node(model, "Shape", "a/sides", "a/count")
+    _node(model, "ConstantOfShape", "a/count", "a/zeros")
+    _node(model, "Cast", "a/zeros", "a/whole", to=7)
+    _node(model, "Add", "a/whole a/one", "a/ones")
+    _node(model, "Expand", "a/zeros a/ones", "a/grown")
+    _node(model, "ReduceMax", "a/grown", "a/most", keepdims=0)
+    _node(model, "Add", "before a/most", "logits")
+    onnx.save(model, tmp_path / "a.onnx")
+    forward, _ = load_forward(tmp_path / "a.onnx")
+    assert np.isfinite(forward(np.zeros((1, 3, 32, 32), np.float32))["logits"]).all()
+
+
+def test_operators_that_take_their_own_results_are_one_error(tmp_path):
+    model = small()
+    model.graph.node[0].input[0] = model.graph.node[3].output[0]
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(OnnxFileError, match="own results"):
+        load_forward(tmp_path / "a.onnx")
 
 
 def test_a_result_that_is_left_out_is_none_that_a_size_comes_from(tmp_path):
