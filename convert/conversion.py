@@ -103,7 +103,8 @@ def convert_file(
             f"{source}: {read.rounded}, so its weights are rounded: convert the file that it was "
             "made from, or give --allow-changed to convert what they were rounded to"
         )
-    check_not_read([path, *planned, *reports], read.files)
+    sources = [*read.files, *filter(None, [options.certificate])]
+    check_not_read([path, *planned, *reports], sources)
     check_distinct([*planned, *reports])
     model = _prepare(read, path, changes, options, log)
     certificate = _certificate_of(model, path, options, log)
@@ -156,7 +157,6 @@ def _certificate_of(
             note = "the source's, which DST does not carry: give it with --certificate"
             log.add([Finding("certificate", model.certificate, note)])
         return None
-    check_not_read([path], [options.certificate])
     read = read_certificate(options.certificate)
     if changes := model_changes(read.certificate, model):
         raise ConvertError(

@@ -19,6 +19,7 @@ from pvt_data.sources.imagenet import imagenet_names
 from pvt_spec import ModelInfo, make_config
 from pvt_spec.errors import FileExists
 from tests.support.commands import invoke, refusal
+from tests.support.messages import naming
 from tests.support.models import SMALL, enlarge, info_of, random_weights
 
 TARGETS = ("a.ckpt", "a.pth", "a.safetensors", "a.onnx", "folder")
@@ -71,6 +72,17 @@ def test_a_certificate_of_another_model_is_refused_and_nothing_written(certified
         told = refusal(convert_main, model, tmp_path / "e.pth", "--certificate", broken)
         assert str(broken) in told
     assert [path.name for path in tmp_path.iterdir()] == ["other.pth"]
+
+
+@pytest.mark.parametrize("target", ["own.json", "a.pth"])
+def test_a_certificate_is_not_written_over(certified, tmp_path, target):
+    model, certificate = certified
+    own = tmp_path / target
+    own.write_bytes(certificate.read_bytes())
+    options = Options(certificate=own, report=tmp_path / "own.json", force=True)
+    with pytest.raises(ConvertError, match=naming(target, "source")):
+        convert_file(model, tmp_path / "a.pth", options=options)
+    assert own.read_bytes() == certificate.read_bytes()
 
 
 def head_of(card: str) -> dict:
