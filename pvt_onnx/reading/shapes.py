@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.helper import make_graph, make_model, make_tensor_value_info
 
+from pvt_packages import is_installed
 from pvt_spec.arrays import Array
 
 Shapes = dict[str, list[int]]
@@ -33,10 +34,14 @@ _STANDARD = ("", "ai.onnx")
 _KINDS = {
     f"tensor({name})": number
     for name, number in {
+        "bfloat16": TensorProto.BFLOAT16,
+        "double": TensorProto.DOUBLE,
         "float": TensorProto.FLOAT,
         "float16": TensorProto.FLOAT16,
         "uint8": TensorProto.UINT8,
         "int8": TensorProto.INT8,
+        "uint16": TensorProto.UINT16,
+        "int16": TensorProto.INT16,
         "int32": TensorProto.INT32,
         "int64": TensorProto.INT64,
         "bool": TensorProto.BOOL,
@@ -48,8 +53,8 @@ _KINDS = {
 def find_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[onnx.NodeProto]]:
     """Returns the shapes of all values, and the operators whose answers' cannot be told.
 
-    Those are ONNX's own, given what is known, and what they answer may be of any size. What others
-    answer onnxruntime is asked, as far as it can tell.
+    Given what is known, what they answer may be of any size. What operators that are not ONNX's own
+    answer onnxruntime is asked, where it is installed.
 
     Args:
         model: The graph, whose inputs have shapes, with the values of what is small; what can be
@@ -73,10 +78,11 @@ def find_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[onnx.NodeProto]]:
         tensors = (numpy_helper.from_array(value, name) for name, value in made.items())
         model.graph.initializer.extend(tensors)
         shapes |= _infer(model)
+    all_told = is_installed("onnxruntime")  # another engine needs none
     untold = [
         node
         for node in model.graph.node
-        if node.domain in _STANDARD
+        if (all_told or node.domain in _STANDARD)
         and not _is_known(node, shapes)
         and all(name in shapes for name in node.input if name)
     ]
@@ -145,7 +151,7 @@ def _ask_engine(model: onnx.ModelProto, shapes: Shapes) -> list[onnx.ValueInfoPr
     del asked.graph.output[:]
     asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in unknown)
     try:
-        import onnxruntime  # another engine needs none
+        import onnxruntime
 
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4

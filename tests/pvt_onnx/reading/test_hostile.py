@@ -202,6 +202,23 @@ def multiplied(model: onnx.ModelProto, operator: str) -> onnx.ModelProto:
     return model
 
 
+def padding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with zeros around a number, as many as onnxruntime's own operator is told late."""
+    node = next(node for node in model.graph.node if "logits" in node.output)
+    node.output[0] = "before"
+    model.opset_import.add(domain="com.microsoft", version=1)
+    for name, value in (("logs", [0, 0, 10, 10]), ("number", [[1]])):
+        tensor = numpy_helper.from_array(np.array(value, np.float32), f"a/{name}")
+        model.graph.initializer.append(tensor)
+    _node(model, "Exp", "a/logs", "a/pads")
+    _node(model, "Cast", "a/pads", "a/whole", to=7)
+    _node(model, "Pad", "a/number a/whole", "a/padded", domain="com.microsoft")
+    _node(model, "Abs", "a/padded", "a/grown")
+    _node(model, "ReduceMax", "a/grown", "a/end", keepdims=0)
+    _node(model, "Add", "before a/end", "logits")
+    return model
+
+
 def sparse(model: onnx.ModelProto) -> onnx.ModelProto:
     values, places = np.ones(1, np.float32), np.zeros(1, np.int64)
     held = [numpy_helper.from_array(values, "a/sparse"), numpy_helper.from_array(places, "")]
@@ -374,6 +391,7 @@ STRANGE = {
         lambda m: working(m, "LRN", "map", size=1999), ("LRN", "work"),
     ),
     "sparse": (sparse, ("sparse", "a/sparse")),
+    "onnxruntime's own of any size": (padding, ("a/padded", "Pad")),
     "sequence": (lambda m: joining(m, 1000), ("a/grown", "ConcatFromSequence")),
     "images at a time": (lambda m: of_many(m, 100_000), ("holds", "values")),
     "nodes": (crowded, ("nodes",)),
