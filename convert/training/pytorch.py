@@ -8,7 +8,6 @@ rest, each in the order of the model. Sources: torch 2.13 (``optim/optimizer.py`
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -198,9 +197,9 @@ def _number(value: Any, what: str) -> float:
     """
     if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "fiu":
         value = value.reshape(()).item()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConvertError(f"its optimizer's {what} is {show(value)}, expected a number")
-    if not 0 <= value <= MOST:
+    if not 0 <= value <= MOST:  # NaN is not, either
         raise ConvertError(f"its optimizer's {what} is {show(value)}, expected 0 to {MOST}")
     return float(value)
 

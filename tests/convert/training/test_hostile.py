@@ -80,7 +80,7 @@ def test_no_moment_is_left_out_for_its_number(change, official, tmp_path) -> Non
         read_training(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("steps", [1e308, 10**30, -1, float("nan")])
+@pytest.mark.parametrize("steps", [1e308, 2**1024 - 1, -1, float("nan")])
 def test_updates_are_a_number_of_them(steps, official, tmp_path) -> None:
     state = copy.deepcopy(official)
     for each in state["optimizer"]["state"].values():
