@@ -10,6 +10,7 @@ from functools import cache, wraps
 from inspect import signature
 from numbers import Integral, Real
 from operator import is_
+from sys import float_info
 from types import UnionType
 from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -120,6 +121,8 @@ def _is(kind: Any, value: Any) -> bool:
     unknown = not isinstance(kind, type) or getattr(kind, "_is_protocol", False)
     if unknown or kind in (Any, Iterable):  # a type's variable among them
         return True
+    if kind is float and isinstance(value, int) and abs(value) > float_info.max:
+        return False  # there is no such float
     if kind in _ADMITTED:
         return isinstance(value, _ADMITTED[kind]) and not isinstance(value, bool)
     return isinstance(value, kind)

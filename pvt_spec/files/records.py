@@ -8,7 +8,7 @@ record's own to say. So no schema is written beside the dataclass.
 import dataclasses
 from collections.abc import Collection, Mapping
 from functools import cache
-from math import isfinite
+from sys import float_info
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -124,7 +124,8 @@ class _Reader:
             return made
         if kind is int and type(value) is float and value.is_integer():
             return int(value)
-        if type(value) in _ADMITTED.get(kind, (kind,)) and (kind is not float or isfinite(value)):
+        fits = type(value) in _ADMITTED.get(kind, (kind,))
+        if fits and (kind is not float or abs(value) <= float_info.max):  # an int may be beyond it
             return value
         self.problems.append(f"{where} is {show(value)}, expected {_words(kind)}")
         return value

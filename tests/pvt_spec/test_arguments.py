@@ -126,3 +126,11 @@ def test_python_says_what_is_no_argument() -> None:
 def test_a_batch_is_of_so_many_images(number: Any, model) -> None:
     with pytest.raises(ConfigError, match=naming("batch_size")):
         pvt_onnx.load(model).predict([], batch_size=number)
+
+
+@pytest.mark.parametrize(
+    "given", [{"mean": (10**400,) * 3}, {"rescale": 10**400}], ids=["mean", "rescale"]
+)
+def test_an_integer_beyond_all_floats_is_none(given: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=naming("Preprocessing", *given, "float")):
+        Preprocessing(**given)

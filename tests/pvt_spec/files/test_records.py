@@ -53,6 +53,7 @@ WRONG = [
     {**WHOLE, "inner": {"sizes": [1, float("inf")]}},
     {**WHOLE, "inner": {"sizes": {"0": 1, "1": 2}}},
     {**WHOLE, "inner": {"sizes": [1, 2], "share": float("nan")}},
+    {**WHOLE, "inner": {"sizes": [1, 2], "share": 10**400}},
     {**WHOLE, "inner": {"sizes": [1, 2], "share": "0.5"}},
     {**WHOLE, "values": 1},
     {**WHOLE, "values": [[1]]},
