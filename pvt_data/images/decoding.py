@@ -77,7 +77,7 @@ def opened(source: Path | BytesIO) -> Iterator[Image.Image]:
         scans = count_scans(stream)
         with Image.open(stream, formats=_FORMATS) as image:
             check_size(image.width, image.height, scans)
-            check_mode(image.mode)
+            check_mode(image)
             check_decoder(image, stream.seek(0, 2))
             yield image
 
@@ -176,22 +176,25 @@ def convert_mode(image: Image.Image, channels: int, own: bool = False) -> Image.
     return converted
 
 
-def check_mode(mode: str) -> None:
+def check_mode(image: Image.Image) -> None:
     """Refuses an image of numbers without an end.
 
     Raises:
         ValueError: Its mode has no largest value that would be white.
     """
-    if mode in ("I", "F"):
-        raise ValueError(f"mode {mode} has no largest value: save it with 8 or 16 bits")
+    # Of 16 bits in a PGM, which Pillow makes of its numbers, whatever their largest one is.
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        raise ValueError(f"mode {image.mode} has no largest value: save it with 8 or 16 bits")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Returns an image of any mode as one that converts to grey or RGB without loss."""
-    check_mode(image.mode)
+    check_mode(image)
     if image.mode.startswith("I;16"):
         # As OpenCV and with it MindSpore's decoder do; Pillow would clip.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "I":
+        return image.point(lambda value: value * (1 / 256)).convert("L")
     if image.mode == "P":
         # Colours under transparency are kept, as for RGBA.
         rgba: Image.Image = image.convert("RGBA")

@@ -118,7 +118,9 @@ def _part(encoded: bytes, choose: Callable[[int, int], Box], size: tuple[int, in
             fraction = round(width / drafted[1][2]) if drafted else 1
         whole, inner = _within(box, fraction, *image.size)
         # Cropped before it is resized: what lies outside must not be mixed into its border.
-        return image.crop(whole), inner
+        crop = image.crop(whole)
+        crop.format = image.format  # by which its mode's largest value is known
+        return crop, inner
 
 
 def _fraction(encoded: bytes, box: Box, size: tuple[int, int]) -> int:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from pvt_data.images.decoding import convert_mode, open_image
 from pvt_spec import ImageError
 from pvt_train.input.decoding import FRACTIONS, decode_crop
 from tests.support.messages import Facts, naming
@@ -105,12 +106,16 @@ def test_scans_of_a_lossless_jpeg_are_counted() -> None:
         cut(one, (0, 0, 512, 512), (24, 24))
 
 
-def test_16_bits_are_their_upper_8() -> None:
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bits_are_their_upper_8(kind: str) -> None:
     deep = np.random.default_rng(0).integers(0, 65536, (40, 50), np.uint16)
-    encoded = encode(Image.fromarray(deep), "PNG")
+    encoded = encode(Image.fromarray(deep), kind)
     assert np.array_equal(
         np.asarray(cut(encoded, (5, 6, 45, 36), (30, 40), 1)), deep[6:36, 5:45] >> 8
     )
+    with Image.open(BytesIO(encoded)) as image:
+        for whole in (open_image(BytesIO(encoded), 1), convert_mode(image, 1)):
+            assert np.array_equal(np.asarray(whole), deep >> 8)
 
 
 @pytest.mark.sampled
