@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal
 from pvt_spec.errors import ImageError
 from pvt_spec.files.limits import (
     MAX_COEFFICIENTS,
+    MAX_COMMENTS,
     MAX_DIRECTORIES,
     MAX_EXIF,
     MAX_IMAGE_BYTES,
@@ -38,6 +39,12 @@ _FRAMES = {*range(0xC0, 0xD0), 0xDE} - {0xC4, 0xC8, 0xCC}
 
 _ALONE = {0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
 """Those that have no length and data behind them, to libjpeg or to Pillow."""
+
+_LEAST_DATA = 64
+"""Bytes of a part of a PNG's pixels, as encoders write them, but perhaps for the last."""
+
+_PPM_HEAD = 1 << 16
+"""Bytes of the words and comments that a PPM begins with, which Pillow reads one by one."""
 
 _BYTES = (1, 2, 7)
 """TIFF's types of bytes and texts, which stay as they are."""
@@ -67,6 +74,8 @@ def count_scans(stream: BinaryIO) -> int:
         _check_parts(stream)
     if start[:2] in (b"II", b"MM"):
         check_numbers(stream)
+    if re.match(rb"P\d", start):
+        _check_words(stream)
     stream.seek(0)
     return scans
 
@@ -203,10 +212,29 @@ def _check_parts(stream: BinaryIO) -> None:
     while re.fullmatch(rb".{4}\w{4}", head := stream.read(8), re.DOTALL) and head[4:] != b"IEND":
         texts += head[4:] in (b"zTXt", b"iTXt", b"iCCP")
         check_most(texts, MAX_PACKED_TEXTS, "compressed texts and profiles")
-        parts += head[4:] not in (b"IDAT", b"fcTL", b"fdAT")
+        size = int.from_bytes(head[:4], "big")
+        parts += head[4:] not in (b"IDAT", b"fcTL", b"fdAT") or size < _LEAST_DATA
         check_most(parts, MAX_PARTS_BEFORE, "parts beside its pixels")
         # Past the data, and their sum.
-        stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
+        stream.seek(size + 4, 1)
+
+
+def _check_words(stream: BinaryIO) -> None:
+    """Refuses a PPM whose head, or comments between its numbers, would be read for long.
+
+    Raises:
+        ImageError: They would.
+    """
+    stream.seek(0)
+    start = stream.read(_PPM_HEAD)
+    words = re.sub(rb"#[^\r\n]*", b"", start).split(None, 4)
+    if len(words) < 3:  # of a bitmap; others have one more
+        check_most(len(start), _PPM_HEAD - 1, "bytes before its numbers")
+    if start[:2] in (b"P1", b"P2", b"P3"):
+        comments = start.count(b"#")
+        while chunk := stream.read(_CHUNK):
+            comments += chunk.count(b"#")
+        check_most(comments, MAX_COMMENTS, "comments")
 
 
 def check_numbers(stream: BinaryIO) -> None:

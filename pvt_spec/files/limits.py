@@ -58,6 +58,9 @@ MAX_LOOPED = 2_000_000
 """Numbers that Pillow reads one by one, in Python: of a PPM in digits, or of other than 8 bits, and
 of a BMP in runs."""
 
+MAX_COMMENTS = 1000
+"""Comments of a PPM in digits: Pillow copies up to a megabyte for each."""
+
 MAX_WEBP, WEBP_GROWTH = 5_000_000, 100
 """Pixels of a WebP, of which each takes 16 bytes to decode: so many, and so many more for each byte
 of its file. Photos have some 5 to 20 for a byte.

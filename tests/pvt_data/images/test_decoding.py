@@ -431,7 +431,7 @@ def test_exif_data_of_many_parts_are_refused():
 def test_pngs_of_countless_parts_are_refused():
     """Pillow keeps each, and goes over them in Python: a million took nine seconds."""
     data = encoded("PNG")
-    for kind, body in ((b"prVt", b""), (b"tEXt", b"a\0")):
+    for kind, body in ((b"prVt", b""), (b"tEXt", b"a\0"), (b"IDAT", b"")):
         for at in (33, len(data) - 12):
             for count, fine in ((1900, True), (2100, False)):
                 odd = data[:at] + chunk(kind, body) * count + data[at:]
@@ -482,6 +482,25 @@ def test_a_ppm_that_takes_long_is_not_decoded(start, values):
         data = start.replace(b"{}", str(width).encode()) + b"0 " * (width * 1000 * values // 2)
         with nullcontext() if fine else pytest.raises(ImageError, match=naming("8 bits")):
             open_image(io.BytesIO(data), 3, "a.ppm")
+
+
+@pytest.mark.parametrize(
+    ("start", "count", "end", "fine"),
+    [
+        (b"P2 2 2 255\n", 900, b"1 2 3 4", True),
+        (b"P2 2 2 255\n", 1100, b"1 2 3 4", False),
+        (b"P1 2 2\n", 100_000, b"0 1 1 0", False),
+        (b"P5\n", 10_000, b"2 2 255\n####", True),
+        (b"P5\n", 40_000, b"2 2 255\n####", False),
+        (b"P4\n2", 40_000, b"2\n##", False),
+    ],
+)
+def test_a_ppm_of_countless_comments_is_refused(start, count, end, fine):
+    """Ten megabytes of them took minutes."""
+    data = start + b"#\n" * count + end
+    for read in (lambda: open_image(io.BytesIO(data), 3, "a.ppm"), lambda: crop(data)):
+        with nullcontext() if fine else pytest.raises(ImageError, match=r"comments|before"):
+            read()
 
 
 @pytest.mark.parametrize(
