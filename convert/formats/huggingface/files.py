@@ -173,7 +173,7 @@ def _shards(index: Path, names: list[str]) -> dict[str, Path]:
     """Returns the paths of the files that an index names.
 
     Raises:
-        ConvertError: One is missing or named so that it lies in another folder.
+        ConvertError: One is missing, named so that it lies in another folder, or named twice.
     """
     paths, missing = {}, []
     for name in names:
@@ -193,6 +193,12 @@ def _shards(index: Path, names: list[str]) -> dict[str, Path]:
     if missing:
         raise ConvertError(
             f"{index}: files are missing: {listed(missing, _SHOWN)}: download them again"
+        )
+    kept = {(found.st_dev, found.st_ino): None for found in map(Path.stat, paths.values())}
+    if len(kept) < len(paths):  # which would be read under each
+        raise ConvertError(
+            f"{index}: names {len(paths)} files, of which there are {len(kept)} under several "
+            "names, expected each once: download the folder again"
         )
     return paths
 

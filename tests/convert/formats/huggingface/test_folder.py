@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -484,6 +485,16 @@ def test_a_link_out_of_the_folder_is_refused(
     shard.rename(outside := tmp_path_factory.mktemp("outside") / shard.name)
     shard.symlink_to(outside)
     with pytest.raises(ConvertError, match=naming("link")):
+        folder_format.read(sharded)
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_file_under_two_names_is_refused(sharded: Path, link: Callable[..., None]) -> None:
+    """A thousand links to one file were a thousand files, each read whole."""
+    shard = next(sharded.glob("model-00001-*"))
+    link(shard, sharded / "again.safetensors")
+    change_index(sharded, lambda weight_map: weight_map.update(more="again.safetensors"))
+    with pytest.raises(ConvertError, match=naming("names")):
         folder_format.read(sharded)
 
 
