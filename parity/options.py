@@ -180,7 +180,7 @@ class Chosen:
         Raises:
             PvtError: The text is no size.
         """
-        return parse_image_size(self.image_size) if self.image_size else None
+        return None if self.image_size is None else parse_image_size(self.image_size)
 
     @property
     def terms(self) -> "Terms":

@@ -56,7 +56,7 @@ def _read_preprocessing(_: Any, __: Any, texts: tuple[str, ...]) -> tuple[tuple[
 
 
 def _read_size(_: Any, __: Any, text: str | None) -> tuple[int, int] | None:
-    return parse_image_size(text) if text else None
+    return None if text is None else parse_image_size(text)
 
 
 def _read_heads(_: Any, __: Any, text: str | None) -> tuple[int, ...]:

@@ -75,7 +75,7 @@ def add_predict(group: click.Group, engines: Engines) -> None:
         request = Request(sources=sources, form=form, output=output, **kept)
         check_request(request)
         total = count_images(request)
-        size = parse_image_size(image_size) if image_size else None
+        size = None if image_size is None else parse_image_size(image_size)
         opened = open_model(engines, ckpt_path or Path(paths[0]), variant, given, size)
         if orientation:
             opened = opened._replace(info=opened.info.turned(orientation))

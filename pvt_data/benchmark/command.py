@@ -32,7 +32,7 @@ Open = Callable[[Path, Callable[[str], None], Mapping[str, Any]], "Opened"]
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:
     """Reads whole numbers of 1 or more with commas between them, each once."""
-    parts = text.split(",") if text else []
+    parts = [] if text is None else text.split(",")
     most = MOST_THREADS if param.name == "threads" else MOST_IMAGES
     for part in parts:
         if not (part.isascii() and part.isdigit() and 0 < int(part[:7]) <= most):
@@ -44,7 +44,7 @@ def _names_of(known: list[str]) -> _Callback:
     """Returns what reads some of these names with commas between them, each once."""
 
     def read(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
-        names = text.split(",") if text else []
+        names = [] if text is None else text.split(",")
         if INSTALLED in names:
             names += [name for name in known if CONTESTANTS[name].is_installed]
         for name in names:
@@ -154,7 +154,7 @@ def add_benchmark(group: click.Group, package: str, open_: Open, find: Find = fi
         the rounds' own ratios. "gemm" is the model's matrix products alone, in onnxruntime: what
         the machine can do at these sizes.
         """
-        size = parse_image_size(image_size) if image_size else None
+        size = None if image_size is None else parse_image_size(image_size)
         path, taken = find(model)
         names = [name for name in timing if name.startswith("said_")]
         given = {name.removeprefix("said_"): timing.pop(name) for name in names}

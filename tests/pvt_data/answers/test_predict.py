@@ -417,6 +417,7 @@ class TestEngines:
         message = refusal(pvt_onnx, "predict", model, pictures, *asked)
         assert tells(message, "32x32", "64x48", "--dynamic-size")
         assert tells(refusal(pvt_onnx, "predict", model, pictures, "--image-size", 8), 8)
+        assert tells(refusal(pvt_onnx, "predict", model, pictures, "--image-size", ""), "''")
         done = invoke(pvt_torch, "predict", model, pictures / "a.png", *asked)
         assert done.exit_code == 0, done.output
 

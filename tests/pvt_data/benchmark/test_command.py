@@ -89,6 +89,8 @@ def test_what_is_no_model(models, tmp_path):
     ("options", "said"),
     [
         (("--batch-size", "1,0"), "0"),
+        (("--batch-size", ""), "''"),
+        (("--engine", ""), "''"),
         (("--threads", "two"), "two"),
         (("--engine", "torch"), "openvino"),
         (("--against", "tensorflow"), "mindspore-graph"),
