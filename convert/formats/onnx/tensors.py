@@ -163,7 +163,10 @@ class ModelReader(TensorFields):
                 )
             if location not in self.beside:
                 path = find_beside(self.path.parent, location)
-                self.beside[location] = path, memoryview(map_file(path))
+                # One by several names, as ./NAME, is there once.
+                mapped = [data for there, data in self.beside.values() if there == path]
+                data = mapped[0] if mapped else memoryview(map_file(path))
+                self.beside[location] = path, data
             values = self.beside[location][1]
             start = _count(tensor.place, "offset", 0)
             length = _count(tensor.place, "length", size)

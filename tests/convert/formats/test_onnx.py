@@ -336,6 +336,21 @@ def test_follows_links_that_stay_in_the_folder(folder, tmp_path):
     assert onnx_file.read(tmp_path / "link" / "a.onnx").tensors["w"].shape == (2,)
 
 
+def test_a_file_by_many_names_is_mapped_once(folder, monkeypatch):
+    """Each way of writing its name was a map of its own, of megabytes in memory."""
+    tensors = [outside(location) for location in ("w.data", "./w.data", "././w.data", "inside")]
+    for number, each in enumerate(tensors):
+        each.name = f"w{number}"
+    (folder / "a.onnx").write_bytes(model_of(*tensors).SerializeToString())
+    mapped = []
+    original = tensors_file.map_file
+    monkeypatch.setattr(
+        tensors_file, "map_file", lambda path: (mapped.append(path), original(path))[1]
+    )
+    assert len(onnx_file.read(folder / "a.onnx").tensors) == 4
+    assert mapped == [folder / "w.data"]
+
+
 def test_refuses_bytes_in_both_places(folder):
     both = outside("w.data")
     both.raw_data = bytes(8)
