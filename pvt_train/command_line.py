@@ -62,12 +62,17 @@ def train_command(
     """
     # Before hours of work that would end for want of one.
     require("yaml", "simplejpeg", "tensorboardX", *(["matplotlib"] if plot else []))
+    from pvt_spec.files.replacing import check_target
     from pvt_train.recipe.checks import check_framework
+    from pvt_train.run.folder import CURVES, is_state
     from pvt_train.run.launch import train_recipe
 
     config = config and find_recipe(config)
     recipe, resumed = read_recipe(config, keys)
     check_framework(recipe, framework)
+    output = Path(recipe.ckpt_save_dir)
+    if plot and not (resumed and is_state(resumed.path, output)):
+        check_target(output / CURVES, force)
     outcome = train_recipe(recipe, resumed, force, open_twin, click.echo, say)
     _say_end(recipe, outcome, plot)
 

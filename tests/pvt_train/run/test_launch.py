@@ -170,6 +170,15 @@ class TestStart:
         assert first.splitlines()[-1] == f"curves: {path}"
         assert again.splitlines()[-1].startswith(f"curves: {path} (")
 
+    def test_a_picture_that_is_there_is_not_replaced(self, data, tmp_path):
+        curves = tmp_path / "run" / "curves.png"
+        curves.parent.mkdir()
+        curves.write_text("mine")
+        result = start(data, curves.parent, "--plot")
+        assert result.exit_code == 1 and tells(result.output, curves, "--force")
+        done(start(data, curves.parent))
+        assert curves.read_text() == "mine"
+
     def test_fewer_images_than_a_batch_are_said(self, data, tmp_path):
         said = done(start(data, tmp_path / "run", "--gradient-accumulation-steps", 4)).stderr
         assert tells(said, "8", "16")
