@@ -71,7 +71,7 @@ def be_bare(pipe: Any, model: Path, photos: list[Path], core: int) -> None:
     from pvt_onnx.engines.session import open_file
 
     options = EngineOptions(threads=1)
-    engine, interface, _ = open_file(model, options=options)
+    engine, interface, *_ = open_file(model, options=options)
     predictor = pvt_onnx.load(model, threads=1)
     while (asked := pipe.recv()) is not None:
         kind, seconds, batch = asked

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ class Opened(NamedTuple):
         facts: What really runs it: ``framework``, ``device``, ``precision`` and others.
         calls: How many calls it answers at once, each in a thread of its own.
         batch: How many images in a call suit it; None where more are better.
+        beside: The files that the model's own keeps weights in, as far as it names them.
     """
 
     forward: Forward
@@ -31,6 +33,7 @@ class Opened(NamedTuple):
     facts: Mapping[str, str]
     calls: int = 1
     batch: int | None = None
+    beside: Sequence[Path] = ()
 
 
 _T = TypeVar("_T")

@@ -125,9 +125,10 @@ def _open(
     file = engines.find(path)[0]
     stamps = stamp_files(file)
     opened = open_model(engines, path, variant, engine)
+    stamps = stamp_files(file, opened.beside) | stamps
     # However many threads share its work, it answers the same.
     chosen = {name: value for name, value in engine.items() if name != "threads" and value}
-    identity = encode_json([hash_files(file), *engines.choices, chosen])
+    identity = encode_json([hash_files(file, opened.beside), *engines.choices, chosen])
     check_unchanged(stamps)
     return Candidate(str(path), opened, identity)
 

@@ -114,10 +114,10 @@ def open_model(
     Images are of ``size``, (H, W) in pixels, in place of the model's own. A file that does not say
     what it is is what is ``said`` of it.
     """
-    engine, interface, info = open_file(path, tell, options, size, said)
+    engine, interface, info, beside = open_file(path, tell, options, size, said)
     forward = checked_answers(engine.run, output_names(info.config), interface, info)
     batch = interface.batch or (1 if options.at_once > 1 else None)
-    return Opened(forward, info, engine.facts, options.at_once, batch)
+    return Opened(forward, info, engine.facts, options.at_once, batch, beside)
 
 
 class OpenFile(NamedTuple):
@@ -127,11 +127,13 @@ class OpenFile(NamedTuple):
         engine: What runs its graph as it is.
         interface: How that takes images and answers.
         info: What travels with its weights.
+        beside: The files that it keeps weights in.
     """
 
     engine: Engine
     interface: Interface
     info: ModelInfo
+    beside: tuple[Path, ...]
 
 
 def open_file(
@@ -147,6 +149,8 @@ def open_file(
     check_onnx_file(path)
     stamps = stamp_files(path)
     info, interface, paired, beside = _inspect(path, tell, size, said)
+    files = tuple(path.parent / name for name in sorted(beside))
+    stamps = stamp_files(path, files) | stamps
     check_variant(str(path), info.variant, said.model)
     if isinstance(info.preprocessing, Untouched) and options.engine == "openvino":
         raise RuntimeUnusable(
@@ -161,7 +165,7 @@ def open_file(
     # What a graph computes in integers or float16, an engine's own precision does not say.
     precision = coarser(engine.facts["precision"], interface.precision)
     engine = replace(engine, facts={**engine.facts, "precision": precision})
-    return OpenFile(engine, interface, info)
+    return OpenFile(engine, interface, info, files)
 
 
 def _whole(path: Path, beside: set[str]) -> Path | bytes:

@@ -83,6 +83,7 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         kept = places(model)
         for place in kept:
             check_source(path.parent / place)
+        stamps = stamp_files(path, (path.parent / place for place in kept)) | stamps
         if weights:
             _check_sharing(path, model, kept)
             load_external_data_for_model(model, str(path.parent))  # which checks the places

@@ -208,7 +208,7 @@ class ServedModel:
         Raises:
             PvtError: The graph cannot be run.
         """
-        engine, interface, info = self.file
+        engine, interface, info, _ = self.file
         names = output_names(info.config)
         values = [interface.outputs.get(each, each) for each in names]
         size, count = interface.batch or len(images), len(images)

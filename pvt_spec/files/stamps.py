@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,19 +17,23 @@ Stamps = dict[Path, Stamp]
 """Files, and what :func:`stamp` says of each."""
 
 
-def stamp_files(source: Path) -> Stamps:
+def stamp_files(source: Path, beside: Iterable[Path] = ()) -> Stamps:
     """Returns those of what a model is read from; see :func:`hash_files`."""
-    return {path: stamp(path) for path in _files_of(source)}
+    return {path: stamp(path) for path in {*_files_of(source), *beside}}
 
 
-def hash_files(source: Path) -> str:
+def hash_files(source: Path, beside: Iterable[Path] = ()) -> str:
     """Returns a hash of what a model is read from: a folder's files, or a file and its weights.
+
+    Args:
+        source: The model.
+        beside: Files that it names, whatever they are called.
 
     Raises:
         OSError: One cannot be read.
     """
     digest = hashlib.sha256()
-    for path in sorted(_files_of(source)):
+    for path in sorted({*_files_of(source), *beside}):
         _add(digest, path)
     return digest.hexdigest()
 

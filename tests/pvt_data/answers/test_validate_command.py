@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from PIL import Image
@@ -119,6 +120,20 @@ def test_a_model_is_counted_once_and_told_from_another_by_its_bytes(models, imag
     other = invoke(*resumed)
     assert tells(other.stderr, "anew") and other.stdout == invoke(*common).stdout
     assert invoke(*resumed).stdout == other.stdout
+
+
+def test_nor_is_a_model_of_other_weights_beside_it_that_one(models, images, tmp_path):
+    path, beside = tmp_path / "m.onnx", tmp_path / "weights.bin"  # as other programs call them
+    resumed = ("validate", path, "--data-dir", images, "--resume", tmp_path / "kept.json")
+    for name in ("a", "b"):
+        beside.unlink(missing_ok=True)
+        model = onnx.load(models / f"{name}.onnx")
+        onnx.save(model, path, save_as_external_data=True, location=beside.name)
+        if name == "a":
+            main, first = path.read_bytes(), invoke(pvt_onnx, *resumed)
+        path.write_bytes(main)  # the same, whose weights are others
+    other = invoke(pvt_onnx, *resumed)
+    assert first.exit_code == other.exit_code == 0 and tells(other.stderr, "anew")
 
 
 def test_a_model_that_gives_no_answers_is_named_after_the_others(models, images):
