@@ -5,8 +5,8 @@ columns.
 """
 
 import csv
-import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -112,7 +112,7 @@ def _split(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _lines(text: str) -> Iterator[str]:
     """Yields the lines of a text one by one: all of them at once take many times its bytes."""
-    return (line.rstrip("\n") for line in io.StringIO(text, newline=None))
+    return (line[1] for line in re.finditer(r"([^\r\n]*)(?:\r\n|\r|\n|$)", text))
 
 
 def _columns(line: str, between: str) -> list[str]:
@@ -170,7 +170,10 @@ class _Once:
 
     def add(self, line: Line) -> None:
         """Adds a line."""
-        before = self.first.get(place := os.path.normpath(line.image))
+        place = os.path.normpath(line.image)
+        if place == line.image:
+            place = line.image  # one text for both
+        before = self.first.get(place)
         if before is None:
             label = self._labels.setdefault(line.label, line.label)  # one text for all its images
             self.first[place] = Line(line.number, line.image, label)
