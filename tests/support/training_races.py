@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from pvt_train.command_line import read_recipe
 from pvt_train.run.launch import train_recipe
 from pvt_train.run.log import read_log
 from pvt_train.twin import StepResult
+from tests.support.scripted_run import AddingTwin
 
 STEPS, SIZE = 2, 32
 
@@ -35,14 +35,12 @@ EPOCHS = {"new": 1, "force": 1, "resume": 2, "killed": 3}
 """How long the runs of each kind are."""
 
 
-class SeedTwin:
+class SeedTwin(AddingTwin):
     """A twin whose losses are its seed, and whose head adds that and the images at each step."""
 
-    framework, ending, rank, ranks = "none", ".ckpt", 0, 1
-
     def __init__(self, recipe: Any, weights: Any):
-        self.own = {name: np.array(array) for name, array in weights.items()}
-        self.seed, self.steps = recipe.seed, 0
+        super().__init__(weights)
+        self.seed = recipe.seed
 
     def step(self, batches: Any, learning_rate: float) -> StepResult:
         self.steps += 1
@@ -51,27 +49,7 @@ class SeedTwin:
         return StepResult(float(self.seed), seen, 1.0, True)
 
     def forward(self, images: np.ndarray) -> np.ndarray:
-        white = images.mean(axis=(1, 2, 3)) * (self.steps % 3 + 0.5)
-        return np.stack([-white, white], axis=1).astype(np.float32)
-
-    def averaged(self) -> Any:
-        return nullcontext()
-
-    def weights(self) -> dict[str, np.ndarray]:
-        return {name: array.copy() for name, array in self.own.items()}
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {**self.weights(), "updates": np.array(self.steps)}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        self.steps = int(state["updates"])
-        self.own = {name: state[name].copy() for name in self.own}
-
-    def total(self, values: np.ndarray) -> np.ndarray:
-        return values
-
-    def first_not_finite(self, batch: Any) -> None:
-        return None
+        return super().forward(images) * np.float32(self.steps % 3 + 0.5)
 
 
 def write_images(folder: Path) -> Path:

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,55 +26,10 @@ from pvt_train.recipe.options import RecipeCommand
 from pvt_train.run import launch
 from pvt_train.run.folder import output_folder
 from pvt_train.run.log import read_log
-from pvt_train.twin import StepResult
 from tests.support.messages import naming, tells
+from tests.support.scripted_run import AddingTwin
 
 COLOURS = {"black": 0, "white": 255}
-
-
-class AddingTwin:
-    """Adds 1 to the head's bias at each step; knows black from white by looking."""
-
-    framework = "none"
-    ending = ".ckpt"
-    last: Any = None
-
-    def __init__(self, weights: Any, rank: int = 0, ranks: int = 1, hook: Any = None):
-        self.own = {name: np.array(array) for name, array in weights.items()}
-        self.first = dict(weights)
-        self.rank, self.ranks, self.hook = rank, ranks, hook
-        self.steps = 0
-        AddingTwin.last = self
-
-    def step(self, batches: Any, learning_rate: float) -> StepResult:
-        self.steps += 1
-        self.own["head.bias"] += 1
-        if self.hook:
-            self.hook(self)
-        return StepResult(1.0, 1.0, 1.0, True)
-
-    def forward(self, images: np.ndarray) -> np.ndarray:
-        white = images.mean(axis=(1, 2, 3))
-        return np.stack([-white, white], axis=1).astype(np.float32)
-
-    def averaged(self) -> Any:
-        return nullcontext()
-
-    def weights(self) -> dict[str, np.ndarray]:
-        return {name: array.copy() for name, array in self.own.items()}
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {**self.weights(), "updates": np.array(self.steps)}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        self.steps = int(state["updates"])
-        self.own = {name: state[name].copy() for name in self.own}
-
-    def total(self, values: np.ndarray) -> np.ndarray:
-        return values
-
-    def first_not_finite(self, batch: Any) -> None:
-        return None
 
 
 def write_images(folder: Path, colours: dict[str, int] = COLOURS, count: int = 2) -> None:
