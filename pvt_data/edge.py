@@ -12,6 +12,7 @@ from _thread import get_ident, start_new_thread
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
@@ -203,11 +204,20 @@ def _stop(number: int, frame: FrameType | None) -> None:
         return
     while frame:
         module, function = frame.f_globals.get("__name__"), frame.f_code.co_name
-        if not {(module, ""), (module, function)}.isdisjoint(_WHOLE):
+        if not {(module, ""), (module, function)}.isdisjoint(_WHOLE) or _is_extension(frame):
             return _come_again(number)
         frame = frame.f_back
     _stopped, _deaf_until = signal.Signals(number), time.monotonic() + SAME_SECONDS
     raise KeyboardInterrupt
+
+
+def _is_extension(frame: FrameType) -> bool:
+    """Returns whether compiled code is about to be imported, and so may import more.
+
+    It would print what a signal raises there, as numpy's ``import_array`` does, or not expect it.
+    """
+    loads = frame.f_code.co_name in ("create_module", "exec_module")
+    return loads and isinstance(frame.f_locals.get("self"), ExtensionFileLoader)
 
 
 def _come_again(number: int) -> None:

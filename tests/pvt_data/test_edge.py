@@ -108,7 +108,15 @@ def started(*words: str, **options: Any) -> "subprocess.Popen[str]":
 
 
 SLOW = """
-import os, sys, time
+import os, sys, time, traceback
+from importlib.machinery import ExtensionFileLoader
+
+class Compiled(ExtensionFileLoader):
+    def exec_module(self, module):
+        try:
+            time.sleep(0.5)
+        except KeyboardInterrupt:
+            traceback.print_exc()
 
 class Slow:
     def find_spec(self, name, path=None, target=None):
@@ -116,6 +124,8 @@ class Slow:
             os.write(1, b"x")
             if os.environ["HOW"] == "destructor":
                 Dying()
+            if os.environ["HOW"] == "compiled":
+                return Compiled(name, "").exec_module(None)
             try:
                 time.sleep(30)
             except KeyboardInterrupt:
@@ -131,7 +141,7 @@ sys.meta_path.insert(0, Slow())
 """
 
 
-@pytest.mark.parametrize("how", ["plain", "wrapped", "destructor"])
+@pytest.mark.parametrize("how", ["plain", "wrapped", "destructor", "compiled"])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_ctrl_c_during_imports_says_so_and_nothing_else(
     program: str, how: str, tmp_path: Path
