@@ -14,7 +14,7 @@ from pvt_spec.files.json_text import encode_json, parse_json
 from pvt_spec.files.limits import MAX_IMAGE_SIDE
 from pvt_spec.files.records import read_values
 from pvt_spec.precisions import PRECISIONS
-from pvt_spec.words import listed, printable, show
+from pvt_spec.words import listed, printable, shortened, show
 
 FORMAT = 1
 """The description's version; a change that a reader must know of counts it up."""
@@ -116,6 +116,8 @@ class Record:
             raise ConfigError(f"it lacks {listed(less, 4, show)}")
         info = ModelInfo.from_json(encode_json(data["info"]))
         said = read_values(_KINDS, _printable({**data, "info": None}), "")
+        said["runtime"] = shortened(said["runtime"], _SHOWN)
+        said["facts"] = {name: shortened(fact, _SHOWN) for name, fact in said["facts"].items()}
         said["attributes"] = {n: _as_held(n, v) for n, v in said["attributes"].items()}
         said["envelopes"] = {name: Envelope.from_dict(e) for name, e in said["envelopes"].items()}
         found = cls(info=info, **said)
@@ -150,6 +152,9 @@ class Record:
                         f"what {emulation} rounding does at {name} is missing for {min(missing)}"
                     )
 
+
+_SHOWN = 300
+"""Letters of a text that is only shown; each line of a table is as long as the longest."""
 
 _KINDS: dict[str, Any] = {
     "runtime": str,

@@ -179,6 +179,10 @@ def test_names_of_arrays_are_fit_for_a_terminal(good, tmp_path):
     changed = with_description(good / bundles.GOOD, runtime="\x1b[2J", facts={"device": "\x1b"})
     path.write_bytes(changed)
     assert "\x1b" not in invoke(main, "compare", good / bundles.GOOD, path, "-v").output
+    changed = with_description(good / bundles.GOOD, runtime="r" * 60_000, facts={"a": "f" * 60_000})
+    path.write_bytes(changed)
+    done = invoke(main, "compare", good / bundles.GOOD, path)
+    assert done.exit_code == 0 and len(done.output) < 5000
 
 
 def test_pipes_and_folders(tmp_path):
