@@ -95,7 +95,7 @@ def check_graph(
         problems += _output_problems(graph, outputs, info.config)
         problems += loops(model, sum(info.config.depths))
         if layout and not problems:
-            own = size or info.preprocessing.image_size
+            own = size or layout.size(info.preprocessing.image_size)
             one = layout.of_one_image(info.config, own)
             problems += large_values(model, info.config, info.numerics, own, one)
     if problems or not layout:
@@ -124,6 +124,11 @@ class _Layout(NamedTuple):
     channels_last: bool
     batch: int | None
     sides: tuple[int | None, int | None]
+
+    def size(self, otherwise: tuple[int, int]) -> tuple[int, int]:
+        """Returns the (H, W) of the graph's images, of a side that may be any the other one's."""
+        (H, W), (any_H, any_W) = self.sides, otherwise
+        return H or any_H, W or any_W
 
     def of_one_image(self, config: PVTConfig, size: tuple[int, int]) -> onnx.ValueInfoProto:
         """Returns the input for one image of a size, or for the graph's own batch."""
