@@ -58,7 +58,7 @@ def check_onnx_file(path: Path) -> None:
     if path.suffix.lower() != ".onnx":
         raise OnnxFileError(
             f"{path}: expected an .onnx file: make one with convert {path} "
-            f"{Path(os.path.realpath(path)).stem}.onnx"
+            f"{Path(os.path.abspath(path)).stem}.onnx"
         )
     check_model_file(path)
 

@@ -568,6 +568,8 @@ def test_models_that_do_not_say_what_they_are_are_refused(tmp_path: Path) -> Non
     onnx.save(pooling_model(None), tmp_path / "foreign.onnx")
     with pytest.raises(OnnxFileError, match=naming(METADATA_KEY)):
         load_forward(tmp_path / "foreign.onnx")
+    with pytest.raises(OnnxFileError, match=r"expected an \.onnx file"):
+        load_forward("a\0b")
 
 
 def test_models_without_their_taps_are_refused() -> None:
