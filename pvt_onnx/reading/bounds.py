@@ -256,8 +256,10 @@ def _skeleton(
     graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in model.graph.output)
     graph.input.append(images)
     for tensor in model.graph.initializer:
-        if tensor.ByteSize() <= _CONSTANT and not tensor.external_data:
+        if tensor.ByteSize() <= _CONSTANT and (tensor.raw_data or not tensor.external_data):
             graph.initializer.append(tensor)
+            del graph.initializer[-1].external_data[:]
+            graph.initializer[-1].ClearField("data_location")
         else:
             kind, dims = tensor.data_type, tensor.dims
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, kind, dims))

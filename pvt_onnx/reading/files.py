@@ -3,11 +3,15 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx.external_data_helper import load_external_data_for_model
+from onnx.external_data_helper import (
+    load_external_data_for_model,
+    load_external_data_for_tensor,
+)
 
 from pvt_onnx.targets import EMBEDDED_KEY
 from pvt_spec.arguments import checked
@@ -22,6 +26,10 @@ from pvt_spec.words import shortened, show
 
 AGAIN = "write it again with convert"
 """The way out that works for a model of ours."""
+
+
+_SIZES_BYTES, _MOST_SIZES = 4096, 10_000
+"""Bytes of an initializer that may be a size, and how many initializers are looked at for one."""
 
 
 class OnnxFileError(PvtError):
@@ -69,7 +77,8 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
 
     Args:
         path: The file.
-        weights: Whether the weights that it keeps in another file are read too.
+        weights: Whether the weights that it keeps in another file are read too; else those alone
+            that may be sizes, which stay marked as the other file's.
 
     Raises:
         OnnxFileError: The file cannot be read, or onnx does not trust where it keeps weights.
@@ -88,6 +97,8 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
             _check_sharing(path, model, kept)
             load_external_data_for_model(model, str(path.parent))  # which checks the places
             _check_pair(path, model, kept)
+        else:
+            _read_sizes(path, model)
         check_unchanged(stamps)
         return model
     except PvtError:
@@ -96,6 +107,21 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         raise OnnxFileError(f"{path}: no such file") from error
     except Exception as error:  # onnx says nowhere what it raises
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
+
+
+def _read_sizes(path: Path, model: onnx.ModelProto) -> None:
+    """Reads what is small of a model's weights in other files, of which sizes are computed."""
+    for tensor in islice(model.graph.initializer, _MOST_SIZES):
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        if (
+            tensor.data_type == onnx.TensorProto.INT64
+            and 0 < int(place.get("length", 0)) <= _SIZES_BYTES
+            and (path.parent / place.get("location", "")).is_file()
+        ):
+            read = onnx.TensorProto()
+            read.CopyFrom(tensor)
+            load_external_data_for_tensor(read, str(path.parent))  # which checks the place
+            tensor.raw_data = read.raw_data
 
 
 def read_metadata(model: onnx.ModelProto) -> dict[str, str]:

@@ -595,3 +595,13 @@ def test_a_link_that_leads_to_itself_is_no_model(tmp_path: Path) -> None:
     loop.symlink_to(loop)
     with pytest.raises(OnnxFileError, match=r"expected an \.onnx file"):
         check_onnx_file(loop)
+
+
+def test_sizes_may_be_kept_beside_a_model(tmp_path):
+    model, images = small(), np.zeros((2, 3, 32, 32), np.float32)
+    (tmp_path / "whole.onnx").write_bytes(model.SerializeToString())
+    expected = load_forward(tmp_path / "whole.onnx")[0](images)
+    kept = {"save_as_external_data": True, "location": "all", "size_threshold": 0}
+    onnx.save(model, tmp_path / "model.onnx", **kept)
+    found = load_forward(tmp_path / "model.onnx")[0](images)
+    np.testing.assert_allclose(found["logits"], expected["logits"], rtol=0, atol=1e-6)
