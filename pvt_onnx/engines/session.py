@@ -210,8 +210,8 @@ def _inspect(
     info = own.sized(size)
     if size:
         check_size(size, image_sides(model, own.config), str(path))
-    interface = check_graph(model, info, str(path), info.preprocessing.image_size)
     check_files(model, path)
+    interface = check_graph(model, info, str(path), info.preprocessing.image_size)
     if tell:
         from pvt_onnx.reading.changes import find_changes
 
