@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto
 
-from pvt_onnx.reading.files import OnnxFileError
+from pvt_onnx.reading.files import SIZES_BYTES, OnnxFileError
 from pvt_onnx.reading.shapes import Shapes, find_shapes
 from pvt_onnx.reading.work import in_order, is_known, work_of
 from pvt_spec import Numerics, PVTConfig
@@ -35,8 +35,6 @@ pixels."""
 
 MAX_BATCH = 64
 """Images in a graph that takes so many at a time, for which it may take as many times as much."""
-
-_CONSTANT = 4096  # bytes of an initializer that may be a shape
 
 _SIZES: Mapping[str, Sequence[int]] = {
     "CenterCropPad": (1,),
@@ -256,7 +254,7 @@ def _skeleton(
     graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in model.graph.output)
     graph.input.append(images)
     for tensor in model.graph.initializer:
-        if tensor.ByteSize() <= _CONSTANT and (tensor.raw_data or not tensor.external_data):
+        if tensor.ByteSize() <= SIZES_BYTES and (tensor.raw_data or not tensor.external_data):
             graph.initializer.append(tensor)
             del graph.initializer[-1].external_data[:]
             graph.initializer[-1].ClearField("data_location")

@@ -28,7 +28,7 @@ AGAIN = "write it again with convert"
 """The way out that works for a model of ours."""
 
 
-_SIZES_BYTES, _MOST_SIZES = 4096, 10_000
+SIZES_BYTES, _MOST_SIZES = 4096, 10_000
 """Bytes of an initializer that may be a size, and how many initializers are looked at for one."""
 
 
@@ -112,10 +112,10 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
 def _read_sizes(path: Path, model: onnx.ModelProto) -> None:
     """Reads what is small of a model's weights in other files, of which sizes are computed."""
     for tensor in islice(model.graph.initializer, _MOST_SIZES):
-        place = {entry.key: entry.value for entry in tensor.external_data}
+        place = _place_of(tensor)
         if (
             tensor.data_type == onnx.TensorProto.INT64
-            and 0 < int(place.get("length", 0)) <= _SIZES_BYTES
+            and 0 < int(place.get("length", 0)) <= SIZES_BYTES
             and (path.parent / place.get("location", "")).is_file()
         ):
             read = onnx.TensorProto()
@@ -167,7 +167,11 @@ def _places(model: onnx.ModelProto) -> Iterator[dict[str, str]]:
         for attribute in (each for node in holder.node for each in node.attribute):
             tensors += [*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors]
             holders += [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
-        yield from ({e.key: e.value for e in each.external_data} for each in tensors)
+        yield from map(_place_of, tensors)
+
+
+def _place_of(tensor: onnx.TensorProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
 
 
 def _check_sharing(path: Path, model: onnx.ModelProto, beside: set[str]) -> None:

@@ -123,8 +123,6 @@ def _node(model: onnx.ModelProto, operator: str, inputs: str, output: str, **giv
 
 def counting(model: onnx.ModelProto, operator: str) -> onnx.ModelProto:
     """The model with an array as large as a logit says."""
-    node = next(node for node in model.graph.node if "logits" in node.output)
-    node.output[0] = "before"
     holding(model, one=[1], step=1, zero=0)
     _node(model, "ReduceMax", "before", "a/most", keepdims=0)
     _node(model, "Cast", "a/most", "a/whole", to=7)
@@ -139,14 +137,11 @@ def counting(model: onnx.ModelProto, operator: str) -> onnx.ModelProto:
     _node(model, operator, inputs[operator], "a/grown")
     _node(model, "Cast", "a/grown", "a/float", to=1)
     _node(model, "ReduceSum", "a/float", "a/sum", keepdims=0)
-    _node(model, "Add", "before a/sum", "logits")
-    return model
+    return answering(model, "Add", "a/sum")
 
 
 def growing(model: onnx.ModelProto, operator: str, times: int, side: int) -> onnx.ModelProto:
     """The model with as many large results, which are all kept until the end or one by one."""
-    node = next(node for node in model.graph.node if "logits" in node.output)
-    node.output[0] = "before"
     holding(model, shape=[side, side], axes=[0, 1])
     _node(model, "ReduceMax", "before", "a/most", keepdims=0)
     _node(model, "Expand", "a/most a/shape", "a/0")
@@ -156,40 +151,31 @@ def growing(model: onnx.ModelProto, operator: str, times: int, side: int) -> onn
     last = " ".join(f"a/{number}" for number in range(times + 1))
     _node(model, "Sum", last if operator == "Exp" else f"a/{times}", "a/all")
     _node(model, "ReduceMax", "a/all a/axes", "a/end", keepdims=0)
-    _node(model, "Add", "before a/end", "logits")
-    return model
+    return answering(model, "Add", "a/end")
 
 
 def multiplying(model: onnx.ModelProto, side: int, operator: str = "ReduceProd") -> onnx.ModelProto:
     """The model with an array whose sides are products of what it holds."""
-    node = next(node for node in model.graph.node if "logits" in node.output)
-    node.output[0] = "before"
     holding(model, sides=[2, side], axes=[0, 1])
     _node(model, operator, "a/sides", "a/side", keepdims=1)
     _node(model, "Concat", "a/side a/side", "a/shape", axis=0)
     _node(model, "ReduceMax", "before", "a/most", keepdims=0)
     _node(model, "Expand", "a/most a/shape", "a/grown")
     _node(model, "ReduceMax", "a/grown a/axes", "a/end", keepdims=0)
-    _node(model, "Add", "before a/end", "logits")
-    return model
+    return answering(model, "Add", "a/end")
 
 
 def joining(model: onnx.ModelProto, times: int) -> onnx.ModelProto:
     """The model with a sequence of its images, put together."""
-    node = next(node for node in model.graph.node if "logits" in node.output)
-    node.output[0] = "before"
     holding(model, axes=[0, 1, 2, 3])
     _node(model, "SequenceConstruct", "images " * times, "a/several")
     _node(model, "ConcatFromSequence", "a/several", "a/grown", axis=0)
     _node(model, "ReduceMax", "a/grown a/axes", "a/end", keepdims=0)
-    _node(model, "Add", "before a/end", "logits")
-    return model
+    return answering(model, "Add", "a/end")
 
 
 def multiplied(model: onnx.ModelProto, operator: str) -> onnx.ModelProto:
     """The model with all products of what an operator of onnxruntime's own makes of its images."""
-    node = next(node for node in model.graph.node if "logits" in node.output)
-    node.output[0] = "before"
     model.opset_import.add(domain="com.microsoft", version=1)
     holding(model, column=[-1, 1], row=[1, -1], axes=[0, 1])
     _node(model, operator, "images", "a/own", domain="com.microsoft")
@@ -198,14 +184,11 @@ def multiplied(model: onnx.ModelProto, operator: str) -> onnx.ModelProto:
     _node(model, "Reshape", "a/more a/row", "a/rows")
     _node(model, "MatMul", "a/columns a/rows", "a/grown")
     _node(model, "ReduceMax", "a/grown a/axes", "a/end", keepdims=0)
-    _node(model, "Add", "before a/end", "logits")
-    return model
+    return answering(model, "Add", "a/end")
 
 
 def padding(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with zeros around a number, as many as onnxruntime's own operator is told late."""
-    node = next(node for node in model.graph.node if "logits" in node.output)
-    node.output[0] = "before"
     model.opset_import.add(domain="com.microsoft", version=1)
     for name, value in (("logs", [0, 0, 10, 10]), ("number", [[1]])):
         tensor = numpy_helper.from_array(np.array(value, np.float32), f"a/{name}")
@@ -215,8 +198,7 @@ def padding(model: onnx.ModelProto) -> onnx.ModelProto:
     _node(model, "Pad", "a/number a/whole", "a/padded", domain="com.microsoft")
     _node(model, "Abs", "a/padded", "a/grown")
     _node(model, "ReduceMax", "a/grown", "a/end", keepdims=0)
-    _node(model, "Add", "before a/end", "logits")
-    return model
+    return answering(model, "Add", "a/end")
 
 
 def sparse(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -270,10 +252,7 @@ def working(model: onnx.ModelProto, operator: str, *inputs: str, **given: Any) -
         _node(model, operator, " ".join(f"b/{name}" for name in inputs), f"c/{number}", **given)
         _node(model, "Cast", f"c/{number}", f"d/{number}", to=1)
         _node(model, "ReduceMax", f"d/{number}", f"e/{number}", keepdims=0)
-    answer = next(node for node in model.graph.node if "logits" in node.output)
-    answer.output[0] = "before"
-    _node(model, "Sum", " ".join(["before", *(f"e/{n}" for n in range(times))]), "logits")
-    return model
+    return answering(model, "Sum", *(f"e/{number}" for number in range(times)))
 
 
 def with_function(model: onnx.ModelProto) -> onnx.ModelProto:
