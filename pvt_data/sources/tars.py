@@ -73,7 +73,8 @@ class TarIndex(NamedTuple):
     Attributes:
         images: The images in the file's order.
         classes: Sample's key -> the member that holds its class; empty where no sample has one.
-        left_out: The hidden images, and those in hidden folders or systems' own.
+        left_out: The hidden images, those in hidden folders or systems' own, and those whose bytes
+            are not in the file, or not together.
     """
 
     images: list[Member]
@@ -88,7 +89,9 @@ def sample_key(name: str) -> str:
 
 
 def index_tar(path: Path) -> TarIndex:
-    """Reads the headers of an uncompressed tar file; hidden and other than regular files are left.
+    """Reads the headers of an uncompressed tar file; only what lies in it whole counts.
+
+    A file with a second name in it, a hard link, is an image under each.
 
     Raises:
         ImageError: It is not such a file, is damaged or cut off, holds no image, or a file twice.
@@ -99,7 +102,7 @@ def index_tar(path: Path) -> TarIndex:
             open_regular(path) as stream,
             tarfile.open(fileobj=cast(BinaryIO, headers := _Headers(stream)), mode="r:") as tar,
         ):
-            seen: set[str] = set()
+            seen: dict[str, Member] = {}
             place = -1
             while (info := tar.next()) is not None:
                 headers.room = MAX_TAR_HEADER
@@ -110,9 +113,8 @@ def index_tar(path: Path) -> TarIndex:
                 if tar.offset <= place:
                     raise ValueError(f"the header before byte {place} has a size below 0")
                 place = tar.offset
-                # A sparse file's bytes do not lie together.
-                if info.isreg() and not info.issparse():
-                    _add(path, index, Member(info.name, info.offset_data, info.size), seen)
+                if not info.isdir():
+                    _add(path, index, info, seen)
                 # Or it would keep a record of every member.
                 tar.members = []  # type: ignore[attr-defined]
             # To tarfile, any header that it cannot read is the end.
@@ -127,18 +129,26 @@ def index_tar(path: Path) -> TarIndex:
     return index
 
 
-def _add(path: Path, index: TarIndex, member: Member, seen: set[str]) -> None:
-    file = member.name.rpartition("/")[2].lower()
+def _add(path: Path, index: TarIndex, info: tarfile.TarInfo, seen: dict[str, Member]) -> None:
+    file = info.name.rpartition("/")[2].lower()
     if not file.endswith((CLASS_SUFFIX, *SUFFIXES)):
         return
-    if any(part != "." and is_hidden(part) for part in member.name.split("/")):
-        index.left_out.add("hidden", f"{path}/{member.name}")
+    if any(part != "." and is_hidden(part) for part in info.name.split("/")):
+        index.left_out.add("hidden", f"{path}/{info.name}")
         return
-    if member.name in seen:
-        raise ValueError(f"it holds {member.name} twice")
-    seen.add(member.name)
+    if info.name in seen:
+        raise ValueError(f"it holds {info.name} twice")
+    # A sparse file's bytes do not lie together.
+    if info.isreg() and not info.issparse():
+        member = Member(info.name, info.offset_data, info.size)
+    elif info.islnk() and info.linkname in seen:
+        member = seen[info.linkname]._replace(name=info.name)
+    else:
+        index.left_out.add("links, sparse files and devices", f"{path}/{info.name}")
+        return
+    seen[info.name] = member
     if file.endswith(CLASS_SUFFIX):
-        index.classes[sample_key(member.name)] = member
+        index.classes[sample_key(info.name)] = member
     else:
         index.images.append(member)
 
