@@ -75,6 +75,8 @@ def check_onnx_file(path: Path) -> None:
 def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
     """Reads an ONNX model as it is in a file, with weights that it keeps in another one.
 
+    Tensors that a tool wrote as operators without inputs are initializers in what is returned.
+
     Args:
         path: The file.
         weights: Whether the weights that it keeps in another file are read too; else those alone
@@ -89,6 +91,7 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         stamps = stamp_files(path)
         with open_regular(path) as stream:
             model = onnx.load_model_from_string(stream.read())
+        _hold(model.graph)
         kept = places(model)
         for place in kept:
             check_source(path.parent / place)
@@ -107,6 +110,20 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         raise OnnxFileError(f"{path}: no such file") from error
     except Exception as error:  # onnx says nowhere what it raises
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
+
+
+def _hold(graph: onnx.GraphProto) -> None:
+    """Makes initializers of the tensors that are there as operators: one place to look for them."""
+    computing = []
+    for node in graph.node:
+        if node.op_type == "Constant" and [each.name for each in node.attribute] == ["value"]:
+            graph.initializer.append(node.attribute[0].t)
+            graph.initializer[-1].name = node.output[0]
+        else:
+            computing.append(node)
+    if len(computing) < len(graph.node):
+        del graph.node[:]
+        graph.node.extend(computing)
 
 
 def _read_sizes(path: Path, model: onnx.ModelProto) -> None:

@@ -194,6 +194,30 @@ def test_a_graph_that_was_only_saved_again_is_the_same(
         assert said == []
 
 
+@pytest.mark.parametrize("options", [(), ("--dtype", "float16")])
+def test_a_graph_that_holds_its_tensors_as_operators_is_the_same(
+    options: tuple[object, ...], tmp_path: Path
+) -> None:
+    """As some tools write them; these were weights that are damaged, or none at all."""
+    save(tmp_path / "a.ckpt", SMALL["v2"], "official")
+    succeed(tmp_path / "a.ckpt", tmp_path / "a.onnx", *options)
+    model = onnx.load(tmp_path / "a.onnx")
+    constants = [
+        helper.make_node("Constant", [], [tensor.name], value=tensor)
+        for tensor in model.graph.initializer
+    ]
+    nodes = [*constants, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, tmp_path / "b.onnx")
+    said: list[str] = []
+    load_forward(tmp_path / "b.onnx", said.append)
+    assert said == []
+    for name in "ab":
+        succeed(tmp_path / f"{name}.onnx", tmp_path / f"{name}.pth")
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
 def test_a_graph_without_a_hash_is_judged_by_its_attributes(tmp_path: Path) -> None:
     """As files of format 1 are, whose nodes may have been written otherwise."""
 

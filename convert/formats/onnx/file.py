@@ -1,6 +1,6 @@
 """An ``.onnx`` of ours, read and written; the files beside it that hold weights with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from convert.formats.onnx.encoding import graph_pieces, model_size, write_model
@@ -79,7 +79,7 @@ def read(path: Path) -> WeightFile:
     graph_hash = digest.hexdigest()
     other = metadata.get(GRAPH_KEY, graph_hash) != graph_hash
     coarse = other or not metadata.keys().isdisjoint({PRECISION_KEY, QUANTIZATION_KEY})
-    if coarse and (found := _read_coarse(path, metadata, graph_hash)):
+    if coarse and (found := _read_coarse(path, metadata, graph_hash, tensors.keys())):
         return found
     arrays = {name: reader.array(t) for name, t in tensors.items() if "/" not in name}
     beside = dict(reader.beside.values())  # once each, by however many names
@@ -92,7 +92,9 @@ def read(path: Path) -> WeightFile:
     return WeightFile({"": arrays}, metadata, files=(path, *beside), graph_hash=graph_hash)
 
 
-def _read_coarse(path: Path, metadata: dict[str, str], graph_hash: str) -> WeightFile | None:
+def _read_coarse(
+    path: Path, metadata: dict[str, str], graph_hash: str, named: Set[str]
+) -> WeightFile | None:
     """Reads a model whose graph may not be as it was written, by what its nodes do with weights.
 
     Returns:
@@ -110,7 +112,6 @@ def _read_coarse(path: Path, metadata: dict[str, str], graph_hash: str) -> Weigh
         made = describe_rounding(model)
     except (PvtError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None
-    named = {tensor.name for tensor in model.graph.initializer}
     if precision == FLOAT32 and held.weights.keys() <= named:
         return None
     return WeightFile(
