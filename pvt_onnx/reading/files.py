@@ -60,15 +60,15 @@ def check_onnx_file(path: Path) -> None:
     """Refuses what is no ``.onnx`` by its ending, or no model by its first bytes.
 
     Raises:
-        OnnxFileError: Its ending is another.
         ConvertError: It is something else.
+        OnnxFileError: Its ending is another.
     """
+    check_model_file(path)
     if path.suffix.lower() != ".onnx":
         raise OnnxFileError(
             f"{path}: expected an .onnx file: make one with convert {path} "
             f"{Path(os.path.abspath(path)).stem}.onnx"
         )
-    check_model_file(path)
 
 
 @checked

@@ -127,6 +127,7 @@ class _Other:
 
 _UNPACK = "unpack it, and give the model that is in it: "
 _AGAIN = "download the model itself"
+_SOURCE = "give the .onnx that it was made of"
 _OF_A_PVT = "give the weights of a PVT"
 
 _OTHERS = (
@@ -152,7 +153,16 @@ _OTHERS = (
         "a MindIR graph of MindSpore",
         "give the .ckpt of its weights: mindspore.save_checkpoint(net, 'model.ckpt')",
     ),
-    _Other(rb"IMOD", "an offline model of Ascend", "give what ATC made it of"),
+    _Other(
+        rb"\s*[<{]?\s*\"?ir_?[vV]ersion\"?\s*:",
+        "an ONNX model as text",
+        "write it as onnx does by default: onnx.save(onnx.load('{path}'), 'model.onnx')",
+    ),
+    _Other(rb".{4}ORTM", "a model in onnxruntime's own format", _SOURCE),
+    _Other(rb".{4}TFL3", "a model of TensorFlow Lite", _SOURCE),
+    _Other(rb"[pf]trt", "an engine of TensorRT", _SOURCE),
+    _Other(rb"\s*(?:<\?xml[^>]*>)?\s*<net\b", "a graph of OpenVINO", _SOURCE),
+    _Other(rb"IMOD", "an offline model of Ascend", _SOURCE),
     _Other(rb"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _OF_A_PVT),
     _Other(rb"GGUF", "a GGUF file, as of language models", _OF_A_PVT),
     _Other(rb"\x93NUMPY", "an array of numpy", _OF_A_PVT),

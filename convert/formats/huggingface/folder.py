@@ -66,8 +66,15 @@ def _inside(path: Path) -> str:
     """Returns what a folder holds that could be meant, and what to do about it."""
     if (path / "data.pkl").is_file():
         return f"; it is a .pth that was unpacked: pack it again: zip -0 -r model.pth '{path}'"
-    models = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
-    return f"; it holds {listed(models, 4)}: give one of them" if models else ""
+    files = sorted(path.iterdir())
+    if any(each.suffix == ".distcp" for each in files):
+        module = "torch.distributed.checkpoint.format_utils dcp_to_torch"
+        return (
+            f"; torch.distributed saved it in parts: join them: python -m {module} '{path}' a.pth"
+        )
+    if models := [each for each in files if each.suffix.lower() in SUFFIXES]:
+        return f"; it holds {listed(models, 4)}: give one of them"
+    return f"; it holds {listed([each.name for each in files], 4, show) or 'nothing'}"
 
 
 def with_config(path: Path, file: WeightFile) -> WeightFile:

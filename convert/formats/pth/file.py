@@ -77,8 +77,8 @@ def read(path: Path) -> WeightFile:
         check_sharing((a for held in found.places.values() for a in held.values()), len(saved))
         if not found.places:
             raise ConvertError(
-                f"holds {_shown(root)} and no tensors by name, expected a dict of tensors: "
-                f"{machine.RESAVE}"
+                f"holds {_shown(root)} and no tensors by name, expected a dict of tensors"
+                + ("" if unread else f": {machine.RESAVE}")
             )
     except ConvertError as error:
         raise ConvertError(f"{path}: {error}{_beside(unread)}") from error

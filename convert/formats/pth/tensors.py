@@ -58,6 +58,10 @@ _MOST_ARGUMENTS = 16
 """More than any of torch's functions that make a tensor takes."""
 
 
+_EXPANDED = 1 << 16
+"""Elements that a tensor may have whose storage has fewer: one that was expanded is saved so."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """Bytes that tensors are views of, and their dtype; None where each tensor says its own."""
@@ -189,7 +193,7 @@ class TensorReader:
         held, count = len(storage.values) // dtype.itemsize, math.prod(size)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         # A tensor of more elements than its storage (expanded) could be beyond any memory.
-        if count > held or (count and last >= held):
+        if count > max(held, _EXPANDED) or (count and last >= held):
             raise ValueError(f"a tensor {list(size)} in a storage of {held} elements")
         values = self._native(storage, dtype) if self._swap else storage.values
         if not count:

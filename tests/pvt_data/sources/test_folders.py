@@ -113,7 +113,9 @@ def test_only_regular_files_that_are_not_hidden_count(tmp_path: Path) -> None:
     (tmp_path / ".n02.tar").write_bytes(b"half a download")
     source = open_source(tmp_path)
     assert read_all(source) == [("n01", b"a"), ("n01", b"a")]  # a hard link is one more
-    names = ", ".join(f"{path}/d/{kind.decode()}.jpg" for kind in (tarfile.SYMTYPE, tarfile.FIFOTYPE))
+    names = ", ".join(
+        f"{path}/d/{kind.decode()}.jpg" for kind in (tarfile.SYMTYPE, tarfile.FIFOTYPE)
+    )
     assert f"links, sparse files and devices 2 ({names})" in str(source.left_out)
 
 

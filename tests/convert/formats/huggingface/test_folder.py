@@ -566,8 +566,11 @@ def test_folders_that_are_none_of_a_pvt_are_refused(
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match=naming("such")):
         folder_format.read(tmp_path / "nowhere")
-    with pytest.raises(ConvertError, match=naming("config.json")):
-        folder_format.read(tmp_path)
+    for held, facts in {"": ["nothing"], "a.txt": ["a.txt"], "0.distcp": ["dcp_to_torch"]}.items():
+        if held:
+            (tmp_path / held).touch()
+        with pytest.raises(ConvertError, match=naming("config.json", *facts)):
+            folder_format.read(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "s"])
