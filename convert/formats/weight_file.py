@@ -90,7 +90,7 @@ def map_file(path: Path) -> mmap.mmap:
     try:
         # Before opening: a pipe would keep us waiting for its other end.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ConvertError(f"{path}: a folder or a device, expected a file of weights")
+            raise ConvertError(f"{path}: a folder, a pipe or a device, expected a file of weights")
         with path.open("rb") as stream:
             if not stream.seek(0, 2):
                 raise ConvertError(f"{path}: the file is empty: copy or download it again")

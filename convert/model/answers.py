@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from convert.findings import Finding
+from convert.formats.huggingface.config import MAPS
 from convert.formats.huggingface.images import GUESSED, REPLACED, make_preprocessor, otherwise
 from convert.options import Given
 from pvt_spec import TASKS, ModelInfo
@@ -72,6 +73,8 @@ def describe_answers(info: ModelInfo, given: Given, configured: bool) -> Iterato
         yield Finding("task", info.task, how)
     if configured and not given.preprocessing and (notes := info.provenance.get(REPLACED)):
         yield Finding("replaced", notes, _WAY_OUT, f"preprocessing: {notes}")
+    if configured and (maps := info.provenance.get(MAPS)):
+        yield Finding("replaced", maps)
     yield from _label_warnings(info)
 
 

@@ -62,7 +62,9 @@ class Entries:
         if not path.exists():
             raise ParityError(f"{path}: no such file")
         if not path.is_file():  # to open a pipe would wait for its other end
-            raise ParityError(f"{path}: a folder or a device, expected a bundle or another .npz")
+            raise ParityError(
+                f"{path}: a folder, a pipe or a device, expected a bundle or another .npz"
+            )
         with self._unpacking("cannot be read as a bundle"):
             self._file = zipfile.ZipFile(path)
             infos = self._file.infolist()

@@ -11,6 +11,7 @@ from PIL import Image
 from pvt_data.answers.accuracy import Opened, check_answers, probabilities, top_k
 from pvt_data.images.ahead import BATCHES, answer_ahead, load_ahead
 from pvt_data.images.decoding import check_channels
+from pvt_data.images.pixels import stacked
 from pvt_data.images.preprocessing import prepare, say_sideways
 from pvt_data.sources.imagenet import named
 from pvt_data.sources.labels import Tell, check_classes, ignore
@@ -94,7 +95,7 @@ def _records(
 
     def answer(batch: _Batch) -> Array:
         images = [loaded[0] for _, loaded in batch if not isinstance(loaded, ImageError)]
-        return opened.forward(np.stack(images))["logits"] if images else np.empty((0, 1))
+        return opened.forward(stacked(images))["logits"] if images else np.empty((0, 1))
 
     done = sideways = 0
     batches = load_ahead(load, pictures, batch_size, workers)

@@ -1,9 +1,11 @@
 """Pixels of 0 to 255 and what a model takes: normalised, and back."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pvt_spec.arrays import Array
-from pvt_spec.model_info import Preprocessing
+from pvt_spec.model_info import Preprocessing, Untouched
 
 
 def pixel_mean(preprocessing: Preprocessing) -> Array:
@@ -31,6 +33,21 @@ def normalise(pixels: Array, preprocessing: Preprocessing) -> Array:
     normalised -= pixel_mean(preprocessing)[:, None, None]
     normalised /= pixel_std(preprocessing)[:, None, None]
     return normalised
+
+
+def as_taken(pixels: Array, preprocessing: Preprocessing) -> Array:
+    """Returns pixels uint8 (H, W, C) as a model takes them: (C, H, W).
+
+    They are float32, normalised; where the graph does that they are these pixels: a view.
+    """
+    if isinstance(preprocessing, Untouched):
+        return pixels.transpose(2, 0, 1)
+    return normalise(pixels, preprocessing)
+
+
+def stacked(images: Sequence[Array]) -> Array:
+    """Returns images (C, H, W) as one array (B, C, H, W); of one, which may be large, a view."""
+    return images[0][None] if len(images) == 1 else np.stack(images)
 
 
 def to_pixels(array: Array, preprocessing: Preprocessing) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pvt_data.images.decoding import convert_mode, decoding, open_image, turn
-from pvt_data.images.pixels import mean_colour, normalise
+from pvt_data.images.pixels import as_taken, mean_colour
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ImageError
 from pvt_spec.files.replacing import AnyPath
@@ -192,7 +192,8 @@ def load_image(
         sideways: What the name is added to if the image is to be turned, whether it is or not.
 
     Returns:
-        float32 (C, H, W), normalised.
+        (C, H, W), float32 and normalised, or uint8 for a graph that does that; see
+        :func:`pvt_data.images.pixels.as_taken`.
 
     Raises:
         ImageError: The image cannot be used.
@@ -204,7 +205,7 @@ def load_image(
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     pixels = np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
-    return normalise(pixels, preprocessing)
+    return as_taken(pixels, preprocessing)
 
 
 def prepare(
@@ -221,7 +222,7 @@ def prepare(
         sideways: What a name is added to if the image is to be turned, whether it is or not.
 
     Returns:
-        float32 (C, H, W), normalised.
+        What :func:`load_image` does.
 
     Raises:
         ImageError: It cannot be used.
@@ -234,7 +235,7 @@ def prepare(
             image = fit(image if how is None or stored else image.transpose(how), preprocessing)
         if how is not None and sideways is not None:
             sideways.add("the image")
-        return normalise(np.asarray(image).reshape(image.height, image.width, -1), preprocessing)
+        return as_taken(np.asarray(image).reshape(image.height, image.width, -1), preprocessing)
     if isinstance(source, str | os.PathLike):
         return load_image(Path(source), preprocessing, sideways=sideways)
     if isinstance(source, bytes):
@@ -264,7 +265,7 @@ def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:
         preprocessing: What the model expects.
 
     Returns:
-        float32 (C, H, W), normalised.
+        What :func:`load_image` does.
 
     Raises:
         ImageError: The model takes another number of channels, or the size is none that it takes.
@@ -284,7 +285,7 @@ def load_pixels(pixels: Array, preprocessing: Preprocessing) -> Array:
         )
         for i, plane in enumerate(pixels.transpose(2, 0, 1))
     ]
-    return normalise(np.stack(fitted, axis=2), preprocessing)
+    return as_taken(np.stack(fitted, axis=2), preprocessing)
 
 
 def encode_png(pixels: Array, side: int) -> bytes:

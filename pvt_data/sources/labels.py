@@ -11,6 +11,7 @@ import numpy as np
 
 from pvt_data.images.ahead import load_ahead
 from pvt_data.images.decoding import check_channels
+from pvt_data.images.pixels import stacked
 from pvt_data.images.preprocessing import load_image
 from pvt_data.sources.folders import open_source
 from pvt_data.sources.imagenet import imagenet_order
@@ -85,7 +86,7 @@ class LabelledImages:
                 else:
                     images[number] = image
             if images:
-                yield [*images], np.stack([*images.values()])
+                yield [*images], stacked([*images.values()])
 
 
 def check_some_readable(count: int, unreadable: Mapping[str, str], where: str) -> None:

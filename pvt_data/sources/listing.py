@@ -263,7 +263,11 @@ def _list_labelled(folder: Path, left_out: LeftOut) -> tuple[list[tuple[Path, in
         )
     classes = sorted(class_folders(folder, left_out))
     if not classes:
-        raise ImageError(f"{folder}: holds no class folders; expected {folder}/CLASS/*.png")
+        rest = f"; {left_out}" if left_out else ""
+        raise ImageError(
+            f"{folder}: holds no class folders; expected {folder}/CLASS/*.png, or tar files that "
+            f"are not compressed{rest}"
+        )
     samples = [
         (path, index)
         for index, name in enumerate(classes)

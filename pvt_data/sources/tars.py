@@ -19,7 +19,7 @@ from pvt_data.sources.source import Source, Texts, are_numbers, number_classes
 from pvt_spec.errors import ImageError
 from pvt_spec.files.limits import MAX_CLASS_NAME, MAX_TAR_HEADER, MAX_TAR_KEYS
 from pvt_spec.files.reading import open_regular
-from pvt_spec.words import reason
+from pvt_spec.words import reason, show
 
 OPEN_FILES = 64
 """How many tar files a process keeps open at most; ImageNet has 1000."""
@@ -27,6 +27,12 @@ OPEN_FILES = 64
 CLASS_SUFFIX = ".cls"
 """Ending of the member that holds the class of a sample."""
 
+
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+"""Endings of what may hold images itself."""
+
+_MOST_PADDING = 1 << 20
+"""Bytes of zeros after a tar's end in which another is looked for; writers fill up to 10,240."""
 
 _LONG_NUMBER = re.compile(rb"\d{200}")
 """What no header needs, and over which tarfile's own patterns take time with the square of it."""
@@ -94,7 +100,8 @@ def index_tar(path: Path) -> TarIndex:
     A file with a second name in it, a hard link, is an image under each.
 
     Raises:
-        ImageError: It is not such a file, is damaged or cut off, holds no image, or a file twice.
+        ImageError: It is not such a file, is damaged or cut off, holds no image, or a file twice;
+            or which image or class is a sample's cannot be told.
     """
     index = TarIndex([], {}, LeftOut())
     try:
@@ -119,49 +126,97 @@ def index_tar(path: Path) -> TarIndex:
                 tar.members = []  # type: ignore[attr-defined]
             # To tarfile, any header that it cannot read is the end.
             _check_end(path, tar.offset)
+    except ImageError:
+        raise
     except Exception as error:  # tarfile raises whatever a damaged header makes its parsing do
         raise ImageError(
             f"{path}: cannot be read as a tar file ({reason(error)}); expected a whole, "
             "uncompressed one"
         ) from error
     if not index.images:
-        raise ImageError(f"{path}: holds no image; images end in {', '.join(SUFFIXES)}")
-    return index
+        rest = f"; {index.left_out}" if index.left_out else ""
+        raise ImageError(f"{path}: holds no image; images end in {', '.join(SUFFIXES)}{rest}")
+    return index._replace(images=_one_each(path, index)) if index.classes else index
 
 
 def _add(path: Path, index: TarIndex, info: tarfile.TarInfo, seen: dict[str, Member]) -> None:
-    file = info.name.rpartition("/")[2].lower()
-    if not file.endswith((CLASS_SUFFIX, *SUFFIXES)):
+    file, left_out = info.name.rpartition("/")[2].lower(), index.left_out
+    if not file.endswith((CLASS_SUFFIX, *SUFFIXES, *_ARCHIVES)):
         return
     if any(part != "." and is_hidden(part) for part in info.name.split("/")):
-        index.left_out.add("hidden", f"{path}/{info.name}")
+        left_out.add("hidden", f"{path}/{info.name}")
+        return
+    if file.endswith(_ARCHIVES):
+        left_out.add("archives, not looked into", f"{path}/{info.name}")
         return
     if info.name in seen:
-        raise ValueError(f"it holds {info.name} twice")
+        raise ImageError(
+            f"{path}: holds {show(info.name)} twice, as tar leaves an older one where it adds "
+            "files: unpack it, and pack it again"
+        )
     # A sparse file's bytes do not lie together.
     if info.isreg() and not info.issparse():
         member = Member(info.name, info.offset_data, info.size)
     elif info.islnk() and info.linkname in seen:
         member = seen[info.linkname]._replace(name=info.name)
     else:
-        index.left_out.add("links, sparse files and devices", f"{path}/{info.name}")
+        left_out.add("links, sparse files and devices", f"{path}/{info.name}")
         return
     seen[info.name] = member
-    if file.endswith(CLASS_SUFFIX):
-        index.classes[sample_key(info.name)] = member
-    else:
+    if not file.endswith(CLASS_SUFFIX):
         index.images.append(member)
+        return
+    key = sample_key(info.name)
+    if other := index.classes.get(key):
+        raise _unclear(path, key, other, member, "class")
+    index.classes[key] = member
+
+
+def _one_each(path: Path, index: TarIndex) -> list[Member]:
+    """Returns the image of each sample; others of it, as masks, are left out if it is called so.
+
+    Raises:
+        ImageError: A sample has several, and none or two are called as it alone.
+    """
+    samples: dict[str, list[Member]] = {}
+    for image in index.images:
+        samples.setdefault(sample_key(image.name), []).append(image)
+    chosen = []
+    for key, images in samples.items():
+        plain = [image for image in images if image.name.count(".", len(key)) == 1]
+        if len(images) > 1 and len(plain) != 1:
+            raise _unclear(path, key, *images[:2], "image")
+        chosen += plain if len(images) > 1 else images
+        for image in images:
+            if image not in chosen[-1:]:
+                index.left_out.add("further images of a sample", f"{path}/{image.name}")
+    return chosen
+
+
+def _unclear(path: Path, key: str, one: Member, other: Member, what: str) -> ImageError:
+    return ImageError(
+        f"{path}: {show(one.name)} and {show(other.name)} are both of the sample {show(key)}, as "
+        f"its name ends at the first dot, and which is its {what} cannot be told: name samples "
+        "without dots, and an image as its sample"
+    )
 
 
 def _check_end(path: Path, offset: int) -> None:
-    """Refuses a tar file whose end mark, a block of zeros, is not at ``offset``."""
+    """Refuses a tar file whose end mark, a block of zeros, is not at ``offset``, or not the end."""
     with path.open("rb") as file:
         file.seek(offset)
         block = file.read(tarfile.BLOCKSIZE)
+        rest = file.read(_MOST_PADDING)
     if not block:
         raise ValueError("it is cut off")
     if block.strip(b"\0"):
         raise ValueError(f"there is no header at byte {offset}")
+    padding = len(rest) - len(rest.lstrip(b"\0"))
+    if rest[padding // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE :][257:262] == b"ustar":
+        raise ImageError(
+            f"{path}: another tar file begins after its end, as where several were joined: give "
+            "each by itself, in a folder"
+        )
 
 
 class TarFiles(Source):

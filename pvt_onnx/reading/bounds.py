@@ -88,15 +88,17 @@ def check_images(
     name: str,
     *,
     resized: bool = False,
+    pixels: bool = False,
 ) -> None:
     """Refuses images that a graph does not take, before an engine sees them.
 
     Args:
-        images: What should be float32 (B, in_chans, H, W).
+        images: What should be float32 (B, in_chans, H, W), or uint8.
         config: The model's architecture.
         sides: The (H, W) in pixels that the graph takes; None for any.
         name: The model's name in the error.
         resized: Whether the graph resizes them itself.
+        pixels: Whether it takes pixels: these may be uint8.
 
     Raises:
         OnnxFileError: They are something else.
@@ -104,10 +106,12 @@ def check_images(
     """
     expected = ", ".join(("B", str(config.in_chans), *(str(s or "any") for s in sides)))
     found = getattr(images, "shape", None), getattr(images, "dtype", None)
-    wrong = found[1] != np.float32 or len(images.shape) != 4 or images.shape[1] != config.in_chans
+    right = found[1] == np.float32 or (pixels and found[1] == np.uint8)
+    wrong = not right or len(images.shape) != 4 or images.shape[1] != config.in_chans
     if wrong or not len(images):
+        more = ", or uint8, their pixels" if pixels else ""
         raise OnnxFileError(
-            f"{name}: takes float32 ({expected}), images that are normalised; got {found[1]} "
+            f"{name}: takes float32 ({expected}), images that are normalised{more}; got {found[1]} "
             f"{found[0]}"
         )
     size = images.shape[2:]

@@ -56,19 +56,23 @@ class Interface:
     certificate: str = ""
 
     def feed(self, images: Array, kept: Preprocessing) -> dict[str, Array]:
-        """Returns what the graph is given for images float32 (B, C, H, W), normalised.
+        """Returns what the graph is given for images (B, C, H, W).
+
+        Args:
+            images: float32, normalised; or uint8, for a graph that takes pixels.
+            kept: What they are normalised by.
 
         Raises:
             OnnxFileError: It takes pixels, which these images, noise perhaps, are not made of.
         """
-        if self.dtype == np.uint8:
+        if self.dtype == np.uint8 and images.dtype != np.uint8:
             pixels = np.stack([to_pixels(image, kept) for image in images])
             again = np.stack([normalise(each, kept) for each in pixels])
             if not np.array_equal(again, images):
                 raise OnnxFileError(
                     f"{self.model}: its graph takes pixels, and these images are not made of any"
                 )
-            return {self.image: pixels if self.channels_last else pixels.transpose(0, 3, 1, 2)}
+            images = pixels.transpose(0, 3, 1, 2)
         given = images.astype(self.dtype, copy=False)
         given = given.transpose(0, 2, 3, 1) if self.channels_last else given
         return {self.image: np.ascontiguousarray(given)}
@@ -226,7 +230,8 @@ def checked_answers(
         info: What its metadata says.
 
     Returns:
-        A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under ``names``.
+        A function from float32 (B, in_chans, H, W), normalised, or uint8 for a graph that takes
+        pixels, to float32 arrays under ``names``.
     """
     name, values = interface.model, [interface.outputs.get(each, each) for each in names]
 
@@ -243,7 +248,8 @@ def checked_answers(
 
     def checked(images: Array) -> dict[str, Array]:
         resized = isinstance(info.preprocessing, Untouched)
-        check_images(images, info.config, interface.sides, name, resized=resized)
+        pixels = interface.dtype == np.uint8
+        check_images(images, info.config, interface.sides, name, resized=resized, pixels=pixels)
         with reporting(name, f"it cannot be run on images {images.shape}"):
             found = dict(zip(names, answer(images), strict=True))
             for tap, array in found.items():

@@ -248,7 +248,7 @@ def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
     try:
         # Before opening: a pipe would keep us waiting for its other end.
         if not stat.S_ISREG((facts := path.stat()).st_mode):
-            raise ConvertError(f"{path}: a folder or a device, expected a file")
+            raise ConvertError(f"{path}: a folder, a pipe or a device, expected a file")
         if facts.st_size > most:
             raise ConvertError(
                 f"{path}: has {facts.st_size} bytes, expected a text of at most {most}"

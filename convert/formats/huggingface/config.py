@@ -35,6 +35,11 @@ from pvt_spec.words import show
 MODEL_TYPES = {"pvt": 1, "pvt_v2": 2}
 """``model_type`` -> PVT version."""
 
+MAPS = "maps in transformers"
+"""The key of a provenance that says which maps of the stages transformers answers."""
+
+_STAGES = [f"stage{stage}" for stage in range(1, NUM_STAGES + 1)]
+
 _COMMON: dict[str, Any] = {
     "depths": [2, 2, 2, 2],
     "num_attention_heads": [1, 2, 5, 8],
@@ -140,6 +145,9 @@ def parse_config(
         else:
             images, notes = parse_preprocessor(preprocessor, architecture)
             provenance = {REPLACED: "; ".join(notes)} if notes else {}
+        asked = config.get("out_features")
+        if kind == 2 and asked and asked != _STAGES:
+            provenance[MAPS] = f"out_features {show(asked)}: this model answers all four"
         numerics = one_epsilon(_GELU[keys["hidden_act"]], float(keys["layer_norm_eps"]))
         return ModelInfo(architecture, numerics, images, labels, provenance, parse_task(config))
     except ConfigError as error:
@@ -253,7 +261,7 @@ def make_config(info: ModelInfo) -> dict[str, Any]:
     if version == 2:
         made["linear_attention"] = config.linear
     if config.features_only:
-        made["out_features"] = [f"stage{stage}" for stage in range(1, NUM_STAGES + 1)]
+        made["out_features"] = _STAGES
     return {**made, **make_classes(info)}
 
 

@@ -183,15 +183,61 @@ def test_tar_files_beside_folders_are_refused(tmp_path: Path) -> None:
             ("n01.tar/b.jpg", "b.cls"),
         ),
         ({"0": [("a.jpg", b"a"), ("a.cls", b" \n")]}, ("a.cls",)),
-        ({"n01": [("n01_1.tar", b"a")]}, ("n01.tar",)),
-        ({"n01": [("a.jpg", b"a"), ("a.jpg", b"b")]}, ("a.jpg",)),
+        ({"n01": [("n01_1.tar", b"a")]}, ("n01.tar", "archives", "n01_1.tar")),
+        ({"n01": [("a.jpg", b"a"), ("a.jpg", b"b")]}, ("a.jpg", "twice")),
+        (
+            {"0": [("a.0.jpg", b"a"), ("a.0.cls", b"x"), ("a.1.jpg", b"b"), ("a.1.cls", b"y")]},
+            ("a.0.cls", "a.1.cls", "first dot"),
+        ),
+        (
+            {"0": [("a.in.jpg", b"a"), ("a.mask.png", b"b"), ("a.cls", b"x")]},
+            ("a.in.jpg", "a.mask.png", "image"),
+        ),
+        ({"0": [("a.jpg", b"a"), ("a.png", b"b"), ("a.cls", b"x")]}, ("a.jpg", "a.png")),
     ],
-    ids=["no class", "a class tar among shards", "empty class", "no images", "a file twice"],
+    ids=[
+        "no class",
+        "a class tar among shards",
+        "empty class",
+        "no images",
+        "a file twice",
+        "two classes of a sample",
+        "two images of a sample",
+        "two of its name",
+    ],
 )
 def test_tar_files_that_cannot_be_used_are_refused(tars: Any, facts: Facts, tmp_path: Path) -> None:
     for name, members in tars.items():
         write_tar(tmp_path / f"{name}.tar", members)
     assert tells(refused(tmp_path), *facts)
+
+
+def test_the_image_of_a_sample_is_that_of_its_name(tmp_path: Path) -> None:
+    """A mask beside it was one more image of the class."""
+    members = [("a.jpg", b"a"), ("a.seg.png", b"m"), ("a.cls", b"x"), ("b.in.jpg", b"b")]
+    write_tar(tmp_path / "0.tar", [*members, ("b.cls", b"y")])
+    source = open_source(tmp_path)
+    assert read_all(source) == [("x", b"a"), ("y", b"b")]
+    assert tells(str(source.left_out), "further images of a sample 1", "a.seg.png")
+
+
+@pytest.mark.parametrize("blocking", [20, 1, 200])
+def test_tar_files_that_were_joined_are_refused(blocking: int, tmp_path: Path) -> None:
+    """All but the first were left out without a word, as tar leaves them; zeros are no other."""
+    (tmp_path / "tars").mkdir()
+    path = write_tar(tmp_path / "tars/n01.tar", [("a.jpg", b"a")])
+    end = 1024 + 1024  # a header, its file, two blocks of zeros
+    first = path.read_bytes()[:end].ljust(-(-end // (512 * blocking)) * 512 * blocking, b"\0")
+    path.write_bytes(first)
+    assert read_all(open_source(path.parent)) == [("n01", b"a")]
+    other = write_tar(tmp_path / "other.tar", [("b.jpg", b"b")])
+    path.write_bytes(first + other.read_bytes())
+    assert tells(refused(path.parent), "n01.tar", "another tar file")
+
+
+def test_compressed_tar_files_of_classes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "n01.tar.gz").write_bytes(b"\x1f\x8b")
+    assert tells(refused(tmp_path), "not compressed", "n01.tar.gz")
 
 
 def damaged(content: bytes) -> dict[str, bytes]:

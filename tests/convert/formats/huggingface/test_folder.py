@@ -326,6 +326,16 @@ def test_transformers_loads_weights_with_our_config(small: PVTConfig, tmp_path: 
         assert torch.equal(loaded(images).logits, model(images).logits)
 
 
+def test_a_backbone_of_some_maps_answers_all_and_says_so(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL["v2"], num_classes=0, features_only=True)
+    save_random_model(tmp_path, config, BACKBONE)
+    made = make_config(info_of(config))
+    for asked, told in ((["stage2", "stage4"], True), (made["out_features"], False)):
+        write_config(tmp_path, made | {"out_features": asked})
+        said = succeed(tmp_path, tmp_path / "a.pth", "--force")
+        assert tells(said, "out_features", "stage2", "all four") == told
+
+
 def test_a_backbone_answers_all_four_maps(tmp_path: Path) -> None:
     import torch
 
