@@ -191,7 +191,9 @@ def _compare(resumed: "Resumed", recipe: "Recipe") -> None:
             "give the old values, or take its weights alone with --pretrained"
         )
     for change in changes:
-        if change.key not in ("ckpt_path", "ckpt_save_dir"):
+        if change.key in ("pretrained", "pretrained_weights"):
+            say(f"{change.key} {change.new!r} is not used: a run goes on with its own weights")
+        elif change.key not in ("ckpt_path", "ckpt_save_dir"):
             say(f"from here on: {change}")
 
 

@@ -185,7 +185,7 @@ def _one_each(path: Path, index: TarIndex) -> list[Member]:
     for key, images in samples.items():
         plain = [image for image in images if image.name.count(".", len(key)) == 1]
         if len(images) > 1 and len(plain) != 1:
-            raise _unclear(path, key, *images[:2], "image")
+            raise _unclear(path, key, images[0], images[1], "image")
         chosen += plain if len(images) > 1 else images
         for image in images:
             if image not in chosen[-1:]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convert import ConvertError, read_model
 from convert.hub import find_model
 from convert.training.state import EPOCHS, read_training
 from pvt_data.sources.folders import count_sideways, open_source
@@ -157,9 +158,8 @@ def train_recipe(
         if begins:
             # What was kept so far is in another folder, and stays there.
             start = dataclasses.replace(start, best=None, kept=())
-        elif start.best and not (output / start.best.file).is_file():
-            lost = output / start.best.file
-            notes.append(f"{lost} is not there any more: the best from here on is kept")
+        elif start.best and (lost := _lost(output / start.best.file)):
+            notes.append(f"{lost}: the best from here on is kept")
             start = dataclasses.replace(start, best=None)
         run = Run(twin, recipe, batches, validation, start, say)
         if twin.rank == 0:
@@ -182,6 +182,17 @@ def train_recipe(
             checkpoints = Checkpoints(recipe, info, steps, start.step, twin.ending)
             run = dataclasses.replace(run, reporter=reporter, checkpoints=checkpoints)
         return train(run)
+
+
+def _lost(best: Path) -> str:
+    """Returns why a run has its best model no more, "" where it has."""
+    if not best.is_file():
+        return f"{best} is not there any more"
+    try:
+        read_model(best)
+    except ConvertError as error:
+        return str(error)
+    return ""
 
 
 def _beside(images: Source, folder: Path) -> Iterator[str]:

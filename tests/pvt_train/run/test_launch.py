@@ -232,12 +232,21 @@ class TestResume:
         for name in ("best.ckpt", "pvt_nano-3.ckpt"):
             assert (new / name).exists()
 
-    def test_a_best_model_that_was_taken_away_is_not_named_as_there(self, run):
+    @pytest.mark.parametrize(("junk", "fact"), [(None, "not there"), (b"junk", "best.ckpt")])
+    def test_a_best_model_that_is_lost_is_not_named_as_there(self, junk, fact, run):
         (run / "best.ckpt").unlink()
+        if junk:
+            (run / "best.ckpt").write_bytes(junk)
         result = done(go("--resume", run, "--epoch-size", 3))
-        assert tells(result.stderr, run / "best.ckpt", "not there")
+        assert tells(result.stderr, run / "best.ckpt", fact, "from here on is kept")
         assert tells(result.stdout, "epoch 3", run / "best.ckpt")
         assert (run / "best.ckpt").is_file()
+
+    def test_weights_to_start_from_are_not_taken_in_the_midst(self, run):
+        """They were said to hold from there on."""
+        result = done(go("--resume", run, "--epoch-size", 3, "--pretrained", "no.pth"))
+        assert tells(result.stderr, "pretrained", "no.pth", "not used")
+        assert "pretrained was" not in result.stderr
 
     def test_a_folder_of_images_that_is_elsewhere_now(self, data, run):
         data.rename(data.parent / "moved")
