@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from math import isfinite
 
-from pvt_spec.arguments import check_fields
+from pvt_spec.arguments import check_fields, checked
 from pvt_spec.config import PVTConfig, image_size_problems, variant_name
 from pvt_spec.errors import ConfigError
 from pvt_spec.files.json_text import encode_json, parse_json
@@ -233,11 +233,13 @@ class ModelInfo:
         return encode_json({"format": FORMAT, **dataclasses.asdict(self)}, compact=True)
 
     @classmethod
+    @checked
     def from_json(cls, text: str) -> "ModelInfo":
         """Reads what :meth:`to_json` wrote, or wrote in format 1.
 
         Raises:
-            ConfigError: The text is not a model description, or one of a later format.
+            ArgumentError: It is no text.
+            ConfigError: It is not a model description, or one of a later format.
         """
         where = f"the file's {METADATA_KEY}"
         try:

@@ -11,7 +11,7 @@ import convert
 import pvt_onnx
 import pvt_torch
 from pvt_onnx.quantize.options import QuantizeOptions
-from pvt_spec import ConfigError, Preprocessing, list_models, make_config
+from pvt_spec import ConfigError, ModelInfo, Preprocessing, list_models, make_config
 from pvt_spec.arguments import checked
 from pvt_spec.errors import ArgumentError, PvtError
 from tests.support.messages import naming
@@ -85,6 +85,7 @@ def test_a_path_is_a_path(read, path) -> None:
         lambda path: pvt_torch.run_taps(None, np.zeros(1)),
         lambda path: list_models(3),
         lambda path: make_config(3),
+        lambda path: ModelInfo.from_json({}),
         lambda path: make_config("pvt_tiny", image_size="224"),
         lambda path: Preprocessing(image_size=224),
         lambda path: Preprocessing(mean=0.5),
