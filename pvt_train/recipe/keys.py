@@ -344,7 +344,9 @@ class Recipe:
         True, "Whether to validate while training.", section="Validation and checkpoints"
     )
     val_interval: int = key(1, "Epochs between validations.", check=at_least(1))
-    ckpt_save_dir: str = key("./ckpt", "Folder of the run.", also=("--output",))
+    ckpt_save_dir: str = key(
+        "./ckpt", "Folder of the run.", check=Check(bool, "a folder"), also=("--output",)
+    )
     ckpt_save_interval: int = key(1, "Epochs between checkpoints.", check=at_least(1))
     ckpt_save_policy: Literal["latest_k", "top_k", "all"] = key(
         "latest_k", "Which checkpoints stay: latest_k, top_k or all.", words={None: "all"}

@@ -162,14 +162,16 @@ def check_log(folder: Path) -> None:
     Raises:
         FileExists: It has one.
     """
-    if not (folder / LOG).exists():
+    path = folder / LOG
+    if not path.exists() or not path.stat().st_size:
         return
     try:
-        next(read_log(folder), None)
+        if next(read_log(folder), None):
+            return
+        found = f"{path}: holds no record of a run"
     except TrainingError as error:
-        raise FileExists(
-            f"{error}: name another --output, or give --force to replace {LOG} there"
-        ) from error
+        found = str(error)
+    raise FileExists(f"{found}: name another --output, or give --force to replace {LOG} there")
 
 
 def _read_lines(path: Path) -> Iterator[str]:

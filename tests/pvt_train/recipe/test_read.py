@@ -85,6 +85,7 @@ def test_a_number_may_be_written_as_mindcv_writes_it(tmp_path, text, lr):
         ("max_unreadable", -1, "expected at least 0"),
         ("interpolation", "nearest", "expected bicubic or bilinear"),
         ("vflip", -0.1, "expected 0 to 1"),
+        ("ckpt_save_dir", "", "expected a folder"),
         ("color_jitter", [0.4, 0.4], "expected one number from 0 on, or three"),
         ("color_jitter", "strong", "expected a number or a list of numbers or null"),
         ("auto_augment", "autoaug", "expected rand or randaug as its first word"),

@@ -173,13 +173,14 @@ class TestStart:
         result = start(data, tmp_path / "run", "--epoch-size", 10**18, hook=stop)
         assert result.exit_code == 128 + signal.SIGTERM and "ETA ?" in result.output
 
-    def test_another_programs_log_is_not_replaced(self, data, tmp_path):
+    @pytest.mark.parametrize("text", ['{"epoch": 1, "loss": 2.0}\n', "mine\n", '"mine"'])
+    def test_another_programs_log_is_not_replaced(self, text, data, tmp_path):
         log = tmp_path / "run" / "log.jsonl"
         log.parent.mkdir()
-        log.write_text('{"epoch": 1, "loss": 2.0}\n')
+        log.write_text(text)
         result = start(data, log.parent)
         assert result.exit_code == 1 and tells(result.output, log, "--force")
-        assert [*log.parent.iterdir()] == [log] and "loss" in log.read_text()
+        assert [*log.parent.iterdir()] == [log] and log.read_text() == text
         done(start(data, log.parent, "--force"))
 
     def test_a_folder_that_may_not_be_written_to(self, tmp_path, monkeypatch):
