@@ -81,13 +81,16 @@ class EngineOptions(CheckedFields):
         providers = choices[self.engine]
         _check("provider", self.provider, providers, f" of {self.engine}")
         where = f" of {self.engine} on {self.provider}"
-        _check("precision", self.computes, providers[self.provider], where)
+        rest = "; leave it out to run a graph in what it computes in itself"
+        _check("precision", self.computes, providers[self.provider], where, rest)
         _check("optimization", self.optimization, OPTIMIZATIONS)
         for name, most in (("threads", MOST_THREADS), ("calls", MOST_CALLS)):
             if (given := getattr(self, name)) is not None and not 1 <= given <= most:
                 raise RuntimeUnusable(f"{name} {given}: expected 1 to {most}")
 
 
-def _check(what: str, given: str, known: Collection[str], where: str = "") -> None:
+def _check(what: str, given: str, known: Collection[str], where: str = "", rest: str = "") -> None:
     if given not in known:
-        raise RuntimeUnusable(f"{what} {show(given)}: none{where}, expected {', '.join(known)}")
+        raise RuntimeUnusable(
+            f"{what} {show(given)}: none{where}, expected {', '.join(known)}{rest}"
+        )

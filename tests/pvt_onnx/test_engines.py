@@ -145,7 +145,7 @@ def test_signals_are_handled_when_models_in_openvino_were_closed_in_turn(path):
         ({"provider": "rocm"}, ["rocm", "cpu", "cuda", "cann", "tensorrt"]),
         ({"engine": "openvino", "provider": "cuda"}, ["cuda", "openvino", "cpu"]),
         ({"precision": "bf16"}, ["bf16", "onnxruntime", "cpu", "fp32"]),
-        ({"precision": "fp8"}, ["fp8", "fp32"]),
+        ({"precision": "fp16"}, ["fp16", "fp32", "leave it out"]),
         ({"engine": "openvino", "precision": "int8"}, ["int8", "openvino", "bf16"]),
         ({"threads": 0}, ["threads 0", "1"]),
         ({"threads": -2}, ["threads -2", "1"]),
