@@ -175,24 +175,42 @@ def _take_ctrl_c() -> None:
         start_new_thread(_hand_on, (get_ident(),))
 
 
+_mapped: dict[str, int] = {}
+"""How many bytes the files had that are read as they are touched, by path."""
+
 _kept: list[Any] = []
 """What the system calls, which has to stay in memory."""
 
 
-def expect_cuts() -> None:
+def expect_cuts(path: str, size: int) -> None:
     """Has the command end in one line where a mapped file is cut off while it is read.
+
+    Args:
+        path: The file.
+        size: How many bytes it has now.
 
     What is behind its end by then is a SIGBUS to whoever touches it, which ends a process without
     a word. A program that only uses our packages keeps its own way.
     """
-    if _kept or signal.getsignal(signal.SIGINT) is not _stop or not hasattr(signal, "SIGBUS"):
+    if signal.getsignal(signal.SIGINT) is not _stop or not hasattr(signal, "SIGBUS"):
+        return
+    _mapped[path] = size
+    if _kept:
         return
     import ctypes
 
+    from pvt_spec.words import printable
+
     def end(_: int) -> None:
         # No code of Python's or of an allocator's was at work here, so this can be said.
-        os.write(2, b"Error: a file was cut off while it was read: try again when it is whole\n")
-        os._exit(BAD_DATA)
+        named = "a file"
+        try:
+            with suppress(OSError):  # of one that is gone
+                named = next(each for each, size in _mapped.items() if os.stat(each).st_size < size)
+            said = f"Error: {printable(named)}: was cut off while it was read: try again when it is"
+            os.write(2, f"{said} whole\n".encode(errors="replace"))
+        finally:
+            os._exit(BAD_DATA)
 
     _kept.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(end))
     ctypes.CDLL(None).signal(int(signal.SIGBUS), _kept[0])

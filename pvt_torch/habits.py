@@ -5,6 +5,7 @@ Reads side by side with ``pvt_ms/habits.py``. What needs no framework is in
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -184,6 +185,17 @@ class TimmModule(Habits, nn.Module):
         if prefix[:-1] in versions:
             unseen = Unseen(self.numerics, self.config.num_heads)
             versions[prefix[:-1]][UNSEEN_KEY] = unseen.to_json()
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, said: Any, *rest: Any) -> None:
+        """Fills the model's own tensors; warns where they are a twin's of other maths or heads."""
+        own = Unseen(self.numerics, self.config.num_heads).to_json()
+        if said.get(UNSEEN_KEY, own) != own:
+            warnings.warn(
+                "these weights are those of a model of other maths or heads, which answers "
+                "otherwise with them than this one: make it with theirs",
+                stacklevel=4,
+            )
+        super()._load_from_state_dict(state_dict, prefix, said, *rest)
 
     def __prepare_scriptable__(self) -> NoReturn:
         """Says what to use instead of ``torch.jit.script``, which finds no layers by their names.

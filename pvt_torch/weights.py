@@ -6,10 +6,12 @@ import numpy as np
 import torch
 
 from convert.model.fit import load_fitting
+from convert.names.wrappers import remedy
 from convert.options import Given
 from pvt_spec import Numerics, PVTConfig
 from pvt_spec.arguments import checked
 from pvt_spec.arrays import Array
+from pvt_spec.errors import ConvertError
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import model_creator
 from pvt_spec.tensors import check_weights
@@ -96,5 +98,12 @@ def load_weights(
 
 @checked
 def get_weights(model: PyramidVisionTransformer) -> dict[str, Array]:
-    """Returns copies of every parameter under canonical names, in their own dtypes."""
+    """Returns copies of every parameter under canonical names, in their own dtypes.
+
+    Raises:
+        ConvertError: Something of torch's makes the weights of others: pruning, parametrisations.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    if words := remedy(names):
+        raise ConvertError(f"the model's weights are computed of others{words}")
     return {name: p.detach().cpu().numpy().copy() for name, p in model.named_parameters()}

@@ -48,6 +48,7 @@ class WeightFile:
         rounded: What the arrays are in the file that were rounded for it to compute with, as
             ``"int8"``, by name.
         made: The words for who made it so; "" where it was written so.
+        unlike: The keys of text entries that dicts of arrays in it have different ones of.
     """
 
     places: dict[str, dict[str, Array]]
@@ -60,6 +61,7 @@ class WeightFile:
     precision: str = FLOAT32
     rounded: Mapping[str, str] = field(default_factory=dict)
     made: str = ""
+    unlike: frozenset[str] = frozenset()
 
     @property
     def tensors(self) -> dict[str, Array]:
@@ -92,9 +94,9 @@ def map_file(path: Path) -> mmap.mmap:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConvertError(f"{path}: a folder, a pipe or a device, expected a file of weights")
         with path.open("rb") as stream:
-            if not stream.seek(0, 2):
+            if not (size := stream.seek(0, 2)):
                 raise ConvertError(f"{path}: the file is empty: copy or download it again")
-            expect_cuts()
+            expect_cuts(str(path), size)
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise ConvertError(f"{path}: there is no such file") from None

@@ -41,6 +41,7 @@ from pvt_spec.files.replacing import AnyPath
 from pvt_spec.files.stamps import Stamps, check_unchanged, stamp_files
 from pvt_spec.hashes import PRECISION_KEY, changed_weights, describe_changes, stamp_of
 from pvt_spec.precisions import FLOAT32
+from pvt_spec.unseen import UNSEEN_KEY
 from pvt_spec.words import counted, nearest
 
 _SHOWN = 40
@@ -199,6 +200,11 @@ def understand(
 
 def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> Model:
     said = read_said(file)
+    if UNSEEN_KEY in file.unlike and not said.info and not given.profile:
+        raise ConvertError(
+            "its models say different maths, and which is whose is not read: save the one alone, "
+            "torch.save(model.state_dict(), 'weights.pth'), or give --profile and --num-heads"
+        )
 
     def find(shapes: Shapes) -> Naming:
         return find_naming(

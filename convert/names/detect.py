@@ -101,7 +101,7 @@ def _architecture(
     except KeyError as error:
         raise ConvertError(
             f"cannot tell which PVT this is: tensor {error.args[0]} is missing, which its size "
-            "would be read from; give --model"
+            f"would be read from; give --model{remedy(shapes)}"
         ) from error
     except (IndexError, ZeroDivisionError, ConfigError) as error:
         raise ConvertError(

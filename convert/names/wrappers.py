@@ -47,6 +47,8 @@ _REMEDIES = {
     "parametrizations": "parametrised weights: call torch.nn.utils.parametrize."
     "remove_parametrizations before saving",
     "weight_g": "weight normalisation: call torch.nn.utils.remove_weight_norm before saving",
+    "weight_orig": "pruned or spectrally normalised weights: call torch.nn.utils.prune.remove or "
+    "remove_spectral_norm before saving",
     "lora_A": "adapters beside the weights: merge them before saving (merge_and_unload)",
     "_packed_params": "quantised layers: save the model before it is quantised",
 }

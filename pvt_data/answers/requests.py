@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pvt_data.command_line import say
 from pvt_spec.errors import ImageError, PvtError
+from pvt_spec.precisions import FLOAT32
 from pvt_spec.words import counted
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 STDIN = "-"
 """What stands for a list on stdin among the images."""
 
-_CLOSE = 1e-3
-"""How far answers may be apart, as probabilities, that are taken for the same model's: engines and
-batches differ in the last digits, two models in the first."""
+_CLOSE, _COARSE = 1e-4, 1e-3
+"""How far answers in float32, and in anything coarser, may be apart, as probabilities, that are
+taken for the same model's: engines and batches differ in the last digits, two models in the first.
+"""
 
 
 @dataclass(frozen=True)
@@ -159,42 +161,45 @@ def _told(records: "Iterable[Record]", counts: dict[str, int]) -> "Iterator[Reco
 def _check_same_model(request: Request, opened: "Opened", output: "Output") -> int:
     """Returns how many images an output has; refuses one that has another model's answers.
 
-    One of its images is answered again and compared.
+    The first of its images are answered again and compared: of one alone, most options make no
+    difference that shows.
 
     Raises:
         PvtError: It has another model's, or those of other options.
     """
     from pvt_data.answers.predict import predict, value_name
 
+    compared, close = 0, _CLOSE if opened.facts.get("precision") == FLOAT32 else _COARSE
     for kept in output.first:
         again = next(predict(opened, [kept["image"]], 1, request.top_k))
         if "error" in again:
             continue
-        if not _is_same(kept, again, value_name(opened.info)):
+        compared += 1
+        if not _is_same(kept, again, value_name(opened.info), close):
             raise PvtError(
                 f"{request.output}: what it has of {kept['image']} is not what this model answers "
                 "with these options: take those that it was begun with, or --force to begin again"
             )
-        break
-    else:
-        if output.first:
-            say(
-                f"{request.output}: of its first {len(output.first)} images none is readable now, "
-                "so nothing shows whether its answers are this model's"
-            )
+    if output.first and not compared:
+        say(
+            f"{request.output}: of its first {len(output.first)} images none is readable now, "
+            "so nothing shows whether its answers are this model's"
+        )
     if count := len(output.names):
-        say(f"{request.output}: {counted(count, 'image')} of an earlier run, goes on from there")
+        same = f", the first {compared} of them answered alike" if compared else ""
+        images = counted(count, "image")
+        say(f"{request.output}: {images} of an earlier run{same}, goes on from there")
     return len(output.names)
 
 
-def _is_same(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:
+def _is_same(one: Mapping[str, Any], other: Mapping[str, Any], key: str, close: float) -> bool:
     """Returns whether two records can be the same model's of the same image."""
     try:
         ours, theirs = ({each["index"]: each for each in row["classes"]} for row in (one, other))
         shared = [(ours[index], theirs[index]) for index in ours.keys() & theirs.keys()]
         ranked = zip(one["classes"], other["classes"], strict=True)
         return all(a["label"] == b["label"] for a, b in shared) and all(
-            abs(a[key] - b[key]) <= _CLOSE * max(1, abs(b[key])) for a, b in (*shared, *ranked)
+            abs(a[key] - b[key]) <= close * max(1, abs(b[key])) for a, b in (*shared, *ranked)
         )
     except (KeyError, TypeError, ValueError):  # somebody else's classes
         return False

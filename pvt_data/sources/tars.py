@@ -284,8 +284,8 @@ class TarFiles(Source):
         encoded = self._part(int(self._tar[index]), int(self._offset[index]), size)
         if len(encoded) < size:
             raise ImageError(
-                f"{self.name(index)}: has {len(encoded)} of the {size} bytes that it had when "
-                "training started"
+                f"{self.name(index)}: has {len(encoded)} of the {size} bytes that it had when it "
+                "was listed"
             )
         return encoded
 

@@ -24,6 +24,8 @@ _IMAGES: dict[int, np.dtype[Any]] = {
     TensorProto.UINT8: np.dtype(np.uint8),
 }
 _ANSWERS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+_SHARES = ("Softmax", "Sigmoid")
+_UNCHANGING = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,19 @@ def _output_problems(
             yield f"{show(own)} is of {_kind(held.elem_type)}, expected float or float16"
         if not _fits(there, shape):
             yield _misfit(own, there, shape)
+        if (last := _last(graph, own)) in _SHARES:
+            yield (
+                f"its graph ends in {last} and so answers probabilities, expected logits: export "
+                "the model without it"
+            )
+
+
+def _last(graph: onnx.GraphProto, value: str) -> str:
+    """Returns the operator that a value is made by, but for those that change no number."""
+    made_by = {output: node for node in graph.node for output in node.output}
+    while (node := made_by.pop(value, None)) and node.op_type in _UNCHANGING and node.input:
+        value = node.input[0]
+    return node.op_type if node else ""
 
 
 def _kind(number: int) -> str:

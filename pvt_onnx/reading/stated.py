@@ -31,6 +31,11 @@ _NEAR = 0.005
 The variants' own numbers are farther apart."""
 
 
+_ARITHMETIC = ("Sub", "Add", "Mul", "Div", "BatchNormalization")
+_PASSING = ("Cast", "Transpose", "Identity", "Clip", "QuantizeLinear", "DequantizeLinear")
+"""Operators by which images are normalised, and behind which they are still images."""
+
+
 @dataclass(frozen=True)
 class _Shown:
     """What a graph shows of its images and answers.
@@ -40,12 +45,14 @@ class _Shown:
         size: Its (H, W) in pixels; None where it may be any.
         classes: The number of answers; None where the graph leaves it open.
         variant: The variant that has as many weights, or None.
+        prepares: The first operator that computes with pixels before a convolution; "" for none.
     """
 
     channels: int
     size: tuple[int, int] | None
     classes: int | None
     variant: str | None
+    prepares: str
 
 
 def describe(
@@ -76,6 +83,11 @@ def describe(
         missing.append("--model VARIANT (its weights are as many as no variant's)")
     if said.profile is None and not said.preprocessing:
         missing.append("--profile NAME or --preprocessing KEY=VALUE")
+    if shown.prepares and not {"mean", "normalise"} & {*dict(said.preprocessing)}:
+        missing.append(
+            f"--preprocessing normalise=BOOL and more (its graph has a {shown.prepares} before its "
+            "first convolution, by which it may normalise images itself)"
+        )
     if shown.classes is None and not said.labels:
         missing.append("--labels FILE (it shows no number of classes)")
     if variant is None or missing:
@@ -146,7 +158,25 @@ def _look(model: onnx.ModelProto, name: str, problem: str) -> _Shown:
     H, W = image[2:] if axis == 1 else image[1:3]
     size = (H, W) if H and W else None
     channels = image[axis] or 0
-    return _Shown(channels, size, answer[1], _variant(model, channels, size, answer[1]))
+    variant = _variant(model, channels, size, answer[1])
+    return _Shown(channels, size, answer[1], variant, _prepares(model, inputs[0]))
+
+
+def _prepares(model: onnx.ModelProto, image: onnx.ValueInfoProto) -> str:
+    """Returns the first operator that computes with an image before a convolution; "" for none.
+
+    Of pixels uint8 too: what those are normalised by is the graph's alone.
+    """
+    if image.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+        return ""
+    images = {image.name}
+    for node in model.graph.node:
+        if images.intersection(node.input):
+            if node.op_type in _ARITHMETIC:
+                return str(node.op_type)
+            if node.op_type in _PASSING:
+                images.update(node.output)
+    return ""
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | None]:

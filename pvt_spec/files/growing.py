@@ -67,7 +67,8 @@ def growing(target: Path, force: bool, resume: bool) -> Iterator[BinaryIO]:
                 try:
                     put_in_place([file], [target], force or resume)
                 except PvtError as error:
-                    raise type(error)(f"{error}; all of it is in {part}") from error
+                    rest = f"all of it is in {part}" if part.exists() else "nothing of it is left"
+                    raise type(error)(f"{error}; {rest}") from error
                 if not (force or resume):
                     part.unlink(missing_ok=True)  # which is the target's second name
     except OSError as error:

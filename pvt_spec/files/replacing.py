@@ -309,11 +309,21 @@ _ADVICE = {
 def cannot_write(
     targets: Sequence[Path], error: Exception, fate: str | None = None
 ) -> ConvertError:
-    """Returns the error of targets that cannot be written, and what has become of them."""
+    """Returns the error of targets that cannot be written, and what has become of them.
+
+    Where it is their source that cannot be read any more, it is that error.
+    """
     code = error.errno if isinstance(error, OSError) else None
+    if code == errno.EFAULT:  # of a mapped file that was cut off
+        try:
+            check_sources()
+        except ConvertError as changed:
+            return changed
     reason = os.strerror(code) if code else str(error)
     fate = fate or ("is as it was" if len(targets) == 1 else "all are as they were")
+    advice = _ADVICE.get(code or 0, "name another target")
+    if code == errno.ENOENT and all(target.parent.is_dir() for target in targets):
+        advice = "something took it away meanwhile: write it again"
     return ConvertError(
-        f"{', '.join(map(str, targets))}: cannot be written ({reason}), and {fate}: "
-        f"{_ADVICE.get(code or 0, 'name another target')}"
+        f"{', '.join(map(str, targets))}: cannot be written ({reason}), and {fate}: {advice}"
     )

@@ -3,6 +3,7 @@
 transformers itself loads its own in ``tests/test_peers.py``.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert import read_model
+from convert import ConvertError, read_model
 from convert.formats.table import read_file
 from convert.names.dialects import find_dialect
 from pvt_spec import ConfigError, PVTConfig, profile_numerics
 from pvt_spec.unseen import UNSEEN_KEY, Unseen
-from tests.support.converting import save, succeed
-from tests.support.messages import tells
+from tests.support.converting import refused, save, succeed
+from tests.support.messages import naming, tells
 from tests.support.models import MAPS, SMALL, weights_for
 from tests.support.runtimes import import_mindspore
 
@@ -174,12 +175,29 @@ def test_what_a_state_dict_says_changes_nothing_of_it(tmp_path: Path) -> None:
     torch_module({name: tuple(tensor.shape) for name, tensor in state.items()}).load_state_dict(
         state, strict=True
     )
-    twin_of("v2", "official").load_state_dict(state, strict=True)
+    with pytest.warns(UserWarning, match="other maths or heads"):
+        twin_of("v2", "official").load_state_dict(state, strict=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        twin_of("v2").load_state_dict(state, strict=True)
     assert copy.deepcopy(twin).state_dict().keys() == state.keys()
     twin.head = torch.nn.Linear(32, 3)
     torch.save(twin.state_dict(), tmp_path / "a.pth")
     info = read_model(tmp_path / "a.pth").info
     assert info.config.num_classes == 3 and info.numerics == twin.numerics
+
+
+def test_weights_that_are_computed_of_others_are_refused() -> None:
+    from torch.nn.utils import prune
+
+    import pvt_torch
+
+    twin = twin_of("v2")
+    prune.l1_unstructured(twin.head, "weight", 0.5)
+    with pytest.raises(ConvertError, match=naming("computed of others", "prune.remove")):
+        pvt_torch.get_weights(twin)
+    prune.remove(twin.head, "weight")
+    assert (pvt_torch.get_weights(twin)["head.weight"] == 0).mean() > 0.4
 
 
 def test_what_mindspore_saves_of_our_twin_is_called_a_guess(tmp_path: Path) -> None:
@@ -199,7 +217,7 @@ def test_what_mindspore_saves_of_our_twin_is_called_a_guess(tmp_path: Path) -> N
 
 
 def test_two_models_that_say_different_maths_are_not_told_apart(tmp_path: Path) -> None:
-    """What both say is left out: the maths is called a guess then."""
+    """The maths that is official's in place of either was called a guess."""
     import torch
 
     teacher = torch.nn.ModuleDict({"a": twin_of("v2"), "b": twin_of("v2", "official")})
@@ -208,6 +226,10 @@ def test_two_models_that_say_different_maths_are_not_told_apart(tmp_path: Path) 
         del state[name]
     torch.save(state, tmp_path / "a.pth")
     assert UNSEEN_KEY not in read_file(tmp_path / "a.pth").metadata
+    said = refused(tmp_path, tmp_path / "a.pth", tmp_path / "b.onnx")
+    assert tells(said, "a.pth", "different maths", "state_dict", "--profile")
+    succeed(tmp_path / "a.pth", tmp_path / "b.onnx", "--profile", "mindcv")
+    assert read_model(tmp_path / "b.onnx").info.numerics == twin_of("v2").numerics
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"numerics": {"gelu": 1}, "num_heads": [1]}'])

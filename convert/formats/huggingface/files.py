@@ -35,6 +35,9 @@ from pvt_spec.words import listed, show
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
+_ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
+"""What others call files of weights, whose names hold a variant's or are their own."""
+
 _PROCESSOR, _ADAPTER = "processor_config.json", "adapter_config.json"
 _IMAGES = "image_processor"
 """The key of the former that transformers goes by instead of ``preprocessor_config.json``."""
@@ -91,7 +94,14 @@ def read_weights(folder: Path) -> WeightFile:
     """
     source = next((name for name in WEIGHTS if lexists(folder / name)), None)
     if source is None:
-        raise ConvertError(f"{folder}: holds no weights: expected one of {', '.join(WEIGHTS)}")
+        names = sorted(path.name for path in folder.iterdir())
+        others = [name for name in names if name.endswith(_ENDINGS)]
+        in_parts = any(".index." in name for name in names)
+        way = "save the model again without a variant" if in_parts else "give the file itself"
+        there = f"; it holds {listed(others, 4, show)}: {way}" if others else ""
+        raise ConvertError(
+            f"{folder}: holds no weights: expected one of {', '.join(WEIGHTS)}{there}"
+        )
     path = folder / source
     if source.endswith(".json"):
         return _read_shards(path)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -43,7 +44,7 @@ def find_places(root: Any) -> WeightFile:
     counts = Counter(key for key, _ in search.texts)
     said = {key: text for key, text in search.texts if counts[key] == 1}
     search.found.metadata.update({**said, **search.found.metadata})
-    return search.found
+    return replace(search.found, unlike=frozenset(counts) - said.keys())
 
 
 class _Search:

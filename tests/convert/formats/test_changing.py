@@ -1,5 +1,6 @@
 """Sources that others write to, cut off or replace while they are converted."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -17,10 +18,12 @@ from convert.inspection import compare_files, inspect_file
 from parity.judge import Judge
 from pvt_spec import VARIANTS
 from pvt_spec.errors import ConvertError
+from pvt_spec.files.replacing import replacing
+from pvt_spec.files.stamps import made_of, stamp_files
 from pvt_spec.files.temporary import NewFile
 from pvt_train.run.launch import starting_point
 from tests.support.converting import tree
-from tests.support.messages import naming
+from tests.support.messages import naming, tells
 from tests.support.models import SMALL, info_of, random_weights
 from tests.support.processes import ROOT, launch_environment
 from tests.support.recipes import load_recipe
@@ -145,4 +148,16 @@ def test_a_source_that_is_cut_off_meanwhile_is_one_error(ending: str, tmp_path: 
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, ""), done
     assert done.stderr.splitlines()[-1].startswith("Error: ") and "Traceback" not in done.stderr
+    assert tells(done.stderr, path)
     assert not (tmp_path / "b.pth").exists()
+
+
+def test_a_source_that_is_cut_off_is_named_and_not_the_target(tmp_path: Path) -> None:
+    """Of a mapped file that was cut off, a write says that its address is bad."""
+    source = tmp_path / "a.pth"
+    source.write_bytes(bytes(100))
+    refused = pytest.raises(ConvertError, match=naming(source, "was written to"))
+    with refused, made_of(stamp_files(source)), replacing(tmp_path / "b.pth", False):
+        os.truncate(source, 10)
+        raise OSError(errno.EFAULT, "Bad address")
+    assert [*tmp_path.iterdir()] == [source]

@@ -282,6 +282,26 @@ class TestResume:
         assert done.exit_code == 1 and tells(done.stderr, path), done.stderr
         assert path.read_bytes() == before
 
+    def test_a_difference_that_not_every_image_shows_is_found(
+        self, form, model, pictures, tmp_path
+    ):
+        """Of one image alone, those of another orientation were gone on with."""
+        path, folder = tmp_path / f"o.{form}", tmp_path / "turned"
+        folder.mkdir()
+        pixels = np.zeros((64, 64, 3), np.uint8)
+        pixels[:, 32:] = 255
+        for name, turned in (("a", 1), ("b", 6)):
+            exif = Image.Exif()
+            exif[0x0112] = turned
+            Image.fromarray(pixels).save(folder / f"{name}.png", exif=exif)
+        self.run(model, folder, path)
+        before = path.read_bytes()
+        done = self.run(model, folder, path, "--orientation", "stored")
+        assert done.exit_code == 1 and tells(done.stderr, path, "b.png"), done.stderr
+        assert path.read_bytes() == before
+        done = self.run(model, folder, path)
+        assert done.exit_code == 0 and tells(done.stderr, "first 2 of them answered alike")
+
     def test_answers_that_cannot_be_checked_are_told(self, form, model, pictures, tmp_path):
         path = tmp_path / f"o.{form}"
         moved = (pictures / "a.png").rename(pictures / "moved.png")

@@ -110,6 +110,34 @@ def test_weights_of_no_variant_need_a_name(tmp_path, bare):
     assert found.config == CONFIG
 
 
+def test_a_graph_that_normalises_images_itself_is_asked_about(tmp_path, bare):
+    """They were normalised twice without a word."""
+    model = onnx.load(bare)
+    (image,) = (value.name for value in model.graph.input)
+    for node in model.graph.node:
+        node.input[:] = ["centred" if name == image else name for name in node.input]
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
+    model.graph.node.insert(0, helper.make_node("Sub", [image, "half"], ["centred"]))
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(OnnxFileError, match=naming("Sub", "--preprocessing normalise")):
+        _ = pvt_onnx.load(tmp_path / "m.onnx", profile="official").info
+    said = {"profile": "official", "preprocessing": {"normalise": False}}
+    assert not pvt_onnx.load(tmp_path / "m.onnx", **said).info.preprocessing.normalise
+
+
+@pytest.mark.parametrize("last", ["Softmax", "Sigmoid"])
+def test_a_graph_that_answers_probabilities_is_refused(last, tmp_path, bare):
+    """A softmax was taken of them."""
+    model = onnx.load(bare)
+    (answer,) = (value.name for value in model.graph.output)
+    model.graph.node.append(helper.make_node(last, [answer], ["shares"]))
+    model.graph.node.append(helper.make_node("Identity", ["shares"], ["answer"]))
+    model.graph.output[0].name = "answer"
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(OnnxFileError, match=naming(last, "probabilities", "logits")):
+        _ = pvt_onnx.load(tmp_path / "m.onnx", profile="official").info
+
+
 @pytest.mark.parametrize(
     ("given", "facts"),
     [

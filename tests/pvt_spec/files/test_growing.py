@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from pvt_spec import FileExists
+from pvt_spec.errors import ConvertError
 from pvt_spec.files import growing as module, temporary
 from pvt_spec.files.growing import growing, part_of
 from pvt_spec.files.replacing import replacing
 from pvt_spec.files.temporary import new_folder
-from tests.support.messages import tells
+from tests.support.messages import naming, tells
 
 
 def names(folder: Path) -> list[str]:
@@ -32,6 +33,19 @@ def test_what_grows_is_written_by_one_until_it_is_in_its_place(tmp_path, monkeyp
         stream.write(b"first")
     assert tells(*refused, "another process") and target.read_bytes() == b"first"
     assert names(tmp_path) == ["a.csv"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_was_taken_away_meanwhile_is_not_said_to_be_there(folder, tmp_path):
+    (tmp_path / "o").mkdir()
+    target = tmp_path / "o/a.csv"
+    advice = "make the folder first" if folder else "write it again"
+    refused = pytest.raises(ConvertError, match=naming(target, advice, "nothing of it is left"))
+    with refused, growing(target, force=False, resume=False) as stream:
+        stream.write(b"first")
+        (tmp_path / "o/a.csv.part").unlink()
+        if folder:
+            (tmp_path / "o").rmdir()
 
 
 def test_a_part_that_has_come_to_its_place_since_it_was_opened_is_not_written(

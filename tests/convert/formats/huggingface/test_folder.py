@@ -583,6 +583,25 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
             folder_format.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "facts"),
+    [
+        (["model.fp16.safetensors"], ["model.fp16.safetensors", "give the file itself"]),
+        (
+            ["model.fp16-00001-of-00001.safetensors", "model.safetensors.index.fp16.json"],
+            ["model.fp16-00001", "without a variant"],
+        ),
+        (["a.txt"], []),
+    ],
+)
+def test_weights_of_a_variant_are_named(names: list[str], facts: Facts, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "pvt"}')
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(ConvertError, match=naming("holds no weights", *facts)):
+        read_model(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "s"])
 def test_a_folder_in_the_place_of_weights_is_refused(name: str, tmp_path: Path) -> None:
     """It could hold the next one, and so on, deeper than Python goes."""
