@@ -35,6 +35,7 @@ _OUT_OF_MEMORY = (
 _OUTSIDE = (
     errno.ENOSPC,
     errno.EDQUOT,
+    errno.EFBIG,
     errno.EIO,
     errno.EMFILE,
     errno.ENFILE,

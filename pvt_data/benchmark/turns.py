@@ -20,6 +20,7 @@ import numpy as np
 
 from pvt_data.answers.accuracy import Opened
 from pvt_data.benchmark.contestants import GEMM, Setting
+from pvt_data.images.pixels import as_taken
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json, parse_json
 from pvt_spec.files.records import read_record
@@ -71,8 +72,9 @@ def answer_turns(name: str, open_: Callable[[], Opened], setting: Setting) -> No
         products = list_products(info.config, info.numerics, size)
         counted = [p for p in products if name != GEMM or p.kind != "depthwise"]
         macs = sum(product.macs for product in counted)
-        shape = (setting.batch, info.config.in_chans, *size)
-        images = np.random.default_rng(0).standard_normal(shape, np.float32)
+        shape = (setting.batch, *size, info.config.in_chans)
+        pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        images = np.stack([as_taken(each, info.preprocessing) for each in pixels])
         forward(images)  # what cannot run says so before its first turn
         hello = Hello(dict(facts), opened, info.variant or "", size, macs)
         print(encode_json(asdict(hello)), file=answers, flush=True)

@@ -16,10 +16,9 @@ from pvt_onnx.quantize.measuring.calibration import find_largest, find_ranges, o
 from pvt_onnx.quantize.measuring.samples import FEW, Samples, open_calibration, open_measured
 from pvt_onnx.quantize.options import QuantizeOptions
 from pvt_onnx.quantize.quantizer import (
-    OLDEST,
-    OPSETS,
     PRODUCT,
     Scheme,
+    choose_opset,
     choose_scheme,
     find_nodes,
     find_values,
@@ -161,10 +160,10 @@ def prepare(
 ) -> Prepared:
     """Returns the float model in its form, with its ranges found."""
     scheme = choose_scheme(model.target, options.activations, options.full_range)
-    least = max(OLDEST, OPSETS.get(scheme.activations, 0))
-    opset = max(model.opset, least)
+    opset = choose_opset(model.opset, scheme.activations)
     if opset != model.opset:
-        tell(f"opset {opset} for quantised graphs: {model.name} has {model.opset}")
+        kind = f"graphs of {scheme.activations} activations"
+        tell(f"opset {opset} for {kind}: {model.name} has {model.opset}")
     if scheme.reduce_range and options.full_range is None:
         tell(
             "weights have 7 bits: sums of 8-bit products saturate on this CPU; for another one "

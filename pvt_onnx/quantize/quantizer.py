@@ -20,11 +20,13 @@ from pvt_onnx.targets import Target
 from pvt_spec import ConfigError, PvtError
 from pvt_spec.words import reason
 
-OPSETS = {"uint16": 21}
-"""The opset that such activations need; others are in every opset of a quantised graph."""
+_OLDEST, _OLDEST_OF = 13, {"uint16": 21}
+"""The opset from which a weight may have a scale for each channel, and what activations need."""
 
-OLDEST = 13
-"""The opset from which a weight may have a scale for each channel."""
+_NEWEST_OF = {"int8": 20}
+"""The opset beyond which onnxruntime 1.31 cannot load such activations: where it moves a
+``QuantizeLinear`` before a ``Transpose``, it gives the new one a zero point of uint8.
+"""
 
 _TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8, "uint16": QuantType.QUInt16}
 _STATIC, PRODUCT = ("Conv", "Gemm"), "Gemm"
@@ -50,6 +52,12 @@ class Scheme:
         bits = 7 if self.reduce_range else 8
         symmetric = " symmetric" if self.activations == "int8" else ""
         return f"activations{symmetric} {self.activations}, weights int8 of {bits} bits per channel"
+
+
+def choose_opset(opset: int, activations: str) -> int:
+    """Returns the opset for a quantised graph of such activations that is next to another."""
+    least = max(opset, _OLDEST, _OLDEST_OF.get(activations, 0))
+    return min(least, _NEWEST_OF.get(activations, least))
 
 
 def choose_scheme(target: Target, activations: str | None, full_range: bool | None) -> Scheme:

@@ -99,6 +99,12 @@ def check_graph(
         layout, problems = _image_layout(_inputs(graph), info.config, size)
         outputs, precision = _named_outputs(graph, info.config), read_precision(model)
         problems += _output_problems(graph, outputs, info.config)
+        last = _last(graph, next(iter(outputs.values())))
+        if last in _SHARES and info.task != "regression" and not info.config.features_only:
+            problems.append(
+                f"its graph ends in {last} and so answers probabilities, expected logits (export "
+                "the model without it)"
+            )
         problems += loops(model, sum(info.config.depths))
         if layout and not problems:
             own = size or layout.size(info.preprocessing.image_size)
@@ -195,11 +201,6 @@ def _output_problems(
             yield f"{show(own)} is of {_kind(held.elem_type)}, expected float or float16"
         if not _fits(there, shape):
             yield _misfit(own, there, shape)
-        if (last := _last(graph, own)) in _SHARES:
-            yield (
-                f"its graph ends in {last} and so answers probabilities, expected logits: export "
-                "the model without it"
-            )
 
 
 def _last(graph: onnx.GraphProto, value: str) -> str:

@@ -83,18 +83,13 @@ def describe(
         missing.append("--model VARIANT (its weights are as many as no variant's)")
     if said.profile is None and not said.preprocessing:
         missing.append("--profile NAME or --preprocessing KEY=VALUE")
-    if shown.prepares and not {"mean", "normalise"} & {*dict(said.preprocessing)}:
-        missing.append(
-            f"--preprocessing normalise=BOOL and more (its graph has a {shown.prepares} before its "
-            "first convolution, by which it may normalise images itself)"
-        )
     if shown.classes is None and not said.labels:
         missing.append("--labels FILE (it shows no number of classes)")
     if variant is None or missing:
         more = "; --labels FILE and --task too, where they are not class numbers and a softmax"
         raise OnnxFileError(
-            f"{name}: {problem}: make it with convert, or say what it is with "
-            f"{' and '.join(missing) or '--model VARIANT'}{more}"
+            f"{name}: {problem}: make it with convert, or say what it is, to a command that takes "
+            f"that, with {' and '.join(missing) or '--model VARIANT'}{more}"
         )
     try:
         info = _described(said, variant, shown, size)
@@ -103,6 +98,11 @@ def describe(
             f"{name}: {problem}, and what is said of it does not fit: {error}"
         ) from error
     tell(f"{name}: {problem}; taken for {_words(info, said, shown)}")
+    if shown.prepares and not {"mean", "normalise"} & {*dict(said.preprocessing)}:
+        tell(
+            f"{name}: its graph has a {shown.prepares} before its first convolution: if it "
+            "normalises images itself, say --preprocessing normalise=false, or they are twice"
+        )
     return info
 
 

@@ -18,13 +18,14 @@ from pvt_onnx.reading.precision import read_precision
 from pvt_onnx.repository.config import LABELS, label_lines, write_config
 from pvt_onnx.serve.models import ServedModel, open_served
 from pvt_onnx.serve.repository import MODEL, ModelFile
-from pvt_spec import ConfigError
+from pvt_spec import ConfigError, tensor_specs
 from pvt_spec.errors import PvtError
 from pvt_spec.files.folders import check_new_folder, check_not_inside, replacing_folder
 from pvt_spec.files.replacing import check_folder
 from pvt_spec.files.stamps import made_of, stamp_files
 from pvt_spec.model_info import Untouched
 from pvt_spec.precisions import FLOAT32
+from pvt_spec.words import listed
 
 PIXELS = "_pixels"
 """What the name of a model has at its end that takes images of any size, as they are decoded."""
@@ -76,21 +77,17 @@ def _write(file: ModelFile, target: Path, max_batch: int, force: bool, tell: Tel
     proto = load_proto(file.path, weights=False)
     data = [file.path.parent / each for each in places(proto)]
     check_not_inside([target / file.name, target / (file.name + PIXELS)], data)
+    name = file.name + PIXELS
+    pixels, why = _of_pixels(model, proto, file.path)
     target.mkdir(exist_ok=True)
     with replacing_folder(target / file.name, force) as folder:
         _describe(file.name, model, proto.graph, max_batch, folder)
-        shutil.copyfile(file.path, folder / "1" / MODEL)
-        for beside in places(proto):
-            shutil.copyfile(file.path.parent / beside, folder / "1" / beside)
+        _copy(file.path, proto, folder / "1", tell)
     yield file.name
-    name = file.name + PIXELS
-    if why := _why_none(model, proto):
+    if not pixels:
         left = ", and the one that is there is of another file" if (target / name).exists() else ""
         tell(f"{file.path}: no {name} beside it: {why}{left}")
         return
-    info = model.file.info
-    held = read_held(load_proto(file.path) if places(proto) else proto, info.config)
-    pixels = build(info.config, info.numerics, held.weights, info=info, embed=True)
     with replacing_folder(target / name, force) as folder:
         path = folder / "1" / MODEL
         path.parent.mkdir()
@@ -99,6 +96,34 @@ def _write(file: ModelFile, target: Path, max_batch: int, force: bool, tell: Tel
         served.warm_up(1)
         _describe(name, served, pixels.graph, max_batch, folder)
     yield name
+
+
+def _copy(path: Path, proto: onnx.ModelProto, folder: Path, tell: Tell) -> None:
+    """Copies a model and the files that it keeps weights in.
+
+    Sizes in such a file are read by nobody who opens the model there: then all of it is one file.
+    """
+    kept = [tensor for tensor in proto.graph.initializer if tensor.external_data]
+    if any(tensor.data_type == onnx.TensorProto.INT64 for tensor in kept):
+        tell(f"{path}: keeps sizes in another file, which servers do not read: written as one")
+        (folder / MODEL).write_bytes(serialize(load_proto(path), str(path)))
+        return
+    shutil.copyfile(path, folder / MODEL)
+    for beside in places(proto):
+        shutil.copyfile(path.parent / beside, folder / beside)
+
+
+def _of_pixels(
+    model: ServedModel, proto: onnx.ModelProto, path: Path
+) -> tuple[onnx.ModelProto | None, str]:
+    """Returns a model of the same weights that prepares images itself, or why there is none."""
+    info = model.file.info
+    if why := _why_none(model, proto):
+        return None, why
+    held = read_held(load_proto(path) if places(proto) else proto, info.config).weights
+    if missing := [spec.name for spec in tensor_specs(info.config) if spec.name not in held]:
+        return None, f"its weights have other names ({listed(missing, 2)} missing)"
+    return build(info.config, info.numerics, held, info=info, embed=True), ""
 
 
 def _why_none(model: ServedModel, proto: onnx.ModelProto) -> str:

@@ -18,7 +18,8 @@ from parity.command_line import main as parity
 from pvt_onnx import load_forward
 from pvt_onnx.engines.session import read_info
 from pvt_onnx.graph.build import build
-from pvt_onnx.reading.changes import find_changes
+from pvt_onnx.reading.changes import find_changes, is_ours
+from pvt_onnx.reading.files import load_proto
 from pvt_onnx.targets import TARGETS
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.hashes import GRAPH_KEY, can_compare, describe_changes, hash_weights
@@ -216,6 +217,46 @@ def test_a_graph_that_holds_its_tensors_as_operators_is_the_same(
     for name in "ab":
         succeed(tmp_path / f"{name}.onnx", tmp_path / f"{name}.pth")
     assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
+def document(model: onnx.ModelProto) -> None:
+    model.graph.name, model.graph.doc_string = "another", "text"
+    for node in model.graph.node:
+        node.name = node.doc_string = "text"
+
+
+def write_typed(model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        flat = values.reshape(-1).tolist()
+        tensor.CopyFrom(helper.make_tensor(tensor.name, tensor.data_type, values.shape, flat))
+        assert not tensor.raw_data
+
+
+def name_domain(model: onnx.ModelProto) -> None:
+    model.opset_import[0].domain = "ai.onnx"
+
+
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("edit", [document, write_typed, name_domain])
+def test_a_graph_that_was_saved_by_another_tool_is_ours(
+    edit: Edit, external: bool, tmp_path: Path
+) -> None:
+    """``verify`` found it to be none that convert writes, and typed values were not read."""
+    save(tmp_path / "a.ckpt", SMALL["v2"], "official")
+    succeed(tmp_path / "a.ckpt", tmp_path / "a.onnx")
+    model = onnx.load(tmp_path / "a.onnx")
+    edit(model)
+    kept = {"save_as_external_data": True, "size_threshold": 0} if external else {}
+    onnx.save(model, tmp_path / "b.onnx", **kept)
+    info = read_model(tmp_path / "b.onnx").info
+    assert is_ours(load_proto(tmp_path / "b.onnx"), info)
+    for name in "ab":
+        succeed(tmp_path / f"{name}.onnx", tmp_path / f"{name}.pth")
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+    model = onnx.load(tmp_path / "b.onnx")
+    scale(model)
+    assert not is_ours(model, info)
 
 
 def test_a_graph_without_a_hash_is_judged_by_its_attributes(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_a_report_that_cannot_be_written_leaves_the_place(
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes"), 1, "memory"),
         (PermissionError(errno.EACCES, "no entry", "a\nfile"), 1, "a\\nfile: no entry"),
         (OSError(errno.ENOSPC, "no room"), 1, "no room"),
+        (OSError(errno.EFBIG, "too large"), 1, "too large"),
         (BlockingIOError(errno.EAGAIN, "no more processes"), 1, "no more processes"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found"), 1, "TMPDIR"),
     ],

@@ -6,6 +6,8 @@ import shutil
 
 import numpy as np
 import onnx
+import onnx.compose
+import onnxruntime
 import pytest
 import tritonclient.http as client
 import yaml
@@ -184,6 +186,28 @@ def test_models_that_are_written_are_told_and_stay_though_a_later_one_is_none(tm
     assert done.exit_code == 1 and tells(done.stderr, "other.onnx")
     assert done.stdout.split() == [str(tmp_path / "r/m"), str(tmp_path / "r/m_pixels")]
     assert {*os.listdir(tmp_path / "r")} == {"m", "m_pixels"}
+
+
+def test_sizes_in_another_file_are_written_into_the_model(tmp_path):
+    """Who opens such a model by its path reads no sizes from there."""
+    onnx.save(
+        onnx.load(save(tmp_path / "n.onnx")), tmp_path / "m.onnx",
+        save_as_external_data=True, size_threshold=0,
+    )  # fmt: skip
+    done = written(tmp_path / "m.onnx", tmp_path / "r")
+    assert tells(done.stderr, "m.onnx", "sizes", "one") and tells(done.stdout, "m_pixels")
+    assert os.listdir(tmp_path / "r/m/1") == ["model.onnx"]
+    onnxruntime.InferenceSession(tmp_path / "r/m/1/model.onnx")
+
+
+def test_weights_of_other_names_make_no_model_that_takes_pixels(tmp_path):
+    """The model itself was written, and then an error said."""
+    model = onnx.compose.add_prefix(
+        onnx.load(save(tmp_path / "n.onnx")), "x_", rename_inputs=False, rename_outputs=False
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    done = written(tmp_path / "m.onnx", tmp_path / "r")
+    assert os.listdir(tmp_path / "r") == ["m"] and tells(done.stderr, "no m_pixels", "missing")
 
 
 def test_an_older_model_that_takes_pixels_is_told(tmp_path):

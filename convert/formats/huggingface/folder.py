@@ -39,6 +39,9 @@ from pvt_spec.files.models import CONFIG
 from pvt_spec.files.replacing import replacing_all
 from pvt_spec.words import listed, printable, show
 
+_NAMED = "transformers_weights"
+"""The key of ``config.json`` that names the file of weights, since transformers 5."""
+
 
 def planned(path: Path) -> list[Path]:
     """Returns the files of a folder that we write, the one that it is known by first."""
@@ -103,7 +106,17 @@ def _is_from_hub(file: WeightFile) -> bool:
 def _described(
     folder: Path, file: WeightFile, config: dict[str, Any], preprocessor: dict[str, Any] | None
 ) -> WeightFile:
-    """Returns a file with what the folder's configurations say of it."""
+    """Returns a file with what the folder's configurations say of it.
+
+    Raises:
+        ConvertError: They are of another model, or of other weights.
+    """
+    named = config.get(_NAMED)
+    if named is not None and named not in {each.name for each in file.files}:
+        raise ConvertError(
+            f"{folder}: {CONFIG} has {_NAMED} {show(named)}, which transformers takes in place of "
+            f"{file.files[0].name}: give that file itself, or take the key away"
+        )
     headless = not any(name.startswith("classifier.") for name in file.tensors)
     dialect = "timm" if is_timm(config) else "hf"
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pooch
 
+from convert.formats.table import read_file
 from convert.hub.download.kept import Kept, is_unchanged, keep, read_note
 from convert.hub.download.transfer import Wanted, discard, transfer
 from convert.hub.hashes import check_hash
@@ -104,9 +105,11 @@ def _download(row: Row, path: Path, places: Places, tell: Tell) -> Kept:
         try:
             found[row.file] = pooch.file_hash(str(part), "sha256")
             check_hash(row, found[row.file], address, places)
-        except ConvertError:
+            if not (row.sha256 or row.digits):  # a host may have said that a part is all of it
+                read_file(part)
+        except ConvertError as error:
             discard(part)
-            raise
+            raise ConvertError(str(error).replace(str(part), address)) from error
         os.replace(part, str(target))
 
     tell(f"downloading {address}")

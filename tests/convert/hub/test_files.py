@@ -68,6 +68,17 @@ def test_what_has_no_published_hash_says_so(hub):
     assert found.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
 
 
+def test_a_part_that_a_host_says_is_all_is_not_kept(hub):
+    """It was, and every later command found it damaged."""
+    data = publish(hub, "official/pvt_tiny", NANO)
+    address = str(read_registry(hub.registry)["official/pvt_tiny"].address)
+    served = hub.served(address)
+    served.data = data[: len(data) // 2]
+    assert tells(refused("official/pvt_tiny"), "pvt_tiny.pth", "cut off") and left(hub) == []
+    served.data = data
+    assert fetched_again("official/pvt_tiny").read_bytes() == data
+
+
 def test_another_file_of_the_same_size_is_refused(hub, served):
     changed = bytearray(served.data)
     changed[len(changed) // 2] ^= 1

@@ -6,7 +6,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from convert import save_model
+from convert import OnnxOptions, load_model, save_model
 from pvt_ms.command_line import main as pvt_ms
 from pvt_onnx.command_line import main as pvt_onnx
 from pvt_spec import make_config
@@ -54,6 +54,15 @@ def test_engines_and_batches(models, tmp_path):
         assert batch * 1e3 / row["p99_ms"] <= row["images_per_second"]
     with Image.open(picture) as drawn:
         assert drawn.width > 500
+
+
+@pytest.mark.parametrize("form", [OnnxOptions(uint8=True), OnnxOptions(embed=True)])
+def test_a_graph_that_takes_pixels(form, models, tmp_path):
+    """It was given noise, which no pixels make."""
+    weights, info = load_model(models / "m.onnx")
+    save_model(tmp_path / "m.onnx", weights, info, onnx=form)
+    done = invoke(pvt_onnx, "benchmark", tmp_path / "m.onnx", *SHORT, "--json")
+    assert done.exit_code == 0 and rows_of(json.loads(done.stdout))["onnxruntime", 1]["calls"]
 
 
 @pytest.mark.long

@@ -21,6 +21,7 @@ from pvt_onnx.reading.precision import read_precision, read_quantization
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.hashes import QUANTIZATION_KEY
 from tests.support.commands import invoke, refusal
+from tests.support.messages import tells
 from tests.support.models import GOLDEN, SMALL, info_of, weights_for
 
 QUICK = ("--threads", 1, "--no-latency", "--ranking", 0, "--calibration-images", 8)
@@ -128,6 +129,18 @@ def test_what_a_file_takes_and_says_stays(
     digit = next((few_digits / "val/3").iterdir())
     answered = invoke(main, "predict", target, digit, "--top-k", 1)
     assert answered.exit_code == 0 and "changed" not in answered.stderr, answered.output
+
+
+@pytest.mark.parametrize("opset", [21, 23])
+def test_symmetric_activations_of_any_opset(opset: int, few_digits: Path, tmp_path: Path) -> None:
+    """onnxruntime could not load the model that it was to measure."""
+    info = info_of(SMALL["v2"])
+    source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    weights = weights_for(info.config, info.numerics)
+    save_model(source, weights, info, onnx=OnnxOptions(opset=opset))
+    images = ("--calibration", few_digits / "train", "--unlabelled", "--activations", "int8")
+    done = _quantise(source, target, *images, *QUICK)
+    assert tells(done.stderr, "opset 20", "int8") and read_precision(onnx.load(target)) == "int8"
 
 
 PLANTED = ("block2.0", "block2.1", "block3.0")

@@ -573,6 +573,21 @@ def test_folders_that_are_none_of_a_pvt_are_refused(
         folder_format.read(write_config(tmp_path, text))
 
 
+def test_other_weights_that_a_configuration_names_are_refused(
+    small: PVTConfig, tmp_path: Path
+) -> None:
+    """transformers takes these, and the usual ones were read."""
+    save_random_model(tmp_path, small)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for named, right in (("other.safetensors", False), ("model.safetensors", True)):
+        write_config(tmp_path, config | {"transformers_weights": named})
+        if right:
+            assert read_model(tmp_path).weights
+        else:
+            with pytest.raises(ConvertError, match=naming("transformers_weights", named)):
+                read_model(tmp_path)
+
+
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match=naming("such")):
         folder_format.read(tmp_path / "nowhere")
