@@ -107,7 +107,8 @@ class Contest:
         if record.info:
             config = record.info.config
             check_same_layers(config, str(bundle.path), self.first.config, str(self.first_path))
-        taps, inside = bundle.in_order(names), (record.attributes, record.hashes, record.facts)
+        taps = bundle.in_order(names)
+        inside = record.attributes, record.hashes, record.facts, record.steps
         runner = Runner(record.runtime, record.kind, taps, *inside)
         precision = self.terms.precision or record.precision
         return self._contestant(bundle.path, runner, precision, names, record.info)

@@ -109,6 +109,7 @@ def capture(
             info=info,
             image_size=inputs.image_size,
             attributes=runner.attributes,
+            steps={n: float(s) for n, s in runner.steps.items() if n in runner.attributes},
             hashes=runner.hashes,
             facts=runner.facts,
             envelopes=judge.envelopes if judge else {},  # which fill while it runs
@@ -122,8 +123,12 @@ def _open_reference(judge: Judge, shot: Shot) -> Runner:
     from pvt_torch.attributes import read_attributes
 
     reference = judge.reference
-    attributes, facts = read_attributes(reference.model), reference.facts | machine_facts()
-    hashes = hash_weights(shot.model.weights)  # which float64 holds as they are
+    weights, facts = shot.model.weights, reference.facts | machine_facts()
+    # float64 holds weights as they are, and their dtype is theirs.
+    kept = {f"{name}.dtype": array.dtype.name for name, array in weights.items()}
+    found = read_attributes(reference.model)
+    attributes = {name: kept.get(name, value) for name, value in found.items()}
+    hashes = hash_weights(weights)
     return Runner(REFERENCE, "torch", reference.taps, attributes, hashes, facts)
 
 

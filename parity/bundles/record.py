@@ -52,6 +52,7 @@ class Record:
         info: What travels with the model; None of plain arrays.
         image_size: (H, W) in pixels of the inputs.
         attributes: What was read from the runtime's own objects; see :mod:`pvt_spec.attributes`.
+        steps: How far apart the numbers are that an attribute can be, of those that were rounded.
         hashes: The hash of every weight in them.
         facts: The device, versions, precision (a tolerance class) and switches.
         envelopes: Emulation -> what rounding does here; of a reference only.
@@ -74,6 +75,7 @@ class Record:
     seen: tuple[Seen, ...] = ()
     names: tuple[str, ...] = ()
     inputs_kept: bool = True
+    steps: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def precision(self) -> str:
@@ -91,6 +93,8 @@ class Record:
             "seen": [{**vars(each), "name": printable(each.name)} for each in self.seen],
             "envelopes": {name: e.to_dict() for name, e in self.envelopes.items()},
         }
+        if not self.steps:  # which earlier versions do not know
+            del described["steps"]
         return encode_json(described, indent=1)
 
     @classmethod
@@ -112,6 +116,7 @@ class Record:
         expected = {"format", "info", *_KINDS}
         if more := sorted(data.keys() - expected):
             raise ConfigError(f"it has what is not known: {listed(more, 4, show)}")
+        data.setdefault("steps", {})
         if less := sorted(expected - data.keys()):
             raise ConfigError(f"it lacks {listed(less, 4, show)}")
         info = ModelInfo.from_json(encode_json(data["info"]))
@@ -169,6 +174,7 @@ _KINDS: dict[str, Any] = {
     "seen": tuple[Seen, ...],
     "names": tuple[str, ...],
     "inputs_kept": bool,
+    "steps": dict[str, float],
 }
 """What a description of format 1 holds, beside a model's."""
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -113,7 +112,7 @@ def observe_bundle(trusted: Trusted, bundle: Bundle, precision: str | None) -> O
     taps = bundle.in_order(names)(trusted.load(theirs.preprocessing))
     (comparison,) = result.comparisons
     observed = trusted.observed(taps, theirs, comparison.kernels)
-    return Other(observed, comparison, own_attributes(info, record.attributes), {})
+    return Other(observed, comparison, own_attributes(info, record.attributes, record.steps), {})
 
 
 def observe_file(
@@ -158,7 +157,7 @@ def observe_file(
 
 
 def own_attributes(
-    info: ModelInfo, attributes: Attributes, steps: Mapping[str, Array] = MappingProxyType({})
+    info: ModelInfo, attributes: Attributes, steps: Mapping[str, Array | float]
 ) -> Attributes:
     """Returns those of the attributes that the reference can be given and does not have.
 

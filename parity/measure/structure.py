@@ -78,7 +78,7 @@ def structure_differences(
             inside.kind,
             info.config,
             fused=coarse or FUSED in inside.facts,
-            steps=getattr(inside, "steps", {}),
+            steps=inside.steps,
         ),
         *weight_differences(shown, inside.hashes, info.config),
         *rounded_differences(weights, inside, info.config),
@@ -217,7 +217,7 @@ def rounded_differences(
 ) -> list[Difference]:
     """Returns every weight that is further from the reference's than its own rounding takes it."""
     found: list[Difference] = []
-    steps = getattr(inside, "steps", {})
+    steps = inside.steps
     for name, array in getattr(inside, "coarse", {}).items():
         if name not in weights:
             continue

@@ -108,7 +108,7 @@ def verdict(comparison: Comparison) -> str:
         scale = "the tolerance" if comparison.fixed else f"{comparison.precision} rounding"
         found = [f"at most {times(judged[most])} {scale} ({most})", closeness(comparison)]
         same = (
-            f"same in its {' and '.join(comparison.answers)}"
+            f"same in its {' and '.join(comparison.answers or comparison.names)}"
             if comparison.answers_alone
             else "same"
         )

@@ -78,7 +78,7 @@ class Runner:
     attributes: Attributes
     hashes: Mapping[str, str]
     facts: dict[str, str]
-    steps: Mapping[str, Array] = field(default_factory=dict)
+    steps: Mapping[str, Array | float] = field(default_factory=dict)
     coarse: Mapping[str, Array] = field(default_factory=dict)
     names: Sequence[str] | None = None
 

@@ -227,6 +227,18 @@ def test_inspect_says_how_a_file_computes(files: Path, name: str, precision: str
 
 
 @pytest.mark.parametrize("name", ["int8", "half"])
+def test_a_bundle_of_a_rounded_model_is_the_same_as_in_a_run(
+    files: Path, name: str, tmp_path: Path
+) -> None:
+    """Attributes that were rounded with the rest were called others."""
+    bundle, source = tmp_path / "a.npz", files / f"{name}.onnx"
+    options = ("--runtime", "onnxruntime", "--random", 2, "-o", bundle)
+    assert invoke(parity, "capture", source, *options).exit_code == 0
+    done = invoke(parity, "check", bundle, files / "float.onnx", "--runtime", "onnxruntime")
+    assert done.exit_code == 0 and tells(done.stdout, "a.npz", "same"), done.output
+
+
+@pytest.mark.parametrize("name", ["int8", "half"])
 def test_weights_that_a_tool_rounded_are_converted_only_when_asked(
     files: Path, name: str, tmp_path: Path
 ) -> None:

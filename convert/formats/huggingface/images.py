@@ -143,6 +143,9 @@ def parse_preprocessor(
         notes.append("resample is not said: bicubic, as transformers 5 has it, bilinear in 4")
     if name == "ConvNextImageProcessor":
         keys = _convnext(keys)
+    if name == "SegformerImageProcessor" and keys["do_center_crop"]:
+        keys["do_center_crop"] = False
+        notes.append(f"do_center_crop is true, of which a {name} takes no notice")
     known = {*_COMMON, "crop_size", "crop_pct"} | _IGNORED
     if others := [key for key in sorted({*given} - known) if given[key]]:
         said = listed(others, _SHOWN, lambda key: f"{shortened(key)} is {show(given[key])}")

@@ -339,6 +339,12 @@ class TestCompare:
         assert ort.startswith("onnxruntime ort.npz: same. ") and tells(ort, "float64")
         assert ms.startswith("mindspore-o2 ms.npz: same. ") and tells(ms, "fp16")
 
+    def test_a_reference_is_the_same_as_itself_and_its_model(self, tmp_path):
+        """Of v1 its position embeddings were float64, where float32 was expected."""
+        what = replace(shot(MINDCV_V1, 1), names=("embed1", "logits"))
+        write(tmp_path / "ref.npz", REFERENCE, what)
+        good("compare", tmp_path / "ref.npz", tmp_path / "ref.npz")
+
     def test_the_same_verdict_as_with_torch(self, tmp_path):
         other = with_weight_changed(OFFICIAL_V2, tmp_path / "b.pth", "block3.0.attn.q.weight")
         # In batches as check runs them: what rounding does is measured over random orders of sums,
