@@ -273,6 +273,8 @@ def _end(error: BaseException) -> NoReturn:
         _leave(f"Error: {_one_line(words, 1000)}", BAD_DATA)
     if isinstance(error, OSError):
         _check_streams()
+        if _is_of_printing(error):
+            _end_printing("what is printed", error.errno)
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror):
         _leave(
             "Error: no folder for temporary files can be written to: make space in one, or name "
@@ -300,10 +302,25 @@ def _check_streams() -> None:
             continue
         # What is in its buffer would be tried again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if code == errno.EPIPE:
-            sys.exit(128 + getattr(signal, "SIGPIPE", 13))
-        name = "stdout" if stream is sys.stdout else "stderr"
-        _leave(f"Error: {name} cannot be written: {os.strerror(code)}", BAD_DATA)
+        _end_printing("stdout" if stream is sys.stdout else "stderr", code)
+
+
+def _end_printing(what: str, code: int | None) -> NoReturn:
+    if code == errno.EPIPE:
+        sys.exit(128 + getattr(signal, "SIGPIPE", 13))
+    _leave(f"Error: {what} cannot be written: {os.strerror(code or 0)}", BAD_DATA)
+
+
+def _is_of_printing(error: OSError) -> bool:
+    """Returns whether click could not print: to a socket, say, which keeps nothing to try again."""
+    at = error.__traceback__
+    while at and at.tb_next:
+        at = at.tb_next
+    return (
+        bool(at)
+        and error.filename is None
+        and at.tb_frame.f_globals.get("__name__") == "click.utils"
+    )
 
 
 def _is_closed(stream: TextIO) -> bool:

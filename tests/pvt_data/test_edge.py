@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -194,6 +195,19 @@ def test_whoever_stops_reading_hears_nothing(words: tuple[str, ...]) -> None:
         os.close(write)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (141, "")
+
+
+@pytest.mark.parametrize(("closed", "code"), [(True, 141), (False, 1)])
+def test_sockets_and_what_is_not_to_be_written_as_stdout(closed: bool, code: int) -> None:
+    """They keep nothing that could be tried again, by which a stream was known."""
+    if closed:
+        out, other = socket.socketpair()
+        other.close()
+    else:
+        out = open(os.devnull)  # noqa: SIM115
+    with out, started("-m", "convert", "--help", stdout=out) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code and ("cannot be written" in said) == (not closed)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
