@@ -316,11 +316,8 @@ def _is_of_printing(error: OSError) -> bool:
     at = error.__traceback__
     while at and at.tb_next:
         at = at.tb_next
-    return (
-        bool(at)
-        and error.filename is None
-        and at.tb_frame.f_globals.get("__name__") == "click.utils"
-    )
+    module = at.tb_frame.f_globals.get("__name__") if at else ""
+    return error.filename is None and module == "click.utils"
 
 
 def _is_closed(stream: TextIO) -> bool:

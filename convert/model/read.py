@@ -117,16 +117,23 @@ class Model:
 def load_model(path: AnyPath) -> tuple[dict[str, Array], ModelInfo]:
     """Reads canonical weights and ModelInfo of a model file in any format and dialect.
 
+    Returns:
+        Arrays of their own, which may be written to as the file may; what travels with them.
+
     Raises:
         ConvertError: The file cannot be read, or is not a whole PVT.
     """
     model = read_model(path)
-    return model.weights, model.info
+    weights = {name: np.array(array) for name, array in model.weights.items()}
+    model.check_unchanged()
+    return weights, model.info
 
 
 @checked
 def read_model(path: AnyPath, given: Given = Given(), *, keep_head: bool = True) -> Model:
     """Reads a model file and understands it: translates names, checks that it is whole.
+
+    Its weights are views of the file, which is not to be written to while they are in use.
 
     Args:
         path: A file of one of :data:`convert.formats.table.FORMATS`, a folder of Hugging Face, or

@@ -1,9 +1,11 @@
 """timm's ``config.json``, as its models have it on the hub, and what it says of a PVT v2.
 
-Keys: ``architecture``, ``num_classes``, ``label_names`` and ``pretrained_cfg`` with ``input_size``
-(C, H, W), ``crop_pct``, ``mean``, ``std``; ``timm/models/_hub.py``.
+Keys: ``architecture``, ``num_classes``, ``label_names``, ``pretrained_cfg`` with ``input_size``
+(C, H, W), ``crop_pct``, ``mean``, ``std``, and ``model_args``, with which the model is made;
+``timm/models/_hub.py``.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +24,7 @@ from pvt_spec import (
 )
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.models import CONFIG
-from pvt_spec.files.records import read_record
+from pvt_spec.files.records import read_record, read_values
 from pvt_spec.model_info import LEAST_CROP_PCT
 
 _CROP_MODES = {
@@ -31,6 +33,15 @@ _CROP_MODES = {
     "border": ("inside", "border"),
 }
 """timm's ``crop_mode`` -> how an image is resized and cropped."""
+
+
+_FOUR = tuple[int, int, int, int]
+_ARGUMENTS: dict[str, Any] = {
+    **dict.fromkeys(("embed_dims", "depths", "num_heads", "mlp_ratios", "sr_ratios"), _FOUR),
+    **dict.fromkeys(("num_classes", "in_chans"), int),
+    "linear": bool,
+}
+"""What of ``model_args`` makes another PVT of ours, by our names too. Rates are of training."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
             raise unfit(CONFIG, "num_classes", None, "how many classes the head has")
         H, W = size
         architecture = make_config(name, num_classes=classes, in_chans=channels, image_size=(H, W))
+        architecture = dataclasses.replace(architecture, **_arguments(config.get("model_args")))
         images = _preprocessing(trained, (H, W))
         numerics = profile_numerics("official", 2)
         return ModelInfo(architecture, numerics, images, said.label_names)
@@ -88,6 +100,23 @@ def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
         raise ConvertError(
             f"{CONFIG}: {text}: expected num_classes and a pretrained_cfg as timm writes them"
         ) from error
+
+
+def _arguments(said: Any) -> dict[str, Any]:
+    """Returns what ``model_args`` has of an architecture.
+
+    Raises:
+        ConvertError: It has something that no PVT of ours can be given.
+        ConfigError: A value has another type.
+    """
+    given = said or {}
+    if not isinstance(given, dict):
+        raise unfit(CONFIG, "model_args", said, "an object of keys")
+    for key, value in given.items():
+        if key not in _ARGUMENTS and not key.endswith("_rate"):
+            raise unfit(CONFIG, "model_args", {key: value}, f"{', '.join(_ARGUMENTS)} alone")
+    kinds = {key: kind for key, kind in _ARGUMENTS.items() if key in given}
+    return read_values(kinds, given, "model_args.")
 
 
 def _preprocessing(trained: _Trained, size: tuple[int, int]) -> Preprocessing:

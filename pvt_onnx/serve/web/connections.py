@@ -59,8 +59,10 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         try:
             self._parse(data)
-        except HttpParserError:
-            self._refuse(self._why or ProtocolError(400, "Invalid HTTP request received."))
+        except HttpParserError as error:
+            secret = "; it begins as https does, and this is http" if data[:1] == b"\x16" else ""
+            what = f"what came is no HTTP/1.1 request: {error}{secret}"
+            self._refuse(self._why or ProtocolError(400, what))
         else:
             self._check_lines(len(data))
         self._watch()
