@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convert import read_model
@@ -14,12 +15,17 @@ from pvt_ms.environment import prepare_environment
 from pvt_onnx.engines.options import EngineOptions
 from pvt_spec import ModelInfo, output_names
 from pvt_spec.arguments import checked
+from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.runtime import OpenModel, Task, Weighted
 
 if TYPE_CHECKING:
     from pvt_ms.model import PyramidVisionTransformer
+
+
+_ALONE = Lock()
+"""What a thread holds while MindSpore works for it: two at once end the process."""
 
 
 class _Started(NamedTuple):
@@ -148,7 +154,8 @@ def load_forward(
 
     Returns:
         A function from float32 (B, in_chans, H, W), normalised, to float32 arrays under
-        :func:`pvt_spec.output_names`; the model's description.
+        :func:`pvt_spec.output_names`, which threads may share and wait for; the model's
+        description.
 
     Raises:
         ConvertError: The file cannot be used.
@@ -185,9 +192,15 @@ def open_model(
         mindspore.runtime.dispatch_threads_num(options.threads)
     compiled = options.engine == "mindspore-graph"
     runtime = MindSporeRuntime(options.engine, compiled, options.computes)
-    _, forward, facts = runtime.start(read, output_names(read.info.config))
+    with _ALONE:
+        _, forward, facts = runtime.start(read, output_names(read.info.config))
     read.check_unchanged()
-    return Opened(forward, read.info.sized(size), facts | threads)
+
+    def one_at_a_time(images: Array) -> dict[str, Array]:
+        with _ALONE:
+            return forward(images)
+
+    return Opened(one_at_a_time, read.info.sized(size), facts | threads)
 
 
 def choose_device(target: str | None, option: str) -> None:
