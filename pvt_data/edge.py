@@ -44,6 +44,13 @@ _OUTSIDE = (
 )
 """What the system may answer to a call on an open file, which names none."""
 
+_WAYS = {
+    errno.EMFILE: ": allow more of them, ulimit -n",
+    errno.EFBIG: ": allow larger ones, ulimit -f, or take another disk",
+    errno.ENOSPC: ": make space",
+}
+"""What to do about some of these."""
+
 SIGNALS = [
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -98,6 +105,9 @@ def _prepare() -> None:
             os.set_blocking(stream.fileno(), True)
     # onnxruntime would tell its makers of each run, and complain where it cannot number it.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # Processes of Python that we or a library start would import what lies in the folder that one
+    # is in, a downloaded one perhaps, before anything else. (Python 3.10 does in any case.)
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 
 def _fill_streams() -> None:
@@ -283,7 +293,8 @@ def _end(error: BaseException) -> NoReturn:
         )
     if isinstance(error, OSError) and (error.filename or error.errno in _OUTSIDE):
         where = "" if error.filename is None else f"{_one_line(str(error.filename), 1000)}: "
-        _leave(f"Error: {where}{error.strerror or type(error).__name__}", BAD_DATA)
+        way = _WAYS.get(error.errno or 0, "")
+        _leave(f"Error: {where}{error.strerror or type(error).__name__}{way}", BAD_DATA)
     import traceback
 
     what = traceback.format_exception_only(type(error), error)[-1].strip()

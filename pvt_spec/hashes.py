@@ -64,7 +64,10 @@ def pair_mark(model: bytes) -> bytes:
 
 
 def check_pair(name: str, metadata: Mapping[str, str], beside: str, end: bytes) -> None:
-    """Refuses weights that are another model's; files from before there were marks pass.
+    """Refuses weights that are another model's, by the mark of theirs.
+
+    Files from before there were marks pass, and those that another tool has saved again, which have
+    none at their end: what is in them is known by the hashes of weights.
 
     Args:
         name: The model's file.
@@ -76,7 +79,8 @@ def check_pair(name: str, metadata: Mapping[str, str], beside: str, end: bytes) 
         ConvertError: They are.
     """
     mark = metadata.get(PAIR_KEY)
-    if mark is not None and end != mark.encode(errors="replace"):
+    marked = re.fullmatch(rb"[0-9a-f]{64}", end)
+    if mark is not None and marked and end != mark.encode(errors="replace"):
         raise ConvertError(
             f"{name}: {beside} has the weights of another model than this graph, or was replaced "
             "while it was read: copy both files again, from one conversion"

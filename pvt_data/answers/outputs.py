@@ -97,6 +97,13 @@ def _stdout(form: Format) -> Callable[[str], None]:
     return lambda text: show_result(text, end="")
 
 
+def _is_opening(stream: BinaryIO, opening: bytes) -> bool:
+    """Returns whether a stream is empty, or was stopped within its first line."""
+    stream.seek(0)
+    left = stream.read(len(opening))
+    return opening.startswith(left)
+
+
 def _to(stream: BinaryIO) -> Callable[[str], None]:
     def write(text: str) -> None:
         stream.write(text.encode("utf-8", "surrogateescape"))
@@ -120,7 +127,7 @@ def _read(stream: BinaryIO, form: Format, head: Head, target: Path) -> Output:
                 output.first.append(record)
     except PvtError as error:
         raise PvtError(f"{target}: cannot be gone on with: {error}") from error
-    if not whole and stream.seek(0, 2):
+    if not whole and not _is_opening(stream, form.opening):
         raise PvtError(
             f"{target}: cannot be gone on with: it has no whole line; --force in "
             "place of --resume begins again"

@@ -61,12 +61,14 @@ class Format:
         write: The function that yields the text of records, line by line.
         read: The function that yields what a file has of whole records, and raises an error where
             something else is in it; None where one cannot go on with such a file.
+        opening: What every such file begins with.
     """
 
     ending: str
     about: str
     write: Callable[[Head, Iterable[Row]], Iterator[str]]
     read: Callable[[Head, BinaryIO], Iterator[Place]] | None = None
+    opening: bytes = b""
 
 
 def write_table(head: Head, records: Iterable[Row]) -> Iterator[str]:
@@ -206,7 +208,9 @@ def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
 FORMATS = {
     "table": Format(".txt", "columns for people", write_table),
     "json": Format(".json", "one JSON document", write_json),
-    "jsonl": Format(".jsonl", "a JSON object in each line", write_jsonl, read_jsonl),
-    "csv": Format(".csv", "comma-separated values", write_csv, read_csv),
+    "jsonl": Format(
+        ".jsonl", "a JSON object in each line", write_jsonl, read_jsonl, b'{"image": "'
+    ),
+    "csv": Format(".csv", "comma-separated values", write_csv, read_csv, b'"image",'),
 }
 """The formats by name; the first is the default."""

@@ -1,5 +1,6 @@
 """``pvt-onnx repository``. Everything heavier than click is imported inside the command."""
 
+import os
 from pathlib import Path
 
 import click
@@ -40,13 +41,13 @@ def add_repository(group: click.Group) -> None:
         from pvt_onnx.serve.repository import name_files
         from pvt_spec.files.replacing import check_target, replacing
 
-        manifest = dst / MANIFEST
+        manifest, service = dst / MANIFEST, Path(os.path.abspath(dst)).name
         if kserve is not None:
-            check_manifest(dst.name, kserve)
+            check_manifest(service, kserve)
             check_target(manifest, force)
         for name in write_repository(name_files(models, say), dst, max_batch, force, say):
             show_result(str(dst / name))
         if kserve is not None:
             with replacing(manifest, force) as stream:
-                stream.write(write_manifest(dst.name, kserve).encode())
+                stream.write(write_manifest(service, kserve).encode())
             show_result(str(manifest))

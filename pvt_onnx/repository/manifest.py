@@ -13,7 +13,7 @@ from pvt_spec.words import show
 MANIFEST = "inference-service.yaml"
 """The manifest's file, in the repository."""
 
-_NAME = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 
 
@@ -52,7 +52,7 @@ def check_manifest(name: str, uri: str) -> None:
     if not _NAME.fullmatch(name):
         raise PvtError(
             f"{show(name)} cannot be a service of KServe, whose names are of a to z, 0 to 9 and "
-            "-: name DST so"
+            "-, and begin with a letter: name DST so"
         )
     if not _SCHEME.fullmatch(uri):
         raise PvtError(f"--kserve {show(uri)}: expected where DST will be, as in s3://bucket/DST")

@@ -302,6 +302,8 @@ _ADVICE = {
     errno.EROFS: "the disk is read-only: name a target on another one",
     errno.ENOSPC: "make space, or name a target on another disk",
     errno.EDQUOT: "make space within your quota, or name a target on another disk",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "close other programs' files",
     errno.EFBIG: "name a target on a disk that takes files of this size",
 }
 

@@ -198,7 +198,10 @@ def _read(value: Any, kind: Any) -> Any:
 
 def _read_items(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     if isinstance(value, str):
-        value = [item.strip() for item in value.strip("[]() ").split(",") if item.strip()]
+        value = value.strip()
+        if (value[:1], value[-1:]) in (("[", "]"), ("(", ")")):
+            value = value[1:-1]
+        value = [item.strip() for item in value.split(",") if item.strip()]
     if not isinstance(value, list | tuple):
         raise ValueError(value)
     if kinds[-1] is Ellipsis:

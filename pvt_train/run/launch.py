@@ -21,7 +21,7 @@ from pvt_spec import ConfigError, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import initial_weights
-from pvt_spec.words import counted
+from pvt_spec.words import counted, show
 from pvt_train.input.loader import TrainingBatches
 from pvt_train.optim.counters import with_loss_scale
 from pvt_train.recipe.keys import Recipe
@@ -145,6 +145,11 @@ def train_recipe(
             f"folder with {recipe.train_split} and {recipe.val_split} in it"
         )
     images = open_source(data / recipe.train_split)
+    if len(images.classes) < 2:
+        raise ConfigError(
+            f"{data / recipe.train_split}: all images are of one class, {show(images.classes[0])}: "
+            "expected two or more"
+        )
     weights, info, notes = starting_point(recipe, images.classes, resumed)
     notes += _beside(images, data / recipe.train_split)
     validation = None

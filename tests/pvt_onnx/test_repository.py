@@ -227,6 +227,7 @@ def test_what_cannot_be_written_is_one_error(tmp_path):
         ([path, save(tmp_path / "m_pixels.onnx"), tmp_path / "r"], ["m_pixels"]),
         ([path, tmp_path / "r", "--kserve", "elsewhere"], ["elsewhere"]),
         ([path, tmp_path / "My_models", "--kserve", "s3://b"], ["My_models"]),
+        ([path, tmp_path / "2024-models", "--kserve", "s3://b"], ["2024-models", "letter"]),
     ):
         assert tells(refusal(main, "repository", *words), *facts), words
     assert not (tmp_path / "r").exists()

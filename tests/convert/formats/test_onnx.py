@@ -459,9 +459,20 @@ def test_weights_of_another_pair_are_refused_by_every_reader(tmp_path):
     for read in (load_model, load_forward, load_proto, partial(load_forward, tell=print)):
         with pytest.raises(ConvertError, match=naming("a.onnx.data", "another")):
             read(mixed)
-    Path(f"{other}.data").write_bytes(data[:-10])
+    Path(f"{other}.data").write_bytes(data[:-10_000])
     with pytest.raises(ConvertError):
         load_model(other)
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_a_pair_that_another_tool_saved_again_is_read(one, tmp_path):
+    """Its data ends in no mark, which was called another model's."""
+    path, again, config = tmp_path / "a.onnx", tmp_path / "b.onnx", SMALL["v2"]
+    save_model(path, random_weights(config), info_of(config), onnx=OnnxOptions(external_data=True))
+    kept = {"save_as_external_data": True, "all_tensors_to_one_file": one, "size_threshold": 0}
+    onnx.save(onnx.load(path), again, **kept)
+    assert_same(load_model(again)[0], random_weights(config))
+    load_forward(again, tell=pytest.fail)
 
 
 def test_a_pair_without_a_mark_is_read(tmp_path):

@@ -1,6 +1,10 @@
 """``benchmark`` of every runtime's command line, with real processes."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import onnx
 import pytest
@@ -15,6 +19,7 @@ from pvt_torch.command_line import main as pvt_torch
 from tests.support.commands import invoke, refusal
 from tests.support.messages import tells
 from tests.support.models import info_of, random_weights
+from tests.support.processes import ROOT
 
 SHORT = ("--rounds", 2, "--seconds", 0, "--pause", 0, "--threads", 1)
 
@@ -54,6 +59,21 @@ def test_engines_and_batches(models, tmp_path):
         assert batch * 1e3 / row["p99_ms"] <= row["images_per_second"]
     with Image.open(picture) as drawn:
         assert drawn.width > 500
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 imports from there anyway")
+def test_nothing_of_the_folder_that_one_is_in_is_run(models, tmp_path):
+    """The processes that it starts took modules from there, of a downloaded model perhaps."""
+    for name in ("pvt_onnx", "pvt_data", "random", "onnxruntime"):
+        (tmp_path / f"{name}.py").write_text("open('run', 'w')")
+    command = Path(sys.executable).with_name("pvt-onnx")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONSAFEPATH", None)
+    words = ("benchmark", models / "m.onnx", *SHORT)
+    done = subprocess.run(
+        [command, *map(str, words)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not (tmp_path / "run").exists(), done.stderr
 
 
 @pytest.mark.parametrize("form", [OnnxOptions(uint8=True), OnnxOptions(embed=True)])

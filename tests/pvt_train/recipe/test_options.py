@@ -59,6 +59,8 @@ def test_every_key_is_an_option_and_so_are_mindcvs_others():
         ("--scale 0.2 1", {"scale": (0.2, 1.0)}),
         ("--multi-step-decay-milestones 3,6", {"multi_step_decay_milestones": (3, 6)}),
         ("--freeze block1.*,pos_embed*", {"freeze": ("block1.*", "pos_embed*")}),
+        ("--freeze [bh]*", {"freeze": ("[bh]*",)}),
+        ("--freeze [block1.*,[h]*]", {"freeze": ("block1.*", "[h]*")}),
         ("--color-jitter 0.1,0.2,0.3", {"color_jitter": (0.1, 0.2, 0.3)}),
         ("--color-jitter 0.4", {"color_jitter": 0.4}),
         ("--mode pynative", {"mode": 1}),
