@@ -72,7 +72,8 @@ class Interface:
             again = np.stack([normalise(each, kept) for each in pixels])
             if not np.array_equal(again, images):
                 raise OnnxFileError(
-                    f"{self.model}: its graph takes pixels, and these images are not made of any"
+                    f"{self.model}: its graph takes pixels, and these images are not made of any, "
+                    "as noise is not: give images of files"
                 )
             images = pixels.transpose(0, 3, 1, 2)
         given = images.astype(self.dtype, copy=False)
