@@ -17,6 +17,7 @@ import click
 from pvt_data.edge import edge
 from pvt_packages import DISTRIBUTION, installed_version
 from pvt_spec.errors import PvtError
+from pvt_spec.files.limits import MAX_LINE
 from pvt_spec.words import presentable, printable, shortened
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -147,6 +148,9 @@ def _told() -> Iterator[None]:
             yield
         except PvtError as error:
             raise click.ClickException(str(error)) from error
+        except click.UsageError as error:  # it has whatever was given
+            error.message = shortened(error.message, MAX_LINE)  # type: ignore[misc]
+            raise
 
 
 def hush_pillow() -> None:

@@ -47,18 +47,20 @@ def write_bundle(
     """
     batches: list[int] = []
     seen: list[Seen] = []
-    # Results of floating-point operations hardly get smaller by compression.
+    # Results of floating-point operations hardly get smaller by compression. Entries are of 1980:
+    # what the clock says may be no date of a zip.
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as file:
         for number, (samples, images, taps) in enumerate(answers):
             given = {_INPUT: images} if record.inputs_kept else {}
             for name, array in {**given, **taps}.items():
-                with file.open(f"{number}/{name}.npy", "w", force_zip64=True) as entry:
+                info = zipfile.ZipInfo(f"{number}/{name}.npy")
+                with file.open(info, "w", force_zip64=True) as entry:
                     np.save(entry, array, allow_pickle=False)
             batches.append(len(images))
             for sample, image in zip(samples, images, strict=True):
                 seen.append(Seen(sample.name, sample.group, hash_input(image)))
         whole = replace(record, batches=tuple(batches), seen=tuple(seen))
-        file.writestr(_DESCRIPTION, whole.to_json())
+        file.writestr(zipfile.ZipInfo(_DESCRIPTION), whole.to_json())
 
 
 class Bundle:

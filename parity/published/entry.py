@@ -121,6 +121,15 @@ def write_entry(folder: Path, entry: Entry) -> None:
         stream.write(encode_json(said, indent=1).encode() + b"\n")
 
 
+def is_entry(folder: Path) -> bool:
+    """Returns whether a folder has an entry, of this version or another."""
+    try:
+        said = parse_json(read_text(folder / RESULT))
+    except (ValueError, PvtError):
+        return False
+    return isinstance(said, dict) and {"format", "name"} <= said.keys()
+
+
 def read_entry(folder: Path) -> Entry | None:
     """Returns what is kept in a folder; None where nothing is that this version knows."""
     path = folder / RESULT

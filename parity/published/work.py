@@ -27,6 +27,7 @@ from parity.published.entry import (
     Entry,
     Proved,
     Written,
+    is_entry,
     read_entry,
     write_entry,
 )
@@ -39,6 +40,7 @@ from pvt_spec.errors import PvtError
 from pvt_spec.files.locks import sole
 from pvt_spec.files.replacing import cannot_write, replacing
 from pvt_spec.published import PUBLISHED
+from pvt_spec.words import listed, show
 
 RUN = ("ckpt", "pth", "onnx")
 """The formats that are run, each in its own runtime."""
@@ -144,10 +146,7 @@ def _work(plan: Plan, listed: Listed, blank: Entry, say: Callable[[str], None]) 
     row = listed.row
     blank = replace(blank, top1=row.top1, reported=row.reported or "", licence=row.licence or "")
     folder.mkdir(parents=True, exist_ok=True)
-    # Who was killed while it wrote its first file has left it under a name of our own.
-    there = [path for path in folder.iterdir() if not path.name.startswith(".pvt-")]
-    if there and not any((folder / n).exists() for n in (RESULT, _FETCHING)):
-        raise ParityError(f"{folder}: holds what is none of ours: name another --output")
+    _check_ours(folder, row.short)
     _clear(folder, everything=True)
     if listed.path is None:
         (folder / _FETCHING).touch()
@@ -166,6 +165,25 @@ def _work(plan: Plan, listed: Listed, blank: Entry, say: Callable[[str], None]) 
     else:
         _discard(folder, listed)
     return entry
+
+
+def _check_ours(folder: Path, stem: str) -> None:
+    """Refuses a folder that has anything but what an earlier run has left of the same weights.
+
+    Raises:
+        ParityError: It has.
+    """
+    ours = {f"{stem}{ending}" for ending in _FORMATS if ending}
+    ours |= {f"{stem}.onnx.data", "huggingface", CERTIFICATE, RESULT, _FETCHING}
+    # Who was killed while it wrote its first file has left it under a name of our own.
+    there = [path.name for path in folder.iterdir() if not path.name.startswith(".pvt-")]
+    others = sorted(name for name in there if name not in ours)
+    known = (folder / _FETCHING).exists() or not there or is_entry(folder)
+    if others or not known:
+        raise ParityError(
+            f"{folder}: holds what is none of ours ({listed(others or there, 3, show)}): name "
+            "another --output"
+        )
 
 
 def _of(blank: Entry, fetched: Fetched) -> Entry:

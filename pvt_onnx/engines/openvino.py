@@ -36,9 +36,23 @@ def open_core() -> Any:
     return _core_of(os.getpid())
 
 
+_began: list[int] = []
+"""The process in which OpenVINO was used first; it stays in those that are forked off."""
+
+
 @cache
 def _core_of(process: int) -> Any:
-    """Returns a process's own, as threads of one that was forked off are not there any more."""
+    """Returns a process's own.
+
+    Raises:
+        RuntimeUnusable: It was forked off one that had used OpenVINO, whose threads it waits for.
+    """
+    if _began and process not in _began:
+        raise RuntimeUnusable(
+            "OpenVINO was used before this process was forked, and would wait for ever here: start "
+            "processes by spawn or forkserver, or take engine onnxruntime"
+        )
+    _began.append(process)
     import openvino
 
     said = {name: os.environ.pop(name) for name in _INSTRUCTIONS if name in os.environ}

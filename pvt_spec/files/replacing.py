@@ -324,7 +324,8 @@ def cannot_write(
     reason = os.strerror(code) if code else str(error)
     fate = fate or ("is as it was" if len(targets) == 1 else "all are as they were")
     advice = _ADVICE.get(code or 0, "name another target")
-    if code == errno.ENOENT and all(target.parent.is_dir() for target in targets):
+    folders = (os.path.dirname(os.path.realpath(target)) for target in targets)
+    if code == errno.ENOENT and all(map(os.path.isdir, folders)):
         advice = "something took it away meanwhile: write it again"
     return ConvertError(
         f"{', '.join(map(str, targets))}: cannot be written ({reason}), and {fate}: {advice}"

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import multiprocessing
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -136,6 +137,20 @@ def test_it_goes_to_other_processes(model, pictures, monkeypatch):
     )
     if "fork" in multiprocessing.get_all_start_methods():
         assert run_python("-c", code, model, pictures[0]).stdout == "7\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a call that this system has not")
+def test_openvino_in_a_forked_process_is_refused(model, pictures):
+    """It waited for ever for threads that are not there."""
+    code = (
+        "import os, sys, pvt_onnx; p = pvt_onnx.load(sys.argv[1], engine='openvino');"
+        "p.predict(sys.argv[2]); pid = os.fork()\n"
+        "try: p.predict(sys.argv[2])\n"
+        "except Exception as error: print(error, flush=True); os._exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    done = run_python("-c", code, model, pictures[0], timeout=100)
+    assert done.stdout.split()[-1] == "7" and tells(done.stdout, "forked", "spawn")
 
 
 def test_images_that_cannot_be_used(model, pictures, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -119,6 +120,12 @@ class TestFile:
                 assert array.tobytes() == whole[name][start : start + count].tobytes()
         with pytest.raises(ParityError, match=naming("3", "4")):
             bundle.rows(("logits",), 1, 3)
+
+    def test_a_clock_before_zip_files_is_none_of_its_business(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("time.localtime", lambda *_: time.gmtime(0))
+        write(tmp_path / "a.npz", what=replace(shot(count=1), names=("logits",)))
+        with zipfile.ZipFile(tmp_path / "a.npz") as file:
+            assert {info.date_time[0] for info in file.infolist()} == {1980}
 
     def test_numpy_reads_it(self, tmp_path):
         bundle = write(tmp_path / "a.npz")

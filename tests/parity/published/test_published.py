@@ -9,7 +9,7 @@ import pytest
 
 from convert.hub.registry import record
 from parity.command_line import main
-from parity.published.entry import read_entry
+from parity.published.entry import Entry, read_entry, write_entry
 from parity.published.work import _clear
 from pvt_spec.files.locks import held
 from tests.support.commands import invoke, refusal
@@ -89,18 +89,32 @@ def test_what_fails_is_told_and_tried_again_and_what_was_here_stays(hub, tmp_pat
     assert [path for path in hub.cache.rglob("*.ckpt")] == cached, "it was here before"
 
 
-def test_what_is_the_users_own_stays(hub, tmp_path):
+@pytest.mark.parametrize("name", ["mine.txt", "result.json", "port.json"])
+def test_what_is_the_users_own_stays(name, hub, tmp_path):
     small(hub, NAMES[0])
-    mine = tmp_path / "table/official--pvt_v2_b0/mine.txt"
+    mine = tmp_path / "table/official--pvt_v2_b0" / name
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     told = refusal(main, "published", NAMES[0], "--output", tmp_path / "table", *FAST)
-    assert str(mine.parent) in told and mine.read_text() == "mine"
-    page = tmp_path / "other/index.html"
-    page.parent.mkdir()
-    page.write_text("mine")
-    assert str(page) in refusal(main, "published", NAMES[0], "--output", page.parent, *FAST)
-    assert page.read_text() == "mine"
+    assert tells(told, mine.parent, name) and mine.read_text() == "mine"
+
+
+def test_a_file_beside_what_an_earlier_run_has_left_stays(hub, tmp_path):
+    small(hub, NAMES[0])
+    folder = tmp_path / "official--pvt_v2_b0"
+    folder.mkdir()
+    write_entry(folder, Entry(NAMES[0], "0", "others"))
+    (folder / "mine.txt").write_text("mine")
+    told = refusal(main, "published", NAMES[0], "--output", tmp_path, *FAST)
+    assert tells(told, folder, "mine.txt") and (folder / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["index.html", "published.json"])
+def test_a_page_or_table_of_the_users_stays(name, hub, tmp_path):
+    small(hub, NAMES[0])
+    (tmp_path / name).write_text("mine")
+    told = refusal(main, "published", NAMES[0], "--output", tmp_path, *FAST)
+    assert str(tmp_path / name) in told and (tmp_path / name).read_text() == "mine"
 
 
 def test_two_do_not_write_into_one_folder(hub, tmp_path):

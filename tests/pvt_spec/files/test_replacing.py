@@ -291,14 +291,16 @@ def test_says_that_the_disk_takes_no_more_of_a_set(tmp_path, full, size):
 
 def test_refuses_sets_that_cannot_be(tmp_path):
     (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("missing/b")
     for other, advice in [
         (tmp_path / "folder", "folder: a folder or a device"),
         (tmp_path / "missing" / "b", r"missing/b: cannot be written .*make the folder first"),
+        (tmp_path / "link", r"link: cannot be written .*make the folder first"),
     ]:
         for paths in ([tmp_path / "a", other], [other, tmp_path / "a"]):
             with pytest.raises(ConvertError, match=advice):
                 write_set(paths, b"x")
-    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path) == ["folder", "link"]
 
 
 def state(paths) -> list[str]:
