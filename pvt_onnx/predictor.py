@@ -27,6 +27,9 @@ from pvt_spec.files.replacing import AnyPath
 from pvt_spec.published import check_on_disk
 from pvt_spec.words import show
 
+_NO_COLUMNS = (bytearray, memoryview, IOBase, Mapping)
+"""What can be gone through and is not several images; a table has ``columns``, and is none."""
+
 
 @checked
 def load(
@@ -227,7 +230,10 @@ class Predictor:
             )
         opened = self._open()
         if not is_picture(images):
-            if not isinstance(images, Iterable) or isinstance(images, bytearray | IOBase):
+            columns = getattr(images, "to_pylist", None)  # of pyarrow's
+            images = columns() if columns else images
+            whole = isinstance(images, _NO_COLUMNS) or hasattr(images, "columns")
+            if whole or not isinstance(images, Iterable):
                 raise ImageError(
                     f"{type(images).__name__}: expected a path, a file's bytes, an array or an "
                     "image of Pillow's, or several"

@@ -255,8 +255,16 @@ def test_a_files_bytes_are_an_image_and_columns_of_tables_several(model, picture
     files = [Path(path).read_bytes() for path in pictures]
     expected = [each["classes"] for each in predictor.predict(pictures)]
     assert predictor.predict(files[0])["classes"] == predictor.predict(pictures[0])["classes"]
-    for column in (files, np.array(files, object), np.array(pictures), np.array(pictures, object)):
+    import pandas
+    import pyarrow
+
+    plain = (files, np.array(files, object), np.array(pictures), np.array(pictures, object))
+    tables = (pandas.Series(files), pyarrow.array(files), pyarrow.chunked_array([files]))
+    for column in (*plain, *tables):
         assert [each["classes"] for each in predictor.predict(column)] == expected
+    for whole in (pandas.DataFrame({"a": files}), {"a": files}, memoryview(files[0])):
+        with pytest.raises(ImageError, match=naming(type(whole).__name__, "or several")):
+            predictor.predict(whole)
     good, bad = predictor.predict([files[0], files[1][:50]])
     assert "classes" in good and tells(bad["error"], "cannot be read")
     with pytest.raises(ImageError, match=naming("none of PNG")):
