@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from ctypes import py_object, pythonapi
 from io import IOBase
 from pathlib import Path
 from threading import Lock
@@ -141,6 +142,9 @@ class Predictor:
     def _here(self) -> Lock:
         """Returns the lock of this process; in a forked one there are no threads of an engine."""
         if self._process != os.getpid():
+            if self._opened is not None:
+                # Whoever frees an engine waits for its threads: here for ever.
+                pythonapi.Py_IncRef(py_object(self._opened))
             self._begin(self._closed)
         return self._lock
 

@@ -227,7 +227,11 @@ def prepare(
     Raises:
         ImageError: It cannot be used.
     """
+    if isinstance(source, str) and not source:
+        raise ImageError("the name of an image is empty")
     if isinstance(source, Image.Image):
+        if not all(source.size):
+            raise ImageError(f"an image of {source.height} x {source.width} has no pixels")
         with decoding("the image"):
             stored = preprocessing.orientation == "stored"
             how = turn(source)

@@ -91,6 +91,8 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         stamps = stamp_files(path)
         with open_regular(path) as stream:
             model = onnx.load_model_from_string(stream.read())
+        if not model.HasField("graph"):
+            raise OnnxFileError(f"{path}: without a graph, expected an ONNX model")
         _hold(model.graph)
         kept = places(model)
         for place in kept:
