@@ -61,13 +61,20 @@ SAME_SECONDS = 1.0
 """Within it, a signal after another is the same request: a terminal that is closed, say, and its
 shell send one each. What the first has begun to clear up is not to be cut short."""
 
+_IMPORTS = ("_frozen_importlib", "importlib._bootstrap")
+_LOCKING = (
+    *("acquire", "release", "__enter__", "__exit__"),
+    *("_get_module_lock", "_lock_unlock_module", "cb"),
+)
 _WHOLE = (
     ("tempfile", ""),
     ("pvt_spec.files.temporary", ""),
     ("pvt_spec.files.replacing", "put_in_place"),
+    *((module, function) for module in _IMPORTS for function in _LOCKING),
 )
 """Modules, or functions of them, that no signal ends half-way: who calls them removes what they
-made, once it is known, and files of a set come to their places all or none.
+made, once it is known, and files of a set come to their places all or none. Python's own locks of
+modules would stay taken, and a thread that imports one would wait for ever.
 """
 
 
@@ -99,7 +106,12 @@ def _prepare() -> None:
     _fill_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that has not all letters gets the rest as codes; a file name may be no text.
-        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+        settle = getattr(stream, "reconfigure", lambda **_: None)
+        settle(errors="backslashreplace")
+        try:
+            "a".encode(stream.encoding, "backslashreplace")
+        except (UnicodeError, LookupError):  # of names of hosts, say, which has no such errors
+            settle(encoding="utf-8")
         with suppress(OSError, ValueError, AttributeError):
             # What does not fit into a pipe at once would be lost.
             os.set_blocking(stream.fileno(), True)
@@ -233,18 +245,22 @@ def _stop(number: int, frame: FrameType | None) -> None:
         return
     while frame:
         module, function = frame.f_globals.get("__name__"), frame.f_code.co_name
-        if not {(module, ""), (module, function)}.isdisjoint(_WHOLE) or _is_extension(frame):
+        if not {(module, ""), (module, function)}.isdisjoint(_WHOLE) or _is_import(frame):
             return _come_again(number)
         frame = frame.f_back
     _stopped, _deaf_until = signal.Signals(number), time.monotonic() + SAME_SECONDS
     raise KeyboardInterrupt
 
 
-def _is_extension(frame: FrameType) -> bool:
+def _is_import(frame: FrameType) -> bool:
     """Returns whether compiled code is about to be imported, and so may import more.
 
-    It would print what a signal raises there, as numpy's ``import_array`` does, or not expect it.
+    It would print what a signal raises there, as numpy's ``import_array`` does, or not expect it:
+    the frameworks call compiled code that calls Python as they are imported, and end in an abort.
     """
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    if package in ("torch", "mindspore") and frame.f_code.co_name == "<module>":
+        return True
     loads = frame.f_code.co_name in ("create_module", "exec_module")
     return loads and isinstance(frame.f_locals.get("self"), ExtensionFileLoader)
 

@@ -10,7 +10,7 @@ from convert.options import Given
 from pvt_ms.model import PyramidVisionTransformer
 from pvt_spec import Numerics, PVTConfig
 from pvt_spec.arguments import checked
-from pvt_spec.arrays import Array
+from pvt_spec.arrays import Array, as_arrays
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import model_creator
 from pvt_spec.tensors import check_weights
@@ -64,6 +64,7 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
         ConfigError: The names, shapes or numbers are not the model's; all that differ are named.
     """
     parameters = canonical_parameters(model)
+    weights = as_arrays(weights)
     check_weights(model.config, weights)
     for name, parameter in parameters.items():
         dtype = "float16" if parameter.dtype.__str__() == "Float16" else "float32"

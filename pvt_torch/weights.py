@@ -10,7 +10,7 @@ from convert.names.wrappers import remedy
 from convert.options import Given
 from pvt_spec import Numerics, PVTConfig
 from pvt_spec.arguments import checked
-from pvt_spec.arrays import Array
+from pvt_spec.arrays import Array, as_arrays
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.initial import model_creator
@@ -56,6 +56,7 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
         ConfigError: The names, shapes or numbers are not the model's; all that differ are named.
     """
     parameters = dict(model.named_parameters())
+    weights = as_arrays(weights)
     check_weights(model.config, weights)
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -63,11 +64,8 @@ def set_weights(model: PyramidVisionTransformer, weights: Mapping[str, Array]) -
 
 
 def _native(array: Array) -> Array:
-    """Returns an array that torch takes: writable, contiguous, of this machine's order of bytes,
-    not numpy's add-on bfloat16.
-    """
-    wide = array.dtype.name == "bfloat16"
-    dtype = np.dtype(np.float32) if wide else array.dtype.newbyteorder("=")
+    """Returns an array that torch takes: writable, contiguous, not numpy's add-on bfloat16."""
+    dtype = np.float32 if array.dtype.name == "bfloat16" else array.dtype
     return np.array(array, dtype=dtype, order="C")
 
 

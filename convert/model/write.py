@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-
 from convert.certificates.record import CertificateFile
 from convert.formats.huggingface.card import HUB, Known, Reported
 from convert.formats.table import FORMATS, find_format
@@ -19,7 +17,7 @@ from convert.names.translation import from_canonical
 from convert.options import WEIGHT_DTYPES, OnnxOptions
 from pvt_spec import METADATA_KEY, ConfigError, ModelInfo, check_shapes
 from pvt_spec.arguments import checked
-from pvt_spec.arrays import Array
+from pvt_spec.arrays import Array, as_arrays
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.replacing import AnyPath
 from pvt_spec.hashes import CERTIFICATE_KEY, hash_weights
@@ -83,7 +81,7 @@ def save_model(
     """
     path = Path(path)
     row = find_format(path)
-    weights = {name: np.asarray(array) for name, array in weights.items()}
+    weights = as_arrays(weights)
     _check_weights(weights, info)
     names = target_dialect(path, dialect, info.config.version)
     if dialect or not row.carries_maths:

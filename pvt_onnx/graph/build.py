@@ -28,7 +28,7 @@ from pvt_spec import (
     tensor_specs,
 )
 from pvt_spec.arguments import checked
-from pvt_spec.arrays import Array
+from pvt_spec.arrays import Array, as_arrays
 from pvt_spec.hashes import GRAPH_KEY, GRAPH_PARTS, PRECISION_KEY, PartsHash, encode_maths
 from pvt_spec.precisions import FLOAT16, FLOAT32
 from pvt_spec.tensors import check_weights
@@ -224,6 +224,7 @@ def build(
         ConfigError: The target is none, or has no such graph; or ``weights`` are not the
             configuration's.
     """
+    weights = as_arrays(weights)
     check_weights(config, weights)
     if precision == FLOAT16:
         weights = as_halves(config, weights)

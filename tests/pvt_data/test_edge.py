@@ -1,6 +1,7 @@
 """How a command ends where nobody foresaw it, on Ctrl-C, and where its output goes nowhere."""
 
 import errno
+import importlib
 import os
 import shutil
 import signal
@@ -9,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any, NoReturn
 
 import pytest
@@ -195,6 +197,51 @@ def test_whoever_stops_reading_hears_nothing(words: tuple[str, ...]) -> None:
         os.close(write)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (141, "")
+
+
+def test_no_signal_ends_the_taking_of_an_imports_lock() -> None:
+    """It stayed taken, and a thread that imported something waited for ever."""
+    module = importlib._bootstrap
+
+    def within(code: CodeType) -> Iterator[CodeType]:
+        yield code
+        for each in code.co_consts:
+            if isinstance(each, CodeType):
+                yield from within(each)
+
+    holders = [*vars(module).values()]
+    holders += [each for kind in holders if isinstance(kind, type) for each in vars(kind).values()]
+    codes = [
+        each
+        for found in holders
+        if isinstance(found, FunctionType)
+        for each in within(found.__code__)
+    ]
+    taking = {"acquire", "release", "acquire_lock", "release_lock"}
+    found = {code.co_name for code in codes if taking.intersection(code.co_names)}
+    assert found >= {"acquire", "release", "_get_module_lock"}
+    # These only read what it is about, and import nothing meanwhile.
+    assert found - {"_load", "_exec"} <= {*edge_module._LOCKING}
+    assert {(name, "acquire") for name in edge_module._IMPORTS} <= {*edge_module._WHOLE}
+
+
+def test_a_signal_waits_for_the_end_of_a_frameworks_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code of torch calls Python meanwhile: what is raised there ended it by SIGABRT."""
+    later: list[int] = []
+    monkeypatch.setattr(edge_module, "_come_again", later.append)
+    monkeypatch.setattr(edge_module, "_stopped", None)
+    monkeypatch.setattr(edge_module, "_deaf_until", 0.0)
+    module = compile("stop()", "module", "exec")
+
+    def run(name: str) -> None:
+        exec(module, {"__name__": name, "stop": lambda: edge_module._stop(15, sys._getframe())})
+
+    run("torch.distributed")
+    run("mindspore")
+    assert later == [15, 15]
+    with pytest.raises(KeyboardInterrupt):
+        run("torchless")
+    assert later == [15, 15]
 
 
 @pytest.mark.parametrize(("closed", "code"), [(True, 141), (False, 1)])

@@ -43,6 +43,9 @@ _ARGUMENTS: dict[str, Any] = {
 }
 """What of ``model_args`` makes another PVT of ours, by our names too. Rates are of training."""
 
+_USUAL = {"global_pool": "avg", "qkv_bias": True}
+"""What else timm's PVT takes, at what it is otherwise."""
+
 
 @dataclass(frozen=True)
 class _Trained:
@@ -80,6 +83,8 @@ def parse_timm(config: Mapping[str, Any]) -> ModelInfo:
     """
     try:
         said = read_record(_Config, config, CONFIG, others=True)
+        if (pool := config.get("global_pool", "avg")) != "avg":
+            raise unfit(CONFIG, "global_pool", pool, "avg")
         trained = said.pretrained_cfg or read_record(_Trained, config, CONFIG, others=True)
         name = said.architecture.partition(".")[0]
         if name not in VARIANTS or VARIANTS[name].version != 2:
@@ -113,7 +118,8 @@ def _arguments(said: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise unfit(CONFIG, "model_args", said, "an object of keys")
     for key, value in given.items():
-        if key not in _ARGUMENTS and not key.endswith("_rate"):
+        usual = key in _USUAL and value == _USUAL[key]
+        if key not in _ARGUMENTS and not key.endswith("_rate") and not usual:
             raise unfit(CONFIG, "model_args", {key: value}, f"{', '.join(_ARGUMENTS)} alone")
     kinds = {key: kind for key, kind in _ARGUMENTS.items() if key in given}
     return read_values(kinds, given, "model_args.")

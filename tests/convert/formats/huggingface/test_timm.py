@@ -31,12 +31,14 @@ def test_config_tells_everything_but_the_weights():
 
 def test_what_a_model_is_made_with_is_heeded():
     """Other heads, which no tensor shows, were taken for the variant's."""
-    arguments = {"num_heads": [2, 4, 10, 16], "drop_path_rate": 0.1}
+    arguments = {"num_heads": [2, 4, 10, 16], "drop_path_rate": 0.1, "global_pool": "avg"}
     info = parse_timm({**CONFIG, "model_args": arguments})
     assert info.config.num_heads == (2, 4, 10, 16)
     for wrong in ({"norm_layer": "batchnorm"}, {"num_heads": 3}, [1]):
         with pytest.raises(ConvertError, match="model_args"):
             parse_timm({**CONFIG, "model_args": wrong})
+    with pytest.raises(ConvertError, match="global_pool"):
+        parse_timm({**CONFIG, "global_pool": ""})
 
 
 def write_folder(folder: Path, name: str = "model.safetensors") -> Path:
