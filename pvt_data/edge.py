@@ -208,12 +208,12 @@ _kept: list[Any] = []
 def expect_cuts(path: str, size: int) -> None:
     """Has the command end in one line where a mapped file is cut off while it is read.
 
+    What is behind its end by then is a SIGBUS to whoever touches it, which ends a process without
+    a word. A program that only uses our packages keeps its own way.
+
     Args:
         path: The file.
         size: How many bytes it has now.
-
-    What is behind its end by then is a SIGBUS to whoever touches it, which ends a process without
-    a word. A program that only uses our packages keeps its own way.
     """
     if signal.getsignal(signal.SIGINT) is not _stop or not hasattr(signal, "SIGBUS"):
         return
