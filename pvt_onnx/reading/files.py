@@ -118,7 +118,8 @@ def _hold(graph: onnx.GraphProto) -> None:
     """Makes initializers of the tensors that are there as operators: one place to look for them."""
     computing = []
     for node in graph.node:
-        if node.op_type == "Constant" and [each.name for each in node.attribute] == ["value"]:
+        holds = node.op_type == "Constant" and node.domain in ("", "ai.onnx")
+        if holds and [each.name for each in node.attribute] == ["value"]:
             graph.initializer.append(node.attribute[0].t)
             graph.initializer[-1].name = node.output[0]
         else:
