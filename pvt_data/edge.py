@@ -28,7 +28,13 @@ _VERSIONS = (
 
 _OUT_OF_MEMORY = (
     *("can't allocate memory", "cannot allocate memory", "failed to map segment"),
-    *("can't start new thread", "bad_alloc", "bad allocation", "out of memory"),
+    *(
+        "can't start new thread",
+        "bad_alloc",
+        "bad allocation",
+        "out of memory",
+        "allocate memory failed",
+    ),
 )
 """What a library's own error says where Python's would be a MemoryError."""
 
@@ -78,6 +84,10 @@ modules would stay taken, and a thread that imports one would wait for ever.
 """
 
 
+_NEED_FOLDER = ("parity", "pvt_ms", "pvt_torch")
+"""Packages whose frameworks end the process where the folder that one is in is gone."""
+
+
 def run(package: str) -> None:
     """Runs a package's command as this process, and ends it with the exit code.
 
@@ -89,6 +99,8 @@ def run(package: str) -> None:
         with edge():  # signals may come as soon as they are listened to
             _listen()
             _prepare()
+            if package in _NEED_FOLDER and not _has_folder():
+                raise FileNotFoundError
             main = import_module(f"{package}.command_line").main
             main(prog_name=package.replace("_", "-") if by_module else None)
     finally:
@@ -288,21 +300,21 @@ def _end(error: BaseException) -> NoReturn:
     if _stopped or isinstance(error, KeyboardInterrupt):
         number = _stopped or signal.SIGINT
         said = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
-        _leave(said, 128 + number)
+        leave(said, 128 + number)
     if isinstance(error, FileNotFoundError) and not _has_folder():
-        _leave("Error: the folder that you are in is not there any more: go to another", BAD_DATA)
+        leave("Error: the folder that you are in is not there any more: go to another", BAD_DATA)
     if isinstance(error, HiddenPackage):
-        _leave(str(error), BAD_DATA)
+        leave(str(error), BAD_DATA)
     if _is_out_of_memory(error):
-        _leave("Error: there is not enough memory for this", BAD_DATA)
+        leave("Error: there is not enough memory for this", BAD_DATA)
     if words := explain_import(error):
-        _leave(f"Error: {_one_line(words, 1000)}", BAD_DATA)
+        leave(f"Error: {_one_line(words, 1000)}", BAD_DATA)
     if isinstance(error, OSError):
         _check_streams()
         if _is_of_printing(error):
             _end_printing("what is printed", error.errno)
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror):
-        _leave(
+        leave(
             "Error: no folder for temporary files can be written to: make space in one, or name "
             "another as TMPDIR",
             BAD_DATA,
@@ -310,11 +322,11 @@ def _end(error: BaseException) -> NoReturn:
     if isinstance(error, OSError) and (error.filename or error.errno in _OUTSIDE):
         where = "" if error.filename is None else f"{_one_line(str(error.filename), 1000)}: "
         way = _WAYS.get(error.errno or 0, "")
-        _leave(f"Error: {where}{error.strerror or type(error).__name__}{way}", BAD_DATA)
+        leave(f"Error: {where}{error.strerror or type(error).__name__}{way}", BAD_DATA)
     import traceback
 
     what = traceback.format_exception_only(type(error), error)[-1].strip()
-    _leave(f"Error: this is a fault of ours: {_one_line(what, 200)}; {_write_report(error)}", FAULT)
+    leave(f"Error: this is a fault of ours: {_one_line(what, 200)}; {_write_report(error)}", FAULT)
 
 
 def _check_streams() -> None:
@@ -335,7 +347,7 @@ def _check_streams() -> None:
 def _end_printing(what: str, code: int | None) -> NoReturn:
     if code == errno.EPIPE:
         sys.exit(128 + getattr(signal, "SIGPIPE", 13))
-    _leave(f"Error: {what} cannot be written: {os.strerror(code or 0)}", BAD_DATA)
+    leave(f"Error: {what} cannot be written: {os.strerror(code or 0)}", BAD_DATA)
 
 
 def _is_of_printing(error: OSError) -> bool:
@@ -409,7 +421,21 @@ def _write_report(error: BaseException) -> str:
     return f"please send us the report {name} (traceback, versions and command line)"
 
 
-def _leave(line: str, code: int) -> NoReturn:
+def leave(line: str, code: int) -> NoReturn:
+    """Ends the process with a line on stderr, if somebody reads it, and an exit code."""
     with suppress(OSError, ValueError, AttributeError):
-        print(line, file=sys.stderr, flush=True)
+        if _takes(sys.stderr):
+            print(line, file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _takes(stream: TextIO) -> bool:
+    """Returns whether a stream takes a line within a second: not a full pipe that nobody reads."""
+    try:
+        import select
+
+        waiting = select.poll()
+        waiting.register(stream.fileno(), select.POLLOUT)
+        return bool(waiting.poll(1000))
+    except (OSError, ValueError, AttributeError):
+        return True  # no poll, or no file

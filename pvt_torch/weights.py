@@ -98,10 +98,17 @@ def load_weights(
 def get_weights(model: PyramidVisionTransformer) -> dict[str, Array]:
     """Returns copies of every parameter under canonical names, in their own dtypes.
 
+    Of bfloat16, which is an add-on to numpy, they are float32, which is exact.
+
     Raises:
         ConvertError: Something of torch's makes the weights of others: pruning, parametrisations.
     """
     names = [name for name, _ in model.named_parameters()]
     if words := remedy(names):
         raise ConvertError(f"the model's weights are computed of others{words}")
-    return {name: p.detach().cpu().numpy().copy() for name, p in model.named_parameters()}
+    return {name: _array(parameter).copy() for name, parameter in model.named_parameters()}
+
+
+def _array(parameter: torch.Tensor) -> Array:
+    held = parameter.detach().cpu()
+    return (held.float() if held.dtype == torch.bfloat16 else held).numpy()

@@ -167,14 +167,8 @@ def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
 
 
 def _parse(text: memoryview) -> dict[str, Any]:
-    # Before parsing: what JSON makes of a comma or a bracket takes many times its byte.
-    marks = sum(map(bytes(text).count, (b",", b"[", b"{")))
-    if marks > _MARKS * MAX_ENTRIES:
-        raise ConvertError(
-            f"a header of {marks} values, expected those of {MAX_ENTRIES} tensors at most; {_AGAIN}"
-        )
     try:
-        header: dict[str, Any] = parse_json(bytes(text))
+        header: dict[str, Any] = parse_json(bytes(text), most_values=_MARKS * MAX_ENTRIES)
     except ValueError as error:
         raise _damaged(f"its header is no JSON: {error}") from None
     return header

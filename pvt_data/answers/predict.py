@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image
 
 from pvt_data.answers.accuracy import Opened, check_answers, probabilities, top_k
 from pvt_data.images.ahead import BATCHES, answer_ahead, load_ahead
-from pvt_data.images.decoding import check_channels
+from pvt_data.images.decoding import MAY_RAISE, check_channels
 from pvt_data.images.pixels import stacked
 from pvt_data.images.preprocessing import prepare, say_sideways
 from pvt_data.sources.imagenet import named
@@ -98,7 +98,7 @@ def _records(
         return opened.forward(stacked(images))["logits"] if images else np.empty((0, 1))
 
     done = sideways = 0
-    batches = load_ahead(load, pictures, batch_size, workers)
+    batches = load_ahead(load, map(_own, pictures), batch_size, workers)
     with closing(answer_ahead(answer, batches, opened.calls)) as answered:
         for batch, logits in answered:
             records = [_begun(n, *loaded) for n, loaded in enumerate(batch, done)]
@@ -109,6 +109,19 @@ def _records(
             yield from records
     if sideways:
         tell(say_sideways(sideways, done, info.preprocessing.orientation))
+
+
+def _own(picture: Picture) -> Picture:
+    """Returns an image as it is now: Pillow's frames are one object, a camera's one array."""
+    if isinstance(picture, np.ndarray):
+        return picture.copy()
+    if not isinstance(picture, Image.Image):
+        return picture
+    with suppress(*MAY_RAISE):  # whose turn it is when it is prepared
+        own = picture.copy()
+        own.format = picture.format  # by which it is known whether it was turned
+        return own
+    return picture
 
 
 def is_picture(given: object) -> TypeGuard[Picture]:

@@ -3,6 +3,7 @@
 Only the formats of :data:`pvt_data.sources.listing.FORMATS` are, whatever else Pillow knows.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
@@ -61,6 +62,8 @@ def decoding(name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {error}; resize the image first") from error
     except MAY_RAISE as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # the system's want, not the image's
         raise ImageError(f"{name}: cannot be read as an image ({_why_not(error)})") from error
 
 
@@ -125,7 +128,7 @@ def open_image(
     with decoding(name):
         check_channels(channels)
         with opened(source) as image:
-            # Some formats keep their EXIF data behind the pixels, and Pillow turns a TIFF itself.
+            # Some formats keep their EXIF data behind the pixels.
             image.load()
             how = turn(image)
             converted = convert_mode(image, channels, own=True)
@@ -136,6 +139,8 @@ def open_image(
 
 def turn(image: Image.Image) -> Image.Transpose | None:
     """Returns what brings an image upright by its EXIF orientation, or None where it is."""
+    if image.format == "TIFF":  # Pillow turns it as it loads it, by its tag or else by its XMP data
+        return None
     try:
         check_numbers(BytesIO(_exif(image).removeprefix(b"Exif\0\0")))
         return _TURN.get(image.getexif().get(_ORIENTATION, 1))

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -208,6 +209,10 @@ def load_image(
     return as_taken(pixels, preprocessing)
 
 
+_LOADING = Lock()
+"""What a thread holds while it loads an image of Pillow's."""
+
+
 def prepare(
     source: AnyPath | bytes | Array | Image.Image,
     preprocessing: Preprocessing,
@@ -233,6 +238,8 @@ def prepare(
         if not all(source.size):
             raise ImageError(f"an image of {source.height} x {source.width} has no pixels")
         with decoding("the image"):
+            with _LOADING:  # it may be another thread's too, and reads its file once
+                source.load()
             stored = preprocessing.orientation == "stored"
             how = turn(source)
             image = convert_mode(source, len(preprocessing.mean))

@@ -10,6 +10,7 @@ import click
 from pvt_data.answers.commands import Engines, describe, engine_options
 from pvt_data.command_line import say
 from pvt_data.description import Description, apart
+from pvt_data.edge import leave
 from pvt_data.options import as_option
 from pvt_onnx.serve.options import ServeOptions
 
@@ -49,8 +50,7 @@ def add_serve(group: click.Group, engines: Engines) -> None:
             raise click.UsageError(f"{got}, expected one of them", ctx)
         stopped = _serve(models, repository, options, given)
         if stopped:
-            say("stopped")
-            ctx.exit(128 + stopped)
+            leave("stopped", 128 + stopped)
 
 
 def _serve(

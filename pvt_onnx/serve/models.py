@@ -43,6 +43,10 @@ PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "openvino": "openvino"}
 """What the protocol's users call an engine."""
 
 
+_USUAL = 224
+"""Pixels of a side for which the bounds of a request are: a smaller model's photos are as large."""
+
+
 @dataclass(frozen=True)
 class Images:
     """The images of a request.
@@ -148,8 +152,9 @@ class ServedModel:
 
     def _room(self, files: Sequence[bytes | str]) -> int:
         H, W = self.info.preprocessing.image_size
+        one = 4 * max(H * W, _USUAL * _USUAL)  # bytes, not float32
         pixels = (self._pixels(decode_text(data), f"image {n}") for n, data in enumerate(files))
-        return sum(math.ceil(each / (4 * H * W)) for each in pixels)  # bytes, not float32
+        return sum(math.ceil(each / one) for each in pixels)
 
     def _pixels(self, data: bytes, name: str) -> int:
         """Returns how many pixels an image has, of which none is decoded; refuses too many."""

@@ -19,6 +19,10 @@ from pvt_spec.files.limits import (
 )
 from pvt_spec.words import show
 
+_MARKS = ",[{"
+_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+"""A text in a JSON text, quotes and all."""
+
 _MAY_BE_LONE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -47,7 +51,7 @@ def parse_json(
             raise ValueError(f"it is no UTF-8 ({error.reason})") from None
     # Before parsing: what JSON makes of a comma or a bracket takes many times its byte.
     most = max(most_values, len(text) // VALUE_CHARACTERS)
-    if (values := sum(map(text.count, ",[{"))) > most:
+    if (values := count_values(text, most)) > most:
         raise ValueError(f"{values} values, expected at most {most}")
     try:
         value = (_lenient if nulls else _decoder).decode(text)
@@ -58,6 +62,15 @@ def parse_json(
     if not names and _MAY_BE_LONE.search(text) and not _is_unicode(value):
         raise ValueError("a text in it has a lone surrogate, expected Unicode")
     return value
+
+
+def count_values(text: str, most: int) -> int:
+    """Returns how many commas and brackets a JSON text has; exactly, where they are over ``most``.
+
+    Within its texts they make nothing.
+    """
+    values = sum(map(text.count, _MARKS))
+    return sum(map(_TEXT.sub("", text).count, _MARKS)) if values > most else values
 
 
 def encode_json(value: Any, *, indent: int | None = None, compact: bool = False) -> str:

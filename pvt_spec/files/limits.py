@@ -197,13 +197,16 @@ MAX_COPIES = 16
 list over and over would take forever.
 """
 
-MAX_GROWTH = 4
+LEAST_COPIED = 1 << 19
+"""Bytes and items that any pickle may pass to calls, beside :data:`MAX_COPIES`."""
+
+MAX_GROWTH = 8
 """How many times the size of its file the values of a pickle may take in memory, beside
 :data:`SMALL`: one byte makes an empty set, of over 200. Beside tensors, a pickle is small.
 """
 
-SMALL = 1 << 19
-"""Bytes of memory that the values of any pickle may take."""
+SMALL = 1 << 25
+"""Bytes of memory that the values of any pickle may take: a log of some 30,000 steps does."""
 
 MAX_PLACES = 1000
 """Dicts of tensors that a pickle may have, and entries beside tensors that are kept of it."""

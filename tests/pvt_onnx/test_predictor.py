@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 import pvt_onnx
 from convert import save_model
@@ -269,6 +269,31 @@ def test_a_files_bytes_are_an_image_and_columns_of_tables_several(model, picture
     assert "classes" in good and tells(bad["error"], "cannot be read")
     with pytest.raises(ImageError, match=naming("none of PNG")):
         predictor.predict(b"none")
+
+
+def test_images_of_pillows_may_be_one_object(model, tmp_path):
+    """Threads loaded it at once, or while it went on to its next frame."""
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 256, (90, 70, 3), np.uint8)) for _ in range(6)]
+    frames[0].save(tmp_path / "a.jpg", quality=90)
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    predictor = pvt_onnx.load(model)
+    expected = predictor.predict(tmp_path / "a.jpg")["classes"]
+    for _ in range(5):
+        with Image.open(tmp_path / "a.jpg") as image:
+            assert all(each["classes"] == expected for each in predictor.predict([image] * 16))
+    each = [predictor.predict(frame)["classes"] for frame in frames]
+    with Image.open(tmp_path / "a.tif") as image:
+        found = predictor.predict(ImageSequence.Iterator(image))
+    assert [record["classes"] for record in found] == each
+    buffer = np.empty((90, 70, 3), np.uint8)  # a camera's
+
+    def taken():
+        for frame in frames:
+            buffer[:] = frame
+            yield buffer
+
+    assert [record["classes"] for record in predictor.predict(taken())] == each
 
 
 def test_a_file_that_holds_another_variant_than_is_said_is_refused(model):

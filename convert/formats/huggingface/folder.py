@@ -34,7 +34,7 @@ from convert.names.dialects import DIALECTS
 from pvt_spec import METADATA_KEY, ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files.json_text import encode_json
+from pvt_spec.files.json_text import encode_json, parse_json
 from pvt_spec.files.models import CONFIG
 from pvt_spec.files.replacing import replacing_all
 from pvt_spec.words import listed, printable, show
@@ -194,6 +194,13 @@ def write(
     check_beside(path)
     info = ModelInfo.from_json(metadata[METADATA_KEY])
     texts = [_encode(make_config(info)), _encode(make_preprocessor(info.preprocessing))]
+    try:
+        parse_json(texts[0])
+    except ValueError as error:
+        raise ConvertError(
+            f"{path}: its {CONFIG} could not be read again ({error}): write it with fewer classes, "
+            "or with no names of them"
+        ) from error
     page = make_card(info, known).encode()
     files = planned(path)
     made = _make_folder(path)

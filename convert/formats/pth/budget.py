@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pvt_spec.errors import ConvertError
-from pvt_spec.files.limits import MAX_COPIES, MAX_GROWTH, MAX_OPCODES, SMALL
+from pvt_spec.files.limits import LEAST_COPIED, MAX_COPIES, MAX_GROWTH, MAX_OPCODES
 
 ITEM = 64
 """Bytes that an item of a dict or set takes."""
@@ -53,5 +53,5 @@ class Budget:
             self.given += len(value)
             self.steps += len(value)
             self.take(ITEM * len(value))
-        if self.given > MAX_COPIES * self.read + SMALL:
+        if self.given > MAX_COPIES * self.read + LEAST_COPIED:
             raise ValueError("the same values are used over and over")

@@ -103,7 +103,8 @@ class _Machine:
         if opcode in _CONSTANTS:
             self.budget.take(sys.getsizeof(argument) if opcode not in _SIZES else 0)
             if isinstance(argument, str):
-                argument.encode()  # fails on a lone surrogate, which no terminal would take later
+                # A name that is no Unicode has lone surrogates, which no terminal would take later.
+                argument = argument.encode(errors="backslashreplace").decode()
             if isinstance(argument, int) and argument.bit_length() > _BITS:
                 argument = self.placeholder("a very long integer")
             self.stack.append(argument)

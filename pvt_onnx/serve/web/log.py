@@ -1,12 +1,15 @@
 """A line for each request, on stderr, and what a request is called."""
 
 import asyncio
+import atexit
+import os
 import re
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
+from queue import Full, Queue
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +25,11 @@ REQUEST_ID = "x-request-id"
 """The header that names a request; an answer has it again."""
 
 _NAME = re.compile("[!-~]{1,128}")
+
+MOST_LINES, LAST_SECONDS = 1000, 1.0
+"""Lines that wait to be written, beyond which they are counted, and how long the end waits for
+them.
+"""
 
 GONE = 499
 """The status of a request whose client did not wait for the answer."""
@@ -86,6 +94,10 @@ def writer(form: str) -> Callable[[dict[str, Any]], None]:
         form: One of :data:`pvt_onnx.serve.options.LOGS`.
     """
 
+    if form == "none":
+        return lambda row: None
+    lines = _Lines()
+
     def write(row: dict[str, Any]) -> None:
         if form == "json":
             line = encode_json(row, compact=True)
@@ -93,10 +105,42 @@ def writer(form: str) -> Callable[[dict[str, Any]], None]:
             words = [str(row[name]) for name in ("time", "client", "method", "path", "status")]
             others = [f"{name}={value}" for name, value in row.items() if name not in _UNNAMED]
             line = printable(" ".join([*words, f"{row['ms']} ms", *others]))
-        with suppress(OSError, ValueError):  # nobody reads it: answers go on
-            print(line, file=sys.stderr, flush=True)
+        lines.put(line)
 
-    return (lambda row: None) if form == "none" else write
+    return write
+
+
+class _Lines:
+    """Lines that a thread writes on stderr: who reads them slowly, or never, holds up nobody."""
+
+    def __init__(self) -> None:
+        self._waiting: Queue[str] = Queue(MOST_LINES)
+        self._lost = 0
+        Thread(target=self._write, name="log", daemon=True).start()
+        atexit.register(self._end)
+
+    def put(self, line: str) -> None:
+        """Has a line written, unless as many wait as may."""
+        try:
+            self._waiting.put_nowait(line)
+        except Full:
+            self._lost += 1
+
+    def _end(self) -> None:
+        ends = time.monotonic() + LAST_SECONDS
+        while self._waiting.unfinished_tasks and time.monotonic() < ends:
+            time.sleep(0.01)
+
+    def _write(self) -> None:
+        while True:
+            line = self._waiting.get()
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                line += f"\n{lost} requests were not logged: these lines are not read"
+            with suppress(OSError):  # nobody reads it: answers go on
+                # Not by Python's stream, which the end of the process would wait for.
+                os.write(2, f"{line}\n".encode(errors="backslashreplace"))
+            self._waiting.task_done()
 
 
 _UNNAMED = ("time", "client", "method", "path", "status", "ms")

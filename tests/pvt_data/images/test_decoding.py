@@ -1,5 +1,6 @@
 """What is decoded, and what is not: formats, sizes, and files of strangers."""
 
+import errno
 import io
 import struct
 import tarfile
@@ -332,6 +333,18 @@ def test_a_bmp_in_runs_that_takes_long_is_not_decoded():
         data = b"BM" + struct.pack("<III", start + len(runs), 0, start) + head + colours + runs
         with nullcontext() if fine else pytest.raises(ImageError, match=naming("runs")):
             open_image(io.BytesIO(data), 3, "a.bmp")
+
+
+def test_a_want_of_the_system_is_no_fault_of_an_image(tmp_path, monkeypatch):
+    """It was left out, and the accuracy given without it."""
+
+    def none(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr("pvt_data.images.decoding.open_regular", none)
+    with pytest.raises(OSError, match="Too many"):
+        open_image(tmp_path / "a.png", 3)
 
 
 def test_exif_data_that_are_one_orientation_without_an_end_say_nothing():

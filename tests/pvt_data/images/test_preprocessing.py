@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from PIL import Image
+from PIL import Image, ImageOps, TiffImagePlugin
 from sklearn.datasets import load_sample_images
 
 from pvt_data.answers.accuracy import Forward, Opened, Tally, batched, softmax, top_k
@@ -19,7 +19,7 @@ from pvt_data.answers.rows import Head, write_table
 from pvt_data.answers.validate import Candidate, Options, validate
 from pvt_data.images.decoding import open_image
 from pvt_data.images.pixels import pixel_mean, pixel_std
-from pvt_data.images.preprocessing import fit, load_image
+from pvt_data.images.preprocessing import fit, load_image, prepare
 from pvt_data.sources.imagenet import imagenet_names
 from pvt_data.sources.labels import class_order, labelled_for
 from pvt_data.sources.listing import SUFFIXES, list_images, list_labelled
@@ -216,6 +216,28 @@ def test_values_without_a_range_are_refused(mode: str, tmp_path: Path) -> None:
     Image.fromarray(values).save(path)
     with pytest.raises(ImageError, match=r"values\.tif"):
         open_image(path, 3)
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6])
+@pytest.mark.parametrize("xmp", [b"", XMP])
+def test_a_tiff_is_turned_once(orientation: int | None, xmp: bytes, tmp_path: Path) -> None:
+    """Pillow turns it as it loads it, and leaves of what it went by what it did not need."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    if orientation:
+        tags[0x0112] = orientation
+    if xmp:
+        tags[700] = xmp
+    path = tmp_path / "a.tif"
+    Image.fromarray(pixels).save(path, tiffinfo=tags)
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    taken = Preprocessing((32, 48), normalise=False, rescale=1.0)
+    for source in (path, Image.open(path)):
+        assert np.array_equal(prepare(source, taken), prepare(np.asarray(upright), taken))
 
 
 def test_exif_orientation_is_applied_and_told(tmp_path: Path) -> None:

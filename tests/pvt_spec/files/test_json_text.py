@@ -73,6 +73,14 @@ def test_memory_is_in_proportion_to_the_text(piece):
     assert peak < 10 * len(text) + 50_000_000
 
 
+def test_what_lies_in_a_text_is_no_value():
+    """A log that another tool keeps as a text, and names of classes with commas."""
+    texts = ["[1, 2, {" * 200_000, 'a "quoted", word\\', "{" * 300_000]
+    assert parse_json(json.dumps(texts)) == texts
+    with pytest.raises(ValueError, match="values, expected at most"):
+        parse_json("[" + "0," * 300_000 + "0]")
+
+
 def test_what_json_has_no_word_for_is_never_written():
     strange = {"a": [float("nan"), 1.5, (float("inf"), "NaN")], "b": -float("inf"), "c": "\ud800"}
     text = encode_json(strange)

@@ -68,7 +68,7 @@ class Hang(BaseException):
 
 def most_memory(size: int) -> int:
     """Bytes that a reader may ask for at once, for a file of ``size`` bytes."""
-    return 8 * size + (1 << 20)
+    return 10 * size + (50 << 20)
 
 
 @dataclass
