@@ -13,7 +13,7 @@ from convert.formats.table import FORMATS, SUFFIXES, check_format, find_format, 
 from convert.hub import find_model
 from convert.hub.command_line import add_hub
 from convert.options import Changes, Given, OnnxOptions, Options
-from pvt_data.command_line import Commands, say
+from pvt_data.command_line import PATH, Commands, say
 from pvt_data.options import as_option
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.published import published_name
@@ -88,7 +88,7 @@ def _add(name: str, source: str, target: str, asked: Iterable[str], description:
     for part, row in reversed([*_rows(asked)]):
         decorated = as_option(row, f"{part}_{row.name}")(decorated)
     for argument in ("dst", "src"):
-        decorated = click.argument(argument, type=click.Path(path_type=Path))(decorated)
+        decorated = click.argument(argument, type=PATH)(decorated)
     main.command(name)(decorated)
 
 
@@ -134,8 +134,8 @@ add_hub(main, _variant_of)
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--diff", "other", type=click.Path(path_type=Path), help="How OTHER differs.")
+@click.argument("file", type=PATH)
+@click.option("--diff", "other", type=PATH, help="How OTHER differs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def inspect(file: Path, other: Path | None, as_json: bool) -> None:
     """What FILE is: format, dialect, variant, maths, tensors, extras, metadata, sha256.

@@ -18,7 +18,6 @@ from parity.options import (
     choose_inputs,
     introduce,
     model_argument,
-    path_argument,
     precision_name,
     runtime_name,
     takes,
@@ -26,7 +25,7 @@ from parity.options import (
 )
 from parity.published.command import published
 from parity.training.command import train_step
-from pvt_data.command_line import Commands, say
+from pvt_data.command_line import PATH, Commands, say
 from pvt_data.progress import progress_bar
 from pvt_spec.files.json_text import encode_json
 
@@ -67,7 +66,7 @@ def run(models: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> N
 
 
 @main.command()
-@click.argument("bundle", type=path_argument)
+@click.argument("bundle", type=PATH)
 @click.argument("model", type=model_argument)
 @takes("runtime", "detail", *JUDGING, *REPORT)
 def check(bundle: Path, model: Path, chosen: Chosen) -> None:
@@ -101,7 +100,7 @@ def _run(paths: tuple[Path, ...], emulate: tuple[str, ...], chosen: Chosen) -> N
     help="Where to run it; 'reference' is PyTorch in float64 with what rounding does, by which "
     "parity compare judges others where there is no torch.",
 )
-@click.option("-o", "--output", required=True, type=path_argument, help="The bundle, .npz.")
+@click.option("-o", "--output", required=True, type=PATH, help="The bundle, .npz.")
 @click.option(
     "--precision",
     multiple=True,
@@ -147,8 +146,8 @@ def capture(
 
 
 @main.command()
-@click.argument("first", type=path_argument)
-@click.argument("others", nargs=-1, required=True, type=path_argument)
+@click.argument("first", type=PATH)
+@click.argument("others", nargs=-1, required=True, type=PATH)
 @takes(*JUDGING, *REPORT)
 def compare(first: Path, others: tuple[Path, ...], chosen: Chosen) -> None:
     """Compare bundles with each other; no framework is needed.
@@ -172,7 +171,7 @@ def compare(first: Path, others: tuple[Path, ...], chosen: Chosen) -> None:
 @click.option(
     *("--images", "--data-dir", "folder"),
     required=True,
-    type=path_argument,
+    type=PATH,
     metavar="DIR",
     help="A folder of images per class: DIR/CLASS/*.",
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convert.hub import find_model
-from pvt_data.command_line import READ, parse_image_size, say
+from pvt_data.command_line import PATH, READ, parse_image_size, say
 from pvt_data.options import Finite
 from pvt_packages import explain_import, require
 from pvt_spec.files.json_text import encode_json
@@ -78,7 +78,6 @@ class NameIn(click.ParamType):  # type: ignore[type-arg]
 
 runtime_name = NameIn("RUNTIME", "parity.runtimes.table:RUNTIMES")
 precision_name = NameIn("PRECISION", "pvt_spec.precisions:PRECISIONS")
-path_argument = click.Path(path_type=Path)
 
 
 class _ModelPath(click.ParamType):  # type: ignore[type-arg]
@@ -169,8 +168,8 @@ class Chosen:
     as_json: bool = option(
         "--json", default=False, is_flag=True, help="One JSON document on stdout."
     )
-    junit: Path | None = option(type=path_argument, help="Write JUnit XML.")
-    html: Path | None = option(type=path_argument, help="Write a page to look at.")
+    junit: Path | None = option(type=PATH, help="Write JUnit XML.")
+    html: Path | None = option(type=PATH, help="Write a page to look at.")
     force: bool = option(default=False, is_flag=True, help="Replace files that exist.")
 
     @property

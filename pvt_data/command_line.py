@@ -20,6 +20,9 @@ from pvt_spec.errors import PvtError
 from pvt_spec.files.limits import MAX_LINE
 from pvt_spec.words import presentable, printable, shortened
 
+PATH = click.Path(path_type=Path, readable=False)
+"""The type of paths: what cannot be read is told by who reads it, in our words."""
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pvt_data.command_line import READ, parse_image_size
+from pvt_data.command_line import PATH, READ, parse_image_size
 from pvt_data.sources.label_files import read_labels
 from pvt_spec import NUM_STAGES, Preprocessing
 from pvt_spec.errors import ConvertError
@@ -70,10 +70,10 @@ def _read_heads(_: Any, __: Any, text: str | None) -> tuple[int, ...]:
 KINDS: dict[str, dict[str, Any]] = {
     "": {},
     "number": {"type": click.IntRange(0, MAX_CLASSES)},
-    "file": {"type": click.Path(path_type=Path)},
+    "file": {"type": PATH},
     "heads": {"metavar": "A,B,C,D", "callback": _read_heads},
     "patterns": {"metavar": "PATTERN", "multiple": True},
-    "labels": {"type": click.Path(path_type=Path), "callback": _read_labels},
+    "labels": {"type": PATH, "callback": _read_labels},
     "preprocessing": {"metavar": "KEY=VALUE", "multiple": True, "callback": _read_preprocessing},
     "size": {"metavar": "S|HxW", "callback": _read_size},
 }

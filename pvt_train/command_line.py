@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pvt_data.command_line import Commands, say, show_result
+from pvt_data.command_line import PATH, Commands, say, show_result
 from pvt_packages import require
 from pvt_train.recipe.options import recipe_options
 
@@ -31,7 +31,7 @@ def train_options(command: _Command) -> _Command:
     command = recipe_options(command)
     return click.option(
         "--config",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="YAML",
         help="The recipe, MindCV's or ours; every key of it is an option here.",
     )(command)
@@ -225,11 +225,11 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="The picture, .png, .svg or .pdf; by default curves.png in RUN.",
 )

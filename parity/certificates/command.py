@@ -15,10 +15,9 @@ from parity.options import (
     Chosen,
     choose_inputs,
     model_argument,
-    path_argument,
     takes,
 )
-from pvt_data.command_line import Command, say
+from pvt_data.command_line import PATH, Command, say
 from pvt_data.progress import progress_bar
 from pvt_packages import require
 from pvt_spec.files.json_text import encode_json
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("models", nargs=-1, required=True, type=model_argument)
-@click.option("-o", "--output", required=True, type=path_argument, help="The certificate, .json.")
+@click.option("-o", "--output", required=True, type=PATH, help="The certificate, .json.")
 @takes("runtime")
 @emulate_option
 @takes(*INPUTS, "detail", *JUDGING, *REPORT)
@@ -68,8 +67,8 @@ def certify(
 
 
 @click.command(cls=Command)
-@click.argument("certificate", type=path_argument)
-@click.argument("files", nargs=-1, required=True, type=path_argument)
+@click.argument("certificate", type=PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH)
 @click.option(
     "--rerun",
     is_flag=True,

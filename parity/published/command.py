@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from parity.errors import ParityError
-from parity.options import Chosen, choose_inputs, path_argument, takes
-from pvt_data.command_line import Command, say, show_result
+from parity.options import Chosen, choose_inputs, takes
+from pvt_data.command_line import PATH, Command, say, show_result
 from pvt_packages import require
 from pvt_spec.files.json_text import encode_json
 
@@ -24,7 +24,7 @@ PAGE, TABLE = "index.html", "published.json"
     "--output",
     "folder",
     required=True,
-    type=path_argument,
+    type=PATH,
     help="A folder for the table, and a folder of results for each of the weights.",
 )
 @click.option("--keep", is_flag=True, help="Keep what was downloaded and written.")

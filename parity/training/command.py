@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.options import Chosen, path_argument, takes
-from pvt_data.command_line import say
+from parity.options import Chosen, takes
+from pvt_data.command_line import PATH, say
 from pvt_data.progress import progress_bar
 from pvt_packages import require
 from pvt_spec.files.json_text import encode_json
@@ -30,10 +30,10 @@ BATCH = 4
 
 
 @click.command("train-step", cls=RecipeCommand)
-@click.argument("file", metavar="[MODEL]", required=False, type=path_argument)
+@click.argument("file", metavar="[MODEL]", required=False, type=PATH)
 @click.option(
     "--recipe",
-    type=path_argument,
+    type=PATH,
     metavar="YAML",
     help="The recipe, MindCV's or ours; every key of it is an option here.",
 )

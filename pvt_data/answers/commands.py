@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pvt_data.command_line import say
+from pvt_data.command_line import PATH, say
 from pvt_data.description import Description, check_variant
 from pvt_data.images.ahead import BATCHES, MOST_IMAGES, MOST_THREADS
 from pvt_data.options import as_option
@@ -62,7 +62,7 @@ def model_options(command: _Command) -> _Command:
         ),
         click.option(
             "--ckpt-path",
-            type=click.Path(path_type=Path),
+            type=PATH,
             metavar="FILE",
             help="The model file, in place of MODEL.",
         ),
@@ -123,7 +123,7 @@ def output_options(forms: Mapping[str, str]) -> Callable[[_Command], _Command]:
         )
         command = click.option(
             *("--output", "-o"),
-            type=click.Path(path_type=Path),
+            type=PATH,
             metavar="FILE",
             help="Write to FILE, in the form that its ending says if none is asked for.",
         )(command)

@@ -18,7 +18,7 @@ from pvt_data.answers.commands import (
     output_options,
     refuse_unreadable,
 )
-from pvt_data.command_line import say, show_result
+from pvt_data.command_line import PATH, say, show_result
 from pvt_spec.errors import PvtError
 from pvt_spec.files.json_text import encode_json
 from pvt_spec.files.replacing import check_target, replacing
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
 
 def add_validate(group: click.Group, engines: Engines) -> None:
     """Adds ``validate MODEL… --data-dir DIR`` to a runtime's command line."""
-    path = click.Path(path_type=Path)
 
     @group.command()
-    @click.argument("models", nargs=-1, type=path, metavar="MODEL...")
+    @click.argument("models", nargs=-1, type=PATH, metavar="MODEL...")
     @model_options
     @click.option(
         *("--data-dir", "data"),
         required=True,
-        type=path,
+        type=PATH,
         metavar="DIR",
         help="A folder of images per class or of tar files; or one tar file; or a list: an image "
         "and its class on each line.",
@@ -57,7 +56,7 @@ def add_validate(group: click.Group, engines: Engines) -> None:
     @output_options({"json": "One JSON document.", "csv": "A table in the columns of timm's."})
     @click.option(
         "--resume",
-        type=path,
+        type=PATH,
         metavar="FILE",
         help="Go on from what FILE has of these models and images, and keep in it how far they "
         "come.",

@@ -9,7 +9,7 @@ import click
 
 from pvt_data.answers.commands import Find
 from pvt_data.benchmark.contestants import CONTESTANTS, GEMM, GRAPHS, Setting, own
-from pvt_data.command_line import parse_image_size, say
+from pvt_data.command_line import PATH, parse_image_size, say
 from pvt_data.description import Description
 from pvt_data.images.ahead import MOST_IMAGES, MOST_THREADS, usable_cores
 from pvt_data.options import Finite, as_option
@@ -82,7 +82,7 @@ def add_benchmark(group: click.Group, package: str, open_: Open, find: Find = fi
     others = [name for name in CONTESTANTS if name not in ours]
 
     @group.command()
-    @click.argument("model", type=click.Path(path_type=Path))
+    @click.argument("model", type=PATH)
     @click.option(
         "--engine",
         "engines",
@@ -128,7 +128,7 @@ def add_benchmark(group: click.Group, package: str, open_: Open, find: Find = fi
     @click.option(
         "--plot",
         "plot_output",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="Draw it: .svg, .png or .pdf.",
     )

@@ -7,13 +7,10 @@ from typing import Any
 import click
 
 from pvt_data.answers.commands import refuse_unreadable
-from pvt_data.command_line import say
+from pvt_data.command_line import PATH, say
 from pvt_data.images.ahead import MOST_THREADS
 from pvt_onnx.quantize.options import ACTIVATIONS, CALIBRATIONS, METHODS, QuantizeOptions
 from pvt_spec.files.json_text import encode_json
-
-_FILE = click.Path(path_type=Path)
-
 
 _OPTIONS = (
     click.option(
@@ -26,7 +23,7 @@ _OPTIONS = (
     ),
     click.option(
         "--calibration",
-        type=_FILE,
+        type=PATH,
         metavar="DIR",
         help="Images as the model will see them, in folders of classes or in none.",
     ),
@@ -64,7 +61,7 @@ _OPTIONS = (
         help="Leave this in float, as block1.0.attn or 'patch_embed*'; may be given again.",
     ),
     click.option(
-        "--data-dir", type=_FILE, metavar="DIR", help="Labelled images to measure accuracy on."
+        "--data-dir", type=PATH, metavar="DIR", help="Labelled images to measure accuracy on."
     ),
     click.option(
         "--max-drop",
@@ -105,8 +102,8 @@ _OPTIONS = (
     ),
     click.option("--latency/--no-latency", default=True, help="Time both models."),
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
-    click.option("--report", type=_FILE, metavar="FILE", help="Write that JSON to a file."),
-    click.option("--html", type=_FILE, metavar="PAGE", help="Write a page."),
+    click.option("--report", type=PATH, metavar="FILE", help="Write that JSON to a file."),
+    click.option("--html", type=PATH, metavar="PAGE", help="Write a page."),
     click.option("--force", is_flag=True, help="Replace what is there."),
 )
 """The options of the command, in the order of its help."""
@@ -122,8 +119,8 @@ def add_quantize(group: click.Group) -> None:
     """Adds ``quantize SRC DST`` to a command line."""
 
     @group.command()
-    @click.argument("src", type=_FILE)
-    @click.argument("dst", type=_FILE)
+    @click.argument("src", type=PATH)
+    @click.argument("dst", type=PATH)
     @_with_options
     def quantize(
         src: Path,

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import click
 
-from pvt_data.command_line import say, show_result
+from pvt_data.command_line import PATH, say, show_result
 
 
 def add_repository(group: click.Group) -> None:
     """Adds ``repository MODEL… DST`` to a command line."""
-    path = click.Path(path_type=Path)
 
     @group.command()
-    @click.argument("models", nargs=-1, required=True, type=path, metavar="MODEL...")
-    @click.argument("dst", type=path)
+    @click.argument("models", nargs=-1, required=True, type=PATH, metavar="MODEL...")
+    @click.argument("dst", type=PATH)
     @click.option(
         "--max-batch",
         default=16,

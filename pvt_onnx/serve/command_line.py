@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pvt_data.answers.commands import Engines, describe, engine_options
-from pvt_data.command_line import say
+from pvt_data.command_line import PATH, say
 from pvt_data.description import Description, apart
 from pvt_data.edge import leave
 from pvt_data.options import as_option
@@ -26,13 +26,12 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def add_serve(group: click.Group, engines: Engines) -> None:
     """Adds ``serve MODEL…`` to a command line."""
-    path = click.Path(path_type=Path)
 
     @group.command()
-    @click.argument("models", nargs=-1, type=path, metavar="[MODEL]...")
+    @click.argument("models", nargs=-1, type=PATH, metavar="[MODEL]...")
     @click.option(
         "--repository",
-        type=path,
+        type=PATH,
         metavar="DIR",
         help="Serve DIR/NAME/VERSION/model.onnx, in place of MODEL.",
     )

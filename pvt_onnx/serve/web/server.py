@@ -21,7 +21,7 @@ from pvt_onnx.serve.service import Open, Service
 from pvt_onnx.serve.web.app import make_app
 from pvt_onnx.serve.web.connections import Connection
 from pvt_onnx.serve.web.log import writer
-from pvt_spec.errors import PvtError
+from pvt_spec.errors import PvtError, RuntimeUnusable
 
 
 class Server(uvicorn.Server):
@@ -104,12 +104,36 @@ def serve(files: Sequence[ModelFile], open_: Open, options: ServeOptions, tell: 
         tell: The function that is told what happens.
 
     Raises:
-        PvtError: A model cannot be opened, or the address cannot be listened on.
+        PvtError: A model cannot be opened, the address cannot be listened on, or too few files may
+            be open.
     """
+    _check_limit()
     with listen(options.host, options.port) as listener:
         server = Server(Service(files, open_, options), options, tell)
         server.run([listener])
         return server.signal
+
+
+LEAST_FILES = 64
+"""Files, sockets and pipes that may be open in a process that serves."""
+
+
+def _check_limit() -> None:
+    """Refuses to serve where the loop could not be made, or no client be taken.
+
+    Raises:
+        RuntimeUnusable: Fewer files than :data:`LEAST_FILES` may be open.
+    """
+    try:
+        from resource import RLIMIT_NOFILE, getrlimit
+    except ImportError:  # Windows has no such limit
+        return
+    most, _ = getrlimit(RLIMIT_NOFILE)
+    if 0 <= most < LEAST_FILES:
+        raise RuntimeUnusable(
+            f"{most} files may be open in this process, expected {LEAST_FILES} or more to serve: "
+            "allow more (ulimit -n)"
+        )
 
 
 def _config(service: Service, options: ServeOptions, tell: Tell) -> uvicorn.Config:

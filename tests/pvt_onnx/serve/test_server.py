@@ -22,10 +22,10 @@ from pvt_onnx.serve.options import ServeOptions
 from pvt_onnx.serve.repository import ModelFile
 from pvt_onnx.serve.web import bodies, connections
 from pvt_onnx.serve.web.log import REQUEST_ID, writer
-from pvt_onnx.serve.web.server import listen
-from pvt_spec.errors import PvtError
+from pvt_onnx.serve.web.server import listen, serve
+from pvt_spec.errors import PvtError, RuntimeUnusable
 from tests.support.commands import invoke, refusal
-from tests.support.messages import tells
+from tests.support.messages import naming, tells
 from tests.support.processes import ROOT, free_port
 from tests.support.serving.models import picture, save
 from tests.support.serving.running import ONE, running
@@ -535,6 +535,15 @@ def test_numbers_for_prometheus(path):
     assert found["pvt_request_seconds_count", "m", ""] == 3
     assert found["pvt_batch_images_sum", "m", ""] == 4
     assert found["pvt_waiting_images", "é", ""] == 0
+
+
+def test_too_few_files_to_serve_are_said(path, monkeypatch):
+    """It was a fault of ours, or an abort of the loop's."""
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (12, 12))
+    with pytest.raises(RuntimeUnusable, match=naming("12 files", "64", "ulimit -n")):
+        serve([path], open_served, options(), print)
 
 
 @pytest.mark.parametrize("form", ["json", "lines"])
