@@ -130,6 +130,14 @@ def _problems(config: PVTConfig) -> Iterator[str]:
     if config.version == 1 and config.linear:
         yield "linear attention exists in version 2 only"
     yield from image_size_problems(config.image_size)
+    side, whole = min(config.image_size), 1
+    for stage, (stride, ratio) in enumerate(zip(PATCH_STRIDES, config.sr_ratios, strict=True)):
+        whole *= stride
+        if not config.linear and (tokens := -(-side // whole)) < ratio:
+            yield (
+                f"sr_ratios[{stage}] is {ratio}, more than the {tokens} tokens of a side that "
+                f"images of {side} pixels have there"
+            )
     if not 1 <= config.in_chans <= MAX_CHANNELS:
         yield f"in_chans is {show(config.in_chans)}, expected 1 to {MAX_CHANNELS}"
     if not 0 <= config.num_classes <= MAX_CLASSES:

@@ -299,6 +299,7 @@ def test_records_are_frozen(record: object) -> None:
         ({"embed_dims": (64, 128, 320, 0)}, ("embed_dims", "4")),
         ({"num_heads": (1, 2, 3, 8)}, ("embed_dims", "320", "num_heads", "3")),
         ({"sr_ratios": (8, 4, 2, 2)}, ("sr_ratios", "3", "2", "1")),
+        ({"sr_ratios": (8, 8, 2, 1), "image_size": (32, 64)}, ("sr_ratios[1]", "8", "4")),
         ({"linear": True}, ("2", "attention")),
         ({"image_size": (31, 224)}, ("image_size", "31", "224", "32")),
         ({"image_size": (224,)}, ("image_size", "224")),
@@ -378,6 +379,7 @@ def test_numerics_are_described_by_the_nearest_profile() -> None:
 def _infos() -> st.SearchStrategy[ModelInfo]:
     positive = st.tuples(*[st.integers(1, 40)] * NUM_STAGES)
     sizes = st.tuples(st.integers(32, 1000), st.integers(32, 1000))
+    reductions = st.tuples(st.integers(1, 8), st.integers(1, 4), st.integers(1, 2))
     epsilon = st.floats(1e-12, 0.5)
     heads = st.tuples(*[st.integers(1, 8)] * NUM_STAGES)
 
@@ -391,7 +393,7 @@ def _infos() -> st.SearchStrategy[ModelInfo]:
             draw(positive),
             num_heads,
             draw(positive),
-            (*draw(positive)[:3], 1),
+            (*draw(reductions), 1),
             linear=version == 2 and draw(st.booleans()),
             image_size=draw(sizes),
             in_chans=draw(st.integers(1, 12)),
