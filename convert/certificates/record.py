@@ -132,7 +132,7 @@ class Image:
     file: str
 
     def __post_init__(self) -> None:
-        for digest in filter(None, (self.sha256, self.file)):
+        for digest in (self.sha256, *filter(None, [self.file])):
             _check_hash(f"image {show(self.name)}", digest, _SHA256)
 
 

@@ -1,6 +1,7 @@
 """Labelled images as a model takes them: its classes, in its order."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -240,13 +241,19 @@ def class_order(
             )
         return np.arange(len(classes))
     _check_names(info.labels, classes, folder)
-    index = {name: number for number, name in enumerate(info.labels)}
-    return np.array([index[name] for name in classes], np.int64)
+    index = {_composed(name): number for number, name in enumerate(info.labels)}
+    return np.array([index[_composed(name)] for name in classes], np.int64)
+
+
+def _composed(name: str) -> str:
+    """Returns a name with its accents in its letters: macOS takes them apart in names of files."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _check_names(labels: Sequence[str], classes: Sequence[str], folder: Path) -> None:
     """Refuses a folder whose classes are not some of the model's, each by a name of its own."""
-    unknown = sorted({*classes} - {*labels})
+    known = set(map(_composed, labels))
+    unknown = sorted(name for name in classes if _composed(name) not in known)
     if unknown:
         wnids = all(re.fullmatch(r"n\d{8}", name) for name in classes)
         numbers = "these are ImageNet's numbers of classes; " if wnids else ""
@@ -255,8 +262,8 @@ def _check_names(labels: Sequence[str], classes: Sequence[str], folder: Path) ->
             f"{len(labels)} ({some(labels)}): {some(unknown, _SHOWN)}; {numbers}take these folders "
             f"away, or {_name_them(' as the folders are named')}"
         )
-    twice = sorted(name for name, times in Counter(labels).items() if times > 1)
-    if shared := [name for name in classes if name in twice]:
+    twice = {name for name, times in Counter(map(_composed, labels)).items() if times > 1}
+    if shared := sorted(name for name in classes if _composed(name) in twice):
         raise ImageError(
             f"{folder}: the model has several classes of the name {some(shared, _SHOWN)}, so which "
             f"of them is meant cannot be told: {_name_them(', each with a name of its own')}"

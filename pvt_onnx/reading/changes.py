@@ -29,6 +29,9 @@ _Facts = dict[str, Any]
 _KINDS = 3
 """How many kinds of operators are named of those that are missing, new or changed."""
 
+_VALUES = ("f", "i", "s", "t", "g", "floats", "ints", "strings", "tensors", "graphs")
+"""The fields of an attribute that are values."""
+
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What reading a strange graph may raise."""
 
@@ -94,12 +97,23 @@ def is_ours(model: onnx.ModelProto, info: ModelInfo) -> bool:
     """
     try:
         values = (*model.graph.initializer, *model.graph.input, *model.graph.output)
-        if [*_repeated(value.name for value in values)]:
+        if [*_repeated(value.name for value in values)] or not all(
+            map(_is_plain, model.graph.node)
+        ):
             return False
         found = _facts(model)
         return any(not _differences(_facts(each), found) for each in _written(model, info))
     except _DAMAGED:
         return False
+
+
+def _is_plain(node: onnx.NodeProto) -> bool:
+    """Returns whether each attribute of a node is there once, with one value, as engines ask."""
+    values = [
+        [kind for kind, _ in each.ListFields() if kind.name in _VALUES] for each in node.attribute
+    ]
+    names = {each.name for each in node.attribute}
+    return len(names) == len(node.attribute) and all(len(kinds) <= 1 for kinds in values)
 
 
 def _attribute_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:

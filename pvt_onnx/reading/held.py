@@ -47,8 +47,6 @@ def read_held(model: onnx.ModelProto, config: PVTConfig) -> Held:
     attributes, steps = read_attributes(graph)
     if precision == FLOAT32:
         steps = {}
-    else:  # what a position embedding is rounded to says nothing of what it was kept in before
-        attributes = {name: v for name, v in attributes.items() if not name.endswith(".dtype")}
     weights: dict[str, Array] = {}
     kept: dict[str, str] = {}
     for name, constant in graph.constants.items():
@@ -59,6 +57,8 @@ def read_held(model: onnx.ModelProto, config: PVTConfig) -> Held:
                 kept[name] = tensor_dtype_to_np_dtype(constant.kind).name
         elif "/" not in name and precision == FLOAT32:  # else what it is quantised by, too
             weights[name] = constant.read()
+    if kept:  # what a position embedding is rounded to says nothing of what it was kept in before
+        attributes = {name: v for name, v in attributes.items() if not name.endswith(".dtype")}
     made = read_quantization(model)
     if made and made.gelu:  # which it says that it computes in place of the model's own
         others = {n: v for n, v in attributes.items() if n.endswith(".gelu") and v == made.gelu}

@@ -142,6 +142,10 @@ def parse_preprocessor(
     if name == "PvtImageProcessor" and "resample" not in given and keys["do_resize"]:
         notes.append("resample is not said: bicubic, as transformers 5 has it, bilinear in 4")
     if name == "ConvNextImageProcessor":
+        if given.get("do_center_crop"):
+            raise unfit(
+                PREPROCESSOR, "do_center_crop", True, f"false: a {name} has a crop of its own"
+            )
         keys = _convnext(keys)
     if name == "SegformerImageProcessor" and keys["do_center_crop"]:
         keys["do_center_crop"] = False

@@ -272,6 +272,19 @@ def test_switches_are_read() -> None:
     assert (read.resize, read.crop_mode, read.image_size) == ("none", "none", (64, 64))
 
 
+def test_convnexts_second_crop_is_refused() -> None:
+    """It was passed over without a word."""
+    with pytest.raises(ConvertError, match=naming("do_center_crop", "ConvNextImageProcessor")):
+        parse_preprocessor({**CONVNEXT, "do_center_crop": True}, CONFIG)
+
+
+def test_segformer_crops_nothing() -> None:
+    """Whatever its file says, by which a model's certificate held for other images."""
+    data = {"image_processor_type": "SegformerImageProcessor", "do_center_crop": True}
+    read, notes = parse_preprocessor({**data, "size": {"height": 64, "width": 64}}, CONFIG)
+    assert read.crop_mode == "none" and any(tells(note, "do_center_crop") for note in notes)
+
+
 @pytest.mark.parametrize(
     ("data", "facts"),
     [
