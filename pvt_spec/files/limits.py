@@ -181,6 +181,11 @@ MAX_REQUEST_PIXELS = 50_000_000
 MAX_REQUEST_WHOLE = 16_000_000
 """Pixels of one that a graph resizes itself: each is 36 bytes on its way there."""
 
+MAX_UNSAID = 4 << 30
+"""Bytes of a file that is downloaded from a host that does not say how many it has: three times
+PVT v2 b5 with Adam's moments.
+"""
+
 MAX_REQUEST_ID = 256
 """Characters of what a client calls its request."""
 

@@ -9,14 +9,16 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import BadStatusLine, HTTPResponse
 from os.path import lexists
 from pathlib import Path
 from shutil import disk_usage
 from stat import S_ISREG
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urljoin
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from convert.hub.download.answers import (
     check_address,
@@ -31,6 +33,7 @@ from pvt_data.progress import Show
 from pvt_data.sources.labels import Tell
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.json_text import encode_json, parse_json
+from pvt_spec.files.limits import MAX_UNSAID
 from pvt_spec.files.models import read_text
 from pvt_spec.files.replacing import cannot_write
 
@@ -43,7 +46,7 @@ PAUSE = 1.0
 TIMEOUT = (20.0, 60.0)
 """Seconds until a host has to take a connection, and to send anything."""
 
-_HOPS = 5
+_HOPS, _INTERIM = 5, 10
 _PIECE = 1 << 16
 
 
@@ -154,11 +157,46 @@ def _size(part: Path) -> int:
     return 0
 
 
+class _Answer(HTTPResponse):
+    """One that comes after few interim ones: http.client waits for it through any number."""
+
+    _interim = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._interim += 1
+        if self._interim > _INTERIM:
+            raise BadStatusLine(f"{_INTERIM} interim answers and no other")
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return status
+
+
+class _Adapter(HTTPAdapter):
+    """One whose connections answer so."""
+
+    def init_poolmanager(self, *given: Any, **named: Any) -> None:
+        super().init_poolmanager(*given, **named)
+        classes = self.poolmanager.pool_classes_by_scheme
+        self.poolmanager.pool_classes_by_scheme = {
+            scheme: _answering(pool) for scheme, pool in classes.items()
+        }
+
+
+def _answering(pool: Any) -> Any:
+    """Returns a class of pools whose connections have answers of :class:`_Answer`."""
+    connection = type("Connection", (pool.ConnectionCls,), {"response_class": _Answer})
+    return type("Pool", (pool,), {"ConnectionCls": connection})
+
+
 class _Session(requests.Session):
     """One that leaves it to us where an answer leads on to.
 
     requests itself looks at that in any case, and leaves the answer open where it is no address.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for scheme in [*self.adapters]:
+            self.mount(scheme, _Adapter())
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Returns none."""
@@ -242,12 +280,13 @@ class _Attempt:
     ) -> None:
         """Writes what comes, which ends at the file's end and not before."""
         done, expected = start, total if total is not None else self.wanted.size
+        most = MAX_UNSAID if expected is None else expected
         while piece := response.raw.read(_PIECE):
             if not done:
                 check_start(piece, self.wanted.address)
             done += len(piece)
-            if expected is not None and done > expected:
-                raise TransferError(f"{self.wanted.address}: goes on after {expected:,} bytes")
+            if done > most:
+                raise TransferError(f"{self.wanted.address}: goes on after {most:,} bytes")
             stream.write(piece)
             self.show(done, expected)
         stream.flush()

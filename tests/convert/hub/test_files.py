@@ -1,15 +1,19 @@
 """Files of hosts: verified by what is known of them, kept, gone on with, refused."""
 
+import contextlib
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import requests
 
 from convert.hub.download import network, transfer
 from convert.hub.fetching import fetch
@@ -77,6 +81,38 @@ def test_a_part_that_a_host_says_is_all_is_not_kept(hub):
     assert tells(refused("official/pvt_tiny"), "pvt_tiny.pth", "cut off") and left(hub) == []
     served.data = data
     assert fetched_again("official/pvt_tiny").read_bytes() == data
+
+
+def test_interim_answers_without_end_are_no_answer():
+    """Each kept the time of a read from passing, and the transfer from its end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            client, _ = server.accept()
+            with client, contextlib.suppress(OSError):
+                while True:
+                    client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a"
+        with (
+            transfer._Session() as session,
+            pytest.raises(requests.ConnectionError, match="interim"),
+        ):
+            session.get(address, timeout=10)
+
+
+def test_a_file_whose_length_is_not_said_has_an_end(tmp_path, monkeypatch):
+    """It took all of the disk."""
+
+    class Endless:
+        raw = SimpleNamespace(read=lambda size: b"PK\3\4".ljust(size, b"\0"))
+
+    monkeypatch.setattr(transfer, "MAX_UNSAID", 100_000)
+    wanted = transfer.Wanted("https://lab.example/a.pth", (), None, sure=False)
+    attempt = transfer._Attempt(None, wanted, tmp_path / "a", print, lambda *_: None)
+    with (tmp_path / "a").open("wb") as stream, pytest.raises(ConvertError, match="after 100,000"):
+        attempt._receive(Endless(), stream, 0, None)
 
 
 def test_another_file_of_the_same_size_is_refused(hub, served):
