@@ -115,6 +115,9 @@ def _download(row: Row, path: Path, places: Places, tell: Tell) -> Kept:
     tell(f"downloading {address}")
     pooch.get_logger().setLevel("WARNING")  # it would say the same
     path.unlink(missing_ok=True)
+    for left in path.parent.glob("tmp????????"):  # pooch's, whose process was killed
+        if left.is_file() and not left.stat().st_size:
+            left.unlink()
     known = f"sha256:{row.sha256}" if row.sha256 else None
     pooch.retrieve(address, known, path.name, path.parent, downloader=downloader)
     return keep(path.with_name(NOTE), path.parent, address, found)

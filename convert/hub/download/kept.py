@@ -70,6 +70,8 @@ def keep(note: Path, folder: Path, address: str, hashes: Mapping[str, str], **fa
     made = Kept(address, facts.pop("commit", ""), kept, **facts)
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
+        if note.is_symlink():  # which would be written through
+            note.unlink()
         with replacing(note, force=True) as stream:
             stream.write(encode_json(asdict(made), indent=1).encode() + b"\n")
     except OSError as error:

@@ -229,6 +229,16 @@ def test_pipes_and_links_in_the_cache_are_neither_waited_for_nor_followed(name, 
     )
 
 
+def test_a_link_where_the_note_is_to_be_is_not_followed_and_empty_files_go(hub, served, tmp_path):
+    (folder := hub.cache / NAME).mkdir(parents=True)
+    (tmp_path / "mine").write_text("mine")
+    (folder / "hub.json").symlink_to(tmp_path / "mine")
+    (folder / "tmpabcd_123").touch()  # as pooch leaves it where it is killed
+    assert fetch(NAME).path.read_bytes() == served.data
+    assert (tmp_path / "mine").read_text() == "mine" and not (folder / "tmpabcd_123").exists()
+    assert not (folder / "hub.json").is_symlink()
+
+
 def test_a_pipe_where_the_note_is_to_be_is_said(hub, served):
     (folder := hub.cache / NAME).mkdir(parents=True)
     os.mkfifo(folder / "hub.json")
