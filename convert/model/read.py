@@ -26,6 +26,7 @@ from convert.names.translation import Holders, names_by_canonical, to_canonical
 from convert.names.wrappers import remedy
 from convert.options import WEIGHT_DTYPES, Given
 from pvt_spec import (
+    METADATA_KEY,
     NUM_STAGES,
     ModelInfo,
     PVTConfig,
@@ -207,7 +208,7 @@ def understand(
 
 def _understand(path: Path, file: WeightFile, given: Given, keep_head: bool) -> Model:
     said = read_said(file)
-    if UNSEEN_KEY in file.unlike and not said.info and not given.profile:
+    if file.unlike & {UNSEEN_KEY, METADATA_KEY} and not said.info and not given.profile:
         raise ConvertError(
             "its models say different maths, and which is whose is not read: save the one alone, "
             "torch.save(model.state_dict(), 'weights.pth'), or give --profile and --num-heads"

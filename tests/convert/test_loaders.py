@@ -187,6 +187,22 @@ def test_what_a_state_dict_says_changes_nothing_of_it(tmp_path: Path) -> None:
     assert info.config.num_classes == 3 and info.numerics == twin.numerics
 
 
+def test_a_file_of_ours_within_another_dict_says_what_it_is(tmp_path: Path) -> None:
+    """What lay beside its weights there was not used, and the maths called a guess."""
+    import torch
+
+    for name, profile in (("a.pth", "mindcv"), ("b.pth", "official")):
+        save(tmp_path / name, SMALL["v2"], profile)
+    ours, other = (torch.load(tmp_path / name, weights_only=True) for name in ("a.pth", "b.pth"))
+    torch.save({"teacher": ours, "epoch": 3}, tmp_path / "c.pth")
+    found, exact = read_model(tmp_path / "c.pth"), read_model(tmp_path / "a.pth")
+    assert found.info.numerics == exact.info.numerics == profile_numerics("mindcv", 2)
+    assert "profile" not in found.guesses and not found.changed
+    torch.save({"teacher": ours, "student": other}, tmp_path / "d.pth")
+    said = refused(tmp_path, tmp_path / "d.pth", tmp_path / "d.onnx", "--container", "teacher")
+    assert tells(said, "d.pth", "different maths")
+
+
 def test_weights_that_are_computed_of_others_are_refused() -> None:
     from torch.nn.utils import prune
 

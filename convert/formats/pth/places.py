@@ -11,6 +11,7 @@ import numpy as np
 from convert.formats.pth.tensors import state_dict
 from convert.formats.pth.values import Namespace, OrderedDict, Placeholder
 from convert.formats.weight_file import WeightFile, other_name
+from pvt_spec import METADATA_KEY
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
 from pvt_spec.files.limits import MAX_ENTRIES, MAX_NAME, MAX_PARTS, MAX_PLACES
@@ -34,7 +35,7 @@ def find_places(root: Any) -> WeightFile:
     Every dict, list and tuple is looked into once, under the first keys that lead to it; not what
     a script was called with. What a dict has under other keys than texts (an optimizer its state)
     has no names and is no place. The texts in the ``_metadata`` of state dicts are texts of the
-    file, where all of them say the same.
+    file, where all of them say the same; so are descriptions of models of ours in a dict of it.
 
     Raises:
         ConvertError: A module that was pickled whole has no end, or there are too many dicts.
@@ -79,6 +80,8 @@ class _Search:
                 tensors[key] = item
             elif isinstance(item, str) and not keys:
                 self.found.metadata[key] = item
+            elif isinstance(item, str) and key == METADATA_KEY:  # a file of ours in another's dict
+                self.texts[key, item] = None
             elif self.look(item, (*keys, key[:_KEY])):
                 inside = True
             else:
