@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convert import read_model
-from pvt_data.answers.accuracy import Forward, Opened
+from pvt_data.answers.accuracy import Forward, Opened, taking_images
 from pvt_data.sources.labels import Tell
 from pvt_ms.engines import DEVICES, ENGINES, OPTIONS
 from pvt_ms.environment import prepare_environment
@@ -200,7 +200,7 @@ def open_model(
         with _ALONE:
             return forward(images)
 
-    return Opened(one_at_a_time, read.info.sized(size), facts | threads)
+    return Opened(taking_images(one_at_a_time, read.info), read.info.sized(size), facts | threads)
 
 
 def choose_device(target: str | None, option: str) -> None:

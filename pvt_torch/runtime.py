@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from convert import read_model
-from pvt_data.answers.accuracy import Forward, Opened
+from pvt_data.answers.accuracy import Forward, Opened, taking_images
 from pvt_data.sources.labels import Tell
 from pvt_onnx.engines.options import EngineOptions
 from pvt_packages import require
@@ -143,4 +143,4 @@ def open_model(
         torch.set_num_threads(options.threads)
     _, forward, facts = runtime.start(read, output_names(read.info.config))
     read.check_unchanged()
-    return Opened(forward, read.info.sized(size), facts)
+    return Opened(taking_images(forward, read.info), read.info.sized(size), facts)

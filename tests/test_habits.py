@@ -13,6 +13,7 @@ import torch
 
 from convert import Changes, convert_file, load_model, save_model
 from pvt_spec import PROFILES, VARIANTS, PVTConfig, PvtError, make_config, tensor_specs
+from pvt_spec.errors import ArgumentError
 from pvt_spec.habits import Habits
 from pvt_train.optim.optimizer import layer_scales
 from tests.support.messages import naming
@@ -474,3 +475,18 @@ def test_dynamo_takes_each_part_whole(kind: str) -> None:
     for part in (model, maps):
         compiled = torch.compile(part, backend="eager", fullgraph=True)
         assert same(compiled(x), part(x))
+
+
+def test_a_forward_pass_takes_images_as_numpy_has_them(twin: str, tmp_path: Path) -> None:
+    """Of another order or stride they ended in the framework's own words, as did what is none."""
+    config = SMALL["v2"]
+    save_model(tmp_path / "m.pth", random_weights(config), info_of(config))
+    forward, _ = package(twin).load_forward(tmp_path / "m.pth")
+    images = random_images(config)
+    expected = forward(images)["logits"]
+    for same in (images[:, ::-1][:, ::-1], images.astype(">f4"), np.asfortranarray(images)):
+        assert np.array_equal(forward(same)["logits"], expected)
+    wrong = (images[0], images[:, :2], images.astype(np.float64), images[:0], np.zeros(3, np.uint8))
+    for other in wrong:
+        with pytest.raises(ArgumentError, match=naming(str(other.dtype), "float32 (B, 3, H, W)")):
+            forward(other)

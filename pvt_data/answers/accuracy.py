@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from pvt_spec.arrays import Array
-from pvt_spec.errors import PvtError
+from pvt_spec.errors import ArgumentError, PvtError
 from pvt_spec.model_info import ModelInfo
 
 Forward = Callable[[Array], dict[str, Array]]
@@ -34,6 +34,32 @@ class Opened(NamedTuple):
     calls: int = 1
     batch: int | None = None
     beside: Sequence[Path] = ()
+
+
+def taking_images(forward: Forward, info: ModelInfo) -> Forward:
+    """Returns a forward pass that says what it takes, where it is given something else.
+
+    Args:
+        forward: The forward pass, for contiguous arrays in this machine's order of bytes.
+        info: What travels with the model's weights.
+
+    Returns:
+        One that raises :class:`pvt_spec.errors.ArgumentError`, a TypeError, for others than
+        float32 (B, in_chans, H, W).
+    """
+    C = info.config.in_chans
+
+    def checked(images: Array) -> dict[str, Array]:
+        given = np.asarray(images)
+        kind = given.dtype.newbyteorder("=")
+        if kind != np.float32 or given.ndim != 4 or given.shape[1] != C or not len(given):
+            raise ArgumentError(
+                f"images are {given.dtype} {given.shape}, expected float32 (B, {C}, H, W), "
+                "normalised"
+            )
+        return forward(np.ascontiguousarray(given, np.float32))
+
+    return checked
 
 
 _T = TypeVar("_T")
