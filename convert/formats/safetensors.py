@@ -44,7 +44,7 @@ from convert.formats.weight_file import (
 )
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
-from pvt_spec.files.json_text import parse_json
+from pvt_spec.files.json_text import count_values, parse_json
 from pvt_spec.files.limits import MAX_DIMS, MAX_ENTRIES, MAX_NAME, MAX_TEXT_BYTES
 from pvt_spec.words import show
 
@@ -167,8 +167,14 @@ def _split(data: memoryview) -> tuple[dict[str, Any], memoryview]:
 
 
 def _parse(text: memoryview) -> dict[str, Any]:
+    encoded, most = bytes(text), _MARKS * MAX_ENTRIES
+    # Before parsing: what JSON makes of a comma or a bracket takes many times its byte.
+    if (marks := count_values(encoded.decode(errors="replace"), most)) > most:
+        raise ConvertError(
+            f"a header of {marks} values, expected those of {MAX_ENTRIES} tensors at most; {_AGAIN}"
+        )
     try:
-        header: dict[str, Any] = parse_json(bytes(text), most_values=_MARKS * MAX_ENTRIES)
+        header: dict[str, Any] = parse_json(encoded)
     except ValueError as error:
         raise _damaged(f"its header is no JSON: {error}") from None
     return header

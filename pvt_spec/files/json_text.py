@@ -20,7 +20,7 @@ from pvt_spec.files.limits import (
 from pvt_spec.words import show
 
 _MARKS = ",[{"
-_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 """A text in a JSON text, quotes and all."""
 
 _MAY_BE_LONE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -65,12 +65,20 @@ def parse_json(
 
 
 def count_values(text: str, most: int) -> int:
-    """Returns how many commas and brackets a JSON text has; exactly, where they are over ``most``.
+    """Returns how many commas and brackets a JSON text has, or that they are more than ``most``.
 
-    Within its texts they make nothing.
+    Within its texts they make nothing, which is looked at where it matters.
     """
     values = sum(map(text.count, _MARKS))
-    return sum(map(_TEXT.sub("", text).count, _MARKS)) if values > most else values
+    if values <= most:
+        return values
+    found = at = 0
+    for piece in _TEXT.finditer(text):
+        found += sum(text.count(mark, at, piece.start()) for mark in _MARKS)
+        at = piece.end()
+        if found > most:
+            return found
+    return found + sum(text.count(mark, at) for mark in _MARKS)
 
 
 def encode_json(value: Any, *, indent: int | None = None, compact: bool = False) -> str:

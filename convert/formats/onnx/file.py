@@ -78,13 +78,8 @@ def read(path: Path) -> WeightFile:
     digest.add("description", encode_maths(metadata[METADATA_KEY]))
     graph_hash = digest.hexdigest()
     other = metadata.get(GRAPH_KEY, graph_hash) != graph_hash
-    plain = {name for name, tensor in tensors.items() if not tensor.unread}
-    coarse = (
-        other
-        or len(plain) < len(tensors)
-        or not metadata.keys().isdisjoint({PRECISION_KEY, QUANTIZATION_KEY})
-    )
-    if coarse and (found := _read_coarse(path, metadata, graph_hash, plain)):
+    coarse = other or not metadata.keys().isdisjoint({PRECISION_KEY, QUANTIZATION_KEY})
+    if coarse and (found := _read_coarse(path, metadata, graph_hash, tensors.keys())):
         return found
     arrays = {name: reader.array(t) for name, t in tensors.items() if "/" not in name}
     beside = dict(reader.beside.values())  # once each, by however many names
