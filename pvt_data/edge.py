@@ -121,7 +121,7 @@ def _prepare() -> None:
         settle = getattr(stream, "reconfigure", lambda **_: None)
         settle(errors="backslashreplace")
         try:
-            "a".encode(stream.encoding, "backslashreplace")
+            "a".encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace")
         except (UnicodeError, LookupError):  # of names of hosts, say, which has no such errors
             settle(encoding="utf-8")
         with suppress(OSError, ValueError, AttributeError):
