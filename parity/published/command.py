@@ -41,7 +41,8 @@ def published(
 
     Exit code 0 if all weights could be had and all runtimes are the same, 1 if not.
     """
-    from parity.published.page import is_table, to_dict, to_html, to_line
+    from parity.published.entry import is_ours
+    from parity.published.page import to_dict, to_html, to_line
     from parity.published.work import Plan, work_through
     from pvt_spec.files.replacing import check_target, replacing
 
@@ -58,7 +59,7 @@ def published(
     if folder.exists() and not folder.is_dir():
         raise ParityError(f"{folder}: a file or a device, expected a folder for the table")
     folder.mkdir(parents=True, exist_ok=True)
-    if not is_table(folder / TABLE):
+    if not is_ours(folder / TABLE, "weights"):
         for name in (TABLE, PAGE):
             check_target(folder / name, force=False)
     entries: list[Entry] = []

@@ -121,13 +121,13 @@ def write_entry(folder: Path, entry: Entry) -> None:
         stream.write(encode_json(said, indent=1).encode() + b"\n")
 
 
-def is_entry(folder: Path) -> bool:
-    """Returns whether a folder has an entry, of this version or another."""
+def is_ours(path: Path, key: str) -> bool:
+    """Returns whether a file has a version and ``key``, as an entry has, and the table of them."""
     try:
-        said = parse_json(read_text(folder / RESULT))
+        said = parse_json(read_text(path))
     except (ValueError, PvtError):
         return False
-    return isinstance(said, dict) and {"format", "name"} <= said.keys()
+    return isinstance(said, dict) and {"format", key} <= said.keys()
 
 
 def read_entry(folder: Path) -> Entry | None:

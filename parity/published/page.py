@@ -8,9 +8,6 @@ from typing import Any
 from parity.published.entry import Entry, Proved
 from pvt_data.pages import render
 from pvt_packages import suite_version
-from pvt_spec.errors import PvtError
-from pvt_spec.files.json_text import parse_json
-from pvt_spec.files.models import read_text
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
@@ -19,15 +16,6 @@ def to_dict(entries: Sequence[Entry]) -> dict[str, Any]:
     """Returns everything that is known."""
     rows = [{**dataclasses.asdict(each), "good": each.good} for each in entries]
     return {"format": 1, "suite": suite_version(), "weights": rows}
-
-
-def is_table(path: Path) -> bool:
-    """Returns whether a file has what :func:`to_dict` returned, of this version or another."""
-    try:
-        said = parse_json(read_text(path))
-    except (ValueError, PvtError):
-        return False
-    return isinstance(said, dict) and {"format", "weights"} <= said.keys()
 
 
 def to_html(entries: Sequence[Entry]) -> str:

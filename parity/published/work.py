@@ -27,7 +27,7 @@ from parity.published.entry import (
     Entry,
     Proved,
     Written,
-    is_entry,
+    is_ours,
     read_entry,
     write_entry,
 )
@@ -178,7 +178,7 @@ def _check_ours(folder: Path, stem: str) -> None:
     # Who was killed while it wrote its first file has left it under a name of our own.
     there = [path.name for path in folder.iterdir() if not path.name.startswith(".pvt-")]
     others = sorted(name for name in there if name not in ours)
-    known = (folder / _FETCHING).exists() or not there or is_entry(folder)
+    known = (folder / _FETCHING).exists() or not there or is_ours(folder / RESULT, "name")
     if others or not known:
         raise ParityError(
             f"{folder}: holds what is none of ours ({listed(others or there, 3, show)}): name "
