@@ -31,7 +31,7 @@ from pvt_onnx.targets import (
 )
 from pvt_spec import METADATA_KEY, ModelInfo, tensor_specs
 from pvt_spec.arrays import Array
-from pvt_spec.hashes import GRAPH_KEY, describe_changes
+from pvt_spec.hashes import GRAPH_KEY, describe_changes, stamp_of
 from pvt_spec.taps import tap_specs
 
 _AGAIN = "quantise the float32 file that convert wrote"
@@ -97,7 +97,7 @@ def read_source(path: Path, tell: Tell) -> Source:
 
     Args:
         path: An ``.onnx`` file that ``convert`` wrote.
-        tell: What is told what is done with weights of another dtype.
+        tell: What is told what is done with weights of another dtype and with a certificate.
 
     Raises:
         OnnxFileError: It is no such file: quantised already, changed, another's, or for a target
@@ -112,6 +112,8 @@ def read_source(path: Path, tell: Tell) -> Source:
     if half := [key for key, array in weights.items() if array.dtype != np.float32]:
         tell(f"{name}: {len(half)} of its weights are not float32 and are widened, which is exact")
         weights = {key: array.astype(np.float32) for key, array in weights.items()}
+    if certificate := stamp_of(read_metadata(model)):
+        tell(f"{name}: its certificate {certificate} is of the float model, and is not carried")
     opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
     return Source(
         name,

@@ -15,11 +15,12 @@ from convert.options import OnnxOptions
 from parity.command_line import main as parity
 from pvt_onnx.command_line import main
 from pvt_onnx.engines.session import read_info
+from pvt_onnx.quantize.source import read_source
 from pvt_onnx.reading.changes import find_changes
 from pvt_onnx.reading.held import read_held
 from pvt_onnx.reading.precision import read_precision, read_quantization
 from pvt_spec import METADATA_KEY, ModelInfo
-from pvt_spec.hashes import QUANTIZATION_KEY
+from pvt_spec.hashes import CERTIFICATE_KEY, QUANTIZATION_KEY
 from tests.support.commands import invoke, refusal
 from tests.support.messages import tells
 from tests.support.models import GOLDEN, SMALL, info_of, weights_for
@@ -77,6 +78,14 @@ def test_a_trained_model_keeps_its_answers(trained: Path, few_digits: Path, tmp_
     assert answered.exit_code == 0 and "changed" not in answered.stderr
     assert "quantised" in answered.stderr
     assert "already" in refusal(main, "quantize", target, tmp_path / "b.onnx", *QUICK)
+
+
+def test_a_certificate_is_not_dropped_without_a_word(trained: Path, tmp_path: Path) -> None:
+    model, told = onnx.load(trained), list[str]()
+    model.metadata_props.add(key=CERTIFICATE_KEY, value="5e" * 32)
+    onnx.save(model, tmp_path / "stamped.onnx")
+    read_source(tmp_path / "stamped.onnx", told.append)
+    assert len(told) == 1 and "5e" * 32 in told[0] and "not carried" in told[0]
 
 
 @pytest.mark.sampled
