@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx.external_data_helper import (
-    load_external_data_for_model,
-    load_external_data_for_tensor,
-)
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from pvt_onnx.targets import EMBEDDED_KEY
 from pvt_spec.arguments import checked
 from pvt_spec.errors import PvtError
+from pvt_spec.files.folders import lies_in
 from pvt_spec.files.models import check_model_file
 from pvt_spec.files.reading import check_source, open_regular
 from pvt_spec.files.replacing import AnyPath
@@ -100,7 +98,8 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         stamps = stamp_files(path, (path.parent / place for place in kept)) | stamps
         if weights:
             _check_sharing(path, model, kept)
-            load_external_data_for_model(model, str(path.parent))  # which checks the places
+            for tensor in filter(uses_external_data, _tensors(model)):
+                _read_kept(tensor, path.parent)
             _check_pair(path, model, kept)
         else:
             _read_sizes(path, model)
@@ -140,8 +139,23 @@ def _read_sizes(path: Path, model: onnx.ModelProto) -> None:
         ):
             read = onnx.TensorProto()
             read.CopyFrom(tensor)
-            load_external_data_for_tensor(read, str(path.parent))  # which checks the place
+            _read_kept(read, path.parent)
             tensor.raw_data = read.raw_data
+
+
+def _read_kept(tensor: onnx.TensorProto, folder: Path) -> None:
+    """Reads a tensor that a model in a folder keeps in another file.
+
+    onnx reads no link; those that a folder may have are followed for it.
+
+    Raises:
+        ValueError: onnx does not trust the place.
+    """
+    base = str(folder)
+    for entry in tensor.external_data:
+        if entry.key == "location" and lies_in(folder / entry.value, folder):
+            base, entry.value = os.path.split(os.path.realpath(folder / entry.value))
+    load_external_data_for_tensor(tensor, base)
 
 
 def read_metadata(model: onnx.ModelProto) -> dict[str, str]:
@@ -178,8 +192,8 @@ def file_size(path: Path, beside: Iterable[str]) -> int:
     return sum((path.parent / each).stat().st_size for each in (path.name, *beside))
 
 
-def _places(model: onnx.ModelProto) -> Iterator[dict[str, str]]:
-    """Yields where each tensor is that is kept in another file: in what file, from where on."""
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yields every tensor that is in a model."""
     holders: list[Any] = [model.graph, *model.functions]
     while holders:
         holder = holders.pop()
@@ -187,7 +201,12 @@ def _places(model: onnx.ModelProto) -> Iterator[dict[str, str]]:
         for attribute in (each for node in holder.node for each in node.attribute):
             tensors += [*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors]
             holders += [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
-        yield from map(_place_of, tensors)
+        yield from tensors
+
+
+def _places(model: onnx.ModelProto) -> Iterator[dict[str, str]]:
+    """Yields where each tensor is that is kept in another file: in what file, from where on."""
+    return map(_place_of, _tensors(model))
 
 
 def _place_of(tensor: onnx.TensorProto) -> dict[str, str]:
@@ -233,11 +252,10 @@ def check_files(model: onnx.ModelProto, path: Path) -> None:
     Raises:
         OnnxFileError: They are outside the model's folder, or in no file.
     """
-    folder = Path(os.path.realpath(path.parent))
     with reporting(str(path), "where it keeps its weights cannot be read"):
         for place in sorted(places(model)):
-            found = Path(os.path.realpath(folder / place))
-            if not found.is_relative_to(folder) or not found.is_file():
+            found = path.parent / place
+            if not lies_in(found, path.parent) or not found.is_file():
                 raise OnnxFileError(
                     f"{path}: it keeps weights in {show(place)}, expected a file in its folder: "
                     "put both there, or write it again with convert"

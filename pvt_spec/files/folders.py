@@ -77,6 +77,18 @@ def check_not_inside(folders: Iterable[Path], sources: Iterable[Path]) -> None:
                 raise ConvertError(f"{source} is in {folder}, which is to be replaced: move it")
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Returns whether a file lies in a folder or below, or where huggingface_hub keeps it.
+
+    In its cache, the files of ``snapshots/REVISION`` are links to ``blobs`` beside ``snapshots``.
+    """
+    real, found = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
+    revisions = (each for each in (real, *real.parents) if each.parent.name == "snapshots")
+    return found.is_relative_to(real) or any(
+        found.parent == revision.parent.parent / "blobs" for revision in revisions
+    )
+
+
 def _sync(folder: Path) -> None:
     """Puts all that is in a folder on the disk."""
     for path in folder.rglob("*"):

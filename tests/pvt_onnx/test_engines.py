@@ -12,16 +12,17 @@ import onnx
 import onnxruntime
 import pytest
 
+from convert import load_model
 from convert.options import OnnxOptions
-from pvt_onnx import EngineOptions, build, load_forward
+from pvt_onnx import EngineOptions, build, load_forward, load_proto
 from pvt_onnx.engines.openvino import open_core
 from pvt_onnx.engines.session import open_file, open_model
 from pvt_onnx.engines.table import ENGINES, open_engine
 from pvt_packages import LibraryMissing
 from pvt_spec import output_names
-from pvt_spec.errors import RuntimeUnusable
+from pvt_spec.errors import PvtError, RuntimeUnusable
 from tests.support.messages import naming, tells
-from tests.support.models import SMALL, info_of, random_images, weights_for
+from tests.support.models import SMALL, assert_same, info_of, random_images, weights_for
 from tests.support.processes import ROOT, run_python
 from tests.support.quantised import quantise_dynamically
 from tests.support.serving.models import save
@@ -214,6 +215,30 @@ def test_who_writes_over_weights_changes_no_open_model(options, tmp_path):
             stream.write(data)
             stream.truncate(len(data) or 1)
         assert np.array_equal(model.forward(images)["logits"], before)
+
+
+@pytest.mark.parametrize("inside", ["", "onnx"])
+def test_a_pair_in_huggingface_hubs_cache_is_read(inside, tmp_path):
+    model = save(tmp_path / "m.onnx", onnx=OnnxOptions(external_data=True))
+    weights, _ = load_model(model)
+    cache = tmp_path / "models--me--pvt"
+    snapshot = cache / "snapshots" / "0123abc" / inside
+    snapshot.mkdir(parents=True)
+    (cache / "blobs").mkdir()
+    for number, name in enumerate(("m.onnx", "m.onnx.data")):
+        kept = cache / "blobs" / str(number)
+        (tmp_path / name).rename(kept)
+        (snapshot / name).symlink_to(os.path.relpath(kept, snapshot))
+    path = snapshot / "m.onnx"
+    assert_same(load_model(path)[0], weights)
+    forward, _ = load_forward(path, print)
+    assert np.isfinite(forward(np.zeros((1, 3, 32, 32), np.float32))["logits"]).all()
+
+    (cache / "blobs" / "1").rename(tmp_path / "elsewhere")
+    (cache / "blobs" / "1").symlink_to(tmp_path / "elsewhere")
+    for opens in (load_model, load_forward, load_proto):
+        with pytest.raises(PvtError, match=naming("m.onnx", "m.onnx.data")):
+            opens(path)
 
 
 @pytest.mark.long

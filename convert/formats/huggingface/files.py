@@ -27,6 +27,7 @@ from convert.formats.huggingface.timm import is_timm
 from convert.formats.table import find_source
 from convert.formats.weight_file import WeightFile, map_file
 from pvt_spec.errors import ConvertError
+from pvt_spec.files.folders import lies_in
 from pvt_spec.files.json_text import parse_json
 from pvt_spec.files.limits import MAX_TEXT_BYTES
 from pvt_spec.files.models import CONFIG, check_model_file
@@ -196,7 +197,7 @@ def _shards(index: Path, names: list[str]) -> dict[str, Path]:
         paths[name] = index.parent / name
         if not paths[name].exists():
             missing.append(name)
-        elif not _stays(paths[name]):
+        elif not lies_in(paths[name], index.parent):
             raise ConvertError(
                 f"{index}: {name} is a link out of the folder: copy the file into it"
             )
@@ -211,13 +212,3 @@ def _shards(index: Path, names: list[str]) -> dict[str, Path]:
             "names, expected each once: download the folder again"
         )
     return paths
-
-
-def _stays(path: Path) -> bool:
-    """Returns whether a folder's file lies in it, or where huggingface_hub's cache keeps it.
-
-    In that cache, the files of ``snapshots/REVISION`` are links to ``../../blobs``.
-    """
-    folder, target = path.parent.resolve(), path.resolve()
-    cached = folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
-    return target.parent in (folder, cached)

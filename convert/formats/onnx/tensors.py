@@ -22,6 +22,7 @@ from convert.formats.onnx.layout import (
 from convert.formats.weight_file import TensorFields, as_array, map_file
 from pvt_spec.arrays import Array
 from pvt_spec.errors import ConvertError
+from pvt_spec.files.folders import lies_in
 from pvt_spec.files.models import check_model_file
 from pvt_spec.files.wire import FIRST, NUMBER, SECOND
 from pvt_spec.hashes import PartsHash
@@ -60,11 +61,10 @@ def find_beside(folder: Path, location: str) -> Path:
     if not is_plain(location):
         raise ConvertError("expected a path in the model's folder, of plain names and slashes")
     try:
-        folder = folder.resolve(strict=True)
-        found = (folder / location).resolve()
+        found = (folder.resolve(strict=True) / location).resolve()
     except (OSError, RuntimeError) as error:  # a link that leads to itself
         raise ConvertError(f"it cannot be found: {error}") from error
-    if not found.is_relative_to(folder):
+    if not lies_in(found, folder):
         raise ConvertError(
             f"a link that leads to {found}, expected a file in the model's folder, {folder}; "
             "put the file itself beside the model"
