@@ -3,17 +3,25 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from convert.model.write import save_model
 from convert.training.checkpoint import save_training
 from pvt_spec import ModelInfo
 from pvt_spec.arrays import Array
 from pvt_spec.files.models import BEST, LAST, RUN_ENDINGS, run_file
-from pvt_spec.words import counted
+from pvt_spec.words import counted, listed
 from pvt_train.recipe.keys import Recipe
 from pvt_train.recipe.read import to_dict
 from pvt_train.run.evaluation import Evaluation
 from pvt_train.run.standing import Kept, Standing
-from pvt_train.twin import Twin
+from pvt_train.twin import TrainingError, Twin
+
+STEADIER = "try a lower --lr, more --warmup-epochs, --clip-grad True or a lower AMP level"
+"""What to do about numbers that have run away."""
+
+_SHOWN = 3
+"""Ruined tensors that are named."""
 
 
 class Checkpoints:
@@ -63,7 +71,7 @@ class Checkpoints:
         names = [name] * (new in kept) + [best_file] * best
         if names:
             info = self._described(twin.framework, epoch, accuracy)
-            weights = self._weights(twin)
+            weights = self._finite(self._weights(twin), standing.step)
             for each in names:
                 save_model(self.folder / each, weights, info, force=True)
         if best and standing.best and standing.best.file != best_file:
@@ -94,7 +102,7 @@ class Checkpoints:
         """Writes the whole state; then the model files go that no state needs any more."""
         info = self._with({"epochs trained": str(standing.step / self.steps_per_epoch)})
         facts = {"recipe": to_dict(self.recipe), "run": standing.to_dict()}
-        save_training(self.state, twin.state(), info, facts)
+        save_training(self.state, self._finite(twin.state(), standing.step), info, facts)
         self.saved_step = standing.step
         for other in RUN_ENDINGS:
             if other != self.ending:
@@ -103,6 +111,19 @@ class Checkpoints:
         for one in self._leaving:
             (self.folder / one.file).unlink(missing_ok=True)
         self._leaving = []
+
+    def _finite(self, arrays: dict[str, Array], step: int) -> dict[str, Array]:
+        """Refuses to replace good files by what an update of finite gradients has ruined.
+
+        Raises:
+            TrainingError: Not all numbers are finite.
+        """
+        if ruined := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+            raise TrainingError(
+                f"{listed(ruined, _SHOWN)}: not finite after step {step}, and not saved; "
+                f"{self.last_good()}: {STEADIER}"
+            )
+        return arrays
 
     def last_good(self) -> str:
         """Returns where to go on from after a failure."""

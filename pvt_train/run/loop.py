@@ -16,7 +16,7 @@ from pvt_train.input.loader import TrainingBatches
 from pvt_train.input.processes import process_count
 from pvt_train.optim.schedule import learning_rate
 from pvt_train.recipe.keys import Recipe
-from pvt_train.run.checkpoints import Checkpoints
+from pvt_train.run.checkpoints import STEADIER, Checkpoints
 from pvt_train.run.evaluation import Evaluation, evaluate
 from pvt_train.run.reporter import EpochResult, Reporter
 from pvt_train.run.standing import Standing
@@ -175,8 +175,8 @@ class _Training:
             what += f", for {self.skipped_in_a_row} updates in a row"
         raise TrainingError(
             f"{what} at step {self.standing.step} (epoch {epoch + 1}), learning rate {rate:.2e}, "
-            f"loss scale {result.loss_scale:g}; {self._first_tap(group)}; {self._last_good()}: try "
-            "a lower --lr, more --warmup-epochs, --clip-grad True or a lower AMP level"
+            f"loss scale {result.loss_scale:g}; {self._first_tap(group)}; {self._last_good()}: "
+            f"{STEADIER}"
         )
 
     def _first_tap(self, group: list[Batch]) -> str:

@@ -241,6 +241,26 @@ class TestNotFinite:
             go(twin)
         assert twin.done == MOST_SKIPPED
 
+    @pytest.mark.parametrize("step", [3, 4, 8])
+    @pytest.mark.parametrize("changes", [{}, {"val_while_train": False}], ids=str)
+    def test_weights_that_an_update_ruins_replace_no_good_ones(self, go, step, changes):
+        class Ruined(ScriptedTwin):
+            def weights(self):
+                return {**super().weights(), "head.bias": self.bias()}
+
+            def state(self):
+                return {**super().state(), "head.bias": self.bias()}
+
+            def bias(self):
+                return np.array([1.0, np.inf if self.done >= step else 2.0])
+
+        with pytest.raises(TrainingError, match=naming("head.bias", "last.ckpt", "--lr")):
+            go(Ruined([1.0] * 8), **changes)
+        saved = [weights for _, weights, _ in go.done.store.models]
+        saved += [state for state, _ in go.done.store.states]
+        assert saved and all(np.isfinite(each["head.bias"]).all() for each in saved)
+        assert go.done.store.states[-1][1]["run"]["step"] == (step - 1) // 2 * 2
+
 
 class TestEvaluation:
     @pytest.mark.parametrize("batch", [1, 2, 3, 7, 20])
