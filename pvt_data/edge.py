@@ -76,12 +76,16 @@ _WHOLE = (
     ("tempfile", ""),
     ("pvt_spec.files.temporary", ""),
     ("pvt_spec.files.replacing", "put_in_place"),
+    ("pvt_spec.files.locks", "held"),
     *((module, function) for module in _IMPORTS for function in _LOCKING),
 )
 """Modules, or functions of them, that no signal ends half-way: who calls them removes what they
 made, once it is known, and files of a set come to their places all or none. Python's own locks of
 modules would stay taken, and a thread that imports one would wait for ever.
 """
+
+_WAITING = ("pvt_spec.files.locks", "await_lock")
+"""What a signal ends within these all the same: another process may take its time."""
 
 
 _NEED_FOLDER = ("parity", "pvt_ms", "pvt_torch")
@@ -257,6 +261,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
         return
     while frame:
         module, function = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if (module, function) == _WAITING:
+            break
         if not {(module, ""), (module, function)}.isdisjoint(_WHOLE) or _is_import(frame):
             return _come_again(number)
         frame = frame.f_back

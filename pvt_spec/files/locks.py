@@ -81,8 +81,7 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
         descriptor = _open(path)
         try:
             _check_lock(descriptor, path)
-            locked = take(descriptor, wait)
-            if not locked:
+            if not take(descriptor) and not (wait and await_lock(descriptor)):
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 raise Held(os.read(descriptor, 300).decode(errors="replace").strip())
             if is_at(descriptor, path):
@@ -164,6 +163,14 @@ def take(descriptor: int, wait: bool = False) -> bool:
         return try_lock(descriptor, wait)
     except OSError:
         return True
+
+
+def await_lock(descriptor: int) -> bool:
+    """Takes a lock once the process that has it is done: a signal may end this, for it takes long.
+
+    Whoever takes or keeps one else is not disturbed by a signal: its file would stay.
+    """
+    return take(descriptor, wait=True)
 
 
 def is_at(descriptor: int, path: Path) -> bool:

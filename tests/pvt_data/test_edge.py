@@ -1,5 +1,6 @@
 """How a command ends where nobody foresaw it, on Ctrl-C, and where its output goes nowhere."""
 
+import dataclasses
 import errno
 import importlib
 import os
@@ -17,10 +18,12 @@ from typing import Any, NoReturn
 
 import pytest
 
+from convert import load_model, save_model
 from pvt_data import edge as edge_module
 from pvt_data.command_line import Commands
 from pvt_data.edge import SIGNALS
-from pvt_spec.files import replacing
+from pvt_spec import profile_numerics
+from pvt_spec.files import locks, replacing
 from tests.support.commands import invoke
 from tests.support.models import GOLDEN
 from tests.support.processes import ROOT, launch_environment, run_python
@@ -431,3 +434,53 @@ def test_files_of_a_set_come_to_their_places_before_a_signal_is_heeded(tmp_path,
     with replacing.replacing_all([tmp_path / "a", tmp_path / "b"], force=False):
         pass
     assert again == [signal.SIGTERM] and sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What a SIGTERM calls where the code under test is; its ``again`` has those put off."""
+
+    def stop(*_: object) -> None:
+        edge_module._stop(signal.SIGTERM, sys._getframe())
+
+    stop.again = []
+    monkeypatch.setattr(edge_module, "_come_again", stop.again.append)
+    monkeypatch.setattr(edge_module, "_stopped", None)
+    monkeypatch.setattr(edge_module, "_deaf_until", 0.0)
+    return stop
+
+
+@pytest.mark.parametrize("step", ["_check_lock", "take", "is_at"])
+def test_no_signal_leaves_the_file_of_a_lock(step, stop, tmp_path, monkeypatch):
+    inner = getattr(locks, step)
+    monkeypatch.setattr(locks, step, lambda *given: stop() or inner(*given))
+    with locks.held(tmp_path / "lock"):
+        assert (tmp_path / "lock").exists()
+        with pytest.raises(KeyboardInterrupt):
+            stop()
+    assert stop.again == [signal.SIGTERM] and not [*tmp_path.iterdir()]
+
+
+def test_a_signal_ends_waiting_for_another_process(stop, tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "try_lock", lambda descriptor, wait=False: wait and stop())
+    with pytest.raises(KeyboardInterrupt), locks.held(tmp_path / "lock", wait=True):
+        pass
+    assert not stop.again
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_signal_leaves_no_empty_folder(before, stop, tmp_path, monkeypatch):
+    weights, info = load_model(TRAINED)
+    info = dataclasses.replace(info, numerics=profile_numerics("hf", info.config.version))
+    target, made = tmp_path / "out", Path.mkdir
+
+    def mkdir(path: Path, *given: Any, **named: Any) -> None:
+        made(path, *given, **named)
+        stop()
+
+    if before:
+        target.mkdir()
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(target, weights, info, dialect="hf")
+    assert target.exists() == before

@@ -203,8 +203,9 @@ def write(
         ) from error
     page = make_card(info, known).encode()
     files = planned(path)
-    made = _make_folder(path)
+    made = not path.exists()
     try:
+        _make_folder(path)
         with replacing_all(files, force) as (config, weights, preprocessor, card):
             config.write(texts[0])
             safetensors.write(weights, tensors, metadata)
@@ -222,15 +223,12 @@ def _encode(value: dict[str, Any]) -> bytes:
     return encode_json(value, indent=2).encode() + b"\n"
 
 
-def _make_folder(path: Path) -> bool:
-    """Makes a folder if it is not there; whether it did."""
+def _make_folder(path: Path) -> None:
+    """Makes a folder if it is not there."""
     try:
-        path.mkdir()
-    except FileExistsError:
-        return False
+        path.mkdir(exist_ok=True)
     except OSError as error:
         raise ConvertError(
             f"{path}: the folder cannot be made ({error.strerror}): make the one above it, or name "
             "another"
         ) from error
-    return True
