@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
+from threading import current_thread
 from typing import TypeVar
 
 from pvt_spec.errors import ImageError
@@ -22,6 +23,9 @@ MOST_IMAGES, MOST_THREADS = 1 << 16, 1024
 
 BATCHES = {"predict": 16, "validate": 64}
 """Command -> images in a call of a model, unless others are asked for or suit it."""
+
+_THREADS = "ahead"
+"""What names of threads begin with here."""
 
 MOST_WORKERS = 16
 """The most threads that load images unless more are asked for: each may hold a large one."""
@@ -52,7 +56,7 @@ def ahead(
     """
     coming = iter(items)
     waiting: deque[tuple[_Item, Future[_Made]]] = deque()
-    pool = ThreadPoolExecutor(workers, "ahead")
+    pool = ThreadPoolExecutor(workers, _THREADS)
 
     def begin(count: int) -> None:
         waiting.extend((item, pool.submit(make, item)) for item in islice(coming, count))
@@ -65,7 +69,9 @@ def ahead(
             begin(1)
             yield item, made
     finally:
-        pool.shutdown(cancel_futures=True)
+        # One that nobody closed is garbage, which any thread may collect: one of these too, which
+        # cannot wait for itself.
+        pool.shutdown(not current_thread().name.startswith(_THREADS), cancel_futures=True)
 
 
 def answer_ahead(

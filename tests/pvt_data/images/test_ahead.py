@@ -4,11 +4,13 @@ import itertools
 import threading
 import time
 import weakref
+from queue import Queue
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from pvt_data.images.ahead import answer_ahead, load_ahead, usable_cores
+from pvt_data.images.ahead import ahead, answer_ahead, load_ahead, usable_cores
 from pvt_spec import ImageError
 
 
@@ -93,6 +95,26 @@ def test_what_has_not_begun_never_does_once_nobody_wants_it() -> None:
     time.sleep(0.02)
     assert len(begun) == after
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_a_thread_of_its_own_may_collect_it() -> None:
+    """Who came to an error left it to the garbage, and was told of threads that join themselves."""
+    left: Queue[Any] = Queue()
+    told: Queue[str] = Queue()
+
+    def make(item: int) -> int:
+        if item:
+            try:
+                left.get().close()
+                told.put("closed")
+            except RuntimeError as error:
+                told.put(str(error))
+        return item
+
+    made = ahead(make, range(3), 1, 2)
+    assert next(made) == (0, 0)
+    left.put(made)
+    assert told.get(timeout=10) == "closed" and not [*made]
 
 
 def test_calls_are_made_side_by_side_and_given_back_in_order() -> None:
