@@ -99,6 +99,13 @@ _IGNORED = {
 }
 """Keys that change nothing in what a classifier is given of an image in colours."""
 
+_STEPS = {
+    "do_resize": ("size", "resample"),
+    "do_center_crop": ("crop_size",),
+    "do_rescale": ("rescale_factor",),
+    "do_normalize": ("image_mean", "image_std"),
+}
+"""What decides whether a step is made -> the keys that say how."""
 
 _SHOWN = 8
 """Keys that are listed."""
@@ -129,11 +136,14 @@ def parse_preprocessor(
     name = _read(str, type_of or "PvtImageProcessor", "image_processor_type")
     name = name.removesuffix("Fast").removesuffix("Pil")
     name = name.replace("FeatureExtractor", "ImageProcessor")
-    given = {key: value for key, value in data.items() if value is not None}
+    # A step that is null is left out, as in transformers, which takes null for no.
+    given = {
+        key: False if value is None and key in _STEPS else value for key, value in data.items()
+    }
+    given = {key: value for key, value in given.items() if value is not None}
     keys = {**_COMMON, **_PROCESSORS.get(name, {}), **given}
-    for key, usual in _COMMON.items():
-        if isinstance(usual, bool):
-            _read(bool, keys[key], key)
+    for key in (*_STEPS, "default_to_square"):
+        _read(bool, keys[key], key)
     notes: list[str] = []
     if name not in _PROCESSORS:
         notes.append(
@@ -154,6 +164,12 @@ def parse_preprocessor(
     if others := [key for key in sorted({*given} - known) if given[key]]:
         said = listed(others, _SHOWN, lambda key: f"{shortened(key)} is {show(given[key])}")
         notes.append(f"{said}, of which no notice is taken")
+    notes += [
+        f"{key} is null, which transformers 5 refuses: taken for its default, {show(keys[key])}"
+        for step, needed in _STEPS.items()
+        for key in needed
+        if keys[step] and key in keys and key in data and data[key] is None
+    ]
     prepared, more = _geometry(keys, config)
     mean, std = (_per_channel(keys, key, config.in_chans) for key in ("image_mean", "image_std"))
     rescale = _number(keys, "rescale_factor") if keys["do_rescale"] else 1.0

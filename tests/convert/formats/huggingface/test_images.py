@@ -272,6 +272,39 @@ def test_switches_are_read() -> None:
     assert (read.resize, read.crop_mode, read.image_size) == ("none", "none", (64, 64))
 
 
+NULLED: dict[str, dict[str, Any]] = {
+    "PvtImageProcessor": {"size": {"height": 64, "width": 64}},
+    "BitImageProcessor": {"size": {"shortest_edge": 64}},
+    "SegformerImageProcessor": {"size": {"height": 64, "width": 64}},
+    "ConvNextImageProcessor": CONVNEXT,
+}
+
+
+@pytest.mark.parametrize("step", ["do_resize", "do_center_crop", "do_rescale", "do_normalize"])
+@pytest.mark.parametrize("processor", NULLED)
+def test_a_step_that_is_null_is_left_out(processor: str, step: str, tmp_path: Path) -> None:
+    """It was taken for the usual, which transformers does not."""
+    data = {"image_processor_type": processor, **NULLED[processor], "resample": 3, step: None}
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(data))
+    picture(64, 64).save(tmp_path / "a.png")
+    prepared, _ = parse_preprocessor(data, CONFIG)
+    theirs = transformers_pixels(tmp_path, tmp_path / "a.png")
+    mine = load_image(tmp_path / "a.png", prepared)
+    np.testing.assert_allclose(theirs, mine, rtol=1e-6, atol=0.05)
+
+
+KEYS = ["size", "resample", "crop_size", "rescale_factor", "image_mean", "image_std"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_what_a_step_needs_and_is_null_is_told(key: str) -> None:
+    processor = {"image_processor_type": "DeiTImageProcessor"}
+    (told,) = parse_preprocessor({**processor, key: None}, CONFIG)[1]
+    assert tells(told, key, "null", "transformers", "default")
+    without = {"do_resize": False, "do_center_crop": None, "crop_size": None, "size": None}
+    assert parse_preprocessor({**processor, **without}, CONFIG)[1] == []
+
+
 def test_convnexts_second_crop_is_refused() -> None:
     """It was passed over without a word."""
     with pytest.raises(ConvertError, match=naming("do_center_crop", "ConvNextImageProcessor")):
