@@ -10,6 +10,7 @@ from pvt_onnx.engines.table import PROVIDERS, Engine
 from pvt_onnx.reading.files import reporting
 from pvt_spec.arrays import Array
 from pvt_spec.errors import RuntimeUnusable
+from pvt_spec.words import reason
 
 _LEVELS = {
     "all": "ORT_ENABLE_ALL",
@@ -69,11 +70,21 @@ def open_session(model: Path | bytes, name: str, options: EngineOptions) -> Engi
         if options.calls:
             settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         source = model if isinstance(model, bytes) else str(model)
-        session = onnxruntime.InferenceSession(source, settings, providers=_providers(options))
-    # Where a provider cannot start, onnxruntime warns and goes on with the next one.
-    if (found := session.get_providers()[0]) != asked:
+        providers = _providers(options)
+        try:
+            # Its fallback tells stdout of it, and runs on another provider.
+            session = onnxruntime.InferenceSession(
+                source, settings, providers=providers, enable_fallback=0
+            )
+            # Where a provider cannot start, onnxruntime warns, or raises, and goes on.
+            fate = f"it runs on {found}" if (found := session.get_providers()[0]) != asked else ""
+        except Exception as error:
+            if options.provider == "cpu":
+                raise
+            fate = f"it does not start ({reason(error)})"
+    if fate:
         raise RuntimeUnusable(
-            f"{name}: asked onnxruntime for {asked}, but it runs on {found}: install what "
+            f"{name}: asked onnxruntime for {asked}, but {fate}: install what "
             f"{PROVIDERS[options.provider].build} needs, or take provider cpu"
         )
 

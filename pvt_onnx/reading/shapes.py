@@ -157,7 +157,9 @@ def _ask_engine(model: onnx.ModelProto, shapes: Shapes) -> list[onnx.ValueInfoPr
         settings.log_severity_level = 4
         settings.enable_mem_reuse = False
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = onnxruntime.InferenceSession(asked.SerializeToString(), settings)
+        session = onnxruntime.InferenceSession(
+            asked.SerializeToString(), settings, enable_fallback=0
+        )
     except Exception:  # as it says nowhere what it raises
         return []
     return [

@@ -370,8 +370,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """(level of optimisation, providers, outputs) of every session that is opened."""
     opened, session = [], onnxruntime.InferenceSession
 
-    def record(source: Any, options: Any, providers: Any) -> Any:
-        made = session(source, options, providers=providers)
+    def record(source: Any, options: Any, providers: Any, **more: Any) -> Any:
+        made = session(source, options, providers=providers, **more)
         outputs = [output.name for output in made.get_outputs()]
         opened.append((options.graph_optimization_level, providers, outputs))
         return made
@@ -412,7 +412,7 @@ def only_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
-        lambda source, options, providers: session(source, options, providers=[CPU]),
+        lambda source, options, providers, **more: session(source, options, [CPU], **more),
     )
 
 
@@ -429,6 +429,16 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(names, saved, monkeypatch):
         open_taps(onnx.load(path), "a.onnx", names, EngineOptions(provider="cuda"))
 
 
+def test_a_provider_that_does_not_start_says_why(saved, monkeypatch):
+    def session(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(RuntimeUnusable, match=naming(CUDA, "no CUDA-capable", "onnxruntime-gpu")):
+        open_runner("onnxruntime-cuda", task_of(saved("tiny", "onnx"), ["logits"]))
+
+
 def test_what_changes_numbers_is_said_to_each_provider_explicitly(saved, monkeypatch):
     asked = []
     names = [row.own for row in PROVIDERS.values()]
@@ -436,7 +446,8 @@ def test_what_changes_numbers_is_said_to_each_provider_explicitly(saved, monkeyp
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
 
     class Session:
-        def __init__(self, source: Any, options: Any, providers: Any):
+        def __init__(self, source: Any, options: Any, providers: Any, enable_fallback: int):
+            assert not enable_fallback
             asked.append(providers)
 
         def get_providers(self) -> list[str]:

@@ -424,6 +424,17 @@ def test_weights_beside_a_model_that_are_not_there(place, values, told, tmp_path
         load_forward(path, (lambda line: None) if told else None)
 
 
+def test_a_name_that_is_no_unicode_is_one_error(tmp_path, capfd):
+    """onnxruntime told stdout of it, where programs read JSON, and tried again."""
+    model = small()
+    model.graph.node[5].input[0] = "of no node"
+    data = model.SerializeToString().replace(b"of no node", b"of \xff node")
+    (tmp_path / "a.onnx").write_bytes(data)
+    with pytest.raises(OnnxFileError, match=naming("a.onnx", "utf-8")):
+        load_forward(tmp_path / "a.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_file_that_every_weight_is_all_of_is_not_read_for_each(tmp_path):
     model = small()
     for number in range(30):
