@@ -428,7 +428,7 @@ def test_a_name_that_is_no_unicode_is_one_error(tmp_path, capfd):
     """onnxruntime told stdout of it, where programs read JSON, and tried again."""
     model = small()
     model.graph.node[5].input[0] = "of no node"
-    data = model.SerializeToString().replace(b"of no node", b"of \xff node")
+    data = model.SerializeToString().replace(b"of no node", b"of \xffo node")
     (tmp_path / "a.onnx").write_bytes(data)
     with pytest.raises(OnnxFileError, match=naming("a.onnx", "utf-8")):
         load_forward(tmp_path / "a.onnx")
