@@ -28,10 +28,17 @@ from pvt_data.command_line import hush_pillow
 from pvt_data.edge import SIGNALS
 from pvt_data.images.ahead import usable_cores
 from pvt_spec.arrays import Array
+from pvt_spec.words import counted, reason
 from pvt_train.twin import TrainingError
 
 RING = 3
 """Batches in shared memory: one that is taken, and two that are filled meanwhile."""
+
+_PATIENCE = 0.5
+"""Seconds between looks at whether what starts processes is still there."""
+
+_BY_POOL = (0, -signal.SIGTERM)
+"""Exit codes of processes that a pool ends."""
 
 CHUNK = 4
 """Images per task."""
@@ -193,8 +200,11 @@ class ImageProcesses:
         return Made(self._pixels[slot].copy(), self._used[slot].copy(), unreadable)
 
     def _dead(self) -> TrainingError:
-        sentinels = {process.sentinel: process for process in self._processes}
-        ended = sentinels[connection.wait(list(sentinels))[0]]  # type: ignore[index]
+        connection.wait([process.sentinel for process in self._processes])
+        over = [process for process in self._processes if process.exitcode is not None]
+        over = over or self._processes  # another thread is about to learn which
+        # The others are ended by the pool, once it knows.
+        ended = next((each for each in over if each.exitcode not in _BY_POOL), over[0])
         self.close()
         code = ended.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -205,17 +215,63 @@ class ImageProcesses:
 
     def _start(self) -> ProcessPoolExecutor:
         before = multiprocessing.active_children()
-        made = bytes(ForkingPickler.dumps(self._make))
-        with _started_quietly():
-            self._pool = ProcessPoolExecutor(
-                self._count, multiprocessing.get_context("spawn"), _begin, (made, self._ring)
-            )
-            # Where nobody closes it, before the interpreter takes itself apart.
-            weakref.finalize(self, self._pool.shutdown)
-            # Each task that finds no idle process starts one.
-            self._tasks = [self._pool.submit(list) for _ in range(self._count)]
+        try:
+            self._pool = self._begin()
+        except (RuntimeError, OSError) as error:
+            for process in multiprocessing.active_children():
+                if process not in before:
+                    process.kill()
+            raise TrainingError(
+                f"{counted(self._count, 'process')} to read images cannot be started "
+                f"({reason(error)}): allow more processes and threads (ulimit -u, or the "
+                "container's limit), or give a lower --num-parallel-workers"
+            ) from error
+        # Where nobody closes it, before the interpreter takes itself apart.
+        weakref.finalize(self, self._pool.shutdown)
         self._processes = [p for p in multiprocessing.active_children() if p not in before]
         return self._pool
+
+    def _begin(self) -> ProcessPoolExecutor:
+        """Returns a pool whose processes are at work.
+
+        Raises:
+            RuntimeError: No more threads can be started.
+            OSError: No more processes can.
+        """
+        spawn = multiprocessing.get_context("spawn")
+        made = bytes(ForkingPickler.dumps(self._make))
+        with _threads_watched() as ended:
+            with _started_quietly():
+                pool = ProcessPoolExecutor(self._count, spawn, _begin, (made, self._ring))
+                # Each task that finds no idle process starts one.
+                self._tasks = [pool.submit(list) for _ in range(self._count)]
+            while wait(self._tasks, _PATIENCE).not_done:
+                if ended:
+                    raise RuntimeError(str(ended[0]))
+        return pool
+
+
+@contextmanager
+def _threads_watched() -> Iterator[list[BaseException | None]]:
+    """Yields a list that gets what ends threads started meanwhile, in place of a traceback.
+
+    Where a pool's own thread can start no other it ends, and what waits for its tasks would wait
+    for ever.
+    """
+    before, hook = {*threading.enumerate()}, threading.excepthook
+    ended: list[BaseException | None] = []
+
+    def note(given: threading.ExceptHookArgs) -> None:
+        if given.thread in before:
+            hook(given)
+        else:
+            ended.append(given.exc_value)
+
+    threading.excepthook = note
+    try:
+        yield ended
+    finally:
+        threading.excepthook = hook
 
 
 @contextmanager
@@ -258,7 +314,10 @@ def _begin(make: bytes, ring: _Ring) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     hush_pillow()
     _HERE = (ForkingPickler.loads(make), *ring.open())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    except RuntimeError:  # there are too many; who started this process says that it ended
+        os._exit(1)
 
 
 def _end_with_parent() -> None:

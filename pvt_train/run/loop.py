@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
@@ -12,6 +12,7 @@ import numpy as np
 
 from pvt_data.edge import SIGNALS
 from pvt_data.sources.labels import LabelledImages
+from pvt_spec import PvtError
 from pvt_train.input.loader import TrainingBatches
 from pvt_train.input.processes import process_count
 from pvt_train.optim.schedule import learning_rate
@@ -123,7 +124,7 @@ class _Training:
         with ExitStack() as stack:
             if self.run.reporter:
                 stack.enter_context(self.run.reporter.progress(epoch))
-            for group in self.run.batches.epoch(epoch, done):
+            for group in self.groups(epoch, done):
                 self.update(epoch, group)
                 if self.standing.step < (epoch + 1) * self.steps:
                     stopped = self.asked_to_stop()
@@ -134,6 +135,19 @@ class _Training:
                         return stopped
         self.trained = time.perf_counter()
         return None
+
+    def groups(self, epoch: int, done: int) -> Iterator[list[Batch]]:
+        """Yields what is left of an epoch; where that cannot be read, the state is saved first."""
+        try:
+            yield from self.run.batches.epoch(epoch, done)
+        except PvtError:
+            if self.run.checkpoints and self.standing.step > self.run.start.step:
+                if self.twin.ranks == 1:  # else it is counted by all workers together
+                    count = self.unreadable()
+                    self.standing = dataclasses.replace(self.standing, unreadable=count)
+                self.save_state()
+                self.run.say(self._last_good())
+            raise
 
     def update(self, epoch: int, group: list[Batch]) -> None:
         """Makes one update, and counts it."""

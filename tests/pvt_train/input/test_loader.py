@@ -10,6 +10,8 @@ import sys
 import tarfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import numpy as np
@@ -593,3 +595,28 @@ def test_processes_end_however_this_one_does(folder: Path, number: signal.Signal
         process.send_signal(number)
         process.communicate(timeout=60)
     assert gone([int(line.split()[0]) for line in lines[1:]])
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [(Queue, "_start_thread"), (ProcessPoolExecutor, "submit")]
+)
+def test_where_no_more_threads_can_be_started_that_is_said(
+    place: type, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    """The pool's own thread ended, and the run waited for it for ever."""
+
+    def start(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(place, name, start)
+    before = multiprocessing.active_children()
+    said = naming("new thread", "--num-parallel-workers")
+    with open_batches(folder, num_parallel_workers=2) as batches:  # noqa: SIM117
+        with pytest.raises(TrainingError, match=said):
+            next(iter(batches.epoch(0)))
+    assert capfd.readouterr().err == ""
+    gc.collect()
+    for child in multiprocessing.active_children():
+        if child not in before:
+            child.join(10)
+    assert not {*multiprocessing.active_children()} - {*before}

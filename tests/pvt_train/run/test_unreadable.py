@@ -5,8 +5,8 @@ import pytest
 
 from pvt_spec import ImageError
 from pvt_train.run.standing import Standing
-from tests.support.messages import naming
-from tests.support.scripted_run import STEPS, ScriptedTwin
+from tests.support.messages import naming, tells
+from tests.support.scripted_run import STEPS, ScriptedBatches, ScriptedTwin
 
 
 def broken(*numbers):
@@ -59,6 +59,41 @@ def test_the_state_of_the_epoch_is_saved_before(go):
         go(ScriptedTwin([1.0] * 3 * STEPS), load=broken(0, 1), max_unreadable=1)
     [(state, facts)] = go.done.store.states
     assert int(state["steps"]) == facts["run"]["step"] == STEPS
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_what_was_trained_is_saved_where_no_more_images_can_be_read(ranks, go):
+    """A hundred updates of an epoch were lost by one image more than may be unreadable."""
+
+    class Ending(ScriptedBatches):
+        def epoch(self, epoch, start):
+            for number, group in enumerate(super().epoch(epoch, start), epoch * STEPS + start):
+                if number == STEPS + 1:
+                    self.unreadable = (("a/b.jpg", "it is empty"),)
+                    raise ImageError("too many")
+                yield group
+
+    with pytest.raises(ImageError, match="too many"):
+        go(ScriptedTwin([1.0] * 3 * STEPS, ranks=ranks), batches=Ending())
+    state, facts = go.done.store.states[-1]
+    assert int(state["steps"]) == facts["run"]["step"] == STEPS + 1
+    assert tells(go.done.said[-1], "last.ckpt", "1")
+    assert facts["run"]["unreadable"] == (ranks == 1)
+    twin = ScriptedTwin([1.0] * 3 * STEPS)
+    twin.load_state(state)
+    again = go(twin, start=Standing.from_dict(facts["run"]))
+    assert again.twin.groups[0] == [(1, 1)] and again.outcome.stopped is None
+
+
+def test_nothing_is_saved_where_the_first_cannot_be_read(go):
+    class Ending(ScriptedBatches):
+        def epoch(self, epoch, start):
+            yield from ()
+            raise ImageError("too many")
+
+    with pytest.raises(ImageError, match="too many"):
+        go(ScriptedTwin([1.0] * STEPS), batches=Ending())
+    assert not go.done.store.states and not go.done.said
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
