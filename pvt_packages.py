@@ -115,24 +115,22 @@ def explain_import(error: BaseException) -> str | None:
     """
     if isinstance(error, LibraryMissing):
         return str(error)
-    raised, place = error.__traceback__, ""
+    raised, place, within = error.__traceback__, "", None
     while raised:  # to where it was: a library's own module, perhaps
         place, code = str(raised.tb_frame.f_globals.get("__name__")), raised.tb_frame.f_code
         package, raised = place.partition(".")[0], raised.tb_next
-        if (
-            package in LIBRARIES
-            and code.co_name == "<module>"
-            and not isinstance(error, ImportError)
-        ):
-            return _install(package, f"cannot be imported ({type(error).__name__}: {error})")
+        if package in LIBRARIES and code.co_name == "<module>":
+            within = within or package
     if not isinstance(error, ImportError):
-        return None
-    names = {name.partition(".")[0] for name in (error.name or "", place)}
-    words = {*names, *re.findall(r"\w+", str(error))}
-    library = next((each for each in LIBRARIES if each in words), None)
+        return within and _install(within, f"cannot be imported ({type(error).__name__}: {error})")
+    missing = (error.name or "").partition(".")[0]
+    words = {missing, place.partition(".")[0], *re.findall(r"\w+", str(error))}
+    named = (each for each in (missing, *LIBRARIES) if each in LIBRARIES and each in words)
+    library = next(named, within)
     if library is None:
         return None
-    if is_installed(library) and not isinstance(error, ModuleNotFoundError):
+    of_another = not isinstance(error, ModuleNotFoundError) or missing not in ("", library)
+    if is_installed(library) and of_another:
         return _install(library, f"cannot be imported ({error})")
     return _install(library, "is not installed")
 

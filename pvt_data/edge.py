@@ -28,15 +28,12 @@ _VERSIONS = (
 
 _OUT_OF_MEMORY = (
     *("can't allocate memory", "cannot allocate memory", "failed to map segment"),
-    *(
-        "can't start new thread",
-        "bad_alloc",
-        "bad allocation",
-        "out of memory",
-        "allocate memory failed",
-    ),
+    *("bad_alloc", "bad allocation", "out of memory", "allocate memory failed"),
 )
 """What a library's own error says where Python's would be a MemoryError."""
+
+_OUT_OF_THREADS = ("can't start new thread", "resource temporarily unavailable")
+"""The same of threads and processes."""
 
 _OUTSIDE = (
     errno.ENOSPC,
@@ -108,13 +105,27 @@ def run(package: str) -> None:
             main = import_module(f"{package}.command_line").main
             main(prog_name=package.replace("_", "-") if by_module else None)
     finally:
-        if _stopped:
+        if _stopped or _is_half_imported():
             # What is half imported may not survive its own clearing up.
-            os._exit(128 + _stopped)
+            ended = sys.exc_info()[1]
+            _leave_at_once(128 + _stopped if _stopped else getattr(ended, "code", FAULT))
         for each in SIGNALS:
             # From here on the interpreter takes itself apart, and there is nothing to clear up.
             if signal.getsignal(each) is _stop:
                 signal.signal(each, signal.SIG_DFL)
+
+
+def _is_half_imported() -> bool:
+    """Returns whether parts of a framework are there that could not be imported."""
+    there = {name.partition(".")[0] for name in sys.modules}
+    return bool(there.intersection(("mindspore", "torch")) - sys.modules.keys())
+
+
+def _leave_at_once(code: int) -> NoReturn:
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _prepare() -> None:
@@ -311,20 +322,27 @@ def _end(error: BaseException) -> NoReturn:
         leave("Error: the folder that you are in is not there any more: go to another", BAD_DATA)
     if isinstance(error, HiddenPackage):
         leave(str(error), BAD_DATA)
-    if _is_out_of_memory(error):
+    no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if no_memory or isinstance(error, MemoryError) or _says(error, _OUT_OF_MEMORY):
         leave("Error: there is not enough memory for this", BAD_DATA)
-    if words := explain_import(error):
-        leave(f"Error: {_one_line(words, 1000)}", BAD_DATA)
-    if isinstance(error, OSError):
-        _check_streams()
-        if _is_of_printing(error):
-            _end_printing("what is printed", error.errno)
+    if _says(error, _OUT_OF_THREADS):
+        leave(
+            "Error: no more threads or processes can be started: allow more (ulimit -u, or the "
+            "container's limit), or more memory",
+            BAD_DATA,
+        )
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror):
         leave(
             "Error: no folder for temporary files can be written to: make space in one, or name "
             "another as TMPDIR",
             BAD_DATA,
         )
+    if words := explain_import(error):
+        leave(f"Error: {_one_line(words, 1000)}", BAD_DATA)
+    if isinstance(error, OSError):
+        _check_streams()
+        if _is_of_printing(error):
+            _end_printing("what is printed", error.errno)
     if isinstance(error, OSError) and (error.filename or error.errno in _OUTSIDE):
         where = "" if error.filename is None else f"{_one_line(str(error.filename), 1000)}: "
         way = _WAYS.get(error.errno or 0, "")
@@ -377,12 +395,10 @@ def _is_closed(stream: TextIO) -> bool:
         return False  # no poll, or no file
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or (
-        isinstance(error, (RuntimeError, ImportError))
-        and any(text in str(error).lower() for text in _OUT_OF_MEMORY)
+def _says(error: BaseException, words: tuple[str, ...]) -> bool:
+    """Returns whether an error that a library makes of the system's has some of its words."""
+    return isinstance(error, (RuntimeError, ImportError)) and any(
+        text in str(error).lower() for text in words
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvt_packages import LIBRARIES
+from pvt_packages import LIBRARIES, explain_import
 from tests.support.fuzzing.bundles import write_good
 from tests.support.messages import tells
 from tests.support.processes import ROOT, run_python
@@ -136,6 +136,19 @@ def test_what_is_installed_and_cannot_be_imported(library, error, folder, tmp_pa
     for code, fault, said in hide(library, "stub", commands, folder, error):
         assert (code, fault) == (1, "") and tells(said, library, "it is a stub"), said
         assert "fault of ours" not in said
+
+
+def test_what_a_library_needs_itself_is_told_with_it():
+    """It was a fault of ours."""
+    imports = compile(
+        "raise ModuleNotFoundError(\"No module named 'dill'\", name='dill')", "a", "exec"
+    )
+    with pytest.raises(ModuleNotFoundError) as raised:
+        exec(imports, {"__name__": "mindspore.common"})
+    assert tells(explain_import(raised.value), "mindspore", "dill", LIBRARIES["mindspore"])
+    with pytest.raises(ModuleNotFoundError) as raised:
+        exec(imports, {"__name__": "mine"})
+    assert explain_import(raised.value) is None
 
 
 def test_every_library_is_in_an_extra():

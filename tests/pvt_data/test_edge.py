@@ -484,3 +484,30 @@ def test_a_signal_leaves_no_empty_folder(before, stop, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save_model(target, weights, info, dialect="hf")
     assert target.exists() == before
+
+
+HALF = """
+import sys, types
+from click import Command
+from pvt_data.edge import run
+
+def import_half():
+    sys.modules["mindspore._c_expression"] = types.ModuleType("mindspore._c_expression")
+    raise ModuleNotFoundError("No module named 'psutil'", name="psutil")
+
+class Aborting:
+    def __del__(self, exit=sys.exit, abort=__import__("os").abort):
+        abort()
+
+kept = Aborting()
+sys.modules["half.command_line"] = sys.modules["half"] = sys.modules["__main__"]
+main = Command("half", callback=import_half)
+run("half")
+"""
+"""A command whose framework is half imported, and aborts as the interpreter takes itself apart."""
+
+
+def test_what_is_half_imported_does_not_outlive_the_command() -> None:
+    with started("-c", HALF, stdout=-1) as process:
+        stdout, told = process.communicate(timeout=20)
+    assert process.returncode not in (0, -signal.SIGABRT) and "psutil" in told and stdout == ""
