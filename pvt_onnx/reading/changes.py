@@ -2,7 +2,7 @@
 
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -47,15 +47,22 @@ def find_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
     except _DAMAGED as error:
         return [f"its weights, which are damaged ({error!r:.100})"]
     missing = [f"{name} is missing" for name in names if name not in held]
-    missing += _repeated(tensor.name for tensor in model.graph.initializer)
     # A graph without a weight is another one.
     more = missing or graph_changes(model, info)
     return [*changed_weights(info.hashes, hashes), *more]
 
 
-def _repeated(names: Iterable[str]) -> list[str]:
-    """Returns the names that are there more than once, in words."""
-    counts = Counter(names)
+def _repeated(graph: onnx.GraphProto) -> list[str]:
+    """Returns what is there more than once, in words.
+
+    Of that the facts have the last, and an engine may take any.
+    """
+    values = [value.name for value in (*graph.input, *graph.output)]
+    made = [name for node in graph.node for name in node.output if name]
+    counts = Counter(values) | Counter([*made, *(tensor.name for tensor in graph.initializer)])
+    for node in graph.node:
+        named = f"{', '.join(node.output)}: "
+        counts |= Counter(f"{named}{attribute.name}" for attribute in node.attribute)
     return [f"{show(name)} is there {times} times" for name, times in counts.items() if times > 1]
 
 
@@ -67,7 +74,7 @@ def graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
         info: What its metadata says, which fits its weights.
     """
     try:
-        return _graph_changes(model, info)
+        return [*_repeated(model.graph), *_graph_changes(model, info)]
     except _DAMAGED as error:
         return [f"its graph, which is damaged ({error!r:.100})"]
 
@@ -84,9 +91,7 @@ def _graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:
         return _attribute_changes(model, info)
     for written in _written(model, info):
         if hash_graph(written, said) == recorded:
-            # Of what is there twice, the facts have the last.
-            values = (value.name for value in (*model.graph.input, *model.graph.output))
-            return [*_repeated(values), *_in_short(_differences(_facts(written), _facts(model)))]
+            return _in_short(_differences(_facts(written), _facts(model)))
     return _attribute_changes(model, info) or ["its graph"]
 
 
@@ -96,10 +101,7 @@ def is_ours(model: onnx.ModelProto, info: ModelInfo) -> bool:
     What its metadata says of the graph's hash is not asked: that could be anybody's.
     """
     try:
-        values = (*model.graph.initializer, *model.graph.input, *model.graph.output)
-        if [*_repeated(value.name for value in values)] or not all(
-            map(_is_plain, model.graph.node)
-        ):
+        if _repeated(model.graph) or not all(map(_is_plain, model.graph.node)):
             return False
         found = _facts(model)
         return any(not _differences(_facts(each), found) for each in _written(model, info))
@@ -108,12 +110,11 @@ def is_ours(model: onnx.ModelProto, info: ModelInfo) -> bool:
 
 
 def _is_plain(node: onnx.NodeProto) -> bool:
-    """Returns whether each attribute of a node is there once, with one value, as engines ask."""
+    """Returns whether each attribute of a node has one value, as engines ask."""
     values = [
         [kind for kind, _ in each.ListFields() if kind.name in _VALUES] for each in node.attribute
     ]
-    names = {each.name for each in node.attribute}
-    return len(names) == len(node.attribute) and all(len(kinds) <= 1 for kinds in values)
+    return all(len(kinds) <= 1 for kinds in values)
 
 
 def _attribute_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:

@@ -1,5 +1,6 @@
 """Files that were changed after they were written: weights by hash, graphs node by node."""
 
+import copy
 import json
 from collections.abc import Callable
 from hashlib import blake2b, sha256
@@ -90,7 +91,22 @@ def say(field: str, key: str, value: object) -> Edit:
     return edit
 
 
+def repeat_node(model: onnx.ModelProto) -> None:
+    """Puts another node before the one that is there, which alone was looked at."""
+    set_attribute("block2.1.norm1", "epsilon", 0.5)(other := copy.deepcopy(model))
+    model.graph.node.insert(0, node_of(other, "block2.1.norm1"))
+
+
+def repeat_attribute(model: onnx.ModelProto) -> None:
+    node = node_of(model, "block2.1.norm1")
+    kept = [*map(copy.deepcopy, node.attribute)]
+    del node.attribute[:]
+    node.attribute.extend([helper.make_attribute("epsilon", 0.5), *kept])
+
+
 EDITS: dict[str, tuple[Edit, Facts]] = {
+    "node twice": (repeat_node, ("block2.1.norm1", "2 times")),
+    "attribute twice": (repeat_attribute, ("block2.1.norm1", "epsilon", "2 times")),
     "gelu": (
         set_attribute("block1.0.mlp.act", "approximate", "tanh"),
         ("block1.0.mlp.act", "approximate", "tanh", "none"),
