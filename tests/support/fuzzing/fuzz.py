@@ -115,7 +115,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Raises Hang in the block that computes longer, again and again until it is left.
 
     What only waits, or no signal can end (a loop in C), ends the process, its input left in the
-    folder: the time of a clock depends on who else uses the machine, and has four times as much.
+    folder: the time of a clock depends on who else uses the machine, and has twenty times as much.
     """
 
     def stop(*_: Any) -> None:
@@ -123,7 +123,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds, 1)
-    faulthandler.dump_traceback_later(4 * seconds, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(20 * seconds, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
