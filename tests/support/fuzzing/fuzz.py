@@ -112,24 +112,27 @@ class Tally:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises Hang in the block that computes longer, again and again until it is left.
+    """Raises Hang in the block that computes longer, or waits four times as long, until it is left.
 
-    What only waits, or no signal can end (a loop in C), ends the process, its input left in the
-    folder: the time of a clock depends on who else uses the machine, and has twenty times as much.
+    The time of a clock depends on who else uses the machine. What no signal can end (a loop in C)
+    ends the process, its input left in the folder.
     """
 
     def stop(*_: Any) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGPROF, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGPROF, signal.SIGALRM)}
     signal.setitimer(signal.ITIMER_PROF, seconds, 1)
+    signal.setitimer(signal.ITIMER_REAL, 4 * seconds, 1)
     faulthandler.dump_traceback_later(20 * seconds, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Judge:
