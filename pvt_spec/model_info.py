@@ -254,10 +254,12 @@ class ModelInfo:
                 f"{where} has a format this version does not know: use the version that wrote it, "
                 "or a later one"
             )
-        # Not every file of format 2 has hashes. What format 1 had no words for is what the fields
-        # are by default.
+        # Not every file of format 2 has hashes, or knows of models without a head. What format 1
+        # had no words for is what the fields are by default.
         data = {"hashes": {}, **data, **({"task": ""} if version == 1 else {})}
-        whole = (cls,) if version == 1 else (cls, Preprocessing)
+        if isinstance(config := data.get("config"), dict):
+            data["config"] = {"features_only": False, **config}
+        whole = (cls, PVTConfig, Numerics, *((Preprocessing,) if version > 1 else ()))
         return read_record(cls, data, where, whole=whole)
 
 

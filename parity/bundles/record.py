@@ -108,7 +108,8 @@ class Record:
             data = parse_json(text, nulls=True)
         except ValueError as error:
             raise ConfigError(f"no JSON of ours ({error})") from error
-        if not isinstance(data, dict) or data.get("format", FORMAT) != FORMAT:
+        version = data.get("format", FORMAT) if isinstance(data, dict) else None
+        if type(version) is not int or version != FORMAT:
             raise ConfigError(
                 "it is of a format that this version does not know: use the version that wrote it, "
                 "or a later one"

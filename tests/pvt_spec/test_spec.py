@@ -490,9 +490,10 @@ def _damaged() -> dict[str, str]:
         damaged[f"{field} {value}"] = json.dumps({**whole, "preprocessing": preprocessing})
     for name in ("config", "numerics", "preprocessing", "labels", "provenance", "task"):
         damaged[f"without {name}"] = json.dumps({k: v for k, v in whole.items() if k != name})
-    for name in whole["preprocessing"]:
-        less = {k: v for k, v in whole["preprocessing"].items() if k != name}
-        damaged[f"preprocessing without {name}"] = json.dumps({**whole, "preprocessing": less})
+    for part in ("config", "numerics", "preprocessing"):
+        for name in sorted(whole[part].keys() - {"features_only"}):
+            less = {k: v for k, v in whole[part].items() if k != name}
+            damaged[f"{part} without {name}"] = json.dumps({**whole, part: less})
     for task in ("softmax", "binary", 1, None):
         damaged[f"task {task}"] = json.dumps({**whole, "task": task})
     return damaged

@@ -166,9 +166,10 @@ class TestFile:
         with pytest.raises(ParityError, match=naming("a.npz", "version")):
             Bundle(tmp_path / "a.npz")
 
-    def test_later_formats_are_refused(self, tmp_path):
+    @pytest.mark.parametrize("version", [99, True, 1.0, "1"])
+    def test_other_formats_are_refused(self, version, tmp_path):
         write(tmp_path / "a.npz")
-        later = with_record(tmp_path / "a.npz", tmp_path / "b.npz", format=99)
+        later = with_record(tmp_path / "a.npz", tmp_path / "b.npz", format=version)
         with pytest.raises(ParityError, match=naming("version")):
             Bundle(later)
 
