@@ -108,7 +108,8 @@ def run(package: str) -> None:
         if _stopped or _is_half_imported():
             # What is half imported may not survive its own clearing up.
             ended = sys.exc_info()[1]
-            _leave_at_once(128 + _stopped if _stopped else getattr(ended, "code", FAULT))
+            code = int(ended.code or 0) if isinstance(ended, SystemExit) else FAULT
+            _leave_at_once(128 + _stopped if _stopped else code)
         for each in SIGNALS:
             # From here on the interpreter takes itself apart, and there is nothing to clear up.
             if signal.getsignal(each) is _stop:

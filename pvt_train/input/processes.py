@@ -203,6 +203,11 @@ class ImageProcesses:
         connection.wait([process.sentinel for process in self._processes])
         over = [process for process in self._processes if process.exitcode is not None]
         over = over or self._processes  # another thread is about to learn which
+        if not over:
+            return TrainingError(
+                "the processes that read images end as they are started; if memory ran out, try a "
+                "lower --num-parallel-workers"
+            )
         # The others are ended by the pool, once it knows.
         ended = next((each for each in over if each.exitcode not in _BY_POOL), over[0])
         self.close()
@@ -214,13 +219,11 @@ class ImageProcesses:
         )
 
     def _start(self) -> ProcessPoolExecutor:
-        before = multiprocessing.active_children()
         try:
             self._pool = self._begin()
         except (RuntimeError, OSError) as error:
-            for process in multiprocessing.active_children():
-                if process not in before:
-                    process.kill()
+            for process in self._processes:
+                process.kill()
             raise TrainingError(
                 f"{counted(self._count, 'process')} to read images cannot be started "
                 f"({reason(error)}): allow more processes and threads (ulimit -u, or the "
@@ -228,7 +231,6 @@ class ImageProcesses:
             ) from error
         # Where nobody closes it, before the interpreter takes itself apart.
         weakref.finalize(self, self._pool.shutdown)
-        self._processes = [p for p in multiprocessing.active_children() if p not in before]
         return self._pool
 
     def _begin(self) -> ProcessPoolExecutor:
@@ -242,9 +244,14 @@ class ImageProcesses:
         made = bytes(ForkingPickler.dumps(self._make))
         with _threads_watched() as ended:
             with _started_quietly():
+                before = multiprocessing.active_children()
                 pool = ProcessPoolExecutor(self._count, spawn, _begin, (made, self._ring))
-                # Each task that finds no idle process starts one.
-                self._tasks = [pool.submit(list) for _ in range(self._count)]
+                try:
+                    # Each task that finds no idle process starts one.
+                    self._tasks = [pool.submit(list) for _ in range(self._count)]
+                finally:
+                    every = multiprocessing.active_children()
+                    self._processes = [each for each in every if each not in before]
             while wait(self._tasks, _PATIENCE).not_done:
                 if ended:
                     raise RuntimeError(str(ended[0]))
