@@ -1,6 +1,7 @@
 """Reading ``.onnx`` files as they are, whoever wrote them."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -91,6 +92,7 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
             model = onnx.load_model_from_string(stream.read())
         if not model.HasField("graph"):
             raise OnnxFileError(f"{path}: without a graph, expected an ONNX model")
+        _check_metadata(path, model)
         _hold(model.graph)
         kept = places(model)
         for place in kept:
@@ -111,6 +113,19 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         raise OnnxFileError(f"{path}: no such file") from error
     except Exception as error:  # onnx says nowhere what it raises
         raise OnnxFileError(f"{path}: cannot be read as an ONNX model ({error})") from error
+
+
+def _check_metadata(path: Path, model: onnx.ModelProto) -> None:
+    """Refuses metadata of which it depends on the reader what it says.
+
+    Raises:
+        OnnxFileError: A key is there more than once.
+    """
+    for key, times in Counter(entry.key for entry in model.metadata_props).most_common(1):
+        if times > 1:
+            raise OnnxFileError(
+                f"{path}: its metadata has {show(key)} {times} times, expected once; {AGAIN}"
+            )
 
 
 def _hold(graph: onnx.GraphProto) -> None:

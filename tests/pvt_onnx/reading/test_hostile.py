@@ -424,6 +424,16 @@ def test_weights_beside_a_model_that_are_not_there(place, values, told, tmp_path
         load_forward(path, (lambda line: None) if told else None)
 
 
+def test_metadata_that_is_there_twice_is_refused(tmp_path):
+    """The last was believed, where convert refuses the file."""
+    model = small()
+    (said,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
+    model.metadata_props.add(key=METADATA_KEY, value=said.value.replace("0.485", "0.9"))
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(OnnxFileError, match=naming("a.onnx", METADATA_KEY, "2 times")):
+        load_forward(tmp_path / "a.onnx")
+
+
 def test_a_name_that_is_no_unicode_is_one_error(tmp_path, capfd):
     """onnxruntime told stdout of it, where programs read JSON, and tried again."""
     model = small()
