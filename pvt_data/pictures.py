@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,10 @@ def draw_picture(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
-        figure.savefig(stream, format=target.suffix[1:].lower())
+        # Where a disk is full, what writes a PDF fails over what it has left open.
+        drawn = BytesIO()
+        figure.savefig(drawn, format=target.suffix[1:].lower())
+        stream.write(drawn.getbuffer())
 
 
 @contextmanager

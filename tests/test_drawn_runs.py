@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pvt_data.pictures import draw_picture
+from pvt_data.pictures import ENDINGS, draw_picture
 from pvt_spec.errors import FileExists, PvtError
 from pvt_train.command_line import main as pvt_train
 from pvt_train.run.plot import plot_run
@@ -93,20 +93,22 @@ def test_a_picture_is_not_drawn_over_its_log(tmp_path: Path) -> None:
     assert log.read_bytes() == before
 
 
-def test_a_picture_is_whole_or_the_old_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_picture_is_whole_or_the_old_one(ending: str, tmp_path: Path) -> None:
     write_log(tmp_path, EPOCH)
-    assert invoke(pvt_train, "plot", tmp_path).exit_code == 0
-    before = (tmp_path / "curves.png").read_bytes()
+    picture = tmp_path / f"curves{ending}"
+    assert invoke(pvt_train, "plot", tmp_path, "-o", picture).exit_code == 0
+    before = picture.read_bytes()
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, hard))
     try:
-        said = refusal(pvt_train, "plot", tmp_path, "--force")
+        said = refusal(pvt_train, "plot", tmp_path, "-o", picture, "--force")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
-    assert tells(said, "curves.png") and (tmp_path / "curves.png").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "log.jsonl"]
+    assert tells(said, picture.name) and picture.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {picture.name, "log.jsonl"}
 
 
 def test_a_picture_that_another_draws_meanwhile_stays(tmp_path: Path) -> None:
