@@ -59,11 +59,13 @@ def _repeated(graph: onnx.GraphProto) -> list[str]:
     """
     values = [value.name for value in (*graph.input, *graph.output)]
     made = [name for node in graph.node for name in node.output if name]
-    counts = Counter(values) | Counter([*made, *(tensor.name for tensor in graph.initializer)])
+    made += [tensor.name for tensor in graph.initializer]
+    counts = [*Counter(values).items(), *Counter(made).items()]
     for node in graph.node:
-        named = f"{', '.join(node.output)}: "
-        counts |= Counter(f"{named}{attribute.name}" for attribute in node.attribute)
-    return [f"{show(name)} is there {times} times" for name, times in counts.items() if times > 1]
+        if len(node.attribute) > len({each.name for each in node.attribute}):
+            named = (f"{', '.join(node.output)}: {each.name}" for each in node.attribute)
+            counts += Counter(named).items()
+    return [f"{show(name)} is there {times} times" for name, times in counts if times > 1]
 
 
 def graph_changes(model: onnx.ModelProto, info: ModelInfo) -> list[str]:

@@ -136,11 +136,9 @@ def parse_preprocessor(
     name = _read(str, type_of or "PvtImageProcessor", "image_processor_type")
     name = name.removesuffix("Fast").removesuffix("Pil")
     name = name.replace("FeatureExtractor", "ImageProcessor")
-    # A step that is null is left out, as in transformers, which takes null for no.
-    given = {
-        key: False if value is None and key in _STEPS else value for key, value in data.items()
-    }
-    given = {key: value for key, value in given.items() if value is not None}
+    given = {key: value for key, value in data.items() if value is not None}
+    # transformers takes null for no, not for what it does by default.
+    given |= {step: False for step in _STEPS if data.get(step, True) is None}
     keys = {**_COMMON, **_PROCESSORS.get(name, {}), **given}
     for key in (*_STEPS, "default_to_square"):
         _read(bool, keys[key], key)
