@@ -1,5 +1,6 @@
 """``parity published``. No logic lives here."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def published(
     from parity.published.entry import is_ours
     from parity.published.page import to_dict, to_html, to_line
     from parity.published.work import Plan, work_through
-    from pvt_spec.files.replacing import check_target, replacing
+    from pvt_spec.files.replacing import replacing
 
     require("jinja2", "rfc8785")
     images = ", ".join(chosen.images) or chosen.random or "generated"
@@ -60,8 +61,12 @@ def published(
         raise ParityError(f"{folder}: a file or a device, expected a folder for the table")
     folder.mkdir(parents=True, exist_ok=True)
     if not is_ours(folder / TABLE, "weights"):
-        for name in (TABLE, PAGE):
-            check_target(folder / name, force=False)
+        for path in (folder / TABLE, folder / PAGE):
+            if os.path.lexists(path):
+                raise ParityError(
+                    f"{path}: no table of an earlier run, or a damaged one: take it away, or name "
+                    "another --output"
+                )
     entries: list[Entry] = []
 
     def tell(entry: "Entry", kept: bool) -> None:

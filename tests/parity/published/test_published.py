@@ -115,6 +115,7 @@ def test_a_page_or_table_of_the_users_stays(name, hub, tmp_path):
     (tmp_path / name).write_text("mine")
     told = refusal(main, "published", NAMES[0], "--output", tmp_path, *FAST)
     assert str(tmp_path / name) in told and (tmp_path / name).read_text() == "mine"
+    assert tells(told, "--output") and "--force" not in told, "there is none"
 
 
 def test_two_do_not_write_into_one_folder(hub, tmp_path):
