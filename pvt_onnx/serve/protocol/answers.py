@@ -136,7 +136,12 @@ def largest(name: str, values: Array, count: int, label: Callable[[int], str]) -
         values: float32 (B, num_classes).
         count: How many classes; of a model with fewer, all.
         label: The function that returns a class's name.
+
+    Raises:
+        ProtocolError: 400: there are NaN, of which nothing is the largest.
     """
+    if np.isnan(values).any():
+        raise refused(f"output {show(name)} has NaN, so no classes: look at what is given")
     best = top_k(values, count)
     texts = [
         f"{row[index]!s}:{index}:{label(int(index))}"

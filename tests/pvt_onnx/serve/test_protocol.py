@@ -353,6 +353,13 @@ def test_numbers_without_words_in_json_go_out_as_bytes_alone():
     assert caught.value.status == 400 and tells(caught.value, "y")
 
 
+def test_no_class_is_that_of_nan():
+    """It was the first, as ``nan:0:cat``."""
+    with pytest.raises(ProtocolError) as caught:
+        largest("logits", np.array([[1, np.nan, 2]], np.float32), 2, str)
+    assert caught.value.status == 400 and tells(caught.value, "logits", "NaN")
+
+
 def test_classes_are_value_index_and_label():
     logits = np.array([[0.1, 3, 2], [5, 5, -1e-9]], np.float32)
     tensor = largest("logits", logits, 2, ["cat:s", "dog", "ant"].__getitem__)
