@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -98,13 +98,16 @@ def load_proto(path: AnyPath, weights: bool = True) -> onnx.ModelProto:
         for place in kept:
             check_source(path.parent / place)
         stamps = stamp_files(path, (path.parent / place for place in kept)) | stamps
+        # onnx reads no link; those that a folder may have are followed for it.
+        inside = (place for place in kept if lies_in(path.parent / place, path.parent))
+        followed = {place: os.path.realpath(path.parent / place) for place in inside}
         if weights:
             _check_sharing(path, model, kept)
             for tensor in filter(uses_external_data, _tensors(model)):
-                _read_kept(tensor, path.parent)
+                _read_kept(tensor, path.parent, followed)
             _check_pair(path, model, kept)
         else:
-            _read_sizes(path, model)
+            _read_sizes(path, model, followed)
         check_unchanged(stamps)
         return model
     except PvtError:
@@ -143,7 +146,7 @@ def _hold(graph: onnx.GraphProto) -> None:
         graph.node.extend(computing)
 
 
-def _read_sizes(path: Path, model: onnx.ModelProto) -> None:
+def _read_sizes(path: Path, model: onnx.ModelProto, followed: Mapping[str, str]) -> None:
     """Reads what is small of a model's weights in other files, of which sizes are computed."""
     for tensor in islice(model.graph.initializer, _MOST_SIZES):
         place = _place_of(tensor)
@@ -154,22 +157,25 @@ def _read_sizes(path: Path, model: onnx.ModelProto) -> None:
         ):
             read = onnx.TensorProto()
             read.CopyFrom(tensor)
-            _read_kept(read, path.parent)
+            _read_kept(read, path.parent, followed)
             tensor.raw_data = read.raw_data
 
 
-def _read_kept(tensor: onnx.TensorProto, folder: Path) -> None:
+def _read_kept(tensor: onnx.TensorProto, folder: Path, followed: Mapping[str, str]) -> None:
     """Reads a tensor that a model in a folder keeps in another file.
 
-    onnx reads no link; those that a folder may have are followed for it.
+    Args:
+        tensor: The tensor.
+        folder: The folder.
+        followed: Where the files that it may be in are, by their names in the model.
 
     Raises:
         ValueError: onnx does not trust the place.
     """
     base = str(folder)
     for entry in tensor.external_data:
-        if entry.key == "location" and lies_in(folder / entry.value, folder):
-            base, entry.value = os.path.split(os.path.realpath(folder / entry.value))
+        if entry.key == "location" and entry.value in followed:
+            base, entry.value = os.path.split(followed[entry.value])
     load_external_data_for_tensor(tensor, base)
 
 
