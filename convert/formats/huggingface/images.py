@@ -162,12 +162,7 @@ def parse_preprocessor(
     if others := [key for key in sorted({*given} - known) if given[key]]:
         said = listed(others, _SHOWN, lambda key: f"{shortened(key)} is {show(given[key])}")
         notes.append(f"{said}, of which no notice is taken")
-    notes += [
-        f"{key} is null, which transformers 5 refuses: taken for its default, {show(keys[key])}"
-        for step, needed in _STEPS.items()
-        for key in needed
-        if keys[step] and key in keys and key in data and data[key] is None
-    ]
+    notes += _defaults_for_null(data, keys)
     prepared, more = _geometry(keys, config)
     mean, std = (_per_channel(keys, key, config.in_chans) for key in ("image_mean", "image_std"))
     rescale = _number(keys, "rescale_factor") if keys["do_rescale"] else 1.0
@@ -180,6 +175,16 @@ def parse_preprocessor(
         normalise=keys["do_normalize"],
     )
     return prepared, [*notes, *more]
+
+
+def _defaults_for_null(data: Mapping[str, Any], keys: Mapping[str, Any]) -> list[str]:
+    """Returns in words what is null in a file, and needed by a step that is made."""
+    return [
+        f"{key} is null, which transformers 5 refuses: taken for its default, {show(keys[key])}"
+        for step, needed in _STEPS.items()
+        for key in needed
+        if keys[step] and key in keys and data.get(key, keys[key]) is None
+    ]
 
 
 def _convnext(keys: Mapping[str, Any]) -> dict[str, Any]:
