@@ -204,6 +204,7 @@ class ImageProcesses:
         over = [process for process in self._processes if process.exitcode is not None]
         over = over or self._processes  # another thread is about to learn which
         if not over:
+            self.close()
             return TrainingError(
                 "the processes that read images end as they are started; if memory ran out, try a "
                 "lower --num-parallel-workers"
@@ -220,7 +221,7 @@ class ImageProcesses:
 
     def _start(self) -> ProcessPoolExecutor:
         try:
-            self._pool = self._begin()
+            self._pool = self._open_pool()
         except (RuntimeError, OSError) as error:
             for process in self._processes:
                 process.kill()
@@ -233,7 +234,7 @@ class ImageProcesses:
         weakref.finalize(self, self._pool.shutdown)
         return self._pool
 
-    def _begin(self) -> ProcessPoolExecutor:
+    def _open_pool(self) -> ProcessPoolExecutor:
         """Returns a pool whose processes are at work.
 
         Raises:
